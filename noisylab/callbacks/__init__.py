@@ -1,0 +1,9 @@
+"""What runs beside training: diagnostics, curves, checkpoints, summary, progress."""
+
+from noisylab.callbacks.checkpoint import RunCheckpoint
+from noisylab.callbacks.curves import Curves
+from noisylab.callbacks.diagnostics import Diagnostics
+from noisylab.callbacks.progress import RunProgress
+from noisylab.callbacks.summary import RunSummary
+
+__all__ = ["Curves", "Diagnostics", "RunCheckpoint", "RunProgress", "RunSummary"]

@@ -1,0 +1,118 @@
+"""Clean against noisy, every epoch, for every method."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from noisylab.data.base import NoisyDataModule
+from noisylab.data.splits import stratified_subset
+from noisylab.methods.base import NoisyLabelMethod
+from noisylab.metrics import label_groups, loss_histogram, memorization, selection_metrics, transition_metrics
+from noisylab.types import EvalBatch
+
+__all__ = ["Diagnostics"]
+
+
+class Diagnostics(L.Callback):
+    """Logs who memorised what, how good the selection is and how far an estimated transition matrix is off.
+
+    The only place where true labels meet a method, and only to be reported: ``memorization/*`` from a scoring pass in eval mode,
+    ``memorization_online/*`` from what the training steps saw, ``select/*`` and ``transition/*`` where the method exposes them.
+    Samples of unknown truth are left out; without any known truth nothing is logged.
+
+    Args:
+        every_n_epochs: how often the scoring pass runs; the last epoch always has one.
+        max_rows: score a seeded subset of at most this many rows, stratified by right and wrong; None scores all.
+        seed: names the subset.
+    """
+
+    def __init__(self, every_n_epochs: int = 1, max_rows: int | None = None, seed: int = 0) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}")
+        self.every_n_epochs, self.max_rows, self.seed = every_n_epochs, max_rows, seed
+        self.histogram: dict[str, list[float]] = {}
+        self._peak: tuple[float, int] = (-math.inf, -1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best accuracy so far and its epoch."""
+        return {"peak": list(self._peak)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        value, epoch = state["peak"]
+        self._peak = float(value), int(epoch)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compute and log everything that is due."""
+        data = getattr(trainer, "datamodule", None)
+        if not isinstance(data, NoisyDataModule) or not isinstance(pl_module, NoisyLabelMethod):
+            return
+        epoch, device = trainer.current_epoch, pl_module.device
+        given, clean = data.given_target.to(device), data.clean_target.to(device)
+        rows = torch.zeros_like(given, dtype=torch.bool)
+        rows[data.info.train_rows.to(device)] = True
+        right, wrong, outside = (mask & rows for mask in label_groups(given, clean, data.num_classes))
+        found: dict[str, float] = {}
+        if bool((right | wrong | outside).any()):
+            found |= self._online(pl_module, rows & (clean >= 0), given, clean, epoch)
+            mask, score = pl_module.clean_mask(), pl_module.clean_prob()
+            known = right | wrong | outside
+            if mask is not None or score is not None:
+                kept = {"mask": None if mask is None else mask[known], "score": None if score is None else score[known]}
+                found |= {f"select/{name}": value for name, value in selection_metrics(right[known], **kept).items()}
+            if (epoch + 1) % self.every_n_epochs == 0 or epoch + 1 == trainer.max_epochs:
+                found |= self._score(pl_module, right, wrong, outside, given, clean)
+            found |= self._peak_and_drop(pl_module, epoch)
+        estimate = pl_module.transition_matrix()
+        truth = None if data.noisy is None else data.noisy.transition_matrix
+        if estimate is not None and truth is not None:
+            found |= {f"transition/{name}": value for name, value in transition_metrics(estimate, truth).items()}
+        pl_module.log_epoch(found)
+
+    def _online(self, method: NoisyLabelMethod, rows: Tensor, given: Tensor, clean: Tensor, epoch: int) -> dict[str, float]:
+        seen = rows & (method.memory["observed_epoch"] == epoch)
+        if not bool(seen.any()):
+            return {}
+        values = memorization(
+            pred=method.memory["observed_pred"][seen].long(),
+            loss=method.memory["observed_loss"][seen],
+            given=given[seen],
+            clean=clean[seen],
+            num_classes=method.num_classes,
+        )
+        return {f"memorization_online/{name}": value for name, value in values.items()}
+
+    def _score(
+        self, method: NoisyLabelMethod, right: Tensor, wrong: Tensor, outside: Tensor, given: Tensor, clean: Tensor
+    ) -> dict[str, float]:
+        rows = (right | wrong | outside).nonzero().flatten().cpu()
+        if self.max_rows is not None and len(rows) > self.max_rows:
+            rows = stratified_subset(rows, right.cpu()[rows].long(), self.max_rows, self.seed)
+
+        def measure(batch: EvalBatch) -> dict[str, Tensor]:
+            probs = F.softmax(method.checked(method(batch.inputs)).float(), 1)
+            top, pred = probs.max(1)
+            loss = -probs.gather(1, batch.target[:, None]).squeeze(1).clamp(min=1e-8).log()
+            return {"pred": pred, "top_prob": top, "loss": loss, "entropy": torch.special.entr(probs).sum(1)}
+
+        tables, mask = method.score(measure, rows)
+        entropy = float(tables.pop("entropy")[mask].mean())
+        values = {name: table[mask] for name, table in tables.items()}
+        figures = memorization(**values, given=given[mask], clean=clean[mask], num_classes=method.num_classes)  # type: ignore[arg-type]
+        self.histogram = loss_histogram(values["loss"], right[mask], wrong[mask])
+        return {f"memorization/{name}": value for name, value in {**figures, "entropy": entropy}.items()}
+
+    def _peak_and_drop(self, method: NoisyLabelMethod, epoch: int) -> dict[str, float]:
+        # the clean labels at hand: those of the test set, else the validation accuracy
+        now = method.epoch_metrics.get("test/acc", method.epoch_metrics.get("val/acc"))
+        if now is None:
+            return {}
+        if now > self._peak[0]:
+            self._peak = (now, epoch)
+        return {"memorization/peak_epoch": float(self._peak[1]), "memorization/drop": self._peak[0] - now}

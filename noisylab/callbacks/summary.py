@@ -1,0 +1,173 @@
+"""What a run came to, in one JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import statistics
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from noisylab.callbacks.checkpoint import RunCheckpoint
+from noisylab.callbacks.curves import Curves
+from noisylab.callbacks.diagnostics import Diagnostics
+from noisylab.data.base import NoisyDataModule
+from noisylab.engine.resume import atomic_path
+from noisylab.methods.base import NoisyLabelMethod
+from noisylab.metrics import balanced_accuracy
+from noisylab.noise import digest, save_noise
+
+__all__ = ["RunSummary", "versions"]
+
+_LAST = 10
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    names = ("noisylab", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+class RunSummary(Checkpoint):
+    """Writes ``noise.npz`` at the start of a run and ``summary.json`` at its end.
+
+    Args:
+        folder: the run folder.
+        recipe: name of the recipe, for the summary.
+    """
+
+    def __init__(self, folder: str | Path, recipe: str = "") -> None:
+        self.folder, self.recipe = Path(folder), recipe
+        self.seconds = 0.0
+        self.images = 0
+        self._started = 0.0
+
+    @property
+    def state_key(self) -> str:
+        """The same for every folder: a resumed run may have moved."""
+        return "RunSummary"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Time and images so far."""
+        return {"seconds": self._elapsed(), "images": self.images}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.seconds, self.images = float(state["seconds"]), int(state["images"])
+
+    def _elapsed(self) -> float:
+        return self.seconds + (time.monotonic() - self._started if self._started else 0.0)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the noise, start the clock."""
+        self._started = time.monotonic()
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, NoisyDataModule) and data.noisy is not None and data.noise is not None and trainer.is_global_zero:
+            save_noise(self.folder / "noise.npz", data.noisy, data.noise.kind, data.noise.seed)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count images."""
+        self.images += len(batch) * trainer.world_size
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the summary."""
+        if trainer.is_global_zero and isinstance(pl_module, NoisyLabelMethod):
+            text = json.dumps(_finite(self.summary(trainer, pl_module)), indent=2)
+            with atomic_path(self.folder / "summary.json") as partial:
+                partial.write_text(text + "\n")
+
+    def summary(self, trainer: L.Trainer, method: NoisyLabelMethod) -> dict[str, Any]:
+        """The content of ``summary.json``; NaN where a figure is undefined."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, NoisyDataModule)
+        curves = next(c for c in trainer.callbacks if isinstance(c, Curves))  # type: ignore[attr-defined]
+        best = next((c.best for c in trainer.callbacks if isinstance(c, RunCheckpoint)), None)  # type: ignore[attr-defined]
+        names = [*method.networks, "ensemble"] if len(method.networks) > 1 else []
+        test = {
+            "headline": _predictor(curves.series("test/acc"), best, method, method.headline),
+            **{name: _predictor(curves.series(f"test/acc_{name}"), best, method, name) for name in names},
+        }
+        headline = test["headline"]
+        diagnostics: dict[str, Any] = {}
+        for _, _, name, value in curves.rows:
+            if name.split("/")[0] in ("memorization", "memorization_online", "select", "transition"):
+                diagnostics[name] = value
+        histogram = next((c.histogram for c in trainer.callbacks if isinstance(c, Diagnostics)), {})  # type: ignore[attr-defined]
+        info = data.info
+        noisy = data.noisy
+        return {
+            "recipe": self.recipe,
+            "method": type(method).__name__,
+            "seed": data.seed,
+            "protocol": data.protocol,
+            "headline": headline["best_by_val"] if best is not None else headline["last10_mean"],
+            "data": {
+                "name": type(data).__name__,
+                "num_classes": info.num_classes,
+                "num_train": info.num_train,
+                "num_train_used": len(info.train_rows),
+                "class_names": list(info.class_names),
+            },
+            "noise": {
+                "kind": None if data.noise is None else data.noise.kind,
+                "rate": None if noisy is None else noisy.rate,
+                "measured_rate": None if noisy is None else noisy.measured_rate,
+                "seed": None if data.noise is None else data.noise.seed,
+                "digest": digest(data.given_target),
+            },
+            "test": test,
+            "diagnostics": diagnostics,
+            "loss_histogram": histogram,
+            "epochs": trainer.current_epoch,
+            "complete": trainer.max_epochs is None or trainer.current_epoch >= trainer.max_epochs,
+            "wall_time_s": self._elapsed(),
+            "images_per_s": self.images / self._elapsed(),
+            "device": _device(method.device),
+            "precision": str(trainer.precision),
+            "versions": versions(),
+        }
+
+
+def _predictor(
+    series: list[tuple[int, float]], best: tuple[float, int] | None, method: NoisyLabelMethod, name: str
+) -> dict[str, Any]:
+    values = [value for _, value in series]
+    confusion = method.last_confusions.get(("test", name))
+    by_val = None if best is None else dict(series).get(best[1])
+    return {
+        "last": values[-1] if values else None,
+        "best_by_val": by_val,
+        "best": max(values, default=None),
+        "last10_mean": statistics.fmean(values[-_LAST:]) if values else None,
+        "last10_std": statistics.pstdev(values[-_LAST:]) if values else None,
+        "balanced_acc": None if confusion is None else balanced_accuracy(confusion),
+        "confusion": None if confusion is None else confusion.tolist(),
+    }
+
+
+def _device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _finite(value: Any) -> Any:
+    """NaN as null: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from noisylab.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,181 @@
+"""The Lightning command line of noisylab, given a configuration that has been checked already."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import DDPStrategy
+
+from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress, RunSummary
+from noisylab.cli.registry import class_kind, locate, parameters
+from noisylab.data.base import NoisyDataModule
+from noisylab.engine.resume import atomic_path
+from noisylab.methods.base import NoisyLabelMethod
+from noisylab.noise import Noise
+
+__all__ = ["App", "build"]
+
+
+class App(LightningCLI):
+    """LightningCLI in subclass mode with noisylab's links, callbacks and run folder.
+
+    Args:
+        args: the configuration under the name of the subcommand.
+        folder: run folder; None writes nothing.
+        loggers: names among "tensorboard" and "wandb".
+        print_config: print the whole configuration instead of running.
+        **kwargs: of LightningCLI.
+    """
+
+    def __init__(
+        self,
+        args: dict[str, Any],
+        *,
+        folder: Path | None = None,
+        loggers: tuple[str, ...] = (),
+        print_config: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.folder, self.loggers, self.print_only = folder, loggers, print_config
+        super().__init__(
+            NoisyLabelMethod,
+            NoisyDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # methods store their own arguments, however they were made
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={
+                "num_sanity_val_steps": 0,
+                "enable_progress_bar": False,
+                "enable_model_summary": False,
+                "logger": False,
+            },
+            args=args,
+            **kwargs,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The recipe's name; classes and seed from one place."""
+        parser.add_argument("--recipe", type=str, default="", help="name of the recipe, for the run folder and the summary")
+        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would let the checkpoint's arguments beat the command line; they do not."""
+
+    def config_text(self) -> str:
+        """The whole configuration as YAML, every default included."""
+        assert self.subcommand is not None
+        parser = self._subcommand_parsers[self.subcommand]
+        config = self.config[self.subcommand].clone()
+        # what belongs to one call, not to the experiment
+        for key in ("ckpt_path", "weights_only", "return_predictions", "verbose", "trainer.logger", "trainer.enable_progress_bar"):
+            if key in config:
+                del config[key]
+        return str(parser.dump(config, skip_none=False, skip_validation=True))
+
+    def before_instantiate_classes(self) -> None:
+        """Stop here when only the configuration was asked for."""
+        if self.print_only:
+            self.subcommand = self.config["subcommand"]
+            print(self.config_text())
+            sys.exit(0)
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """A trainer with noisylab's callbacks, loggers and strategy."""
+        config = self._get(self.config_init, "trainer", default={})
+        given = config.get("callbacks") or []
+        callbacks = list(given) if isinstance(given, list) else [given]
+        if not any(isinstance(callback, Diagnostics) for callback in callbacks):
+            callbacks.append(Diagnostics())
+        recipe = str(self._get(self.config, "recipe", default="") or "")
+        if self.folder is not None:
+            if not any(isinstance(callback, RunProgress) for callback in callbacks):
+                callbacks.append(RunProgress(recipe or "fit"))
+            callbacks += [Curves(self.folder), RunSummary(self.folder, recipe), RunCheckpoint(self.folder / "checkpoints")]
+        config["callbacks"] = callbacks
+        if self.folder is not None:
+            config["logger"] = [_logger(name, self.folder, recipe) for name in self.loggers] or False
+        trainer = self._instantiate_trainer({**config, **kwargs}, [])
+        _choose_strategy(trainer)
+        return trainer
+
+
+def _choose_strategy(trainer: L.Trainer) -> None:
+    """Two networks with a loss each need DDP to look for unused parameters."""
+    if isinstance(trainer.strategy, DDPStrategy):
+        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+
+
+def _logger(name: str, folder: Path, recipe: str) -> Any:
+    if name == "tensorboard":
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        return TensorBoardLogger(folder, name="", version="tensorboard")
+    from lightning.pytorch.loggers import WandbLogger
+
+    return WandbLogger(project="noisylab", name=recipe or None, save_dir=folder, offline=os.environ.get("WANDB_MODE") == "offline")
+
+
+def build(
+    subcommand: str, config: dict[str, Any], *, folder: Path | None, loggers: tuple[str, ...] = (), print_config: bool = False
+) -> App:
+    """Parse and instantiate, without running.
+
+    Args:
+        subcommand: "fit", "validate", "test" or "predict".
+        config: checked configuration.
+        folder: run folder; None writes nothing.
+        loggers: see `App`.
+        print_config: print the configuration and exit.
+    """
+
+    _preflight(config)
+
+    class Built(App):
+        def _run_subcommand(self, subcommand: str) -> None:
+            """Run nothing: the caller does."""
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+        return Built(
+            {"subcommand": subcommand, subcommand: config},
+            folder=folder,
+            loggers=loggers,
+            print_config=print_config,
+            parser_kwargs={subcommand: {"exit_on_error": False}, "exit_on_error": False},
+        )
+
+
+def _preflight(config: dict[str, Any]) -> None:
+    """Build data and method once, so that what a constructor refuses is said in its own words: jsonargparse would wrap it."""
+    data = _construct(config["data"])
+    _construct(config["model"], num_classes=data.num_classes)
+
+
+def _construct(node: dict[str, Any], **handed: Any) -> Any:
+    cls = locate(node["class_path"])
+    arguments: dict[str, Any] = {}
+    for name, value in node["init_args"].items():
+        kind = class_kind(parameters(cls)[name].hint) if name in parameters(cls) else None
+        if isinstance(value, dict) and "class_path" in value and kind is not None:
+            # networks, optimizers and schedules are handed over as factories, noise as an object
+            value = _construct(value) if issubclass(kind, Noise) else {**value, "init_args": dict(value["init_args"])}
+        arguments[name] = value
+    return cls(**arguments, **handed)
+
+
+def write_config(app: App, folder: Path) -> None:
+    """Write ``config.yaml`` into the run folder and hand it to the loggers."""
+    with atomic_path(folder / "config.yaml") as partial:
+        partial.write_text(app.config_text())
+    for logger in app.trainer.loggers:
+        logger.log_hyperparams({"config": app.config_text()})

@@ -1,0 +1,197 @@
+"""From files and flags to one checked configuration, before anything is built or read."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonargparse
+import lightning as L
+
+from noisylab.cli.errors import UserError, unknown
+from noisylab.cli.recipes import find_config, load_yaml
+from noisylab.cli.registry import accepts_any, class_kind, full_name, locate, parameters, resolve_class
+from noisylab.data.base import NoisyDataModule
+from noisylab.methods.base import NoisyLabelMethod
+
+__all__ = ["Composed", "compose"]
+
+_TOP = ("recipe", "seed_everything", "model", "data", "trainer", "ckpt_path")
+_NODES: dict[str, type] = {"model": NoisyLabelMethod, "data": NoisyDataModule}
+
+
+@dataclass
+class Composed:
+    """A configuration put together from files and flags.
+
+    Args:
+        config: what the Lightning command line is given; classes by their import path.
+        notes: what a user should know of the composition: classes swapped, values dropped.
+    """
+
+    config: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
+    """Merge configuration files in order, then flags, and check every class, key and value.
+
+    Args:
+        files: values of ``--config``.
+        flags: (dotted key, text) in order.
+
+    Raises:
+        UserError: for the first mistake found.
+    """
+    composed = Composed(config={"seed_everything": 0, "trainer": {}})
+    for name in files:
+        path = find_config(name)
+        loaded = load_yaml(path.read_text(), str(path)) or {}
+        if not isinstance(loaded, dict):
+            raise UserError(f"{path}: expected keys and values, got {type(loaded).__name__}")
+        if "model" in loaded:
+            composed.config.setdefault("recipe", path.stem)
+        for key, value in loaded.items():
+            _set(composed, [key], value, str(path))
+    for key, text in flags:
+        _set(composed, key.split("."), _value(text, key), f"--{key}")
+    for node in _NODES:
+        if node not in composed.config:
+            raise UserError(f"no {node} is given; use a recipe (--config NAME.yaml, see: noisylab recipes) or --{node} CLASS")
+    seed = composed.config["seed_everything"]
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UserError(f"seed_everything: expected a whole number from 0, got {seed!r}; every run names its seed")
+    return composed
+
+
+def _value(text: str | None, key: str) -> Any:
+    if text is None:
+        return True
+    value = load_yaml(text, f"--{key}")
+    return text if isinstance(value, str) else value
+
+
+def _set(composed: Composed, path: list[str], value: Any, where: str) -> None:
+    top = path[0].removesuffix("+")
+    if top not in _TOP:
+        raise unknown(f"{where}: key", top, _TOP)
+    if top in _NODES:
+        node = composed.config.get(top)
+        composed.config[top] = _merge(composed, node, _NODES[top], path[1:], value, [top])
+    elif top == "trainer":
+        _set_trainer(composed.config["trainer"], path[1:], value)
+    elif len(path) > 1:
+        raise UserError(f"{where}: {top} has no parts, got {'.'.join(path)}")
+    else:
+        composed.config[top] = value
+
+
+def _merge(composed: Composed, node: Any, kind: type, path: list[str], value: Any, at: list[str]) -> Any:
+    """`node` (a class with arguments) with `value` put in at `path`; `at` names the node in errors."""
+    while path and path[0] == "init_args":
+        path = path[1:]
+    where = ".".join(at)
+    if path and path[0] != "class_path":
+        if node is None:
+            raise UserError(f"{where}.{'.'.join(path)}: give the class first, with --{where} CLASS")
+        return _argument(composed, node, path, value, at)
+    if value is None:
+        return None
+    given = value if isinstance(value, dict) else {"class_path": value}
+    extra = set(given) - {"class_path", "init_args"}
+    if "class_path" not in given and extra:
+        given = {"init_args": given}  # the short form: arguments directly below the key
+    elif extra:
+        raise unknown(f"{where}: key", sorted(extra)[0], ("class_path", "init_args"))
+    if "class_path" in given:
+        cls = resolve_class(given["class_path"], kind, where)
+        node = _swap(composed, node, cls, where)
+    elif node is None:
+        raise UserError(f"{where}: no class is given; write class_path: CLASS above init_args")
+    arguments = given.get("init_args") or {}
+    if not isinstance(arguments, dict):
+        raise UserError(f"{where}.init_args: expected keys and values, got {arguments!r}")
+    for key, item in arguments.items():
+        node = _argument(composed, node, [key], item, at)
+    return node
+
+
+def _swap(composed: Composed, node: Any, cls: type, where: str) -> dict[str, Any]:
+    """A node of class `cls`, with what the node before it had and the new class accepts."""
+    if node is None or node["class_path"] == full_name(cls):
+        return node or {"class_path": full_name(cls), "init_args": {}}
+    accepted = parameters(cls)
+    kept = {key: value for key, value in node["init_args"].items() if key in accepted and _fits(value, accepted[key].hint)}
+    dropped = [key for key in node["init_args"] if key not in kept]
+    before = node["class_path"].rpartition(".")[2]
+    composed.notes.append(
+        f"{where}: {before} -> {cls.__name__}; kept: {', '.join(kept) or 'nothing'}; dropped: {', '.join(dropped) or 'nothing'}"
+    )
+    return {"class_path": full_name(cls), "init_args": kept}
+
+
+def _argument(composed: Composed, node: dict[str, Any], path: list[str], value: Any, at: list[str]) -> dict[str, Any]:
+    """`node` with one argument set."""
+    cls = locate(node["class_path"])
+    name, where = path[0], ".".join([*at, path[0]])
+    accepted = parameters(cls)
+    if name == "num_classes" and issubclass(cls, NoisyLabelMethod):
+        raise UserError(f"{where}: is taken from the data and cannot be given; remove it")
+    if name not in accepted:
+        if accepts_any(cls):
+            return {**node, "init_args": {**node["init_args"], name: value}}
+        raise unknown(f"{where}: key of {cls.__name__}", name, accepted)
+    node = copy.copy(node)
+    node["init_args"] = dict(node["init_args"])
+    kind = class_kind(accepted[name].hint)
+    if kind is not None:
+        node["init_args"][name] = _merge(composed, node["init_args"].get(name), kind, path[1:], value, [*at, name])
+        return node
+    if len(path) > 1:
+        inner = dict(node["init_args"].get(name) or {})
+        inner[".".join(path[1:])] = value
+        value = inner
+    if not _fits(value, accepted[name].hint):
+        hint = inspect.formatannotation(accepted[name].hint).replace("typing.", "")
+        raise UserError(f"{where}: wrong value\n  given: {value!r}\n  allowed: {hint}")
+    node["init_args"][name] = value
+    return node
+
+
+def _set_trainer(trainer: dict[str, Any], path: list[str], value: Any) -> None:
+    allowed = {k: p for k, p in inspect.signature(L.Trainer).parameters.items() if k not in ("logger", "enable_progress_bar")}
+    items = {path[0]: value} if path else (value or {})
+    if not isinstance(items, dict):
+        raise UserError(f"trainer: expected keys and values, got {items!r}")
+    for key, item in items.items():
+        name = key.removesuffix("+")
+        if name not in allowed:
+            hint = "loggers are chosen with --logger csv|tensorboard|wandb" if name == "logger" else ""
+            raise unknown("trainer: key", name, allowed, hint)
+        if name not in ("callbacks", "plugins", "strategy", "profiler"):
+            hint_ = allowed[name].annotation
+            if not _fits(item, hint_):
+                raise UserError(f"trainer.{name}: wrong value\n  given: {item!r}\n  allowed: {hint_}")
+        if key.endswith("+"):
+            trainer[name] = [*(trainer.get(name) or []), *(item if isinstance(item, list) else [item])]
+        else:
+            trainer[name] = item
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether jsonargparse takes `value` for a type hint; classes given by name are checked where they are resolved."""
+    if hint is Any or hint is inspect.Parameter.empty or class_kind(hint) is not None:
+        return True
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    try:
+        parser.add_argument("--value", type=hint)
+    except (ValueError, TypeError):  # a hint that jsonargparse does not know is left to the constructor
+        return True
+    try:
+        parser.parse_object({"value": value})
+    except (jsonargparse.ArgumentError, ValueError, TypeError):
+        return False
+    # whole-number text or a boolean is not what a number asks for
+    return not (isinstance(value, bool) and hint in (int, float))

@@ -1,0 +1,31 @@
+"""What a class takes, for ``noisylab fit --help CLASS``."""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+
+from noisylab.cli.errors import unknown
+from noisylab.cli.registry import known_classes, parameters
+from noisylab.data.base import NoisyDataModule
+from noisylab.methods.base import NoisyLabelMethod
+from noisylab.models.network import Network
+from noisylab.noise import Noise
+
+__all__ = ["describe"]
+
+
+def describe(name: str) -> str:
+    """The docstring and arguments of a class that a recipe can name.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    kinds = (NoisyLabelMethod, NoisyDataModule, Noise, Network, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    known = {short: cls for kind in kinds for short, cls in known_classes(kind).items()}
+    if name not in known:
+        raise unknown("--help: class", name, known)
+    cls = known[name]
+    rows = [f"  {key} = {parameter.default!r}" for key, parameter in parameters(cls).items()]
+    return "\n".join([name, "", inspect.getdoc(cls) or "", "", "arguments and defaults:", *rows])

@@ -1,0 +1,158 @@
+"""The noisylab command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import jsonargparse
+
+import noisylab
+from noisylab.cli.errors import UserError, short, unknown
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "fit": "train a method on a data set: noisylab fit --config act_digits.yaml",
+    "validate": "evaluate a finished run on its validation and test data: noisylab validate --run_dir DIR",
+    "test": "evaluate a finished run on its test data: noisylab test --run_dir DIR",
+    "predict": "write predictions.csv: noisylab predict --run_dir DIR [--images FOLDER]",
+    "compare": "table and figure of finished runs: noisylab compare DIR DIR ... [--out curves.png]",
+    "recipes": "list the packaged recipes",
+}
+
+_OWN_FLAGS = {
+    "config": "a recipe or a YAML file; may be repeated, later ones win",
+    "run_dir": "folder of the run, used as given",
+    "resume": "continue the run in --run_dir from its newest readable checkpoint",
+    "overwrite": "replace what is in --run_dir",
+    "dry_run": "do everything but train, print the plan, write nothing",
+    "print_config": "print the whole configuration and stop",
+    "logger": "tensorboard or wandb, beside the CSV file that is always written; may be repeated",
+    "images": "predict: a folder of pictures without labels",
+    "out": "predict: where predictions.csv goes; compare: where the figure goes",
+    "checkpoint": "validate, test, predict: the checkpoint of --run_dir to use, last or best",
+}
+_SWITCHES = ("resume", "overwrite", "dry_run", "print_config")
+
+
+@dataclass
+class Options:
+    """A command line taken apart.
+
+    Args:
+        command: the subcommand.
+        own: values of noisylab's own flags.
+        configs: values of ``--config``.
+        loggers: values of ``--logger``.
+        flags: (dotted key, text) of all others, in order.
+        places: run folders of ``compare``.
+    """
+
+    command: str
+    own: dict[str, str] = field(default_factory=dict)
+    configs: list[str] = field(default_factory=list)
+    loggers: list[str] = field(default_factory=list)
+    flags: list[tuple[str, str | None]] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Take a command line apart, without looking at what the values mean.
+
+    Raises:
+        UserError: for an unknown command, a value without a key or a key without its value.
+    """
+    if argv[0] not in _COMMANDS:
+        raise unknown("noisylab: command", argv[0], _COMMANDS)
+    options = Options(argv[0])
+    rest = list(argv[1:])
+    while rest:
+        token = rest.pop(0)
+        token = "--config" if token == "-c" else token
+        if options.command == "compare" and not token.startswith("--"):
+            options.places.append(token)
+            continue
+        if not token.startswith("--") or len(token) == 2:
+            raise UserError(f"noisylab {options.command}: {token!r} stands without a key; write --key value")
+        key, equals, text = token[2:].partition("=")
+        value: str | None = text if equals else None
+        if not equals and key not in _SWITCHES and rest and not _is_key(rest[0]):
+            value = rest.pop(0)
+        if key not in _OWN_FLAGS:
+            options.flags.append((key, value))
+            continue
+        if key in _SWITCHES:
+            if equals:
+                raise UserError(f"--{key} takes no value, got {text!r}")
+            options.own[key] = "true"
+        elif value is None:
+            raise UserError(f"--{key} needs a value: {_OWN_FLAGS[key]}")
+        elif key in ("config", "logger"):
+            (options.configs if key == "config" else options.loggers).append(value)
+        else:
+            options.own[key] = value
+    return options
+
+
+def _is_key(token: str) -> bool:
+    return token.startswith("--") or token == "-c"
+
+
+def _help() -> str:
+    commands = "\n".join(f"  {name:<9} {text}" for name, text in _COMMANDS.items())
+    flags = "\n".join(f"  --{name:<13} {text}" for name, text in _OWN_FLAGS.items())
+    return (
+        f"noisylab {noisylab.__version__}: learning with noisy labels\n\nusage: noisylab COMMAND [--flag value ...]\n\n{commands}\n\n"
+        f"flags of noisylab\n{flags}\n\nEvery value of a recipe is a flag too, classes by their short names:\n"
+        "  noisylab fit --config act_digits.yaml --data.noise.rate 0.2 --trainer.max_epochs 30\n"
+        "  noisylab fit --model CrossEntropy --model.network SmallCNN --data Digits --data.noise PairFlip --data.noise.rate 0.4\n"
+        "What a class takes: noisylab fit --help ACT (any method, data set, noise or network)"
+    )
+
+
+def _run(options: Options) -> int:
+    if options.command == "recipes":
+        from noisylab.cli.recipes import recipes_table
+
+        print(recipes_table())
+        return 0
+    if options.command == "compare":
+        from noisylab.cli.compare import compare
+
+        return compare(options.places, options.own.get("out", "curves.png"))
+    from noisylab.cli.run import evaluate, fit, predict
+
+    return {"fit": fit, "validate": evaluate, "test": evaluate, "predict": predict}[options.command](options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0 done, 1 failed, 2 a mistake in what was asked for, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not arguments or arguments[0] in ("-h", "--help", "help"):
+            print(_help())
+            return 0
+        if arguments[0] == "--version":
+            print(noisylab.__version__)
+            return 0
+        if any(token in ("-h", "--help") for token in arguments):
+            from noisylab.cli.describe import describe
+
+            print(_help() if arguments[-1] in ("-h", "--help") else describe(arguments[-1]))
+            return 0
+        return _run(parse(arguments))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (UserError, ValueError, TypeError, OSError, jsonargparse.ArgumentError) as error:
+        if os.environ.get("NOISYLAB_DEBUG"):
+            traceback.print_exc()
+        # a mistake of the user has been looked for and named; anything else may be ours, so say how to see more
+        print(f"noisylab: error: {short(error, 5 if isinstance(error, UserError) else 4)}", file=sys.stderr)
+        if not isinstance(error, UserError):
+            print("  (NOISYLAB_DEBUG=1 shows where)", file=sys.stderr)
+        return 2

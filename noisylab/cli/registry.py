@@ -1,0 +1,143 @@
+"""What can be named in a configuration: classes and their arguments, read from signatures."""
+
+from __future__ import annotations
+
+import collections.abc
+import importlib
+import inspect
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from noisylab.cli.errors import UserError, unknown
+from noisylab.data.base import NoisyDataModule
+from noisylab.methods.base import NoisyLabelMethod
+from noisylab.models.network import Network
+from noisylab.noise import Noise
+
+__all__ = ["Parameter", "class_kind", "full_name", "known_classes", "locate", "parameters", "resolve_class"]
+
+_ROOMS = ("noisylab.methods", "noisylab.data", "noisylab.models", "noisylab.noise")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A constructor argument: its type hint and default."""
+
+    hint: Any
+    default: Any
+
+
+def known_classes(kind: type) -> dict[str, type]:
+    """Concrete public classes of a kind by short name."""
+    for room in _ROOMS:
+        importlib.import_module(room)
+    if issubclass(kind, torch.optim.Optimizer):
+        candidates = list(vars(torch.optim).values())
+    elif kind is torch.optim.lr_scheduler.LRScheduler:
+        candidates = list(vars(torch.optim.lr_scheduler).values())
+    else:
+        candidates, waiting = [], [kind]
+        while waiting:
+            cls = waiting.pop()
+            candidates.append(cls)
+            waiting += cls.__subclasses__()
+    return {
+        cls.__name__: cls
+        for cls in candidates
+        if inspect.isclass(cls)
+        and issubclass(cls, kind)
+        and cls not in (kind, NoisyDataModule, NoisyLabelMethod, Network, Noise)
+        and not inspect.isabstract(cls)
+        and not cls.__name__.startswith("_")
+        and "<locals>" not in cls.__qualname__
+    }
+
+
+def full_name(cls: type) -> str:
+    """The import path of a class."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def resolve_class(name: Any, kind: type, where: str) -> type:
+    """The class that `name` (short or dotted) names.
+
+    Raises:
+        UserError: when there is none of that kind.
+    """
+    known = known_classes(kind)
+    if not isinstance(name, str):
+        raise UserError(f"{where}: expected the name of a {kind.__name__} class, got {name!r}")
+    if name in known:
+        return known[name]
+    module, _, attribute = name.rpartition(".")
+    if not module:
+        raise unknown(where, name, known, "a class of your own is named by its import path: package.module.Class")
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise unknown(where, name, known, f"import failed: {error}") from error
+    if not (inspect.isclass(cls) and issubclass(cls, kind)):
+        raise UserError(f"{where}: {name} is not a {kind.__name__}\n  allowed: {', '.join(sorted(known))}, or a class of your own")
+    return cls
+
+
+def locate(path: str) -> type:
+    """The class at an import path that `resolve_class` gave."""
+    module, _, attribute = path.rpartition(".")
+    found: type = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def parameters(cls: type) -> dict[str, Parameter]:
+    """The arguments that can be given to `cls`, those passed on to its parents by ``**kwargs`` included.
+
+    What the library itself hands over (``num_classes`` of networks and methods, the parameters of an optimizer) is left out.
+    """
+    found: dict[str, Parameter] = {}
+    for owner in cls.__mro__:
+        init = owner.__dict__.get("__init__")
+        if init is None:
+            continue
+        hints = _hints(init)
+        accepted = list(inspect.signature(init).parameters.values())[1:]
+        for parameter in accepted:
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                default = None if parameter.default is parameter.empty else parameter.default
+                found.setdefault(parameter.name, Parameter(hints.get(parameter.name, Any), default))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted):
+            break
+    for handed in ("num_classes", "params", "optimizer" if issubclass(cls, torch.optim.lr_scheduler.LRScheduler) else ""):
+        if handed != "num_classes" or issubclass(cls, Network | NoisyLabelMethod):
+            found.pop(handed, None)
+    return found
+
+
+def accepts_any(cls: type) -> bool:
+    """Whether every constructor up the line takes ``**kwargs``, so that unknown arguments may be meant."""
+    init = cls.__dict__.get("__init__")
+    accepted = inspect.signature(init).parameters.values() if init else []
+    return issubclass(cls, Network) and any(p.kind is p.VAR_KEYWORD for p in accepted)
+
+
+def class_kind(hint: Any) -> type | None:
+    """The class whose subclasses an argument takes, as an instance or as a factory; None for plain values."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        kinds = [kind for part in typing.get_args(hint) if (kind := class_kind(part))]
+        return kinds[0] if kinds else None
+    if origin is collections.abc.Callable:
+        return class_kind(typing.get_args(hint)[1])
+    if inspect.isclass(hint) and issubclass(hint, Noise | Network | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler):
+        return hint
+    return None
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):
+        return {}

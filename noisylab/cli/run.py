@@ -1,0 +1,212 @@
+"""The subcommands: fit, validate, test, predict."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import os
+import re
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+
+from noisylab.cli.app import App, build, write_config
+from noisylab.cli.config import compose
+from noisylab.cli.errors import UserError, unknown
+from noisylab.cli.plan import StepTimer, plan_text
+from noisylab.data.base import NoisyDataModule
+from noisylab.engine.resume import atomic_path, newest_readable
+
+if TYPE_CHECKING:
+    from noisylab.cli.main import Options
+
+__all__ = ["evaluate", "fit", "predict"]
+
+_QUIET = (
+    "does not have many workers",  # batches are built on the device
+    "Checkpoint directory",  # the run folder is ours and was checked
+    "The number of training batches",  # nothing is logged per step
+    "You're resuming from a checkpoint that ended before the epoch ended",  # exact here, see docs/reliability.md
+    "Detected KeyboardInterrupt",
+    "isinstance(treespec, LeafSpec)",  # inside torch
+    "in eval mode at the start of training",
+)
+
+
+def _quiet() -> None:
+    import logging
+
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    for message in _QUIET:
+        warnings.filterwarnings("ignore", f".*{re.escape(message)}")
+
+
+def _loggers(options: Options) -> tuple[str, ...]:
+    for name in options.loggers:
+        if name not in ("csv", "tensorboard", "wandb"):
+            raise unknown("--logger", name, ("csv", "tensorboard", "wandb"))
+    return tuple(name for name in options.loggers if name != "csv")
+
+
+def _default_folder(config: dict[str, Any]) -> Path:
+    # ranks started as processes of their own find the folder of the first
+    if "NOISYLAB_RUN_DIR" not in os.environ:
+        name = config.get("recipe") or config["model"]["class_path"].rpartition(".")[2].lower()
+        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder, count = Path("runs") / name / stamp, 1
+        while folder.exists():
+            folder, count = folder.with_name(f"{stamp}-{count}"), count + 1
+        os.environ["NOISYLAB_RUN_DIR"] = str(folder)
+    return Path(os.environ["NOISYLAB_RUN_DIR"])
+
+
+def _claim(folder: Path, options: Options) -> Path | None:
+    """Look at the run folder; returns the checkpoint to continue from."""
+    started = folder.exists() and any(folder.iterdir())
+    if "resume" in options.own:
+        if "overwrite" in options.own:
+            raise UserError("--resume and --overwrite exclude each other; give one")
+        checkpoint, damage = newest_readable(folder / "checkpoints" / "last.ckpt")
+        if damage:
+            print(f"{damage}; continuing from {checkpoint.name}", file=sys.stderr)
+        return checkpoint
+    if started and "LOCAL_RANK" not in os.environ:
+        if "overwrite" not in options.own:
+            raise UserError(f"--run_dir {folder} is not empty\n  add --resume to continue it, --overwrite to replace it, or name another")
+        if not any((folder / name).exists() for name in ("config.yaml", "metrics.csv", "checkpoints")):
+            raise UserError(f"--run_dir {folder} holds no run of noisylab; --overwrite would delete other files. Name another folder")
+        shutil.rmtree(folder)
+    return None
+
+
+def fit(options: Options) -> int:
+    """Train."""
+    _quiet()
+    resume = "resume" in options.own
+    if resume and "run_dir" not in options.own:
+        raise UserError("--resume needs --run_dir, the folder of the run to continue")
+    configs = list(options.configs)
+    if resume and not configs and "model" not in dict(options.flags):
+        configs = [str(Path(options.own["run_dir"]) / "config.yaml")]
+    composed = compose(configs, options.flags)
+    for note in composed.notes:
+        print(note, file=sys.stderr)
+    config, loggers = composed.config, _loggers(options)
+    checkpoint = config.pop("ckpt_path", None)
+    if "print_config" in options.own:
+        build("fit", config, folder=None, print_config=True)
+    if "dry_run" in options.own:
+        return _dry_run(config, options)
+    folder = Path(options.own["run_dir"]) if "run_dir" in options.own else _default_folder(config)
+    found = _claim(folder, options)
+    app = build("fit", config, folder=folder, loggers=loggers)
+    # a mistake in the data stops here, before the run folder exists
+    app.datamodule.prepare_data()
+    app.datamodule.setup("fit")
+    folder.mkdir(parents=True, exist_ok=True)
+    if app.trainer.is_global_zero:
+        write_config(app, folder)
+    app.trainer.fit(app.model, datamodule=app.datamodule, ckpt_path=found or checkpoint, weights_only=True)
+    if app.trainer.interrupted:
+        print(f"interrupted; continue with: noisylab fit --run_dir {folder} --resume", file=sys.stderr)
+        return 130
+    if app.trainer.is_global_zero:
+        accuracy = app.model.last_accuracy("test")
+        shown = "" if accuracy is None else f" (test accuracy at the end {accuracy:.4f})"
+        print(f"run folder: {folder}{shown}")
+    return 0
+
+
+def _dry_run(config: dict[str, Any], options: Options) -> int:
+    app = build("fit", config, folder=None)
+    data, timer = app.datamodule, StepTimer()
+    data.setup("fit")
+    trainer = L.Trainer(
+        max_epochs=1,
+        limit_train_batches=3,  # the first step warms up
+        limit_val_batches=1,
+        num_sanity_val_steps=0,
+        accelerator=(config["trainer"].get("accelerator") or "auto"),
+        precision=app.trainer.precision,
+        devices=1,
+        callbacks=[timer],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        logger=False,
+    )
+    trainer.fit(app.model, datamodule=data)
+    folder = options.own.get("run_dir") or str(Path("runs") / (config.get("recipe") or type(app.model).__name__.lower()) / "<time>")
+    epochs = max(int(app.trainer.max_epochs or 0), 0)
+    steps = data.resolved_plan(max(epochs - 1, 0)).steps
+    seconds = min(timer.seconds)
+    print(plan_text(app, folder=folder, epochs=epochs, steps=steps, step_seconds=seconds, device=trainer.strategy.root_device))
+    return 0
+
+
+def _finished(options: Options) -> tuple[App, Path, str]:
+    """The app and checkpoint of a finished run, or of a recipe with --ckpt_path."""
+    configs, flags = list(options.configs), dict(options.flags)
+    folder = Path(options.own["run_dir"]) if "run_dir" in options.own else None
+    checkpoint = flags.get("ckpt_path")
+    if folder is None and checkpoint is None:
+        raise UserError(f"noisylab {options.command} needs --run_dir DIR of a finished run, or a recipe with --ckpt_path FILE")
+    if folder is not None:
+        if not (folder / "config.yaml").is_file():
+            raise UserError(f"--run_dir {folder}: there is no run (no config.yaml); give the folder that `noisylab fit` printed")
+        configs = configs or [str(folder / "config.yaml")]
+        which = options.own.get("checkpoint", "last")
+        if which not in ("last", "best"):
+            raise unknown("--checkpoint", which, ("last", "best"))
+        checkpoint = checkpoint or str(newest_readable(folder / "checkpoints" / f"{which}.ckpt")[0])
+    assert checkpoint is not None
+    if not Path(checkpoint).is_file():
+        raise UserError(f"--ckpt_path {checkpoint}: no such file")
+    composed = compose(configs, options.flags)
+    composed.config.pop("ckpt_path", None)
+    app = build(options.command, composed.config, folder=None)
+    return app, folder or Path(checkpoint).parent, checkpoint
+
+
+def evaluate(options: Options) -> int:
+    """Print the accuracies of a checkpoint on the validation and test data."""
+    _quiet()
+    app, _, checkpoint = _finished(options)
+    run = app.trainer.validate if options.command == "validate" else app.trainer.test
+    run(app.model, datamodule=app.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
+    for name, value in app.model.epoch_metrics.items():
+        print(f"{name:<28} {value:.4f}")
+    return 0
+
+
+def predict(options: Options) -> int:
+    """Write ``predictions.csv``: file or index, given label if any, predicted class, probability."""
+    _quiet()
+    app, folder, checkpoint = _finished(options)
+    data: NoisyDataModule = app.datamodule
+    data.setup("predict")
+    names = data.source.test_names
+    if "images" in options.own:
+        from noisylab.data.imagefolder import unlabelled_images
+
+        rows, names = unlabelled_images(options.own["images"], data)
+        data.predict_on(rows)
+    batches = app.trainer.predict(app.model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    classes = data.info.class_names
+    path = Path(options.own.get("out", folder / "predictions.csv"))
+    with atomic_path(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file" if names else "index", "given", "predicted", "probability"])
+        for batch in batches or []:
+            assert isinstance(batch, dict)
+            top, label = batch["probs"].max(1)
+            for index, given, pred, prob in zip(*(batch[k].tolist() for k in ("index", "target")), label.tolist(), top.tolist(), strict=True):
+                shown = classes[given] if 0 <= given < len(classes) else ""
+                writer.writerow([names[index] if names else index, shown, classes[pred], f"{prob:.6f}"])
+    print(f"predictions: {path}")
+    return 0

@@ -1,0 +1,190 @@
+"""Inputs and labels in an .npz file or a folder of .npy files: found by name, checked, brought to the types that training uses."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisylab.data.labels import Array
+from noisylab.data.rows import SparseRows
+
+__all__ = ["ArrayFile", "check_lengths", "read_views", "sample_shape"]
+
+_CSR = ("_data", "_indices", "_indptr", "_shape")
+
+
+class ArrayFile:
+    """The arrays of an .npz file or of a folder of .npy files, each read when it is asked for; nothing is ever unpickled.
+
+    Args:
+        path: the file or folder.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when it cannot be read.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        if self.path.is_dir():
+            self.names = sorted(file.stem for file in self.path.glob("*.npy"))
+        else:
+            self.names = self._read(self.path, "the file", lambda content: sorted(content.files))
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.names:
+            raise ValueError(f"{self.path} has no array {name!r}; it holds {', '.join(self.names) or 'none'}")
+        if self.path.is_dir():
+            array = self._read(self.path / f"{name}.npy", name, lambda content: content)
+        else:
+            array = self._read(self.path, name, lambda content: content[name])
+        return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+
+    def _read(self, path: Path, what: str, take: Callable[[Any], Any]) -> Any:
+        try:
+            content = np.load(path, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                if not self.path.is_dir():
+                    raise ValueError("it is a single array; put it into a folder as x.npy beside y.npy")
+                return take(content)
+            with content:
+                return take(content)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"there is no file or folder {path}; check the path") from error
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            if "allow_pickle" in str(error):
+                raise ValueError(
+                    f"{what} of {self.path} holds Python objects, which are never unpickled, or is no array at all; save numbers "
+                    "as numbers, text with np.array(texts, dtype=str), and rows of unequal length padded"
+                ) from error
+            raise ValueError(f"cannot read {what} of {self.path}: {error}; write it again with np.savez") from error
+
+
+def read_views(file: ArrayFile, prefix: str, wanted: Sequence[str] | None) -> dict[str, Tensor | SparseRows]:
+    """The inputs by view name; an input without a view name is called "".
+
+    Args:
+        file: where they are.
+        prefix: of the arrays' names, "" or "test_".
+        wanted: the views to read, in this order; `None` for all, sorted by name.
+
+    Returns:
+        (N, D) float32 features, (N, C, H, W) uint8 or float32 images, or sparse rows.
+
+    Raises:
+        ValueError: naming the array that is missing or does not fit.
+    """
+    stem = f"{prefix}x"
+    mine = [name for name in file.names if name == stem or name.startswith(f"{stem}_")]
+    sparse = {name.removesuffix(end) for name in mine for end in ("_indices", "_indptr") if name.endswith(end)}
+    dense = set(mine) - {name + end for name in sparse for end in _CSR}
+    views = {name.removeprefix(stem).removeprefix("_"): name for name in sorted(sparse | dense)}
+    if not views:
+        raise ValueError(f"{file.path} has no inputs {stem} or {stem}_<view>; it holds {', '.join(file.names) or 'no arrays'}")
+    if "" in views and len(views) > 1:
+        named = ", ".join(name for view, name in views.items() if view)
+        raise ValueError(f"{file.path} has {stem} beside {named}; give all views a name, or keep {stem} alone")
+    for view in wanted or ():
+        if view not in views:
+            there = ", ".join(views) if "" not in views else f"{stem}, which has no view name"
+            raise ValueError(f"{file.path} has no view {view!r} ({stem}{'_' * bool(view)}{view}); it has {there}")
+    return {
+        view: _sparse(file, views[view]) if views[view] in sparse else _dense(file[views[view]], f"{views[view]} in {file.path}")
+        for view in wanted or views
+    }
+
+
+def sample_shape(inputs: Tensor | SparseRows) -> tuple[int, ...]:
+    """Shape of one row."""
+    return tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else (inputs.num_columns,)
+
+
+def check_lengths(file: ArrayFile, prefix: str, inputs: Mapping[str, Tensor | SparseRows], others: Sequence[str]) -> None:
+    """Refuse arrays of different lengths.
+
+    Args:
+        file: where they are.
+        prefix: of their names.
+        inputs: those of `read_views`.
+        others: names, with prefix, of labels and groups.
+
+    Raises:
+        ValueError: naming all arrays with their lengths.
+    """
+    lengths = {f"{prefix}x{'_' * bool(view)}{view}": len(rows) for view, rows in inputs.items()}
+    lengths |= {name: int(np.shape(file[name])[0]) if np.ndim(file[name]) else 1 for name in others}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"arrays of {file.path} have different lengths: {found}; each needs one entry a sample")
+
+
+def _sparse(file: ArrayFile, stem: str) -> SparseRows:
+    absent = [stem + end for end in _CSR if stem + end not in file.names]
+    if absent:
+        raise ValueError(f"{file.path} has parts of a sparse matrix {stem} but not {', '.join(absent)}; save all four")
+    data, indices, indptr, shape = (file[stem + end] for end in _CSR)
+    what = f"{stem} in {file.path}"
+    if shape.shape != (2,) or indptr.shape != (int(shape[0]) + 1,) or data.ndim != 1 or data.shape != indices.shape:
+        raise ValueError(
+            f"{what}: shape {shape.tolist()} with {data.size} data, {indices.size} indices and {indptr.size} indptr is no CSR "
+            "matrix; save the parts of a scipy.sparse.csr_matrix"
+        )
+    indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
+    ordered = indptr[0] == 0 and indptr[-1] == len(data) and bool((np.diff(indptr) >= 0).all())
+    if not ordered or (len(indices) and not 0 <= indices.min() <= indices.max() < shape[1]):
+        raise ValueError(f"{what}: indptr or indices point outside the matrix; save the parts of a scipy.sparse.csr_matrix")
+    bad = np.flatnonzero(~np.isfinite(data))
+    if len(bad):
+        _refuse_nonfinite(what, len(bad), int(np.searchsorted(indptr, bad[0], side="right")) - 1)
+    return SparseRows(
+        torch.from_numpy(data.astype(np.float32)), torch.from_numpy(indices), torch.from_numpy(indptr), int(shape[1])
+    )
+
+
+def _dense(array: Array, what: str) -> Tensor:
+    if array.dtype.kind not in "biuf" or array.ndim not in (2, 3, 4) or array.size == 0:
+        raise ValueError(
+            f"{what} must be numbers of shape (N, D), (N, H, W), (N, H, W, C) or (N, C, H, W), got {array.dtype} of shape "
+            f"{array.shape}; reshape it"
+        )
+    if array.dtype.kind == "f":
+        finite = np.isfinite(array)
+        bad = np.flatnonzero(~finite.reshape(len(array), -1).all(1))
+        if len(bad):
+            _refuse_nonfinite(what, int(finite.size - np.count_nonzero(finite)), int(bad[0]))
+    return torch.from_numpy(array.astype(np.float32)) if array.ndim == 2 else _images(array, what)
+
+
+def _refuse_nonfinite(what: str, count: int, row: int) -> None:
+    raise ValueError(f"{what} has {count} values that are NaN or infinite, the first in row {row}; replace them or drop the rows")
+
+
+def _images(array: Array, what: str) -> Tensor:
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    elif array.shape[1] not in (1, 3) or array.shape[3] in (1, 3):
+        raise ValueError(
+            f"{what} has the shape {array.shape}, in which 1 or 3 channels cannot be told from the other sides; save images as "
+            "(N, H, W, C) or (N, C, H, W) with C = 1 or 3, or feature vectors as (N, D)"
+        )
+    low, high = array.min(), array.max()
+    if array.dtype.kind == "f":
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"{what} has pixels from {low:g} to {high:g}, but float images must lie in [0, 1]; scale them, or save 0..255 "
+                "as uint8"
+            )
+        if array.shape[1] == 1:
+            return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        array = np.rint(array * 255)
+    elif low < 0 or high > 255:
+        raise ValueError(f"{what} has pixels from {low} to {high}, but whole numbers must lie in 0..255; scale them to uint8")
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.uint8))

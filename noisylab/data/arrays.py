@@ -1,0 +1,198 @@
+"""One's own arrays: images, feature vectors, or several views of the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisylab.data.arrayfile import ArrayFile, check_lengths, read_views, sample_shape
+from noisylab.data.base import NoisyDataModule, Source
+from noisylab.data.labels import LabelNames, one_row
+from noisylab.data.rows import DenseRows, MultiRows, SparseRows
+from noisylab.transforms.views import feature_views, image_views
+
+__all__ = ["Arrays", "pixel_statistics"]
+
+
+class Arrays(NoisyDataModule):
+    """Training and test rows out of an .npz file, or of a folder with one .npy file an array.
+
+    What the names mean:
+
+    - ``x``: the inputs; or ``x_<view>`` for each of several views of the same samples. Images are (N, H, W), (N, H, W, C) or
+      (N, C, H, W) with one or three channels, uint8, or float in [0, 1] (float colour images are rounded to 8 bits). Feature
+      vectors are (N, D). A sparse matrix is ``x_<view>_data``, ``_indices``, ``_indptr`` and ``_shape``, or ``x_data`` ... if
+      it is the only one, and stays sparse until a batch is built.
+    - ``y``: (N,) labels as they are given, whole numbers or text. Their sorted values are the classes.
+    - ``y_true``, optional: the true labels, -1 or empty text where unknown. Only reports see them, and `noise` cannot be added.
+    - ``group``, optional: the speaker or patient of each row, for ``val_by="group"``.
+    - ``class_names``, optional: K names; ``y`` is then 0..K-1 or among the names.
+    - ``test_x`` ..., ``test_y``, optional: the test rows. A file `test_path` may hold them with or without ``test_``.
+
+    Several views make batches of one input for each view, by name; one view makes plain batches. Images have the views of
+    `image_views`, features those of `feature_views`. Validation rows have the given labels unless ``val_labels="clean"``.
+
+    Args:
+        path: the .npz file or folder.
+        test_path: another one, with the test rows.
+        views: names of the views to use, in this order; `None` for all, sorted by name.
+        mean: per channel, of pixels in [0, 1]; `None` measures it on the training images.
+        std: likewise.
+        padding: largest shift of the random crop of images, in pixels.
+        flip: probability of mirroring an image; `None` for 0.5 with three channels and 0 with one.
+        standardize: bring each column of dense feature vectors to zero mean and unit variance in the training rows.
+        **kwargs: see `NoisyDataModule`.
+
+    Raises:
+        FileNotFoundError: in ``setup``, without the file.
+        ValueError: in ``setup``, naming the array that does not fit and the first row at fault.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/mine.npz", x=np.eye(6, 4), y=np.array(["cat", "dog"] * 3))
+        ...     data = Arrays(f"{folder}/mine.npz")
+        ...     data.setup()
+        >>> data.num_classes, data.info.class_names, data.given_target.tolist()
+        (2, ('cat', 'dog'), [0, 1, 0, 1, 0, 1])
+    """
+
+    def __init__(
+        self,
+        path: str,
+        test_path: str | None = None,
+        views: list[str] | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        padding: int = 4,
+        flip: float | None = None,
+        standardize: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if (mean is None) != (std is None):
+            raise ValueError(f"mean and std go together, got mean={mean}, std={std}; give both or neither")
+        if views is not None and (not views or len(set(views)) < len(views)):
+            raise ValueError(f"views must name at least one view and none twice, got {views}; leave it out for all")
+        self.path, self.test_path, self.views = path, test_path, views
+        self.mean, self.std, self.padding, self.flip = mean, std, padding, flip
+        self.standardize = standardize
+        self._transforms: dict[str, Any] | None = None
+
+    @property
+    def source_classes(self) -> int:
+        """Counted in the labels alone, which are read once."""
+        return len(self._labels.names)
+
+    @cached_property
+    def _file(self) -> ArrayFile:
+        return ArrayFile(self.path)
+
+    @cached_property
+    def _labels(self) -> LabelNames:
+        names = self._file["class_names"] if "class_names" in self._file.names else None
+        return LabelNames.of(self._file["y"], names, f"y in {self.path}")
+
+    def load(self) -> Source:
+        """Read and check all arrays."""
+        file, labels = self._file, self._labels
+        train = read_views(file, "", self.views)
+        check_lengths(file, "", train, [name for name in ("y", "y_true", "group") if name in file.names])
+        test_file, prefix = self._test_file()
+        test = {} if test_file is None else read_views(test_file, prefix, list(train))
+        for name, rows in test.items():
+            if sample_shape(rows) != sample_shape(train[name]):
+                raise ValueError(
+                    f"{prefix}x{'_' * bool(name)}{name} has rows of shape {sample_shape(rows)}, those of training have "
+                    f"{sample_shape(train[name])}; prepare both alike"
+                )
+        if self.standardize:
+            _standardize(train, test)
+        source = Source(
+            train=_store(train),
+            given=labels.numbers(file["y"], f"y in {self.path}"),
+            class_names=labels.names,
+        )
+        if "y_true" in file.names:
+            source.clean = labels.numbers(file["y_true"], f"y_true in {self.path}", unknown=True)
+        if "group" in file.names:
+            group = one_row(file["group"], f"group in {self.path}")
+            source.group = torch.from_numpy(np.unique(group, return_inverse=True)[1].astype(np.int64))
+        if test_file is not None:
+            check_lengths(test_file, prefix, test, [f"{prefix}y"])
+            source.test = _store(test)
+            source.test_target = labels.numbers(test_file[f"{prefix}y"], f"{prefix}y in {test_file.path}")
+        self._transforms = self._views_of(train)
+        return source
+
+    def _test_file(self) -> tuple[ArrayFile | None, str]:
+        if self.test_path is not None:
+            file = ArrayFile(self.test_path)
+            return file, "test_" if "test_y" in file.names else ""
+        named = any(name == "test_y" or name == "test_x" or name.startswith("test_x_") for name in self._file.names)
+        return (self._file, "test_") if named else (None, "")
+
+    def _views_of(self, inputs: Mapping[str, Tensor | SparseRows]) -> dict[str, Any]:
+        """Transform by view name; with several inputs, a mapping with the transform of each."""
+        each: dict[str, Mapping[str, Any]] = {}
+        for name, rows in inputs.items():
+            if not isinstance(rows, Tensor) or rows.ndim == 2:
+                each[name] = feature_views()
+                continue
+            mean, std = pixel_statistics(rows) if self.mean is None or self.std is None else (self.mean, self.std)
+            if len(mean) != rows.shape[1] or len(std) != rows.shape[1]:
+                raise ValueError(
+                    f"mean={mean} and std={std} must have one value for each of {rows.shape[1]} channels; leave both out to "
+                    "measure them"
+                )
+            each[name] = image_views(tuple(mean), tuple(std), padding=self.padding, flip=self.flip)
+        first = next(iter(each.values()))
+        return dict(first) if len(each) == 1 else {view: {name: views[view] for name, views in each.items()} for view in first}
+
+    def view_set(self) -> Mapping[str, Any]:
+        """Views of images or features, known once the arrays are read."""
+        if self._transforms is None:
+            raise RuntimeError("the views depend on the arrays, which are not read yet; call setup() first")
+        return self._transforms
+
+
+def pixel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, in units where white is 1.
+
+    A channel of one grey level has the standard deviation 1, so that one can divide by it.
+
+    Args:
+        images: (N, C, H, W) uint8 in 0..255, or float in [0, 1].
+    """
+    top = 255.0 if images.dtype == torch.uint8 else 1.0
+    total, squares = torch.zeros(2, images.shape[1], dtype=torch.float64)
+    for start in range(0, len(images), 1024):
+        pixels = images[start : start + 1024].double() / top
+        total += pixels.sum((0, 2, 3))
+        squares += pixels.square().sum((0, 2, 3))
+    size = images[:, 0].numel()
+    mean = total / size
+    std = (squares / size - mean.square()).clamp_min(0).sqrt()
+    return tuple(mean.tolist()), tuple(torch.where(std > 1e-6, std, 1.0).tolist())
+
+
+def _standardize(train: dict[str, Tensor | SparseRows], test: dict[str, Tensor | SparseRows]) -> None:
+    for name, rows in train.items():
+        if not isinstance(rows, Tensor) or rows.ndim != 2:
+            continue
+        mean, std = rows.double().mean(0), rows.double().std(0, correction=0)
+        std = torch.where(std > 0, std, 1.0)
+        for part in (train, test):
+            features = part.get(name)
+            if isinstance(features, Tensor):
+                part[name] = ((features.double() - mean) / std).float()
+
+
+def _store(inputs: Mapping[str, Tensor | SparseRows]) -> DenseRows | SparseRows | MultiRows:
+    stores = {name: DenseRows(rows) if isinstance(rows, Tensor) else rows for name, rows in inputs.items()}
+    return next(iter(stores.values())) if len(stores) == 1 else MultiRows(stores)

@@ -1,0 +1,335 @@
+"""The parent of every data module: labels, noise, splits and loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from noisylab.data.loaders import EvalLoader, EvalRows, build_in_workers
+from noisylab.data.rows import FileRows, RowStore, build_views
+from noisylab.data.splits import group_holdout, stratified_subset
+from noisylab.engine.plan import PlanLoader, ResolvedPlan
+from noisylab.noise import Noise, NoisyTargets
+from noisylab.types import Batch, DataInfo, EvalBatch, PlanBatch, StreamRows
+
+__all__ = ["NoisyDataModule", "Source"]
+
+
+@dataclass
+class Source:
+    """A data set as read, before noise, splits and subsets.
+
+    Args:
+        train: inputs of the N training rows.
+        given: (N,) int64 labels as they stand.
+        class_names: one name a class of the source.
+        clean: (N,) int64 true labels, -1 where unknown; `None` when nothing is known.
+        test: inputs of the test rows, or `None`.
+        test_target: (M,) int64 labels of the test rows.
+        group: (N,) int64 group of each training row (speaker, patient), or `None`.
+        names: a name for each training row (its file), or `None`.
+        test_names: the same for the test rows.
+    """
+
+    train: RowStore
+    given: Tensor
+    class_names: tuple[str, ...]
+    clean: Tensor | None = None
+    test: RowStore | None = None
+    test_target: Tensor | None = None
+    group: Tensor | None = None
+    names: list[str] | None = None
+    test_names: list[str] | None = None
+    places: dict[str, str] = field(default_factory=dict)
+
+
+class NoisyDataModule(L.LightningDataModule):
+    """A data set with label noise: subclasses read the files, this class does the rest.
+
+    Noise is drawn first, for all N rows, from its own seed; held-out rows and subsets are chosen afterwards and never change a label.
+    True labels are on `clean_target` for callbacks and never in a training batch.
+
+    Args:
+        noise: puts wrong labels in; `None` trains on the labels as they are.
+        val_fraction: share of the training rows held out for validation, in [0, 1); 0 has none.
+        val_labels: whether validation compares with the "given" or the "clean" labels.
+        val_by: hold out single samples ("sample", stratified by given label) or whole groups ("group").
+        subset: keep this many training rows, and at most as many validation and test rows, stratified by given label.
+        split_seed: names the choice of held-out rows and subsets.
+        batch_size: training samples a batch, over all ranks.
+        eval_batch_size: samples a batch in evaluation, a rank.
+        num_workers: worker processes that open image files; data in memory needs none.
+        seed: the run's seed, which keys every random draw of training; the command line sets it to ``seed_everything``.
+    """
+
+    def __init__(
+        self,
+        noise: Noise | None = None,
+        val_fraction: float = 0.0,
+        val_labels: Literal["given", "clean"] = "given",
+        val_by: Literal["sample", "group"] = "sample",
+        subset: int | None = None,
+        split_seed: int = 0,
+        batch_size: int = 128,
+        eval_batch_size: int = 512,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= val_fraction < 1:
+            raise ValueError(f"val_fraction must be in [0, 1), got {val_fraction}")
+        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size), ("subset", subset)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.noise, self.val_fraction, self.val_labels, self.val_by = noise, val_fraction, val_labels, val_by
+        self.subset, self.split_seed = subset, split_seed
+        self.batch_size, self.eval_batch_size, self.num_workers, self.seed = (
+            batch_size,
+            eval_batch_size,
+            num_workers,
+            seed,
+        )
+        self._source: Source | None = None
+        self._unlabelled: RowStore | None = None
+        self.noisy: NoisyTargets | None = None
+
+    # ---- what a subclass says
+
+    @property
+    def source_classes(self) -> int:
+        """Classes of the data as read; known before any file is read where the data set fixes it."""
+        raise NotImplementedError
+
+    def load(self) -> Source:
+        """Read the data. Called once, by ``setup``."""
+        raise NotImplementedError
+
+    def view_set(self) -> Mapping[str, Any]:
+        """Transform by view name; "eval" must be among them."""
+        raise NotImplementedError
+
+    # ---- what everyone may ask
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that a model of this data has."""
+        return self.source_classes if self.noise is None else self.noise.num_classes(self.source_classes)
+
+    @property
+    def info(self) -> DataInfo:
+        """What a method may know. Needs ``setup``."""
+        source = self.source
+        given = self.given_target.clone()
+        given[self._val_rows] = -1
+        names = source.class_names[: self.num_classes]
+        return DataInfo(self.num_classes, len(given), self._train_rows, given, names, self.batch_size, self.seed)
+
+    @property
+    def source(self) -> Source:
+        """The data as read."""
+        if self._source is None:
+            raise RuntimeError(
+                f"{type(self).__name__}.setup() has not run; call it, or train with Trainer.fit(datamodule=...)"
+            )
+        return self._source
+
+    @property
+    def given_target(self) -> Tensor:
+        """(N,) int64 labels to train on, held-out rows included."""
+        return self.source.given if self.noisy is None else self.noisy.given_target
+
+    @property
+    def clean_target(self) -> Tensor:
+        """(N,) int64 true labels, -1 where unknown. For callbacks and reports only, never for training."""
+        return self._clean(self.source)
+
+    def _clean(self, source: Source) -> Tensor:
+        if self.noisy is not None:
+            return self.noisy.clean_target
+        return torch.full_like(source.given, -1) if source.clean is None else source.clean
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """Views that a method can ask for."""
+        return tuple(name for name in self.view_set() if name != "eval")
+
+    @property
+    def protocol(self) -> str:
+        """How the reported figures are chosen."""
+        if self.val_fraction:
+            return f"best epoch by {self.val_labels} labels of {self.val_fraction:.0%} held-out rows; last and last-ten means on test"
+        return "no validation split: last epoch and mean of the last ten epochs on test"
+
+    # ---- Lightning
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data, draw the noise, split. Idempotent."""
+        if self._source is not None:
+            return
+        source = self.load()
+        _check_labels(source)
+        if self.noise is not None:
+            clean = source.given if source.clean is None else source.clean
+            if bool((clean < 0).any()):
+                raise ValueError("noise needs true labels for all rows; the data has rows without one. Leave noise out")
+            self.noisy = self.noise(clean, len(source.class_names), source.train, source.class_names)
+        self._views = dict(self.view_set())
+        given = source.given if self.noisy is None else self.noisy.given_target
+        clean = self._clean(source)
+        rows = torch.arange(len(given))
+        held = rows[:0]
+        if self.val_fraction:
+            if self.val_by == "group":
+                if source.group is None:
+                    raise ValueError("val_by='group' needs groups, and this data has none; use val_by='sample'")
+                held = group_holdout(rows, source.group, self.val_fraction, self.split_seed)
+            else:
+                size = round(self.val_fraction * len(rows))
+                held = stratified_subset(rows, given, size, self.split_seed, keep_singletons_out=True)
+        kept = torch.ones(len(given), dtype=torch.bool)
+        kept[held] = False
+        self._train_rows, self._val_rows = self._shrink(rows[kept], given), self._shrink(held, given)
+        # a true class that the model does not have (open-set noise) has no right answer
+        self._val_target = given if self.val_labels == "given" else torch.where(clean < self.num_classes, clean, -1)
+        if self.val_labels == "clean" and bool((clean[self._val_rows] < 0).any()):
+            raise ValueError("val_labels='clean' needs true labels for the held-out rows; use val_labels='given'")
+        test_target = source.test_target if source.test_target is not None else rows[:0]
+        visible = (test_target < self.num_classes).nonzero().flatten()
+        self._test_rows = self._shrink(visible, test_target)
+        self._source = source
+
+    def _shrink(self, rows: Tensor, labels: Tensor) -> Tensor:
+        if self.subset is None or len(rows) <= self.subset:
+            return rows
+        return stratified_subset(rows, labels[rows], self.subset, self.split_seed)
+
+    def resolved_plan(self, epoch: int, world_size: int = 1) -> ResolvedPlan:
+        """The plan of an epoch as the attached method asks for it, with its sizes."""
+        assert self.trainer is not None
+        plan = self.trainer.lightning_module.epoch_plan(epoch)
+        for phase in plan.phases:
+            for stream in phase.streams.values():
+                unknown = [name for name in stream.views if name not in self._views]
+                if unknown:
+                    raise ValueError(
+                        f"the method asks for the view {unknown[0]!r}; {type(self).__name__} offers {', '.join(self.view_names)}"
+                    )
+        return ResolvedPlan(
+            plan,
+            epoch=epoch,
+            seed=self.seed,
+            train_rows=self._train_rows,
+            batch_size=self.batch_size,
+            min_last=2 * world_size,
+        )
+
+    def train_dataloader(self) -> PlanLoader:
+        """Batches of rows in the order of the epoch's plan."""
+        trainer = self.trainer
+        assert trainer is not None
+        ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+        store = self.source.train
+        build: Callable[[Iterator[PlanBatch]], Iterator[PlanBatch]] | None = None
+        if isinstance(store, FileRows):
+            build = lambda batches: build_in_workers(store, batches, self.given_target)  # noqa: E731
+        return PlanLoader(lambda: self.resolved_plan(trainer.current_epoch, trainer.world_size), build=build, **ranks)
+
+    def val_dataloader(self) -> dict[str, EvalLoader]:
+        """The validation split, where there is one, and the test set."""
+        loaders = {"val": self._eval_loader("val", self._val_rows)} if len(self._val_rows) else {}
+        return {**loaders, **self.test_dataloader()}
+
+    def test_dataloader(self) -> dict[str, EvalLoader]:
+        """The test set, where there is one."""
+        return {"test": self._eval_loader("test", self._test_rows)} if len(self._test_rows) else {}
+
+    def predict_on(self, rows: RowStore) -> None:
+        """Predict on these inputs, which have no labels, in place of the test set."""
+        self._unlabelled = rows
+
+    def predict_dataloader(self) -> dict[str, EvalLoader]:
+        """The inputs of `predict_on`, else the test set."""
+        if self._unlabelled is None:
+            return self.test_dataloader()
+        return {"predict": self._eval_loader("predict", torch.arange(len(self._unlabelled)))}
+
+    def _eval_loader(self, split: str, rows: Tensor) -> EvalLoader:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        store = self._store(split)
+        return EvalLoader(split, rows[rank::world], self.eval_batch_size, store if isinstance(store, FileRows) else None)
+
+    def _store(self, split: str) -> RowStore:
+        store = {"test": self.source.test, "predict": self._unlabelled}.get(split, self.source.train)
+        assert store is not None
+        return store
+
+    def evaluation_batches(self, rows: Tensor, device: torch.device) -> Iterable[EvalBatch]:
+        """Training rows in the evaluation view with their given labels, for the scoring pass."""
+        store = self.source.train
+        loader = EvalLoader("train", rows, self.eval_batch_size, store if isinstance(store, FileRows) else None)
+        for batch in loader:
+            built = self.on_after_batch_transfer(batch.to(device), 0)
+            assert isinstance(built, EvalBatch)
+            yield built
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Turn rows into inputs on their device: gather, augment, add the given labels."""
+        if isinstance(batch, PlanBatch):
+            return batch.with_streams(
+                {n: self._build(s) if isinstance(s, StreamRows) else s for n, s in batch.streams.items()}
+            )
+        if isinstance(batch, EvalRows):
+            inputs = batch.inputs
+            if inputs is None:
+                store = self._store(batch.split)
+                assert not isinstance(store, FileRows)
+                (inputs,) = build_views(store, batch.index, batch.index, ("eval",), 0, self._views)
+            return EvalBatch(inputs, self._eval_target(batch), batch.index, batch.split)
+        return batch
+
+    def _eval_target(self, batch: EvalRows) -> Tensor:
+        if batch.split == "predict":
+            return torch.full_like(batch.index, -1)
+        labels = {"train": self.given_target, "val": self._val_target}.get(batch.split, self.source.test_target)
+        assert labels is not None
+        return self._labels(labels, batch.index)
+
+    def _build(self, rows: StreamRows) -> Batch:
+        store = self.source.train
+        assert not isinstance(store, FileRows)
+        views = build_views(store, rows.index, rows.position, rows.views, rows.key, self._views)
+        return Batch(views, self._labels(self.given_target, rows.index), rows.index)
+
+    def _labels(self, labels: Tensor, index: Tensor) -> Tensor:
+        cached: dict[tuple[int, torch.device], Tensor] = self.__dict__.setdefault("_label_cache", {})
+        key = (id(labels), index.device)
+        if key not in cached:
+            cached[key] = labels.to(index.device)
+        return cached[key][index]
+
+
+def _check_labels(source: Source) -> None:
+    """Refuse labels outside the classes, unequal lengths and classes without a sample."""
+    classes = len(source.class_names)
+    if len(source.given) != len(source.train):
+        raise ValueError(
+            f"{len(source.train)} training inputs but {len(source.given)} labels; they must be of one length"
+        )
+    for name, labels in (("training", source.given), ("test", source.test_target)):
+        if labels is None:
+            continue
+        bad = ((labels < 0) | (labels >= classes)).nonzero().flatten()
+        if len(bad):
+            raise ValueError(
+                f"{len(bad)} {name} labels are outside 0..{classes - 1}; the first is row {int(bad[0])} with "
+                f"{int(labels[bad[0]])}. Number the classes from 0, or give all class names"
+            )
+    counts = torch.bincount(source.given, minlength=classes)
+    if bool((counts == 0).any()):
+        empty = [source.class_names[i] for i in (counts == 0).nonzero().flatten().tolist()]
+        raise ValueError(f"no training sample has the class {', '.join(empty[:10])}; remove the class or add samples")

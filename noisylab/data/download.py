@@ -1,0 +1,80 @@
+"""Files from the internet and folders out of archives: whole and verified, or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import shutil
+import tarfile
+import tempfile
+import urllib.request
+import zlib
+from pathlib import Path
+
+from noisylab.engine.resume import atomic_path
+
+__all__ = ["download", "file_md5", "unpack"]
+
+_TIMEOUT = 60  # seconds without an answer
+
+
+def file_md5(path: Path) -> str:
+    """MD5 of a file, in 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def download(url: str, path: Path, md5: str) -> None:
+    """Fetch a file into a partial file beside `path`, verify it, and only then give it its name.
+
+    Args:
+        url: where the file is.
+        path: where it belongs; its folder is made.
+        md5: the digest it must have.
+
+    Raises:
+        OSError: naming the address, the digest and the folder, when the file does not come or is another one.
+    """
+    try:
+        with atomic_path(path) as partial:
+            request = urllib.request.Request(url, headers={"User-Agent": "noisylab"})
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer, partial.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+            found = file_md5(partial)
+            if found != md5:
+                raise OSError(f"what came is another file or only a part, with the md5 {found}")
+    except (OSError, http.client.HTTPException) as error:
+        raise OSError(
+            f"could not download {url}: {error}. Try again, or fetch {path.name} by hand (md5 {md5}) and put it into the folder "
+            f"{path.parent.absolute()}"
+        ) from error
+
+
+def unpack(archive: Path, name: str, folder: Path) -> None:
+    """Take the folder `name` out of a tar archive and put it at `folder / name`, whole or not at all.
+
+    Members that would land outside their folder are refused, as are links and devices that lead there.
+
+    Args:
+        archive: a tar file, compressed or not.
+        name: the folder inside it.
+        folder: where it goes.
+
+    Raises:
+        ValueError: when the archive is damaged, holds a forbidden member, or has no such folder.
+        OSError: when the disk is full or not writable.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.", suffix=".partial") as partial:
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(partial, filter="data")
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise ValueError(f"cannot unpack {archive}: {error}; remove it and fetch it again") from error
+        unpacked = Path(partial) / name
+        if not unpacked.is_dir():
+            raise ValueError(f"{archive} has no folder {name}; remove it and fetch the file of the data set's own page")
+        try:
+            unpacked.rename(folder / name)
+        except OSError:
+            if not (folder / name).is_dir():  # else another process was first
+                raise

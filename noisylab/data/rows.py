@@ -1,0 +1,246 @@
+"""Where the inputs of a data set are: in memory, as tensors or sparse rows, or in image files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from noisylab.transforms.draws import Draws, key_from
+from noisylab.types import Inputs
+
+__all__ = ["DenseRows", "FileRows", "MultiRows", "RowStore", "SparseRows", "TensorStore", "ViewTask", "build_views", "open_image"]
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's answers to a damaged file
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+class TensorStore(Protocol):
+    """Rows that fit in memory."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, index: Tensor) -> Inputs:
+        """Rows `index` (B,), on the device of `index`; the store moves there once and stays."""
+        ...
+
+
+class DenseRows:
+    """Rows of one tensor (N, ...), kept in their own type (uint8 for images).
+
+    Args:
+        values: (N, ...) tensor.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def gather(self, index: Tensor) -> Tensor:
+        """Rows `index`, on its device."""
+        if self.values.device != index.device:
+            self.values = self.values.to(index.device)
+        return self.values[index]
+
+
+class SparseRows:
+    """Rows of a CSR matrix, kept sparse and made dense a batch at a time.
+
+    Args:
+        data: (nnz,) float32 values.
+        indices: (nnz,) int64 columns.
+        indptr: (N + 1,) int64 start of each row.
+        num_columns: D.
+    """
+
+    def __init__(self, data: Tensor, indices: Tensor, indptr: Tensor, num_columns: int) -> None:
+        self.data, self.indices, self.indptr, self.num_columns = data, indices, indptr, num_columns
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def gather(self, index: Tensor) -> Tensor:
+        """Rows `index` as a dense (B, D) float32 tensor, on its device."""
+        if self.data.device != index.device:
+            self.data, self.indices, self.indptr = (t.to(index.device) for t in (self.data, self.indices, self.indptr))
+        start, counts = self.indptr[index], self.indptr[index + 1] - self.indptr[index]
+        row = torch.repeat_interleave(torch.arange(len(index), device=index.device), counts)
+        first = torch.cumsum(counts, 0) - counts
+        source = torch.arange(len(row), device=index.device) - first[row] + start[row]
+        dense = torch.zeros(len(index), self.num_columns, device=index.device)
+        return dense.index_put((row, self.indices[source]), self.data[source], accumulate=True)
+
+
+class MultiRows:
+    """Several views of the same samples, each with its own store.
+
+    Args:
+        views: stores of equal length by view name.
+    """
+
+    def __init__(self, views: Mapping[str, DenseRows | SparseRows]) -> None:
+        self.views = dict(views)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.views.values())))
+
+    def gather(self, index: Tensor) -> dict[str, Tensor]:
+        """Rows `index` of every view."""
+        return {name: store.gather(index) for name, store in self.views.items()}
+
+
+def build_views(
+    store: TensorStore, index: Tensor, position: Tensor, names: Sequence[str], key: int, views: Any
+) -> tuple[Inputs, ...]:
+    """The named views of some rows, each with draws of its own.
+
+    Args:
+        store: rows in memory.
+        index: (B,) rows.
+        position: (B,) int64, with `key` the name of each sample's draws.
+        names: view names; a repeated name is drawn again.
+        key: see `StreamRows.key`.
+        views: transform by view name; for several inputs a sample, one transform for all or a mapping with one for each.
+    """
+    rows = store.gather(index)
+    built: list[Inputs] = []
+    for place, name in enumerate(names):
+        view = views[name]
+        if isinstance(rows, dict):
+            each = view if isinstance(view, Mapping) else dict.fromkeys(rows, view)
+            built.append({n: each[n](x, Draws(key_from(key, place, name, n), position)) for n, x in rows.items()})
+        else:
+            built.append(view(rows, Draws(key_from(key, place, name), position)))
+    return tuple(built)
+
+
+@dataclass(frozen=True)
+class ViewTask:
+    """Work for a loader worker: the views of some image files.
+
+    Args:
+        index: rows of the file list.
+        position: places that, with `key`, name the draws.
+        names: view names.
+        key: see `StreamRows.key`.
+    """
+
+    index: tuple[int, ...]
+    position: tuple[int, ...]
+    names: tuple[str, ...]
+    key: int
+
+
+class _Tasks:
+    """A sampler that hands out whatever tasks it was given last."""
+
+    def __init__(self) -> None:
+        self.tasks: Iterable[list[ViewTask]] = ()
+
+    def __iter__(self) -> Iterator[list[ViewTask]]:
+        return iter(self.tasks)
+
+
+class FileRows:
+    """Image files, opened and augmented in worker processes that hold no random state.
+
+    Args:
+        paths: one file a row.
+        views: view by name, each called with a PIL image in RGB and a `random.Random`.
+        num_workers: processes; 0 works in the main one.
+        pin_memory: whether batches are put in page-locked memory for a GPU.
+        allow_truncated: see `open_image`.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        views: Mapping[str, Any],
+        *,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        allow_truncated: bool = False,
+    ) -> None:
+        self.paths = list(paths)
+        self.views = dict(views)
+        self.num_workers, self.pin_memory, self.allow_truncated = num_workers, pin_memory, allow_truncated
+        self._pools: dict[str, tuple[_Tasks, DataLoader[Any]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, tasks: list[ViewTask]) -> list[tuple[Tensor, ...]]:
+        return [self._build(task) for task in tasks]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pools": {}}
+
+    def _build(self, task: ViewTask) -> tuple[Tensor, ...]:
+        images = [open_image(self.paths[row], allow_truncated=self.allow_truncated) for row in task.index]
+        built = []
+        for place, name in enumerate(task.names):
+            draws = Draws(key_from(task.key, place, name), torch.tensor(task.position))
+            built.append(torch.stack([self.views[name](image, draws.python(i)) for i, image in enumerate(images)]))
+        return tuple(built)
+
+    def run(self, tasks: Iterable[list[ViewTask]], pool: str) -> Iterator[list[tuple[Tensor, ...]]]:
+        """Results of `tasks` in order; workers of the same `pool` name stay alive from call to call."""
+        if pool not in self._pools:
+            sampler = _Tasks()
+            loader: DataLoader[Any] = DataLoader(
+                self,  # type: ignore[arg-type]
+                batch_size=None,
+                sampler=sampler,
+                num_workers=self.num_workers,
+                persistent_workers=self.num_workers > 0,
+                pin_memory=self.pin_memory,
+                generator=torch.Generator(),  # else the loader takes its base seed from torch's own generator
+            )
+            self._pools[pool] = sampler, loader
+        sampler, loader = self._pools[pool]
+        sampler.tasks = tasks
+        return iter(loader)
+
+
+RowStore = DenseRows | SparseRows | MultiRows | FileRows
+
+
+def open_image(path: str, mode: str = "RGB", *, allow_truncated: bool = False) -> Image.Image:
+    """The file as an image of one mode, read completely.
+
+    Args:
+        path: the file.
+        mode: "RGB", or "L" for one grey channel.
+        allow_truncated: fill up a JPEG file that ends early with grey instead of refusing it.
+
+    Raises:
+        ValueError: naming the file, when it cannot be read, ends early, or has more than 8 bits a pixel and channel.
+    """
+    try:
+        return _read(path, mode)
+    except _UNREADABLE as error:
+        content = Path(path).read_bytes() if allow_truncated and Path(path).is_file() else b""
+        if content.startswith(_JPEG_START):
+            # The decoder fills what is missing once it meets the end marker; Pillow's own switch would be global.
+            with contextlib.suppress(*_UNREADABLE):
+                return _read(io.BytesIO(content + _JPEG_END), mode)
+        raise ValueError(f"cannot read the image {path}: {error}; remove it from the data or replace the file") from error
+
+
+def _read(file: str | io.BytesIO, mode: str) -> Image.Image:
+    with Image.open(file) as image:
+        if image.mode[0] in "IF":
+            raise OSError(f"it has more than 8 bits a pixel (mode {image.mode}), which would be cut off at white; save it with 8")
+        # Pillow asks for this detour itself, by a warning
+        flat = image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image
+        return flat.convert(mode)

@@ -1,0 +1,80 @@
+"""One pass over training rows in order: no augmentation, eval mode, no gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from noisylab.types import EvalBatch, ScoredRows
+
+__all__ = ["score_rows"]
+
+
+def score_rows(
+    networks: nn.Module,
+    data: ScoredRows,
+    measure: Callable[[EvalBatch], dict[str, Tensor]],
+    *,
+    rows: Tensor,
+    device: torch.device,
+    rank: int = 0,
+    world_size: int = 1,
+    all_gather: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Measure something of each sample and return it by original row.
+
+    Every module below `networks` is in eval mode during the pass and back in its own mode after it. Ranks share the rows and all
+    receive the whole result.
+
+    Args:
+        networks: what is evaluated.
+        data: the data module.
+        measure: maps a batch to named tensors (B, ...), for instance losses and predictions.
+        rows: (M,) original rows to visit, in this order.
+        device: where the networks are.
+        rank: this process.
+        world_size: number of processes.
+        all_gather: maps a tensor to the stack (ranks, ...) of all ranks' tensors; needed when `world_size` > 1.
+
+    Returns:
+        Tables (N, ...) by name, zero where not visited, and the mask (N,) of visited rows, on `device`.
+    """
+    total = data.info.num_train
+    mine = rows[rank::world_size]
+    modes = {module: module.training for module in networks.modules()}
+    networks.eval()
+    parts: dict[str, list[Tensor]] = {}
+    visited: list[Tensor] = []
+    try:
+        with torch.no_grad():
+            for batch in data.evaluation_batches(mine, device):
+                for name, values in measure(batch).items():
+                    parts.setdefault(name, []).append(values)
+                visited.append(batch.index)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    index = torch.cat(visited)
+    columns = {name: torch.cat(values) for name, values in parts.items()}
+    if world_size > 1:
+        assert all_gather is not None
+        width = -(-len(rows) // world_size)
+        index = all_gather(_pad(index, width, -1)).reshape(-1)
+        columns = {n: all_gather(_pad(c, width, 0)).reshape(-1, *c.shape[1:]) for n, c in columns.items()}
+        columns = {name: column[index >= 0] for name, column in columns.items()}
+        index = index[index >= 0]
+    mask = torch.zeros(total, dtype=torch.bool, device=index.device)
+    mask[index] = True
+    tables = {}
+    for name, column in columns.items():
+        tables[name] = column.new_zeros(total, *column.shape[1:])
+        tables[name][index] = column
+    return tables, mask
+
+
+def _pad(values: Tensor, width: int, fill: int) -> Tensor:
+    padded = values.new_full((width, *values.shape[1:]), fill)
+    padded[: len(values)] = values
+    return padded

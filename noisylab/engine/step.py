@@ -1,0 +1,104 @@
+"""The one place that steps optimizers by hand."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from noisylab.methods.base import NoisyLabelMethod
+
+__all__ = ["step", "step_schedules"]
+
+
+def step(
+    module: NoisyLabelMethod,
+    losses: Mapping[str, Tensor],
+    *,
+    final: bool = True,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    boundary: bool = True,
+) -> None:
+    """Backward and step the optimizer of each named network, in the order given.
+
+    Exactly one step of a training step, the last one with ``final=True``, goes through Lightning's wrapper, so that
+    ``trainer.global_step`` counts training steps whatever number of optimizers a method has. Under a gradient scaler every
+    optimizer is unscaled and stepped through the scaler, and the scaler is updated once.
+
+    Args:
+        module: the method; its ``optimizer_names`` are the allowed names.
+        losses: a scalar loss for each network to be updated now. A loss may not depend on the parameters of a network that is
+            stepped before it in this call.
+        final: whether this is the last call of the training step.
+        clip_norm: largest 2-norm of each network's true (unscaled) gradient, positive.
+        accumulate: training steps whose mean gradient makes one update.
+        boundary: whether an update is due now; with ``accumulate=1`` always. Between boundaries only gradients are added.
+
+    Raises:
+        ValueError: for a name without an optimizer, no losses, or a `clip_norm` or `accumulate` that is not positive.
+    """
+    names = list(module.optimizer_names)
+    unknown = [name for name in losses if name not in names]
+    if unknown or not losses:
+        raise ValueError(f"losses must name optimizers among {', '.join(names)}, got {', '.join(losses) or 'none'}")
+    if (clip_norm is not None and clip_norm <= 0) or accumulate < 1:
+        raise ValueError(f"clip_norm and accumulate must be positive, got {clip_norm} and {accumulate}")
+    scaler = getattr(module.trainer.precision_plugin, "scaler", None)
+    optimizers = module.wrapped_optimizers()
+    for loss in losses.values():
+        module.manual_backward(loss / accumulate if accumulate > 1 else loss)
+    module.pending_gradients = not boundary
+    if not boundary:
+        return
+    last = list(losses)[-1]
+    for name in losses:
+        wrapped = optimizers[name]
+        raw = wrapped.optimizer
+        if clip_norm is not None:
+            # clipping the scaled gradient at clip * scale equals clipping the true one at clip
+            scale = scaler._scale if scaler is not None and scaler.is_enabled() else 1.0
+            parameters = [p for group in raw.param_groups for p in group["params"] if p.grad is not None]
+            torch.nn.utils.clip_grad_norm_(parameters, clip_norm * scale)
+        if final and name == last:
+            wrapped.step()
+        elif scaler is not None:
+            scaler.unscale_(raw)
+            scaler.step(raw)
+        else:
+            raw.step()
+        raw.zero_grad(set_to_none=True)
+
+
+def step_schedules(module: NoisyLabelMethod, metrics: Mapping[str, Any]) -> None:
+    """Step the learning-rate schedules, once an epoch: all of a manual method, `ReduceLROnPlateau` alone of an automatic one.
+
+    Args:
+        module: the method.
+        metrics: what was logged in this epoch; `ReduceLROnPlateau` follows ``val/acc`` and waits in epochs without validation.
+
+    Raises:
+        ValueError: for `ReduceLROnPlateau` without a validation split to follow.
+    """
+    every = module.trainer.check_val_every_n_epoch
+    validated = every is not None and (module.current_epoch + 1) % every == 0
+    schedules = module.lr_schedulers()
+    if schedules is None:
+        return
+    for schedule in schedules if isinstance(schedules, list) else [schedules]:
+        if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            if "val/acc" in metrics:
+                schedule.step(float(metrics["val/acc"]))
+            elif validated:
+                raise ValueError(
+                    "ReduceLROnPlateau follows val/acc, which needs a validation split; set data.val_fraction"
+                )
+        elif not module.automatic_optimization:
+            with warnings.catch_warnings():
+                # torch takes it for a mistake when the optimizer of a later stage has not stepped yet
+                warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+                schedule.step()

@@ -1,0 +1,147 @@
+"""What a method remembers of each training sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["SampleMemory"]
+
+
+class SampleMemory(nn.Module):
+    """Named tables with one row per ORIGINAL training sample, written in place by row number.
+
+    The tables are part of the module's ``state_dict`` and move with it from device to device, but they are neither parameters nor
+    buffers: data-parallel training does not broadcast them, a change of precision does not cast them, weight averaging does not
+    average them. Under several ranks each rank writes the rows of its own samples, and `gather_rows` brings the others' rows in
+    at the end of the step, so that all ranks hold the same tables.
+
+    Fields are allocated once the number of samples is known (`allocate`); a checkpoint brings its own sizes.
+
+    >>> memory = SampleMemory()
+    >>> memory.add("loss", fill=float("nan"))
+    >>> memory.allocate(4)
+    >>> memory.write("loss", torch.tensor([2, 0]), torch.tensor([0.5, 0.25]))
+    >>> memory["loss"].tolist()
+    [0.25, nan, 0.5, nan]
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shapes: dict[str, tuple[tuple[int, ...], torch.dtype, float]] = {}
+        self._tables: dict[str, Tensor] = {}
+        self._device = torch.device("cpu")
+
+    def add(self, name: str, *shape: int, dtype: torch.dtype = torch.float32, fill: float = 0.0) -> None:
+        """Declare a field.
+
+        Args:
+            name: the field.
+            *shape: shape of one row; empty for a scalar.
+            dtype: float32 for quantities, an integer type for counts, labels and epochs. Half precision is refused.
+            fill: value of rows never written.
+
+        Raises:
+            ValueError: for a second declaration of a name or a 16-bit float type.
+        """
+        if name in self._shapes:
+            raise ValueError(f"memory field {name!r} is declared twice; choose another name")
+        if dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(f"memory field {name!r} has dtype {dtype}; memories are kept in float32 or integers")
+        self._shapes[name] = (shape, dtype, fill)
+
+    def allocate(self, num_train: int) -> None:
+        """Create the declared fields for `num_train` samples; fields that have that size keep their rows."""
+        for name, (shape, dtype, fill) in self._shapes.items():
+            table = self._tables.get(name)
+            if table is None or table.shape != (num_train, *shape):
+                self._tables[name] = torch.full((num_train, *shape), fill, dtype=dtype, device=self._device)
+
+    def write(self, name: str, index: Tensor, values: Tensor) -> None:
+        """Set rows `index` (B,) of a field to `values` (B, ...), detached and in the field's own dtype."""
+        table = self[name]
+        table[index] = values.detach().to(table.dtype)
+
+    def accumulate(self, name: str, index: Tensor, values: Tensor | float) -> None:
+        """Add `values` (B, ...) to rows `index` (B,), in the field's own dtype. Each row at most once a call."""
+        table = self[name]
+        table[index] += values.detach().to(table.dtype) if isinstance(values, Tensor) else values
+
+    def gather_rows(self, index: Tensor, width: int, all_gather: Callable[[Tensor], Tensor]) -> None:
+        """Exchange the rows that each rank wrote, after which the tables are equal on all ranks.
+
+        Args:
+            index: (B,) rows written by this rank.
+            width: the largest B over ranks.
+            all_gather: maps a tensor to the stack (ranks, ...) of all ranks' tensors.
+        """
+        padded = index.new_full((width,), -1)
+        padded[: len(index)] = index
+        everyone = all_gather(padded).reshape(-1)
+        present = everyone >= 0
+        rows = everyone[present]
+        for table in self._tables.values():
+            mine = table[padded.clamp(min=0)]
+            theirs = all_gather(mine).reshape(-1, *table.shape[1:])
+            table[rows] = theirs[present]
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The whole table (N, ...) of a field, not a copy."""
+        if name not in self._tables:
+            if name in self._shapes:
+                raise RuntimeError(
+                    f"memory field {name!r} has no rows yet: fields are allocated at the start of fit, or by loading a checkpoint"
+                )
+            raise KeyError(f"no memory field {name!r}; declared: {', '.join(sorted(self._shapes)) or 'none'}")
+        return self._tables[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tables
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        """Number of samples, 0 before allocation."""
+        return next((len(table) for table in self._tables.values()), 0)
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """The tables, for ``state_dict``."""
+        return dict(self._tables)
+
+    def set_extra_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take the tables of a checkpoint, whatever their number of rows.
+
+        Raises:
+            ValueError: if the checkpoint's fields are not the declared ones or a row has another shape.
+        """
+        if set(state) != set(self._shapes) and state:
+            raise ValueError(
+                f"the checkpoint remembers {', '.join(sorted(state))} per sample, this method {', '.join(sorted(self._shapes))}; "
+                "load it with the method that wrote it"
+            )
+        for name, table in state.items():
+            shape, dtype, _ = self._shapes[name]
+            if tuple(table.shape[1:]) != shape:
+                raise ValueError(
+                    f"memory field {name!r} has rows of shape {tuple(table.shape[1:])} in the checkpoint and {shape} here; "
+                    "the number of classes differs"
+                )
+            self._tables[name] = table.to(device=self._device, dtype=dtype, copy=True)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # follow the device of `.to()`, never its dtype
+        self._device = fn(torch.zeros(0, device=self._device)).device
+        self._tables = {name: table.to(self._device) for name, table in self._tables.items()}
+        return super()._apply(fn, recurse)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SampleMemory:
+        copy = SampleMemory()
+        copy._shapes = dict(self._shapes)
+        copy._tables = {name: table.clone() for name, table in self._tables.items()}
+        copy._device = self._device
+        memo[id(self)] = copy
+        return copy

@@ -1,0 +1,289 @@
+"""The parent of every method."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+
+from noisylab.engine.resume import check_stamp, stamp
+from noisylab.engine.scoring import score_rows
+from noisylab.engine.step import step_schedules
+from noisylab.memory import SampleMemory
+from noisylab.metrics.evaluation import SplitConfusions, accuracies, accuracy
+from noisylab.metrics.running import RunningMeans
+from noisylab.models.network import Network
+from noisylab.specs import as_factory, constructor_arguments
+from noisylab.transforms.draws import key_from
+from noisylab.types import DataInfo, EpochPlan, EvalBatch, Inputs, Phase, PlanBatch, Stream
+
+__all__ = ["NoisyLabelMethod"]
+
+
+class NoisyLabelMethod(L.LightningModule):
+    """Networks, per-sample memory, keyed randomness, evaluation and checkpoints, as every method has them.
+
+    A subclass calls ``save_hyperparameters()`` and `add_networks`, declares memory fields and writes ``training_step`` and
+    ``configure_optimizers``; methods of manual optimisation step through `noisylab.engine.step.step`. See docs/methods.md.
+
+    Args:
+        num_classes: K, at least 2.
+
+    Attributes:
+        networks: by name; the first is the headline predictor.
+        memory: per-sample tables; ``observed_loss``, ``observed_pred`` and ``observed_epoch`` are there for every method.
+        means: scalars to be averaged over the epoch and logged at its end.
+        info: what the method may know of its data; set at the start of fit.
+        epoch_metrics: what was logged in the current epoch.
+    """
+
+    views: ClassVar[tuple[str, ...]] = ("weak",)
+    info: DataInfo
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+        self.num_classes = num_classes
+        self.networks = nn.ModuleDict()
+        self.memory = SampleMemory()
+        self.memory.add("observed_loss", fill=float("nan"))
+        self.memory.add("observed_pred", dtype=torch.int32, fill=-1)
+        self.memory.add("observed_epoch", dtype=torch.int32, fill=-1)
+        self.means = RunningMeans()
+        self.confusions = SplitConfusions(num_classes)
+        self.last_confusions: dict[tuple[str, str], Tensor] = {}
+        self.epoch_metrics: dict[str, float] = {}
+        self.pending_gradients = False
+        self._rates: dict[str, float] = {}
+        self._unshared: PlanBatch | None = None
+
+    def save_hyperparameters(self, *_: Any, **__: Any) -> None:
+        """Keep the constructor's arguments, callables as ``class_path`` and ``init_args``, so that a checkpoint rebuilds them."""
+        frame = inspect.currentframe()
+        self._set_hparams(constructor_arguments(self, frame.f_back if frame else None))
+        self._hparams_initial = copy.deepcopy(self._hparams)
+
+    def add_networks(self, factory: Any, *names: str) -> None:
+        """Build one new network for each name (see `noisylab.models.network.NetFactory`)."""
+        for name in names:
+            self.networks[name] = as_factory(factory, Network, "network")(self.num_classes)
+
+    # ---- what a method may override
+
+    def epoch_plan(self, epoch: int) -> EpochPlan:
+        """What epoch `epoch` trains on: all training rows once, unless a method says otherwise."""
+        return EpochPlan((Phase(streams={"train": Stream(views=self.views)}),))
+
+    def prepare_epoch(self, epoch: int) -> None:
+        """Called before epoch `epoch` is planned: at the start of a new run for 0, else at the end of the epoch before.
+
+        What it computes must go into the memory, where a checkpoint finds it.
+        """
+
+    def clean_mask(self) -> Tensor | None:
+        """(N,) bool, the samples taken as clean in the current epoch; None while nothing is selected."""
+        return None
+
+    def clean_prob(self) -> Tensor | None:
+        """(N,) float in [0, 1], larger for samples more surely clean; None where there is no such score."""
+        return None
+
+    def transition_matrix(self) -> Tensor | None:
+        """(K, K) estimate of P(given = column | true = row); None where there is none."""
+        return None
+
+    @property
+    def optimizer_names(self) -> tuple[str, ...]:
+        """Names of the optimizers in the order of ``configure_optimizers``: one a network."""
+        return tuple(self.networks)
+
+    @property
+    def headline(self) -> str:
+        """Name of the network whose accuracy the method's protocol reports."""
+        return next(iter(self.networks))
+
+    # ---- predictions
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits (B, K) of the headline network."""
+        return self.checked(self.networks[self.headline](inputs))
+
+    def all_logits(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Float32 logits (B, K) of each network, and of their "ensemble" (log of the mean probability) where there are several."""
+        logits = {name: self.checked(network(inputs)).float() for name, network in self.networks.items()}
+        if len(logits) > 1:
+            logits["ensemble"] = torch.stack([F.softmax(z, 1) for z in logits.values()]).mean(0).log()
+        return logits
+
+    def checked(self, logits: Tensor) -> Tensor:
+        """`logits`, if they have one column a class; else a ValueError."""
+        if logits.ndim != 2 or logits.shape[1] != self.num_classes:
+            raise ValueError(
+                f"the network returned {tuple(logits.shape)}, expected (batch, {self.num_classes}): its last layer must have "
+                "one output a class; pass num_classes on to it"
+            )
+        return logits
+
+    # ---- training
+
+    def setup(self, stage: str) -> None:
+        """Meet the data: compare the number of classes, allocate the memory."""
+        info = getattr(getattr(self.trainer, "datamodule", None), "info", None)
+        if not isinstance(info, DataInfo):
+            raise TypeError(f"{type(self).__name__} needs a noisylab data module: trainer.{stage}(model, datamodule=...)")
+        if info.num_classes != self.num_classes:
+            raise ValueError(
+                f"the data has {info.num_classes} classes, the method was built for {self.num_classes}; "
+                "build it with num_classes=data.num_classes"
+            )
+        self.info = info
+        if stage == "fit":
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+                if str(getattr(callback, "monitor", "")).startswith("test/"):
+                    raise ValueError(f"{type(callback).__name__} monitors {callback.monitor!r}: a leak; monitor 'val/acc'")
+            self.memory.allocate(info.num_train)
+            # every epoch has a plan of its own; without a reload Lightning cuts it to the length of the first
+            self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
+
+    def on_fit_start(self) -> None:
+        """Prepare the first epoch of a run that starts from the beginning."""
+        if self.trainer.ckpt_path is None:
+            self.prepare_epoch(0)
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the numbers of the epoch before."""
+        self.epoch_metrics.clear()
+
+    def on_train_batch_start(self, batch: PlanBatch, batch_idx: int) -> None:
+        """Key torch's random state by (seed, epoch, position, rank): dropout and mixup need nothing saved."""
+        key = key_from(self.info.seed, "step", batch.epoch, batch.position, self.global_rank)
+        torch.default_generator.manual_seed(key)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(key)
+        self._unshared = batch
+        if self.trainer.is_last_batch:
+            self._rates = {f"lr/{name}": opt.param_groups[0]["lr"] for name, opt in self.wrapped_optimizers().items()}
+
+    def observe(self, index: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+        """Remember how unmixed inputs were predicted; to be called once a sample and epoch.
+
+        Args:
+            index: (B,) rows.
+            logits: (B, K) of the headline network.
+            target: (B,) given labels.
+
+        Returns:
+            (B,) float32 cross-entropy to the given labels, detached.
+        """
+        with torch.no_grad():
+            losses = F.cross_entropy(self.checked(logits).float(), target, reduction="none")
+            self.memory.write("observed_loss", index, losses)
+            self.memory.write("observed_pred", index, logits.argmax(1))
+            self.memory["observed_epoch"][index] = self.current_epoch
+        return losses
+
+    def mean(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Mean of `values` (B,) over the samples in `mask` (B,), 0 where it is empty.
+
+        Under several ranks, whose gradients are averaged, each divides its own sum by a rank's share of the count: the averaged
+        gradient is then that of the whole batch.
+        """
+        mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
+        share = self.sum_over_ranks(mask.sum()) / self.trainer.world_size
+        # not values * mask: an infinite value outside the mask would become NaN
+        return torch.where(mask, values, torch.zeros_like(values)).sum() / share.clamp(min=1 / self.trainer.world_size)
+
+    def sum_over_ranks(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over all ranks."""
+        return values if self.trainer.world_size == 1 else self.all_gather(values).sum(0)
+
+    def score(self, measure: Any, rows: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
+        """The scoring pass over training rows; see `noisylab.engine.scoring.score_rows`."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        rows = self.info.train_rows if rows is None else rows
+        ranks = {"rank": self.global_rank, "world_size": self.trainer.world_size, "all_gather": self.all_gather}
+        with self.trainer.precision_plugin.forward_context():
+            return score_rows(self.networks, data, measure, rows=rows, device=self.device, **ranks)
+
+    def wrapped_optimizers(self) -> dict[str, LightningOptimizer]:
+        """Lightning's optimizers by name."""
+        found = self.optimizers()
+        return dict(zip(self.optimizer_names, found if isinstance(found, list) else [found], strict=True))  # type: ignore[arg-type]
+
+    def _share_memory(self) -> None:
+        batch, self._unshared = self._unshared, None
+        if batch is not None and self.trainer.world_size > 1:
+            for name in batch.streams:
+                self.memory.gather_rows(batch[name].index, batch.share[name], self.all_gather)
+
+    def on_train_batch_end(self, outputs: Any, batch: PlanBatch, batch_idx: int) -> None:
+        """Bring in the memory rows that other ranks wrote."""
+        self._share_memory()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means, step the schedules that Lightning does not, prepare the next epoch."""
+        self.log_epoch({**self.means.compute(self.sum_over_ranks), **self._rates})
+        self.means.reset()
+        step_schedules(self, self.epoch_metrics)
+        self.prepare_epoch(self.current_epoch + 1)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Leave `ReduceLROnPlateau` to the epoch's end: Lightning steps it only after the checkpoint is written."""
+        if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            super().lr_scheduler_step(scheduler, metric)
+
+    def log_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Log numbers of this epoch, the same on all ranks, to the loggers and to the run's own curves."""
+        self.epoch_metrics.update(metrics)
+        self.log_dict(dict(metrics), on_step=False, on_epoch=True, batch_size=1)
+
+    # ---- evaluation
+
+    def validation_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count every predictor's answers on the batch's split."""
+        self.confusions.update(batch.split, self.all_logits(batch.inputs), batch.target)
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log accuracies; see `noisylab.metrics.evaluation.accuracies`."""
+        confusions = self.confusions.compute()
+        self.confusions.reset()
+        if not self.trainer.sanity_checking:
+            self.last_confusions = confusions
+            self.log_epoch(accuracies(confusions, self.headline))
+
+    on_test_epoch_end = on_validation_epoch_end
+
+    def last_accuracy(self, split: str) -> float | None:
+        """Accuracy of the headline network in the last evaluation of `split`."""
+        confusion = self.last_confusions.get((split, self.headline))
+        return None if confusion is None else accuracy(confusion)
+
+    def predict_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Rows, labels and the headline network's probabilities (B, K)."""
+        return {"index": batch.index, "target": batch.target, "probs": F.softmax(self(batch.inputs).float(), 1)}
+
+    # ---- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add whose checkpoint it is and the epoch's numbers so far."""
+        self._share_memory()  # callbacks save before on_train_batch_end; the tables in the checkpoint are written in place
+        names = self.info.class_names if hasattr(self, "info") else ()
+        checkpoint["noisylab"] = stamp(type(self).__name__, self.num_classes, names)
+        checkpoint["noisylab_means"] = self.means.state(self.sum_over_ranks)
+        checkpoint["noisylab_metrics"] = dict(self.epoch_metrics)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another method's checkpoint, or one for another number of classes, with a ValueError."""
+        check_stamp(checkpoint, type(self).__name__, self.num_classes)
+        self.means.load(checkpoint["noisylab_means"], mine=self._trainer is None or self.global_rank == 0)
+        self.epoch_metrics = dict(checkpoint["noisylab_metrics"])

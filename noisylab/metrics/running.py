@@ -1,0 +1,64 @@
+"""Means over the steps of an epoch, kept on the device and in the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["RunningMeans"]
+
+
+class RunningMeans:
+    """Weighted means of named scalars, without a read-back to the host until `compute`.
+
+    Under several ranks each holds sums of its own; `state` and `compute` add them up.
+
+    >>> means = RunningMeans()
+    >>> means.add("loss", torch.tensor(1.0), 3); means.add("loss", torch.tensor(2.0), 1)
+    >>> means.compute()
+    {'loss': 1.25}
+    """
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._sums: Tensor | None = None
+
+    def add(self, name: str, value: Tensor | float, weight: Tensor | float = 1.0) -> None:
+        """Add a scalar with a weight, usually the number of samples that it is the mean of."""
+        device = value.device if isinstance(value, Tensor) else torch.device("cpu")
+        if self._sums is None or self._sums.device != device:
+            # sums of many small numbers; devices without float64 take float32
+            dtype = torch.float32 if device.type == "mps" else torch.float64
+            self._sums = torch.zeros(16, 2, dtype=dtype) if self._sums is None else self._sums
+            self._sums = self._sums.to(device=device, dtype=dtype)
+        if name not in self._names:
+            self._names.append(name)
+            if len(self._names) > len(self._sums):
+                self._sums = torch.cat([self._sums, torch.zeros_like(self._sums)])
+        row = self._sums[self._names.index(name)]
+        row[0] += (value.detach().to(row.dtype) if isinstance(value, Tensor) else value) * weight
+        row[1] += weight
+
+    def compute(self, sum_over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
+        """The means so far; NaN where all weights were 0. All ranks must call it together."""
+        if self._sums is None:
+            return {}
+        sums = sum_over_ranks(self._sums)
+        return dict(zip(self._names, (sums[:, 0] / sums[:, 1]).tolist(), strict=False))
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._names, self._sums = [], None
+
+    def state(self, sum_over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, Any]:
+        """Names and sums over all ranks, for a checkpoint. All ranks must call it together."""
+        return {"names": list(self._names), "sums": None if self._sums is None else sum_over_ranks(self._sums).clone()}
+
+    def load(self, state: Mapping[str, Any], *, mine: bool = True) -> None:
+        """Take over a state; on all ranks but one with ``mine=False``, which keeps the names alone."""
+        self._names = list(state["names"])
+        sums = state["sums"]
+        self._sums = None if sums is None else (sums.clone() if mine else torch.zeros_like(sums))

@@ -1,0 +1,21 @@
+"""Networks. Every one derives from `Network` and takes the number of classes first."""
+
+from noisylab.models.act_cnn import ACTNet
+from noisylab.models.mlp import MLP
+from noisylab.models.network import Network
+from noisylab.models.resnet import PreActResNet18, ResNet18, ResNet34
+from noisylab.models.small_cnn import SmallCNN
+from noisylab.models.torchvision_net import TorchvisionNet
+from noisylab.models.wrap import Wrap
+
+__all__ = [
+    "MLP",
+    "ACTNet",
+    "Network",
+    "PreActResNet18",
+    "ResNet18",
+    "ResNet34",
+    "SmallCNN",
+    "TorchvisionNet",
+    "Wrap",
+]

@@ -1,0 +1,140 @@
+"""The classifiers of torchvision, with the class count and frozen parts that a data set needs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, Self
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from noisylab.models.network import Network
+from noisylab.types import Inputs
+
+__all__ = ["TorchvisionNet"]
+
+_SEVERAL_OUTPUTS = ("googlenet", "inception_v3")
+
+
+class TorchvisionNet(Network):
+    """A torchvision classifier whose last linear layer is replaced by a new one of width K.
+
+    Args:
+        num_classes: K.
+        name: name of the network in torchvision, such as "resnet50", "vit_b_16".
+        weights: name of pretrained weights, such as "DEFAULT" or "IMAGENET1K_V2"; `None` for random ones. They are read
+            from the `checkpoints` folder of `torch.hub.get_dir()`, and downloaded to it when they are missing.
+        freeze: what is not trained: "all_but_head", or the first parts of torchvision's parameter names, such as
+            `[conv1, bn1, layer1]`. The new head is always trained.
+        train_batchnorm: whether batch normalisation in frozen parts is trained nevertheless. If not, it also keeps its
+            running statistics: it stays in evaluation mode after `train()`.
+        head_init: "default" keeps PyTorch's initial values of a linear layer; "he" draws He-normal weights and sets the
+            bias to zero (ACT).
+
+    Raises:
+        ValueError: a name is unknown, `freeze` matches nothing, or the network does not end in a linear layer.
+        FileNotFoundError: the weights are not on this machine and cannot be downloaded.
+
+    Example:
+        >>> net = TorchvisionNet(num_classes=14, name="resnet18", freeze=["conv1", "bn1", "layer1"])
+        >>> sum(parameter.requires_grad for parameter in net.parameters()), net.num_classes
+        (57, 14)
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        name: str = "resnet50",
+        weights: str | None = None,
+        freeze: Literal["all_but_head"] | list[str] | None = None,
+        train_batchnorm: bool = True,
+        head_init: Literal["default", "he"] = "default",
+    ) -> None:
+        super().__init__(num_classes)
+        if head_init not in ("default", "he"):
+            raise ValueError(f"head_init must be 'default' or 'he', got {head_init!r}")
+        self.net = _build(name, weights)
+        head_name, old = _last_linear(self.net, name)
+        head = nn.Linear(old.in_features, num_classes)
+        if head_init == "he":
+            nn.init.kaiming_normal_(head.weight)
+            nn.init.zeros_(head.bias)
+        self.net.set_submodule(head_name, head)
+        self._frozen_batchnorm: list[str] = []
+        if freeze is not None:
+            self._freeze(freeze, head_name, train_batchnorm)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits (B, K) for images (B, 3, H, W)."""
+        return self.net(self._tensor(inputs))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode of everything but frozen batch normalisation, which stays in evaluation mode."""
+        super().train(mode)
+        for name in self._frozen_batchnorm:
+            self.net.get_submodule(name).eval()
+        return self
+
+    def _freeze(self, freeze: str | Sequence[str], head_name: str, train_batchnorm: bool) -> None:
+        if isinstance(freeze, str) and freeze != "all_but_head":
+            raise ValueError(f"freeze must be 'all_but_head' or a list of name parts, got {freeze!r}; use [{freeze!r}]")
+        backbone = [name for name, _ in self.net.named_parameters() if not _starts(name, head_name)]
+        prefixes = [""] if isinstance(freeze, str) else list(freeze)
+        for prefix in prefixes:
+            if not any(_starts(name, prefix) for name in backbone):
+                parts = list(dict.fromkeys(name.split(".")[0] for name in backbone))
+                raise ValueError(
+                    f"freeze names {prefix!r}, which starts no parameter before the head; the network's parts are {parts}"
+                )
+        batchnorm = {name for name, module in self.net.named_modules() if isinstance(module, _BatchNorm)}
+        for name in backbone:
+            module_name = name.rpartition(".")[0]
+            if not any(_starts(name, prefix) for prefix in prefixes) or (train_batchnorm and module_name in batchnorm):
+                continue
+            self.net.get_parameter(name).requires_grad_(False)
+            if module_name in batchnorm and module_name not in self._frozen_batchnorm:
+                self._frozen_batchnorm.append(module_name)
+        self.train(self.training)
+
+
+def _starts(name: str, prefix: str) -> bool:
+    return not prefix or name == prefix or name.startswith(f"{prefix}.")
+
+
+def _build(name: str, weights: str | None) -> nn.Module:
+    from torchvision import models
+
+    known = [model for model in models.list_models(module=models) if model not in _SEVERAL_OUTPUTS]
+    if name in _SEVERAL_OUTPUTS:
+        raise ValueError(f"name={name!r} has several outputs while it trains; use another network")
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0)
+        raise ValueError(f"name must be a classifier of torchvision, got {name!r}; nearest: {', '.join(nearest)}")
+    return models.get_model(name) if weights is None else _pretrained(models, name, weights)
+
+
+def _pretrained(models: ModuleType, name: str, weights: str) -> nn.Module:
+    choices: dict[str, Any] = models.get_model_weights(name).__members__
+    if weights not in choices:
+        raise ValueError(f"weights of {name!r} must be one of {list(choices)} or None, got {weights!r}")
+    url = choices[weights].url
+    try:
+        return models.get_model(name, weights=choices[weights])
+    except (OSError, RuntimeError) as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise FileNotFoundError(
+            f"the weights {weights!r} of {name!r} cannot be had ({error}); "
+            f"put the file {Path(urlparse(url).path).name} from {url} into the folder {folder}"
+        ) from error
+
+
+def _last_linear(net: nn.Module, name: str) -> tuple[str, nn.Linear]:
+    linear = [(part, module) for part, module in net.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError(f"{name!r} does not end in a linear layer that could be replaced; use Wrap with a factory")
+    return linear[-1]

@@ -1,0 +1,183 @@
+"""What every kind of label noise shares: its arguments, its checks, the two ways of drawing, what it returns."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisylab.types import Inputs
+
+__all__ = ["Noise", "NoisyTargets", "Sampler", "check_fraction", "check_num_classes", "check_targets"]
+
+Sampler: TypeAlias = Literal["vectorised", "legacy"]
+"""How labels are drawn from a transition matrix; see `Noise`."""
+
+_CHUNK = 65_536  # rows whose cumulative probabilities are held at once: 52 MB for 100 classes
+
+
+@dataclass(frozen=True)
+class NoisyTargets:
+    """The labels of a whole training set with noise in them, and where it came from. All tensors are on the CPU.
+
+    Args:
+        given_target: (N,) int64, the labels to train on, each below the number of classes the model sees.
+        clean_target: (N,) int64, the true labels, in 0..C-1 for C source classes.
+        transition_matrix: (C, C) float64, rows clean, columns given; each row sums to one. `None` when not known.
+        rate: the noise kind's parameter, a fraction in [0, 1); `None` when not known.
+        measured_rate: fraction of rows whose given label differs from the true one, in [0, 1]; 0 without rows.
+    """
+
+    given_target: Tensor
+    clean_target: Tensor
+    transition_matrix: Tensor | None
+    rate: float | None
+    measured_rate: float
+
+
+class Noise(ABC):
+    """A rule that turns true labels into given labels, drawn once for all rows from its own seed.
+
+    A child states `kind` and `transition_matrix`; `__call__` draws row i from row `targets[i]` of that matrix.
+    Global random state is neither read nor changed.
+
+    Args:
+        rate: the kind's parameter, a fraction in [0, 1); `None` for kinds without one.
+        sampler: "vectorised" draws one uniform number a row from a torch generator and inverts the cumulative row;
+            "legacy" makes one numpy multinomial draw a row, in order, from `RandomState(seed)`, which is how published
+            label files of T-Revision, DMI and ACT were made. The two give different labels of the same distribution.
+        seed: seed of the draws, at least 0.
+
+    Raises:
+        ValueError: an argument lies outside its range.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, rate: float | None = None, sampler: Sampler = "vectorised", seed: int = 0) -> None:
+        if rate is not None:
+            check_fraction("rate", rate)
+        if sampler not in ("vectorised", "legacy"):
+            raise ValueError(f"sampler must be 'vectorised' or 'legacy', got {sampler!r}")
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed must be in 0..2**32-1, got {seed}; choose another whole number")
+        self.rate = rate
+        self.sampler = sampler
+        self.seed = seed
+
+    def num_classes(self, source_classes: int) -> int:
+        """Number of classes the model sees, given the number in the source data set."""
+        return source_classes
+
+    @abstractmethod
+    def transition_matrix(self, num_classes: int, class_names: Sequence[str] | None = None) -> Tensor:
+        """P(given = j | clean = i).
+
+        Args:
+            num_classes: C, number of source classes, at least 2.
+            class_names: C names, needed only by kinds that were configured with class names.
+
+        Returns:
+            (C, C) float64 on the CPU, rows clean, columns given; each row sums to one.
+
+        Raises:
+            ValueError: there are too few classes, or the kind does not fit them.
+        """
+
+    def __call__(
+        self, targets: Tensor, num_classes: int, inputs: Inputs | None = None, class_names: Sequence[str] | None = None
+    ) -> NoisyTargets:
+        """Draw the given labels of a whole training set.
+
+        Args:
+            targets: (N,) integer, the true labels in 0..C-1, any device; not changed and not kept.
+            num_classes: C, number of source classes, at least 2.
+            inputs: (N, ...), for kinds that depend on the sample; unused by kinds that depend on the class alone.
+            class_names: C names, needed only by kinds that were configured with class names.
+
+        Returns:
+            The given labels with the true ones, the matrix and the measured rate.
+
+        Raises:
+            ValueError: a label is out of range, or `num_classes` does not suit the kind.
+            TypeError: the labels are not whole numbers.
+        """
+        clean = check_targets(targets, num_classes)
+        matrix = self.transition_matrix(num_classes, class_names)
+        return self._noisy(self._draw(clean, matrix), clean, matrix, self.rate)
+
+    def _draw(self, clean: Tensor, matrix: Tensor) -> Tensor:
+        sample = _sample_legacy if self.sampler == "legacy" else _sample_vectorised
+        return sample(clean, matrix, self.seed)
+
+    def _noisy(self, given: Tensor, clean: Tensor, matrix: Tensor | None, rate: float | None) -> NoisyTargets:
+        measured = float((given != clean).double().mean()) if len(clean) else 0.0
+        return NoisyTargets(given, clean, matrix, rate, measured)
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in inspect.signature(type(self)).parameters)
+        return f"{type(self).__name__}({arguments})"
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Raise ValueError unless 0 <= value < 1; `name` is the argument's name in the message."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be a fraction in [0, 1), got {value}; 40 percent is written 0.4")
+
+
+def check_targets(targets: Tensor, num_classes: int) -> Tensor:
+    """A copy of the labels as (N,) int64 on the CPU.
+
+    Args:
+        targets: (N,) integer labels, any device; not changed.
+        num_classes: C, number of classes, at least 2.
+
+    Raises:
+        ValueError: `num_classes` is below 2, the labels are not one row of numbers, or one lies outside 0..C-1.
+        TypeError: the labels are not whole numbers.
+    """
+    check_num_classes(num_classes)
+    if targets.dtype == torch.bool or targets.is_floating_point() or targets.is_complex():
+        raise TypeError(f"targets must hold whole numbers, got {targets.dtype}; convert them with .long()")
+    if targets.ndim != 1:
+        raise ValueError(f"targets must have shape (N,), got {tuple(targets.shape)}; pass one label a sample")
+    clean = targets.detach().to("cpu", torch.int64, copy=True)
+    outside = ((clean < 0) | (clean >= num_classes)).nonzero().flatten()
+    if len(outside):
+        row = int(outside[0])
+        raise ValueError(
+            f"targets must be in 0..{num_classes - 1}, got {int(clean[row])} at row {row} "
+            f"({len(outside)} of {len(clean)} rows are outside); check num_classes={num_classes} or renumber the labels"
+        )
+    return clean
+
+
+def check_num_classes(num_classes: int) -> None:
+    """Raise ValueError unless there are at least two classes."""
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}; one class has no wrong label")
+
+
+def _sample_vectorised(clean: Tensor, matrix: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator("cpu").manual_seed(seed)
+    uniform = torch.rand(len(clean), 1, generator=generator, dtype=torch.float64)
+    cumulative = matrix.cumsum(1)
+    # From the last class that can be drawn on: exactly one, whatever the rounding of the sum.
+    cumulative[cumulative >= cumulative[:, -1:]] = 1.0
+    given = torch.empty_like(clean)
+    for start in range(0, len(clean), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        given[rows] = torch.searchsorted(cumulative[clean[rows]], uniform[rows], right=True).flatten()
+    return given
+
+
+def _sample_legacy(clean: Tensor, matrix: Tensor, seed: int) -> Tensor:
+    random = np.random.RandomState(seed)
+    rows = matrix.numpy()
+    return torch.tensor([int(random.multinomial(1, rows[label]).argmax()) for label in clean.tolist()]).long()

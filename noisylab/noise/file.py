@@ -1,0 +1,213 @@
+"""Noisy labels kept in a file: written atomically, read back with a check that they belong to the data."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisylab.noise.base import Noise, NoisyTargets, check_targets
+from noisylab.types import Inputs
+
+__all__ = ["FromFile", "NoiseFile", "digest", "load_noise", "save_noise"]
+
+_DESCRIPTION = ("kind", "rate", "measured_rate", "seed", "clean_sha256")
+_SHOWN = 12  # characters of a digest in a message
+
+
+@dataclass(frozen=True)
+class NoiseFile:
+    """What a noise file holds; what a foreign file does not say is `None`.
+
+    Args:
+        given_target: (N,) int64, the labels to train on.
+        kind: the noise kind.
+        rate: the kind's parameter, a fraction in [0, 1).
+        measured_rate: fraction of labels that differ from the true ones.
+        seed: seed of the draws.
+        clean_sha256: `digest` of the true labels the noise was drawn for.
+    """
+
+    given_target: Tensor
+    kind: str | None = None
+    rate: float | None = None
+    measured_rate: float | None = None
+    seed: int | None = None
+    clean_sha256: str | None = None
+
+
+class FromFile(Noise):
+    """Given labels read from a file: one of `save_noise`, or human labels of an outside source.
+
+    The transition matrix of the returned `NoisyTargets` is `None`: a file holds labels, not the law they were drawn
+    from. The rate is the one in the file, if any.
+
+    Args:
+        path: an .npz or .npy file; Python objects in it are never unpickled.
+        key: name of the labels in an .npz.
+        check_digest: refuse a file whose digest of the true labels is missing or differs from the data's. Without the
+            check nothing tells labels of another row order from the right ones.
+        model_classes: number of classes the model sees, for labels of an open set; `None` for all source classes.
+
+    Raises:
+        ValueError: `model_classes` is below 2; later, at the call: the file does not fit the data.
+    """
+
+    kind = "file"
+
+    def __init__(
+        self, path: str | Path, key: str = "given_target", check_digest: bool = True, model_classes: int | None = None
+    ) -> None:
+        super().__init__()
+        if model_classes is not None and model_classes < 2:
+            raise ValueError(f"model_classes must be at least 2, got {model_classes}; leave it out for all classes")
+        self.path = str(path)
+        self.key = key
+        self.check_digest = check_digest
+        self.model_classes = model_classes
+
+    def num_classes(self, source_classes: int) -> int:
+        """`model_classes` where given, else all source classes."""
+        return source_classes if self.model_classes is None else self.model_classes
+
+    def transition_matrix(self, num_classes: int, class_names: Sequence[str] | None = None) -> Tensor:
+        """Not known.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"{self.path} holds labels, not the matrix they were drawn from; estimate it from the labels")
+
+    def __call__(
+        self, targets: Tensor, num_classes: int, inputs: Inputs | None = None, class_names: Sequence[str] | None = None
+    ) -> NoisyTargets:
+        """Read the given labels of a whole training set.
+
+        Args:
+            targets: (N,) integer, the true labels in 0..C-1, any device; not changed and not kept.
+            num_classes: C, number of source classes, at least 2.
+            inputs: unused.
+            class_names: unused.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file cannot be read as labels, was made for other true labels, has another number of rows,
+                or holds a label out of range.
+        """
+        clean = check_targets(targets, num_classes)
+        stored = load_noise(self.path, self.key)
+        if self.check_digest:
+            self._check_digest(stored, clean)
+        if len(stored.given_target) != len(clean):
+            raise ValueError(
+                f"{self.path} holds {len(stored.given_target)} labels, the data has {len(clean)} rows; "
+                "use the file that was made for this training set"
+            )
+        try:
+            given = check_targets(stored.given_target, self.num_classes(num_classes))
+        except ValueError as error:
+            raise ValueError(f"labels {self.key!r} in {self.path}: {error}") from error
+        return self._noisy(given, clean, None, stored.rate)
+
+    def _check_digest(self, stored: NoiseFile, clean: Tensor) -> None:
+        if stored.clean_sha256 is None:
+            raise ValueError(
+                f"{self.path} has no digest of the true labels it belongs to (clean_sha256); make the file with "
+                "save_noise, or set check_digest=False if its rows are surely in the order of the data"
+            )
+        expected = digest(clean)
+        if stored.clean_sha256 != expected:
+            raise ValueError(
+                f"{self.path} was made for other true labels: digest {stored.clean_sha256[:_SHOWN]} "
+                f"({len(stored.given_target)} labels) in the file, {expected[:_SHOWN]} ({len(clean)} labels) in the "
+                "data; use the file made for this data set in this row order, or draw and save the noise again"
+            )
+
+
+def digest(targets: Tensor) -> str:
+    """SHA-256, in 64 hexadecimal digits, of the labels as little-endian 64-bit integers.
+
+    Args:
+        targets: (N,) integer, any device; not changed.
+    """
+    return hashlib.sha256(targets.detach().cpu().numpy().astype("<i8").tobytes()).hexdigest()
+
+
+def save_noise(path: str | Path, noisy: NoisyTargets, kind: str, seed: int | None) -> None:
+    """Write the labels to an .npz, whole or not at all.
+
+    The file is written beside its final place, synced to disk and renamed; on failure the old file, if any, stays.
+
+    Args:
+        path: file to write; its folder must exist.
+        noisy: the labels; the true ones enter only as a digest.
+        kind: the noise kind.
+        seed: seed of the draws; `None` for labels that were not drawn.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    entries: dict[str, Any] = {
+        "given_target": noisy.given_target.numpy(),
+        "kind": kind,
+        "rate": noisy.rate,
+        "measured_rate": noisy.measured_rate,
+        "seed": seed,
+        "clean_sha256": digest(noisy.clean_target),
+    }
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, **{key: value for key, value in entries.items() if value is not None})
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_noise(path: str | Path, key: str = "given_target") -> NoiseFile:
+    """Read a file of labels.
+
+    Args:
+        path: an .npz or .npy file.
+        key: name of the labels in an .npz.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no .npy or .npz of plain arrays, lacks `key`, or what is there is not one row of integers.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if not isinstance(content, np.ndarray):
+                entries = {name: content[name] for name in (key, *_DESCRIPTION) if name in content}
+                held = sorted(content)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no noise file at {path}; draw the noise and write it with save_noise") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no .npy or .npz file of plain arrays ({error}); save the labels as one") from error
+    if isinstance(content, np.ndarray):
+        return NoiseFile(_labels(content, "the array", path))
+    if key not in entries:
+        raise ValueError(f"{path} has no entry {key!r}, it holds {held}; set key to one of them")
+    known = {name: entries[name].item() for name in _DESCRIPTION if name in entries and entries[name].ndim == 0}
+    return NoiseFile(_labels(entries[key], f"entry {key!r}", path), **known)
+
+
+def _labels(labels: np.ndarray[Any, Any], what: str, path: str | Path) -> Tensor:
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{what} of {path} must be one row of integers, got shape {labels.shape} of {labels.dtype}; "
+            "save the labels as an int64 array of shape (N,)"
+        )
+    return torch.from_numpy(labels.astype(np.int64))

@@ -1,0 +1,140 @@
+"""Networks, optimizers and schedules as data: a class path with its arguments, storable in a checkpoint without pickle."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Factory", "as_factory", "constructor_arguments", "plain"]
+
+T = TypeVar("T")
+
+
+class Factory(Generic[T]):
+    """A class with some of its arguments, called with the rest.
+
+    Args:
+        target: the class.
+        init_args: keyword arguments, builtins only.
+    """
+
+    def __init__(self, target: type[T], init_args: Mapping[str, Any] | None = None) -> None:
+        self.target = target
+        self.init_args = dict(init_args or {})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> T:
+        return self.target(*args, **{**self.init_args, **kwargs})
+
+    def spec(self) -> dict[str, Any]:
+        """The factory as ``{"class_path": ..., "init_args": {...}}``."""
+        spec: dict[str, Any] = {"class_path": f"{self.target.__module__}.{self.target.__qualname__}"}
+        if self.init_args:
+            spec["init_args"] = {key: plain(value, key) for key, value in self.init_args.items()}
+        return spec
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Factory) and self.spec() == other.spec()
+
+    def __hash__(self) -> int:
+        return hash(self.target)
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.init_args.items())
+        return f"{self.target.__name__}({arguments})"
+
+
+def as_factory(value: Any, kind: type[T], name: str) -> Factory[T]:
+    """Whatever way a class with arguments was given, as a `Factory`.
+
+    Args:
+        value: a class, a ``functools.partial`` of a class with keyword arguments, a ``{"class_path", "init_args"}`` mapping, or a
+            `Factory`.
+        kind: the class that it must derive from.
+        name: the argument's name, for errors.
+
+    Raises:
+        TypeError: for anything else, a lambda or a function included: a checkpoint could not rebuild it.
+    """
+    if isinstance(value, Factory):
+        factory = value
+    elif isinstance(value, Mapping):
+        factory = Factory(_locate(str(value.get("class_path")), name), value.get("init_args"))
+    elif inspect.isclass(value):
+        factory = Factory(value)
+    elif isinstance(value, functools.partial) and inspect.isclass(value.func) and not value.args:
+        factory = Factory(value.func, value.keywords)
+    elif isinstance(value, functools.partial) and value.args and inspect.isclass(value.args[-1]):
+        # what jsonargparse makes of a class_path with init_args: partial(instantiator, ..., class, **init_args)
+        factory = Factory(value.args[-1], value.keywords)
+    else:
+        given = f"an instance of {type(value).__name__}" if isinstance(value, kind) else repr(value)
+        example = f"functools.partial({kind.__name__}Class, argument=value)"
+        raise TypeError(
+            f"{name} must be a {kind.__name__} class, or {example}, so that a checkpoint can rebuild it; got {given}. "
+            "A lambda or function cannot be stored: give the class itself, or a partial of it with keyword arguments."
+        )
+    if "<locals>" in factory.target.__qualname__:
+        raise TypeError(f"{name} is the local class {factory.target.__qualname__}; define it at the top of a module")
+    if not (inspect.isclass(factory.target) and issubclass(factory.target, kind)):
+        raise TypeError(f"{name} must derive from {kind.__module__}.{kind.__name__}, got {factory!r}")
+    return factory
+
+
+def plain(value: Any, name: str) -> Any:
+    """`value` as builtins that load with ``weights_only=True``; factories become specs.
+
+    Raises:
+        TypeError: for a value that has no such form, naming the argument.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Factory):
+        return value.spec()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, name) for item in value]
+    raise TypeError(
+        f"argument {name} is {value!r}, which a checkpoint cannot store; give numbers, strings, lists or dicts of them"
+    )
+
+
+def _locate(path: str, name: str) -> Any:
+    module, _, attribute = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise TypeError(
+            f"{name} names the class {path!r}, which cannot be imported ({error}); install or import what defines it first"
+        ) from error
+
+
+def constructor_arguments(instance: object, frame: FrameType | None) -> dict[str, Any]:
+    """The arguments that the constructors of `instance` were called with, as plain data.
+
+    Args:
+        instance: the object under construction.
+        frame: the frame of the innermost ``__init__`` to look at; those of subclasses above it are followed.
+
+    Raises:
+        TypeError: for an argument that a checkpoint cannot store.
+    """
+    given: dict[str, Any] = {}
+    while frame is not None and frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is instance:
+        values = inspect.getargvalues(frame)
+        given.update({name: frame.f_locals[name] for name in values.args[1:]})
+        given.update(frame.f_locals.get(values.keywords or "", {}))
+        frame = frame.f_back
+    accepted = inspect.signature(type(instance).__init__).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+        given = {name: value for name, value in given.items() if name in accepted}
+    return {
+        name: as_factory(value, object, name).spec()
+        if callable(value) and not isinstance(value, Factory)
+        else plain(value, name)
+        for name, value in given.items()
+    }

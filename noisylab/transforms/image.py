@@ -1,0 +1,255 @@
+"""Views of image batches (B, C, H, W), any number of channels, drawn per sample.
+
+Pixels are uint8 in 0..255, or float: float images are taken to lie in [0, 1] already.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from noisylab.transforms.base import View, constant
+from noisylab.transforms.draws import Draws
+
+__all__ = [
+    "Contrast",
+    "Cutout",
+    "GaussianNoise",
+    "Normalize",
+    "RandomCrop",
+    "RandomCropFlip",
+    "RandomHorizontalFlip",
+    "ToFloat",
+    "erase",
+    "take_pixels",
+]
+
+
+@dataclass(frozen=True)
+class RandomCrop(View):
+    """Pad each side, then cut out the old size at a place drawn per sample; any dtype, kept.
+
+    The same as a random shift by up to `padding` pixels each way.
+
+    Args:
+        padding: pixels added on each side, >= 0.
+        fill: value of the added pixels.
+
+    >>> import torch
+    >>> RandomCrop(4)(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), Draws(0, torch.arange(2))).shape
+    torch.Size([2, 1, 8, 8])
+    """
+
+    padding: int
+    fill: float = 0
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """The crops, of the shape of `x`."""
+        return _crop(x, draws.integers(0, 2 * self.padding + 1, (2,)), None, self.padding, self.fill)
+
+
+@dataclass(frozen=True)
+class RandomHorizontalFlip(View):
+    """Mirror a sample left to right with probability `p`; any dtype, kept.
+
+    Args:
+        p: probability, in [0, 1].
+    """
+
+    p: float = 0.5
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """The images, some of them mirrored."""
+        return _crop(x, None, draws.bernoulli(self.p), 0, 0)
+
+
+@dataclass(frozen=True)
+class RandomCropFlip(View):
+    """`RandomCrop` and `RandomHorizontalFlip` in one pass over the pixels, with the draws of the two in that order.
+
+    Args:
+        padding: pixels added on each side, >= 0.
+        fill: value of the added pixels.
+        p: probability of mirroring, in [0, 1].
+    """
+
+    padding: int
+    fill: float = 0
+    p: float = 0.5
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """The crops, some of them mirrored, of the shape of `x`."""
+        corner = draws.integers(0, 2 * self.padding + 1, (2,))
+        return _crop(x, corner, draws.bernoulli(self.p), self.padding, self.fill)
+
+
+@dataclass(frozen=True)
+class Normalize(View):
+    """(pixel - mean) / std per channel, in float32.
+
+    uint8 pixels are taken as pixel / 255, float ones as they are. Multiplied and added with constants of the channel, so
+    a value may differ from the two divisions written above in the last digit.
+
+    Args:
+        mean: one value for each channel, of pixels in [0, 1].
+        std: likewise, > 0.
+
+    Raises:
+        ValueError: if the two have different lengths or a `std` is not positive.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        # Configurations bring lists, which could be neither hashed nor compared with the constants.
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+        if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
+            raise ValueError(f"Normalize(mean={self.mean}, std={self.std}): give one mean and one positive std for each channel.")
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """(B, C, H, W) float32."""
+        if x.shape[1] != len(self.mean):
+            raise ValueError(
+                f"Normalize has {len(self.mean)} means but the images have {x.shape[1]} channels: "
+                "give one mean and one std for each channel."
+            )
+        top = 255.0 if x.dtype == torch.uint8 else 1.0
+        scale = constant(tuple(1 / (top * std) for std in self.std), torch.float32, x.device).view(-1, 1, 1)
+        shift = constant(tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True)), torch.float32, x.device).view(
+            -1, 1, 1
+        )
+        # Two roundings, not torch.addcmul: a fused one rounds otherwise in the tail of a vector, so by the batch's shape.
+        return x.to(torch.float32, copy=True).mul_(scale).add_(shift)
+
+
+@dataclass(frozen=True)
+class ToFloat(View):
+    """float32; integer pixels are divided by `maximum`, float ones kept as they are.
+
+    Args:
+        maximum: the largest value an integer pixel can have.
+    """
+
+    maximum: float = 255.0
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """float32 of the shape of `x`."""
+        return x.float() if x.is_floating_point() else x.float().div_(self.maximum)
+
+
+@dataclass(frozen=True)
+class Cutout(View):
+    """Erase a square around a pixel drawn per sample; the part outside the image is lost. Any dtype, kept.
+
+    Args:
+        size: side of the square in pixels, > 0.
+        fill: value of the erased pixels.
+    """
+
+    size: int
+    fill: float = 0
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """The images with a hole each."""
+        height, width = x.shape[-2:]
+        top = draws.integers(0, height) - self.size // 2
+        left = draws.integers(0, width) - self.size // 2
+        return erase(x, top, left, top + self.size, left + self.size, (self.fill,))
+
+
+@dataclass(frozen=True)
+class GaussianNoise(View):
+    """Add normal noise to every pixel of float images; not clamped.
+
+    Args:
+        std: standard deviation, in units of the pixel values.
+    """
+
+    std: float
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """The noisy images, dtype kept."""
+        _require_float(x, self)
+        return draws.normal(tuple(x.shape[1:])).mul_(self.std).add_(x).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Contrast(View):
+    """Stretch float images around their own mean: mean + factor * (pixel - mean), factor per sample; not clamped.
+
+    Args:
+        low: smallest factor.
+        high: largest factor.
+    """
+
+    low: float
+    high: float
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """The images with another contrast, dtype kept."""
+        _require_float(x, self)
+        factor = draws.uniform(self.low, self.high).view(-1, 1, 1, 1)
+        # In float64 the order of summation, which depends on the batch's shape, does not reach the float32 result.
+        mean = x.mean(dim=(1, 2, 3), keepdim=True, dtype=torch.float64).float()
+        return (x - mean).mul_(factor).add_(mean).to(x.dtype)
+
+
+def _require_float(x: Tensor, view: View) -> None:
+    if not x.is_floating_point():
+        raise TypeError(f"{view} takes float images in [0, 1], not {x.dtype}: put ToFloat() before it.")
+
+
+def _crop(x: Tensor, corner: Tensor | None, mirrored: Tensor | None, padding: int, fill: float) -> Tensor:
+    """Windows of the size of `x` out of padded `x`, at `corner` (B, 2) = (top, left), mirrored where (B,) asks for it."""
+    height, width = x.shape[-2:]
+    rows = torch.arange(height, device=x.device).expand(len(x), height)
+    columns = torch.arange(width, device=x.device).expand(len(x), width)
+    if mirrored is not None:
+        columns = torch.where(mirrored[:, None], width - 1 - columns, columns)
+    if corner is not None:
+        rows, columns = rows + corner[:, :1], columns + corner[:, 1:]
+    padded = F.pad(x, (padding,) * 4, value=fill) if padding else x
+    return take_pixels(padded, rows[:, :, None], columns[:, None, :])
+
+
+def take_pixels(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """out[b, c, i, j] = x[b, c, rows[b, i, j], columns[b, i, j]].
+
+    Args:
+        x: (B, C, H, W).
+        rows: integer, broadcastable with `columns` to (B, I, J), in 0..H-1.
+        columns: integer, in 0..W-1.
+
+    Returns:
+        (B, C, I, J), contiguous.
+    """
+    batch, channels, _, width = x.shape
+    within = (rows * width + columns).long()
+    shape = (batch, channels, *within.shape[1:])
+    # One index for all channels, never laid out for each: on a CPU this is the fastest gather of bytes torch has.
+    index = within.expand(batch, -1, -1).flatten(1)[:, None].expand(-1, channels, -1)
+    return x.flatten(2).gather(2, index).view(shape)
+
+
+def erase(x: Tensor, top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, fill: tuple[float, ...]) -> Tensor:
+    """`x` with the rectangle [top, bottom) x [left, right) of each sample painted over.
+
+    Args:
+        x: (B, C, H, W).
+        top: (B,) int64, may lie outside the image, as may the other three.
+        left: (B,) int64.
+        bottom: (B,) int64.
+        right: (B,) int64.
+        fill: one value for all channels or one for each.
+    """
+    row = torch.arange(x.shape[-2], device=x.device)
+    column = torch.arange(x.shape[-1], device=x.device)
+    inside_rows = (row >= top[:, None]) & (row < bottom[:, None])
+    inside_columns = (column >= left[:, None]) & (column < right[:, None])
+    hole = (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
+    return torch.where(hole, constant(fill, x.dtype, x.device).view(-1, 1, 1), x)

@@ -1,0 +1,68 @@
+"""Mixing the samples of a batch: mixup and CutMix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["cutmix", "cutmix_box", "mix_weight", "mixup"]
+
+
+def mix_weight(alpha: float) -> float:
+    """One draw of Beta(alpha, alpha) from torch's CPU generator; 1 when `alpha` is not positive."""
+    if alpha <= 0:
+        return 1.0
+    first, second = torch._standard_gamma(torch.tensor([alpha, alpha], dtype=torch.float64)).tolist()
+    return first / (first + second) if first + second > 0 else 0.5
+
+
+def mixup(inputs: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
+    """``lam * x + (1 - lam) * x[order]`` with one lam for the batch (Zhang et al., ICLR 2018).
+
+    Args:
+        inputs: (B, ...) float.
+        alpha: of Beta(alpha, alpha); not positive: no mixing.
+
+    Returns:
+        The mixed inputs, the order (B,) of the partners, and lam.
+    """
+    lam = mix_weight(alpha)
+    if lam == 1.0:
+        return inputs, torch.arange(len(inputs), device=inputs.device), 1.0
+    order = torch.randperm(len(inputs), device=inputs.device)
+    return lam * inputs + (1 - lam) * inputs[order], order, lam
+
+
+def cutmix_box(height: int, width: int, lam: float, centre: tuple[int, int]) -> tuple[slice, slice, float]:
+    """The box that CutMix pastes, clipped to the image, and the share of the image that it leaves.
+
+    >>> cutmix_box(32, 32, 0.5, (28, 4))
+    (slice(17, 32, None), slice(0, 15, None), 0.7802734375)
+    """
+    side = (1 - lam) ** 0.5
+    rows, columns = (
+        slice(max(c - int(size * side) // 2, 0), min(c + int(size * side) // 2, size))
+        for c, size in zip(centre, (height, width), strict=True)
+    )
+    area = (rows.stop - rows.start) * (columns.stop - columns.start)
+    return rows, columns, 1 - area / (height * width)
+
+
+def cutmix(inputs: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
+    """A box of a partner pasted into each image (Yun et al., ICCV 2019); lam is the share of the image left.
+
+    Args:
+        inputs: (B, C, H, W).
+        alpha: of Beta(alpha, alpha); not positive: no mixing.
+
+    Returns:
+        The mixed inputs, the order (B,) of the partners, and lam.
+    """
+    lam = mix_weight(alpha)
+    order = torch.randperm(len(inputs), device=inputs.device) if lam < 1 else torch.arange(len(inputs), device=inputs.device)
+    height, width = inputs.shape[-2:]
+    centre = (int(torch.randint(height, (1,))), int(torch.randint(width, (1,))))
+    rows, columns, lam = cutmix_box(height, width, lam, centre)
+    mixed = inputs.clone()
+    mixed[..., rows, columns] = inputs[order][..., rows, columns]
+    return mixed, order, lam

@@ -1,0 +1,219 @@
+"""The pixel operations of AutoAugment on uint8 batches, each sample with its own magnitude, as PIL computes them.
+
+Every function takes `x`, (B, 3, H, W) uint8, and returns a new tensor of that shape (all but `color`, `contrast` and `cutout`
+take any number of channels). Magnitudes are (B,) tensors on the same device. On a CPU every one of them equals PIL's result for
+RGB images bit for bit (`tests/transforms/test_ops.py` holds it against PIL, operation by operation). For that, arithmetic
+follows PIL's types: float32 and truncation in blends, float64 in tables and cubic taps, 16.16 fixed point in rotations. A device
+must therefore know float64, as CPU and CUDA do.
+
+For speed on a CPU, bytes are converted before they meet another type: torch's mixed-type broadcasts are ten times slower.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from noisylab.transforms.image import erase, take_pixels
+
+__all__ = [
+    "autocontrast",
+    "brightness",
+    "color",
+    "contrast",
+    "cutout",
+    "equalize",
+    "invert",
+    "posterize",
+    "rotate",
+    "sharpness",
+    "shear_x",
+    "shear_y",
+    "solarize",
+    "translate_x",
+    "translate_y",
+]
+
+
+def invert(x: Tensor) -> Tensor:
+    """255 - x. Exact."""
+    return x.bitwise_not()
+
+
+def solarize(x: Tensor, threshold: Tensor) -> Tensor:
+    """Invert the pixels at or above `threshold` (any float). Exact."""
+    # For integers x >= t and x >= ceil(t) are the same; 0..256 does not fit into 8 bits.
+    limit = _each(threshold.ceil().clamp(0, 256).to(torch.int16))
+    inverted = (x.to(torch.int16) >= limit).view(torch.uint8)  # 0 or 1, and -1 is 255
+    return inverted.neg_().bitwise_xor_(x)
+
+
+def posterize(x: Tensor, bits: Tensor) -> Tensor:
+    """Keep the `bits` highest bits (1..8, of any numeric type) of each pixel. Exact."""
+    mask = 256 - torch.bitwise_left_shift(1, 8 - bits.to(torch.int64))
+    return x & _each(mask.to(torch.uint8))
+
+
+def autocontrast(x: Tensor) -> Tensor:
+    """Stretch each channel so that its extremes become 0 and 255. Exact."""
+    low = x.amin(dim=(2, 3), keepdim=True).double()
+    high = x.amax(dim=(2, 3), keepdim=True).double()
+    flat = high <= low
+    # Not 255 / tensor, which torch computes as 255 * (1 / tensor), rounded twice.
+    scale = torch.full_like(low, 255.0).div_((high - low).masked_fill_(flat, 255.0))
+    offset = -low.masked_fill_(flat, 0.0) * scale
+    return _truncate(x.double().mul_(scale).add_(offset))
+
+
+def equalize(x: Tensor) -> Tensor:
+    """Flatten the histogram of each channel. Exact."""
+    planes = x.shape[0] * x.shape[1]
+    bins = torch.arange(planes, device=x.device).mul_(256).view(*x.shape[:2], 1, 1)
+    index = x.long().add_(bins).view(-1)
+    counts = torch.zeros(planes * 256, dtype=torch.int32, device=x.device)
+    # scatter_add_ in one dimension has a deterministic form on CUDA; bincount would wait for the device.
+    counts.scatter_add_(0, index, torch.ones_like(index, dtype=torch.int32))
+    counts = counts.view(planes, 256)
+    below = counts.cumsum(1, dtype=torch.int32).sub_(counts)
+    # The pixels below the brightest level are spread over 255 steps; where that makes no whole step the channel stays as it is.
+    brightest = x.amax(dim=(2, 3)).view(planes, 1).long()
+    step = below.gather(1, brightest).floor_divide_(255)
+    table = below.add_(step // 2).floor_divide_(step.clamp(min=1)).clamp_(max=255)
+    table = torch.where(step > 0, table, torch.arange(256, dtype=torch.int32, device=x.device))
+    return table.to(torch.uint8).view(-1).index_select(0, index).view(x.shape)
+
+
+def brightness(x: Tensor, factor: Tensor) -> Tensor:
+    """Blend with black; factor 1 keeps the image. Exact."""
+    return _truncate(x.float().mul_(_each(factor.float())))
+
+
+def color(x: Tensor, factor: Tensor) -> Tensor:
+    """Blend with the grey image; factor 1 keeps the image. Exact."""
+    return _blend(_luma(x).float(), x, factor)
+
+
+def contrast(x: Tensor, factor: Tensor) -> Tensor:
+    """Blend with the mean grey level; factor 1 keeps the image. Exact."""
+    size = x.shape[-2] * x.shape[-1]
+    total = _luma(x).sum(dim=(2, 3), keepdim=True)
+    mean = (2 * total + size) // (2 * size)
+    return _blend(mean.float(), x, factor)
+
+
+def sharpness(x: Tensor, factor: Tensor) -> Tensor:
+    """Blend with PIL's SMOOTH (3x3, centre 5, sum 13; the border stays); factor 1 keeps the image. Exact."""
+    smooth = x.float()
+    if min(x.shape[-2:]) >= 3:
+        centre = smooth[..., 1:-1, 1:-1]
+        total = (smooth[..., :-2] + smooth[..., 1:-1]).add_(smooth[..., 2:])
+        total = (total[..., :-2, :] + total[..., 1:-1, :]).add_(total[..., 2:, :])
+        # Thirteenths rounded to nearest: there are no ties, and the next boundary is 1/26 away, far more than float32 errs.
+        centre.copy_(total.add_(centre, alpha=4).add_(6.5).mul_(1 / 13).floor_())
+    return _blend(smooth, x, factor)
+
+
+def translate_x(x: Tensor, share: Tensor, fill: int = 128) -> Tensor:
+    """Move the image left by `share` of its width (right where negative), nearest pixel. Exact."""
+    columns = _centres(x, -1).view(1, 1, -1) + _pixels(share, x.shape[-1])
+    return _take_or_fill(x, _centres(x, -2).view(1, -1, 1), columns, fill)
+
+
+def translate_y(x: Tensor, share: Tensor, fill: int = 128) -> Tensor:
+    """Move the image up by `share` of its height (down where negative), nearest pixel. Exact."""
+    rows = _centres(x, -2).view(1, -1, 1) + _pixels(share, x.shape[-2])
+    return _take_or_fill(x, rows, _centres(x, -1).view(1, 1, -1), fill)
+
+
+def rotate(x: Tensor, degrees: Tensor, fill: int = 128) -> Tensor:
+    """Rotate counterclockwise around the centre, nearest pixel. Exact."""
+    middle_y, middle_x = x.shape[-2] / 2, x.shape[-1] / 2
+    angle = -torch.deg2rad(degrees.double())
+    cos, sin = angle.cos(), angle.sin()
+    start_x = middle_x - (cos * middle_x + sin * middle_y) + (cos * 0.5 + sin * 0.5)
+    start_y = middle_y - (cos * middle_y - sin * middle_x) + (cos * 0.5 - sin * 0.5)
+    row, column = _centres(x, -2).view(1, -1, 1), _centres(x, -1).view(1, 1, -1)
+    rows = (_fixed(start_y) + row * _fixed(cos)) + column * _fixed(-sin)
+    columns = (_fixed(start_x) + row * _fixed(sin)) + column * _fixed(cos)
+    return _take_or_fill(x, rows >> 16, columns >> 16, fill)
+
+
+def shear_x(x: Tensor, slope: Tensor, fill: int = 128) -> Tensor:
+    """Row i takes its pixels from `slope` * (i + 1/2) further right, by PIL's cubic (a = -1). Exact."""
+    width = x.shape[-1]
+    row, column = _centres(x, -2).view(1, -1, 1), _centres(x, -1).view(1, 1, -1)
+    place = (column + 0.5) + (row + 0.5) * slope.double().view(-1, 1, 1)
+    outside = (place < 0) | (place >= width)
+    left = place.sub_(0.5).floor()
+    offset = place.sub_(left)[:, None]
+    first = left.int() - 1
+    x = x.contiguous()
+    taps = [take_pixels(x, row, (first + k).clamp_(0, width - 1)).to(torch.int16) for k in range(4)]
+    return torch.where(outside[:, None], fill, _truncate(_cubic(taps, offset)))
+
+
+def shear_y(x: Tensor, slope: Tensor, fill: int = 128) -> Tensor:
+    """Column j takes its pixels from `slope` * (j + 1/2) further down, by PIL's cubic (a = -1). Exact."""
+    return shear_x(x.transpose(2, 3), slope, fill).transpose(2, 3).contiguous()
+
+
+def cutout(x: Tensor, size: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Paint a square of `size` pixels around (row, column) in the grey (125, 122, 113) of the `randaugment` package. Exact.
+
+    As there, an odd size is one pixel smaller.
+    """
+    half = size.long() // 2
+    return erase(x, row - half, column - half, row + half, column + half, (125, 122, 113))
+
+
+def _each(value: Tensor) -> Tensor:
+    """(B,) -> (B, 1, 1, 1)."""
+    return value.view(-1, 1, 1, 1)
+
+
+def _truncate(value: Tensor) -> Tensor:
+    """Float pixels to uint8 as C casts them after clipping; writes to `value`."""
+    return value.clamp_(0, 255).to(torch.uint8)
+
+
+def _luma(x: Tensor) -> Tensor:
+    """PIL's grey level, (B, 1, H, W) int32 in 0..255."""
+    wide = x.to(torch.int32)
+    grey = wide[:, :1] * 19595
+    return grey.add_(wide[:, 1:2], alpha=38470).add_(wide[:, 2:], alpha=7471).add_(0x8000).bitwise_right_shift_(16)
+
+
+def _blend(degenerate: Tensor, x: Tensor, factor: Tensor) -> Tensor:
+    """degenerate + factor * (x - degenerate), for float32 `degenerate` that broadcasts to `x`."""
+    return _truncate(x.float().sub_(degenerate).mul_(_each(factor.float())).add_(degenerate))
+
+
+def _centres(x: Tensor, dim: int) -> Tensor:
+    """0, 1, ... along a side, int32."""
+    return torch.arange(x.shape[dim], dtype=torch.int32, device=x.device)
+
+
+def _pixels(share: Tensor, side: int) -> Tensor:
+    """Shares of a side in whole pixels, (B, 1, 1) int32."""
+    return (share.double() * side + 0.5).floor().int().view(-1, 1, 1)
+
+
+def _fixed(value: Tensor) -> Tensor:
+    """16.16 fixed point, (B, 1, 1) int32."""
+    return (value * 65536 + 0.5).floor().int().view(-1, 1, 1)
+
+
+def _take_or_fill(x: Tensor, rows: Tensor, columns: Tensor, fill: int) -> Tensor:
+    """`take_pixels` with `fill` wherever a row or a column lies outside the image."""
+    height, width = x.shape[-2:]
+    ringed = F.pad(x, (1, 1, 1, 1), value=fill)
+    return take_pixels(ringed, rows.clamp(-1, height) + 1, columns.clamp(-1, width) + 1)
+
+
+def _cubic(taps: list[Tensor], offset: Tensor) -> Tensor:
+    """The cubic through four neighbours, int16, at `offset` float64 from the second, in PIL's order of operations."""
+    v1, v2, v3, v4 = taps
+    value = (v2 - v1 + v4 - v3).double().mul_(offset)
+    value.add_((2 * (v1 - v2) + v3 - v4).double()).mul_(offset)
+    return value.add_((v3 - v1).double()).mul_(offset).add_(v2.double())

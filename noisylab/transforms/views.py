@@ -1,0 +1,136 @@
+"""The named sets of views that data modules use: "weak" and "strong" for training, "eval" for evaluation."""
+
+from __future__ import annotations
+
+from noisylab.transforms.autoaugment import AutoAugment
+from noisylab.transforms.base import Compose, View
+from noisylab.transforms.features import FeatureIdentity, FeatureNoise, FeatureScale
+from noisylab.transforms.image import Contrast, GaussianNoise, Normalize, RandomCrop, RandomCropFlip, ToFloat
+from noisylab.transforms.pil import PILEval, PILRandAugment, PILTrain, PILView
+
+__all__ = [
+    "CIFAR10_MEAN",
+    "CIFAR10_STD",
+    "CIFAR100_MEAN",
+    "CIFAR100_STD",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "cifar_views",
+    "digit_views",
+    "feature_views",
+    "image_views",
+    "web_views",
+]
+
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_STD = (0.2023, 0.1994, 0.2010)
+CIFAR100_MEAN = (0.5071, 0.4867, 0.4408)
+CIFAR100_STD = (0.2675, 0.2565, 0.2761)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def cifar_views(
+    mean: tuple[float, ...] = CIFAR10_MEAN, std: tuple[float, ...] = CIFAR10_STD, padding: int = 4
+) -> dict[str, View]:
+    """Views of (B, 3, H, W) uint8 colour images.
+
+    weak: padded crop, flip. strong: the same with draws of its own, then AutoAugment (CIFAR-10 policy). eval: neither.
+    All are normalised.
+
+    Args:
+        mean: per channel, of pixels in [0, 1].
+        std: likewise.
+        padding: largest shift of the crop, in pixels.
+    """
+    normalize = Normalize(mean, std)
+    crop = RandomCropFlip(padding)
+    return {
+        "weak": Compose(crop, normalize),
+        "strong": Compose(crop, AutoAugment(), normalize),
+        "eval": normalize,
+    }
+
+
+def image_views(mean: tuple[float, ...], std: tuple[float, ...], padding: int = 4, flip: float | None = None) -> dict[str, View]:
+    """Views of small images (B, C, H, W), C = 1 or 3, uint8 or, for C = 1, float in [0, 1].
+
+    weak: padded crop and flip. strong: the same, then AutoAugment for three channels, contrast (factor 0.5 to 1.5) and noise
+    (standard deviation 0.25) for one. eval: neither. All are normalised.
+
+    Args:
+        mean: per channel, of pixels in [0, 1]; its length is C.
+        std: likewise.
+        padding: largest shift of the crop, in pixels.
+        flip: probability of mirroring; `None` for 0.5 with three channels and 0 with one, since a mirrored digit or letter
+            is another sign.
+
+    Raises:
+        ValueError: for another number of channels.
+    """
+    if len(mean) not in (1, 3):
+        raise ValueError(f"mean={mean} has {len(mean)} values: images have 1 or 3 channels; compose other views yourself.")
+    normalize = Normalize(mean, std)
+    p = flip if flip is not None else (0.5 if len(mean) == 3 else 0.0)
+    crop: View = RandomCropFlip(padding, p=p) if p else RandomCrop(padding)
+    change: View = AutoAugment() if len(mean) == 3 else Compose(ToFloat(), Contrast(0.5, 1.5), GaussianNoise(0.25))
+    return {
+        "weak": Compose(crop, normalize),
+        "strong": Compose(crop, change, normalize),
+        "eval": normalize,
+    }
+
+
+def digit_views(scale: float = 16.0) -> dict[str, View]:
+    """Views of tiny one-channel images (B, 1, 8, 8) uint8, brought to [0, 1].
+
+    weak: shift by at most one pixel. strong: shift, contrast (factor 0.5 to 1.5), noise (standard deviation 0.25).
+    eval: neither. The strong view may leave [0, 1].
+
+    Args:
+        scale: the largest grey level; pixels are divided by it.
+    """
+    shift, unit = RandomCrop(1), ToFloat(scale)
+    return {
+        "weak": Compose(shift, unit),
+        "strong": Compose(shift, unit, Contrast(0.5, 1.5), GaussianNoise(0.25)),
+        "eval": unit,
+    }
+
+
+def feature_views(std: float = 0.25, low: float = 0.8, high: float = 1.2) -> dict[str, View]:
+    """Views of feature vectors (B, D), as float32.
+
+    weak and eval: unchanged. strong: one random factor for the sample, then noise on every feature.
+
+    Args:
+        std: standard deviation of the noise, in units of the features: scale them to unit variance first.
+        low: smallest factor.
+        high: largest factor.
+    """
+    same = FeatureIdentity()
+    return {"weak": same, "strong": Compose(FeatureScale(low, high), FeatureNoise(std)), "eval": same}
+
+
+def web_views(
+    resize: int = 448,
+    crop: int = 448,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+) -> dict[str, PILView]:
+    """Views of large colour images, for loader workers.
+
+    weak: resize, flip, random crop. strong: the same, then RandAugment (needs the extra `noisylab[views]`).
+    eval: resize, central crop. All are normalised.
+
+    Args:
+        resize: length of the shorter side, in pixels.
+        crop: side of the square, in pixels, at most `resize`.
+        mean: per channel, of pixels in [0, 1].
+        std: likewise.
+    """
+    return {
+        "weak": PILTrain(resize, crop, mean, std),
+        "strong": PILTrain(resize, crop, mean, std, policy=PILRandAugment()),
+        "eval": PILEval(resize, crop, mean, std),
+    }

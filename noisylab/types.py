@@ -1,0 +1,246 @@
+"""The names every part shares: batches, plans, what a method may know of its data.
+
+Letters in shapes: B batch, K classes, N training samples (rows of the original training set), D features, C, H, W image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Batch",
+    "DataInfo",
+    "EpochPlan",
+    "EvalBatch",
+    "Inputs",
+    "LRSchedulerFactory",
+    "OptimizerFactory",
+    "Phase",
+    "PlanBatch",
+    "Stream",
+    "StreamRows",
+]
+
+Inputs: TypeAlias = Tensor | dict[str, Tensor]
+"""What a network is given: one tensor (B, ...) or, for multi-view data, a dict of them by view name."""
+
+OptimizerFactory: TypeAlias = Callable[[Iterable[Any]], torch.optim.Optimizer]
+"""Called with parameters, returns an optimizer."""
+
+LRSchedulerFactory: TypeAlias = Callable[
+    [torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler | torch.optim.lr_scheduler.ReduceLROnPlateau
+]
+"""Called with an optimizer, returns a schedule that is stepped once an epoch."""
+
+
+def _move(value: Inputs, device: torch.device | str, **kwargs: Any) -> Inputs:
+    if isinstance(value, dict):
+        return {name: tensor.to(device, **kwargs) for name, tensor in value.items()}
+    return value.to(device, **kwargs)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training step sees of some samples: views, given labels, row numbers. Never the true labels.
+
+    Args:
+        views: one `Inputs` for each view the method asked for, in that order.
+        target: (B,) int64, the given label, in 0..K-1.
+        index: (B,) int64, the row in the original training set, in 0..N-1.
+    """
+
+    views: tuple[Inputs, ...]
+    target: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        return int(self.index.shape[0])
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
+        """The same batch on another device."""
+        views = tuple(_move(view, device, **kwargs) for view in self.views)
+        return Batch(views, self.target.to(device, **kwargs), self.index.to(device, **kwargs))
+
+
+@dataclass(frozen=True)
+class EvalBatch:
+    """Samples to evaluate on.
+
+    Args:
+        inputs: the evaluation view.
+        target: (B,) int64, the label to compare with; -1 where there is none.
+        index: (B,) int64, the row in its own split (test, predict) or in the original training set (val, train).
+        split: name of the split the samples belong to.
+    """
+
+    inputs: Inputs
+    target: Tensor
+    index: Tensor
+    split: str
+
+    def __len__(self) -> int:
+        return int(self.index.shape[0])
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> EvalBatch:
+        """The same batch on another device."""
+        inputs = _move(self.inputs, device, **kwargs)
+        return EvalBatch(inputs, self.target.to(device, **kwargs), self.index.to(device, **kwargs), self.split)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One sequence of samples within a phase.
+
+    Args:
+        rows: (M,) int64 rows of the original training set; `None` for all training rows.
+        views: names of the views to build, in order; a name given twice is drawn twice, independently.
+        batch_size: samples a batch over all ranks; `None` for the data module's.
+        order: "shuffle" draws a new order each pass, "sequential" keeps the order of `rows`.
+        endless: repeats (with a new order each pass) for as long as the finite streams of its phase last, and always
+            yields whole batches, also when `rows` holds fewer than one batch.
+    """
+
+    rows: Tensor | None = None
+    views: tuple[str, ...] = ("weak",)
+    batch_size: int | None = None
+    order: Literal["shuffle", "sequential"] = "shuffle"
+    endless: bool = False
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of an epoch in which every batch has the same streams.
+
+    Args:
+        name: handed to the training step as `PlanBatch.phase`.
+        streams: the streams by name. The finite ones must have the same number of batches.
+        steps: number of batches, needed only when every stream is endless.
+    """
+
+    name: str = "train"
+    streams: Mapping[str, Stream] = field(default_factory=lambda: {"train": Stream()})
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """What one epoch trains on: phases, one after the other."""
+
+    phases: tuple[Phase, ...] = (Phase(),)
+
+
+@dataclass(frozen=True)
+class StreamRows:
+    """The samples of one stream in one batch, before their views are built.
+
+    Args:
+        index: (B,) int64 rows of the original training set, this rank's share.
+        position: (B,) int64 place of each sample in its stream's epoch; the key of its random draws.
+        views: names of the views to build.
+        key: integer naming (seed, epoch, phase, stream); with `position` and the view it fixes every draw.
+    """
+
+    index: Tensor
+    position: Tensor
+    views: tuple[str, ...]
+    key: int
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> StreamRows:
+        """The same rows on another device."""
+        return StreamRows(self.index.to(device, **kwargs), self.position.to(device, **kwargs), self.views, self.key)
+
+
+@dataclass(frozen=True)
+class PlanBatch:
+    """What `training_step` receives.
+
+    Args:
+        phase: name of the phase.
+        streams: a `Batch` for each stream of the phase.
+        epoch: 0-based epoch.
+        position: batches of this epoch before this one.
+        last_of_phase: whether the phase ends with this batch.
+        last_of_epoch: whether the epoch ends with this batch.
+        share: rows of the largest rank share of each stream, the width of a gather over ranks.
+        total: rows of each stream over all ranks.
+    """
+
+    phase: str
+    streams: Mapping[str, Batch | StreamRows]
+    epoch: int
+    position: int
+    last_of_phase: bool
+    last_of_epoch: bool
+    share: Mapping[str, int] = field(default_factory=dict)
+    total: Mapping[str, int] = field(default_factory=dict)
+
+    def __getitem__(self, stream: str) -> Batch:
+        batch = self.streams[stream]
+        assert isinstance(batch, Batch), "views are built by the data module's on_after_batch_transfer"
+        return batch
+
+    def __len__(self) -> int:
+        return sum(len(batch) for batch in self.streams.values() if isinstance(batch, Batch))
+
+    def count(self, stream: str) -> int:
+        """Samples of a stream over all ranks: the weight of a `NoisyLabelMethod.mean` in an epoch's mean."""
+        return self.total[stream] if stream in self.total else len(self[stream])
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> PlanBatch:
+        """The same batch on another device."""
+        streams = {name: stream.to(device, **kwargs) for name, stream in self.streams.items()}
+        return self.with_streams(streams)
+
+    def with_streams(self, streams: Mapping[str, Batch | StreamRows]) -> PlanBatch:
+        """The same place in the epoch with other streams."""
+        return PlanBatch(
+            self.phase,
+            streams,
+            self.epoch,
+            self.position,
+            self.last_of_phase,
+            self.last_of_epoch,
+            self.share,
+            self.total,
+        )
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """All that a method may know of its data before it sees a batch. The true labels are not on it.
+
+    Args:
+        num_classes: K.
+        num_train: N, rows of the original training set, held-out rows included.
+        train_rows: (M,) int64 rows that may be trained on.
+        given_target: (N,) int64 given labels; -1 in held-out rows.
+        class_names: K names.
+        batch_size: samples a batch over all ranks.
+        seed: the run's seed; every random draw of training is keyed by it.
+    """
+
+    num_classes: int
+    num_train: int
+    train_rows: Tensor
+    given_target: Tensor
+    class_names: tuple[str, ...]
+    batch_size: int
+    seed: int
+
+
+class ScoredRows(Protocol):
+    """What the scoring pass needs of a data module."""
+
+    @property
+    def info(self) -> DataInfo:
+        """What methods may know."""
+        ...
+
+    def evaluation_batches(self, rows: Tensor, device: torch.device) -> Iterable[EvalBatch]:
+        """Batches of training rows in the evaluation view, in the order of `rows`."""
+        ...

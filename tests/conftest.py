@@ -1,0 +1,20 @@
+"""What every test gets: one thread, named seeds, no run folders in the working tree."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+for _name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """The same random state at the start of every test, whatever ran before it."""
+    torch.manual_seed(0)
+    yield

@@ -1,0 +1,112 @@
+"""Promise 3: kill it at any moment, resume, same result, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from helpers import (
+    AccumulatingDummy,
+    DropoutMLP,
+    PhasedDummy,
+    SaveEveryBatch,
+    SideStreamDummy,
+    StagedDummy,
+    ToyData,
+    assert_same,
+    fit,
+)
+from lightning.pytorch.callbacks import ModelCheckpoint
+from noisylab.callbacks.diagnostics import Diagnostics
+from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
+from noisylab.noise import Symmetric
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+
+_SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+_COSINE = partial(CosineAnnealingLR, T_max=3)
+_PLATEAU = partial(ReduceLROnPlateau, mode="max", patience=0, factor=0.5)
+
+METHODS: dict[str, Callable[[], NoisyLabelMethod]] = {
+    "ce": lambda: CrossEntropy(3, DropoutMLP, optimizer=_SGD, scheduler=_COSINE),
+    "ce-mixup": lambda: CrossEntropy(3, DropoutMLP, mixup_alpha=1.0, optimizer=_SGD, scheduler=_COSINE),
+    "ce-plateau": lambda: CrossEntropy(3, DropoutMLP, optimizer=_SGD, scheduler=_PLATEAU),
+    "act": lambda: ACT(3, DropoutMLP, warmup_epochs=1, lr_plan="cosine:1,1e-3,3", clip_norm=1.0),
+    "phased": lambda: PhasedDummy(3, DropoutMLP),
+    "staged": lambda: StagedDummy(3, DropoutMLP),
+    "side-stream": lambda: SideStreamDummy(3, DropoutMLP),
+    "accumulating": lambda: AccumulatingDummy(3, DropoutMLP),
+}
+
+
+def _data() -> ToyData:
+    return ToyData(num_train=35, noise=Symmetric(0.4), val_fraction=0.15, seed=5)
+
+
+def _run(
+    name: str,
+    folder: Path,
+    epochs: int,
+    *,
+    resume: Path | None = None,
+    callbacks: tuple[L.Callback, ...] = (),
+    **kwargs: Any,
+) -> dict[str, Any]:
+    # other weights and another random state than in the run that is resumed
+    torch.manual_seed(0 if resume is None else 99)
+    return fit(METHODS[name](), _data(), folder, epochs, resume=resume, callbacks=(*callbacks, Diagnostics()), **kwargs)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_resume_at_an_epoch_boundary_equals_the_straight_run(name: str, tmp_path: Path) -> None:
+    straight = _run(name, tmp_path / "straight", 3)
+    _run(name, tmp_path / "killed", 1)
+    resumed = _run(name, tmp_path / "killed", 3, resume=tmp_path / "killed" / "last.ckpt")
+    assert_same(resumed, straight)
+
+
+def _assert_all_resume(name: str, files: list[Path], epochs: int, straight: dict[str, Any], **kwargs: Any) -> None:
+    for file in files:
+        torch.manual_seed(99)
+        resumed = _run(name, file.with_suffix(""), epochs, resume=file, **kwargs)
+        if file == files[-1]:  # nothing was left to train, so nothing was written in the new folder
+            resumed["file"] = straight["file"]
+        assert_same(resumed, straight, file.stem)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_resume_after_every_batch_equals_the_straight_run(name: str, tmp_path: Path) -> None:
+    saver = SaveEveryBatch(tmp_path)
+    epochs = 3 if name == "staged" else 2
+    straight = _run(name, tmp_path / "straight", epochs, callbacks=(saver,))
+    assert len(saver.files) >= 4 * epochs
+    _assert_all_resume(name, saver.files, epochs, straight)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_saving_does_not_disturb_the_run(name: str, tmp_path: Path) -> None:
+    saved = _run(name, tmp_path / "saved", 2, callbacks=(SaveEveryBatch(tmp_path),))
+    assert_same(_run(name, tmp_path / "undisturbed", 2), saved)
+
+
+def test_resume_in_the_middle_of_accumulated_gradients_equals_the_straight_run(tmp_path: Path) -> None:
+    saver = SaveEveryBatch(tmp_path)
+    straight = _run("ce", tmp_path / "straight", 2, callbacks=(saver,), accumulate_grad_batches=3)
+    _assert_all_resume("ce", saver.files, 2, straight, accumulate_grad_batches=3)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")  # the resumed run saves nothing itself
+@pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization")  # what is saved is the state after the step
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("name", ["ce", "act", "phased"])
+def test_resume_from_lightnings_own_checkpoints_equals_the_straight_run(name: str, place: str, tmp_path: Path) -> None:
+    saver = ModelCheckpoint(tmp_path, "{step:02d}", every_n_train_steps=1, save_top_k=-1)
+    callbacks = {"callbacks": (saver,)} if place == "before" else {"last": (saver,)}
+    straight = _run(name, tmp_path / "straight", 2, **callbacks)
+    files = sorted(tmp_path.glob("*.ckpt"))
+    assert len(files) == straight["step"]
+    _assert_all_resume(name, files, 2, straight)

@@ -1,0 +1,20 @@
+"""Toy data, dummy methods and short runs for the tests."""
+
+from helpers.dummies import AccumulatingDummy, PhasedDummy, SideStreamDummy, StagedDummy
+from helpers.runs import SaveEveryBatch, assert_same, fit, make_trainer, state_of
+from helpers.toy import DropoutMLP, PlainMLP, ToyData
+
+__all__ = [
+    "AccumulatingDummy",
+    "DropoutMLP",
+    "PhasedDummy",
+    "PlainMLP",
+    "SaveEveryBatch",
+    "SideStreamDummy",
+    "StagedDummy",
+    "ToyData",
+    "assert_same",
+    "fit",
+    "make_trainer",
+    "state_of",
+]

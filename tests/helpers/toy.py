@@ -1,0 +1,86 @@
+"""Gaussian blobs in memory and networks for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from noisylab.data.base import NoisyDataModule, Source
+from noisylab.data.rows import DenseRows
+from noisylab.models import MLP
+from noisylab.transforms.features import FeatureIdentity, FeatureNoise
+
+
+class ToyData(NoisyDataModule):
+    """Gaussian blobs around a circle, `classes` of them.
+
+    Views: "weak" and "strong" add keyed noise, little and much; "eval" and "plain" are the features themselves.
+
+    Args:
+        num_train: N.
+        num_test: test rows.
+        classes: K.
+        features: D, at least 2; all but two are pure noise.
+        spread: standard deviation of a blob; the circle has radius 3.
+        blob_seed: names the points.
+        weak: standard deviation of the weak view's noise.
+    """
+
+    def __init__(
+        self,
+        num_train: int = 40,
+        num_test: int = 20,
+        classes: int = 3,
+        features: int = 2,
+        spread: float = 1.0,
+        blob_seed: int = 0,
+        weak: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**{"batch_size": 8, "eval_batch_size": 16, **kwargs})
+        self.num_train, self.num_test, self.classes, self.features = num_train, num_test, classes, features
+        self.spread, self.blob_seed, self.weak = spread, blob_seed, weak
+
+    @property
+    def source_classes(self) -> int:
+        return self.classes
+
+    def load(self) -> Source:
+        generator = torch.Generator().manual_seed(self.blob_seed)
+
+        def blobs(count: int) -> tuple[DenseRows, torch.Tensor]:
+            target = torch.arange(count) % self.classes
+            angle = target * (2 * math.pi / self.classes)
+            points = torch.randn(count, self.features, generator=generator) * self.spread
+            points[:, 0] += 3 * angle.cos()
+            points[:, 1] += 3 * angle.sin()
+            return DenseRows(points), target
+
+        train, target = blobs(self.num_train)
+        test, test_target = blobs(self.num_test)
+        names = tuple(f"blob{c}" for c in range(self.classes))
+        return Source(train, target, names, clean=target, test=test, test_target=test_target)
+
+    def view_set(self) -> Mapping[str, Any]:
+        return {
+            "weak": FeatureNoise(self.weak),
+            "strong": FeatureNoise(5 * self.weak),
+            "plain": FeatureIdentity(),
+            "eval": FeatureIdentity(),
+        }
+
+
+class PlainMLP(MLP):
+    """A small network without randomness or batch statistics."""
+
+    def __init__(self, num_classes: int, in_features: int = 2, hidden: tuple[int, ...] = (8,)) -> None:
+        super().__init__(num_classes, in_features, hidden)
+
+
+class DropoutMLP(MLP):
+    """A small network that draws in training and keeps batch statistics."""
+
+    def __init__(self, num_classes: int, in_features: int = 2, hidden: tuple[int, ...] = (8,)) -> None:
+        super().__init__(num_classes, in_features, hidden, dropout=0.3, batch_norm=True)

@@ -60,6 +60,11 @@ class SampleMemory(nn.Module):
             if table is None or table.shape != (num_train, *shape):
                 self._tables[name] = torch.full((num_train, *shape), fill, dtype=dtype, device=self._device)
 
+    def reset(self) -> None:
+        """Forget everything: all rows as if never written."""
+        for name, table in self._tables.items():
+            table.fill_(self._shapes[name][2])
+
     def write(self, name: str, index: Tensor, values: Tensor) -> None:
         """Set rows `index` (B,) of a field to `values` (B, ...), detached and in the field's own dtype."""
         table = self[name]
@@ -70,23 +75,41 @@ class SampleMemory(nn.Module):
         table = self[name]
         table[index] += values.detach().to(table.dtype) if isinstance(values, Tensor) else values
 
-    def gather_rows(self, index: Tensor, width: int, all_gather: Callable[[Tensor], Tensor]) -> None:
+    def rows(self, index: Tensor) -> dict[str, Tensor]:
+        """Copies of the rows `index` (B,) of every field."""
+        return {name: table[index] for name, table in self._tables.items()}
+
+    def gather_rows(
+        self,
+        index: Tensor,
+        width: int,
+        all_gather: Callable[[Tensor], Tensor],
+        before: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Exchange the rows that each rank wrote, after which the tables are equal on all ranks.
 
+        A row that several ranks changed in one field is that of the last of them.
+
         Args:
-            index: (B,) rows written by this rank.
+            index: (B,) rows that this rank may have written.
             width: the largest B over ranks.
             all_gather: maps a tensor to the stack (ranks, ...) of all ranks' tensors.
+            before: these rows (`rows`) as they were before, equal on all ranks: only what has changed is taken over; None takes
+                all.
         """
-        padded = index.new_full((width,), -1)
-        padded[: len(index)] = index
-        everyone = all_gather(padded).reshape(-1)
-        present = everyone >= 0
-        rows = everyone[present]
-        for table in self._tables.values():
-            mine = table[padded.clamp(min=0)]
-            theirs = all_gather(mine).reshape(-1, *table.shape[1:])
-            table[rows] = theirs[present]
+        sent = index.new_full((width, 1 + len(self._tables)), -1)
+        sent[: len(index), 0] = index
+        for column, (name, table) in enumerate(self._tables.items(), 1):
+            sent[: len(index), column] = 1 if before is None else _changed(table[index], before[name])
+        everyone = all_gather(sent).reshape(-1, sent.shape[1])
+        rows = everyone[:, 0].clamp(min=0)
+        for column, table in enumerate(self._tables.values(), 1):
+            theirs = all_gather(table[sent[:, 0].clamp(min=0)]).reshape(-1, *table.shape[1:])
+            # no masks and no repeated writes of unequal values: neither a read-back to the host nor chance
+            place = torch.where(everyone[:, column] > 0, torch.arange(len(rows), device=rows.device), -1)
+            last = place.new_full((len(table),), -1).scatter_reduce(0, rows, place, "amax")[rows]
+            written = (last >= 0).view(-1, *(1,) * (table.ndim - 1))
+            table[rows] = torch.where(written, theirs[last.clamp(min=0)], table[rows])
 
     def __getitem__(self, name: str) -> Tensor:
         """The whole table (N, ...) of a field, not a copy."""
@@ -145,3 +168,9 @@ class SampleMemory(nn.Module):
         copy._device = self._device
         memo[id(self)] = copy
         return copy
+
+
+def _changed(now: Tensor, before: Tensor) -> Tensor:
+    """(B,) bool: rows with a value that differs; NaN equals NaN."""
+    same = (now == before) | ((now != now) & (before != before))
+    return ~same.flatten(1).all(1) if same.ndim > 1 else ~same

@@ -13,8 +13,9 @@ __all__ = ["EpochValuesLR", "act_plan", "step_plan"]
 def act_plan(lr: float, total: int, warmup_epochs: int, warmup_lr: float, plan: str) -> list[float]:
     """The learning rate of each epoch in the ACT authors' plan ``cosine:START,END,STOP``.
 
-    ``warmup_lr`` for the warm-up, `lr` for ``START - warmup_epochs`` epochs (none if negative), ``STOP - START`` cosine values from
-    `lr` towards END, and the last value for ``total - STOP`` more. START is not moved when the warm-up is longer (authors' code).
+    ``warmup_lr`` for the warm-up, `lr` for ``START - warmup_epochs`` epochs (none if negative), ``STOP - START`` cosine values
+    from `lr` towards END, and the last value for ``total - STOP`` more. START is not moved when the warm-up is longer (authors'
+    code).
 
     Args:
         lr: rate after the warm-up, positive.

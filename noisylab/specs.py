@@ -133,8 +133,6 @@ def constructor_arguments(instance: object, frame: FrameType | None) -> dict[str
     if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
         given = {name: value for name, value in given.items() if name in accepted}
     return {
-        name: as_factory(value, object, name).spec()
-        if callable(value) and not isinstance(value, Factory)
-        else plain(value, name)
+        name: as_factory(value, object, name).spec() if callable(value) and not isinstance(value, Factory) else plain(value, name)
         for name, value in given.items()
     }

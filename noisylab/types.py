@@ -167,7 +167,7 @@ class PlanBatch:
         last_of_phase: whether the phase ends with this batch.
         last_of_epoch: whether the epoch ends with this batch.
         share: rows of the largest rank share of each stream, the width of a gather over ranks.
-        total: rows of each stream over all ranks.
+        weight: rows of each stream over all ranks, divided by the number of ranks.
     """
 
     phase: str
@@ -177,7 +177,7 @@ class PlanBatch:
     last_of_phase: bool
     last_of_epoch: bool
     share: Mapping[str, int] = field(default_factory=dict)
-    total: Mapping[str, int] = field(default_factory=dict)
+    weight: Mapping[str, float] = field(default_factory=dict)
 
     def __getitem__(self, stream: str) -> Batch:
         batch = self.streams[stream]
@@ -187,9 +187,9 @@ class PlanBatch:
     def __len__(self) -> int:
         return sum(len(batch) for batch in self.streams.values() if isinstance(batch, Batch))
 
-    def count(self, stream: str) -> int:
-        """Samples of a stream over all ranks: the weight of a `NoisyLabelMethod.mean` in an epoch's mean."""
-        return self.total[stream] if stream in self.total else len(self[stream])
+    def weight_of(self, stream: str) -> float:
+        """Weight of a `NoisyLabelMethod.mean` over a stream in an epoch's mean: its samples, shared equally by the ranks."""
+        return self.weight[stream] if stream in self.weight else len(self[stream])
 
     def to(self, device: torch.device | str, **kwargs: Any) -> PlanBatch:
         """The same batch on another device."""
@@ -206,7 +206,7 @@ class PlanBatch:
             self.last_of_phase,
             self.last_of_epoch,
             self.share,
-            self.total,
+            self.weight,
         )
 
 

@@ -19,8 +19,11 @@ class RunCheckpoint(Checkpoint):
     """Writes ``last.ckpt`` at the end of every epoch, in between on request, and ``best.ckpt`` by validation accuracy.
 
     Files are written whole or not at all (`AtomicCheckpointIO`). A save that falls between the last batch of an epoch and the
-    epoch's end, by this callback or any other, is put off to the epoch's end: Lightning would skip the epoch-end hooks after a resume
-    from there. A save while gradients are being accumulated, which are in no checkpoint, is put off to the next update.
+    epoch's end, by this callback or any other, is put off to the epoch's end: Lightning would skip the epoch-end hooks after a
+    resume from there. A save while gradients are being accumulated, which are in no checkpoint, is put off to the next update;
+    one before a validation within the epoch, which Lightning would leave out after the resume, to the batch after it. The limit
+    ``max_steps`` is kept here, as Lightning repeats the epoch-end hooks when it resumes a run with that limit; the last epoch is
+    validated.
 
     Args:
         folder: where the files go.
@@ -33,6 +36,7 @@ class RunCheckpoint(Checkpoint):
         self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
         self.best: tuple[float, int] | None = None
         self._saved_at = time.monotonic()
+        self._max_steps = -1
         self._in_epoch = False
         self._deferred: list[tuple[Any, bool, Any]] = []
 
@@ -54,6 +58,8 @@ class RunCheckpoint(Checkpoint):
         if stage != "fit":
             return
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        if trainer.max_steps != -1:
+            self._max_steps, trainer.fit_loop.epoch_loop.max_steps = trainer.max_steps, -1
         save = type(trainer).save_checkpoint
 
         def save_checkpoint(filepath: Any, weights_only: bool = False, storage_options: Any = None) -> None:
@@ -67,6 +73,7 @@ class RunCheckpoint(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self._saved_at = time.monotonic()
+        trainer.should_stop |= self._finished(trainer)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """From here to the epoch's end not every moment is one to resume from."""
@@ -76,6 +83,7 @@ class RunCheckpoint(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save when due."""
+        trainer.should_stop |= self._finished(trainer)
         if self._must_wait(trainer):
             return
         self._flush(trainer)
@@ -101,9 +109,16 @@ class RunCheckpoint(Checkpoint):
     def _must_wait(self, trainer: L.Trainer) -> bool:
         if not self._in_epoch:
             return False
-        module, batch = trainer.lightning_module, trainer.fit_loop.batch_idx
-        accumulating = module.automatic_optimization and (batch + 1) % trainer.accumulate_grad_batches != 0
-        return trainer.is_last_batch or accumulating or bool(getattr(module, "pending_gradients", False))
+        module, loop = trainer.lightning_module, trainer.fit_loop
+        accumulating = module.automatic_optimization and (loop.batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        done = loop.batch_idx if trainer.check_val_every_n_epoch is not None else loop.total_batch_idx
+        every = trainer.val_check_batch
+        validation = trainer.enable_validation and isinstance(every, int) and (done + 1) % every == 0
+        pending = bool(getattr(module, "pending_gradients", False))
+        return trainer.is_last_batch or accumulating or pending or validation or self._finished(trainer)
+
+    def _finished(self, trainer: L.Trainer) -> bool:
+        return self._max_steps != -1 and trainer.global_step >= self._max_steps
 
     def _flush(self, trainer: L.Trainer) -> None:
         deferred, self._deferred = self._deferred, []

@@ -104,7 +104,7 @@ class Diagnostics(L.Callback):
         tables, mask = method.score(measure, rows)
         entropy = float(tables.pop("entropy")[mask].mean())
         values = {name: table[mask] for name, table in tables.items()}
-        figures = memorization(**values, given=given[mask], clean=clean[mask], num_classes=method.num_classes)  # type: ignore[arg-type]
+        figures = memorization(**values, given=given[mask], clean=clean[mask], num_classes=method.num_classes)
         self.histogram = loss_histogram(values["loss"], right[mask], wrong[mask])
         return {f"memorization/{name}": value for name, value in {**figures, "entropy": entropy}.items()}
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -19,7 +19,7 @@ from noisylab.engine.resume import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.noise import Noise
 
-__all__ = ["App", "build"]
+__all__ = ["App", "build", "config_text", "write_config"]
 
 
 class App(LightningCLI):
@@ -29,7 +29,6 @@ class App(LightningCLI):
         args: the configuration under the name of the subcommand.
         folder: run folder; None writes nothing.
         loggers: names among "tensorboard" and "wandb".
-        print_config: print the whole configuration instead of running.
         **kwargs: of LightningCLI.
     """
 
@@ -39,10 +38,9 @@ class App(LightningCLI):
         *,
         folder: Path | None = None,
         loggers: tuple[str, ...] = (),
-        print_config: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.folder, self.loggers, self.print_only = folder, loggers, print_config
+        self.folder, self.loggers = folder, loggers
         super().__init__(
             NoisyLabelMethod,
             NoisyDataModule,
@@ -77,17 +75,20 @@ class App(LightningCLI):
         parser = self._subcommand_parsers[self.subcommand]
         config = self.config[self.subcommand].clone()
         # what belongs to one call, not to the experiment
-        for key in ("ckpt_path", "weights_only", "return_predictions", "verbose", "trainer.logger", "trainer.enable_progress_bar"):
+        for key in (
+            "ckpt_path",
+            "weights_only",
+            "return_predictions",
+            "verbose",
+            "trainer.logger",
+            "trainer.enable_progress_bar",
+        ):
             if key in config:
                 del config[key]
         return str(parser.dump(config, skip_none=False, skip_validation=True))
 
-    def before_instantiate_classes(self) -> None:
-        """Stop here when only the configuration was asked for."""
-        if self.print_only:
-            self.subcommand = self.config["subcommand"]
-            print(self.config_text())
-            sys.exit(0)
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run nothing: the caller does."""
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """A trainer with noisylab's callbacks, loggers and strategy."""
@@ -122,12 +123,19 @@ def _logger(name: str, folder: Path, recipe: str) -> Any:
         return TensorBoardLogger(folder, name="", version="tensorboard")
     from lightning.pytorch.loggers import WandbLogger
 
-    return WandbLogger(project="noisylab", name=recipe or None, save_dir=folder, offline=os.environ.get("WANDB_MODE") == "offline")
+    return WandbLogger(
+        project="noisylab", name=recipe or None, save_dir=folder, offline=os.environ.get("WANDB_MODE") == "offline"
+    )
 
 
-def build(
-    subcommand: str, config: dict[str, Any], *, folder: Path | None, loggers: tuple[str, ...] = (), print_config: bool = False
-) -> App:
+class _Parsed(App):
+    """The configuration with its defaults, nothing built."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing."""
+
+
+def build(subcommand: str, config: dict[str, Any], *, folder: Path | None, loggers: tuple[str, ...] = ()) -> App:
     """Parse and instantiate, without running.
 
     Args:
@@ -135,24 +143,23 @@ def build(
         config: checked configuration.
         folder: run folder; None writes nothing.
         loggers: see `App`.
-        print_config: print the configuration and exit.
     """
-
     _preflight(config)
+    return _parse(App, subcommand, config, folder=folder, loggers=loggers)
 
-    class Built(App):
-        def _run_subcommand(self, subcommand: str) -> None:
-            """Run nothing: the caller does."""
 
+def config_text(config: dict[str, Any]) -> str:
+    """A checked configuration as YAML, every default included."""
+    return _parse(_Parsed, "fit", config).config_text()
+
+
+def _parse(cls: type[App], subcommand: str, config: dict[str, Any], **kwargs: Any) -> App:
+    # Lightning calls jsonargparse by names that it has since renamed; nothing the user could do about it
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-        return Built(
-            {"subcommand": subcommand, subcommand: config},
-            folder=folder,
-            loggers=loggers,
-            print_config=print_config,
-            parser_kwargs={subcommand: {"exit_on_error": False}, "exit_on_error": False},
-        )
+        parser_kwargs = {subcommand: {"exit_on_error": False}, "exit_on_error": False}
+        return cls({"subcommand": subcommand, subcommand: config}, parser_kwargs=parser_kwargs, **kwargs)
 
 
 def _preflight(config: dict[str, Any]) -> None:
@@ -175,7 +182,8 @@ def _construct(node: dict[str, Any], **handed: Any) -> Any:
 
 def write_config(app: App, folder: Path) -> None:
     """Write ``config.yaml`` into the run folder and hand it to the loggers."""
+    text = app.config_text()
     with atomic_path(folder / "config.yaml") as partial:
-        partial.write_text(app.config_text())
+        partial.write_text(text)
     for logger in app.trainer.loggers:
-        logger.log_hyperparams({"config": app.config_text()})
+        logger.log_hyperparams(yaml.safe_load(text))

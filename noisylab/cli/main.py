@@ -106,7 +106,8 @@ def _help() -> str:
     commands = "\n".join(f"  {name:<9} {text}" for name, text in _COMMANDS.items())
     flags = "\n".join(f"  --{name:<13} {text}" for name, text in _OWN_FLAGS.items())
     return (
-        f"noisylab {noisylab.__version__}: learning with noisy labels\n\nusage: noisylab COMMAND [--flag value ...]\n\n{commands}\n\n"
+        f"noisylab {noisylab.__version__}: learning with noisy labels\n\n"
+        f"usage: noisylab COMMAND [--flag value ...]\n\n{commands}\n\n"
         f"flags of noisylab\n{flags}\n\nEvery value of a recipe is a flag too, classes by their short names:\n"
         "  noisylab fit --config act_digits.yaml --data.noise.rate 0.2 --trainer.max_epochs 30\n"
         "  noisylab fit --model CrossEntropy --model.network SmallCNN --data Digits --data.noise PairFlip --data.noise.rate 0.4\n"

@@ -81,7 +81,9 @@ def resolve_class(name: Any, kind: type, where: str) -> type:
     except (ImportError, AttributeError) as error:
         raise unknown(where, name, known, f"import failed: {error}") from error
     if not (inspect.isclass(cls) and issubclass(cls, kind)):
-        raise UserError(f"{where}: {name} is not a {kind.__name__}\n  allowed: {', '.join(sorted(known))}, or a class of your own")
+        raise UserError(
+            f"{where}: {name} is not a {kind.__name__}\n  allowed: {', '.join(sorted(known))}, or a class of your own"
+        )
     return cls
 
 

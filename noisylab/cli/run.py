@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 
-from noisylab.cli.app import App, build, write_config
+from noisylab.cli.app import App, build, config_text, write_config
 from noisylab.cli.config import compose
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.plan import StepTimer, plan_text
@@ -32,6 +32,7 @@ _QUIET = (
     "The number of training batches",  # nothing is logged per step
     "You're resuming from a checkpoint that ended before the epoch ended",  # exact here, see docs/reliability.md
     "Detected KeyboardInterrupt",
+    "callbacks used to create the checkpoint need to be provided",  # evaluation needs the weights alone
     "isinstance(treespec, LeafSpec)",  # inside torch
     "in eval mode at the start of training",
 )
@@ -77,9 +78,13 @@ def _claim(folder: Path, options: Options) -> Path | None:
         return checkpoint
     if started and "LOCAL_RANK" not in os.environ:
         if "overwrite" not in options.own:
-            raise UserError(f"--run_dir {folder} is not empty\n  add --resume to continue it, --overwrite to replace it, or name another")
+            raise UserError(
+                f"--run_dir {folder} is not empty\n  add --resume to continue it, --overwrite to replace it, or name another"
+            )
         if not any((folder / name).exists() for name in ("config.yaml", "metrics.csv", "checkpoints")):
-            raise UserError(f"--run_dir {folder} holds no run of noisylab; --overwrite would delete other files. Name another folder")
+            raise UserError(
+                f"--run_dir {folder} holds no run of noisylab; --overwrite would delete other files. Name another folder"
+            )
         shutil.rmtree(folder)
     return None
 
@@ -99,7 +104,8 @@ def fit(options: Options) -> int:
     config, loggers = composed.config, _loggers(options)
     checkpoint = config.pop("ckpt_path", None)
     if "print_config" in options.own:
-        build("fit", config, folder=None, print_config=True)
+        print(config_text(config), end="")
+        return 0
     if "dry_run" in options.own:
         return _dry_run(config, options)
     folder = Path(options.own["run_dir"]) if "run_dir" in options.own else _default_folder(config)
@@ -141,7 +147,9 @@ def _dry_run(config: dict[str, Any], options: Options) -> int:
         logger=False,
     )
     trainer.fit(app.model, datamodule=data)
-    folder = options.own.get("run_dir") or str(Path("runs") / (config.get("recipe") or type(app.model).__name__.lower()) / "<time>")
+    folder = options.own.get("run_dir") or str(
+        Path("runs") / (config.get("recipe") or type(app.model).__name__.lower()) / "<time>"
+    )
     epochs = max(int(app.trainer.max_epochs or 0), 0)
     steps = data.resolved_plan(max(epochs - 1, 0)).steps
     seconds = min(timer.seconds)
@@ -205,7 +213,9 @@ def predict(options: Options) -> int:
         for batch in batches or []:
             assert isinstance(batch, dict)
             top, label = batch["probs"].max(1)
-            for index, given, pred, prob in zip(*(batch[k].tolist() for k in ("index", "target")), label.tolist(), top.tolist(), strict=True):
+            for index, given, pred, prob in zip(
+                *(batch[k].tolist() for k in ("index", "target")), label.tolist(), top.tolist(), strict=True
+            ):
                 shown = classes[given] if 0 <= given < len(classes) else ""
                 writer.writerow([names[index] if names else index, shown, classes[pred], f"{prob:.6f}"])
     print(f"predictions: {path}")

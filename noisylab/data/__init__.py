@@ -1,6 +1,10 @@
 """Data sets: one LightningDataModule a family."""
 
+from noisylab.data.arrays import Arrays
 from noisylab.data.base import NoisyDataModule
+from noisylab.data.cifar import CIFAR10, CIFAR100
 from noisylab.data.digits import Digits
+from noisylab.data.imagefolder import ImageFolder, unlabelled_images
+from noisylab.data.web import WebImages
 
-__all__ = ["Digits", "NoisyDataModule"]
+__all__ = ["CIFAR10", "CIFAR100", "Arrays", "Digits", "ImageFolder", "NoisyDataModule", "WebImages", "unlabelled_images"]

@@ -1,4 +1,4 @@
-"""Inputs and labels in an .npz file or a folder of .npy files: found by name, checked, brought to the types that training uses."""
+"""Inputs and labels in an .npz file or a folder of .npy files: found by name, checked, brought to the types of training."""
 
 from __future__ import annotations
 
@@ -48,12 +48,10 @@ class ArrayFile:
 
     def _read(self, path: Path, what: str, take: Callable[[Any], Any]) -> Any:
         try:
-            content = np.load(path, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                if not self.path.is_dir():
+            with path.open("rb") as file:
+                content = np.load(file, allow_pickle=False)
+                if isinstance(content, np.ndarray) and not self.path.is_dir():
                     raise ValueError("it is a single array; put it into a folder as x.npy beside y.npy")
-                return take(content)
-            with content:
                 return take(content)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"there is no file or folder {path}; check the path") from error

@@ -87,20 +87,20 @@ class Arrays(NoisyDataModule):
     @property
     def source_classes(self) -> int:
         """Counted in the labels alone, which are read once."""
-        return len(self._labels.names)
+        return len(self._classes.names)
 
     @cached_property
     def _file(self) -> ArrayFile:
         return ArrayFile(self.path)
 
     @cached_property
-    def _labels(self) -> LabelNames:
+    def _classes(self) -> LabelNames:
         names = self._file["class_names"] if "class_names" in self._file.names else None
         return LabelNames.of(self._file["y"], names, f"y in {self.path}")
 
     def load(self) -> Source:
         """Read and check all arrays."""
-        file, labels = self._file, self._labels
+        file, labels = self._file, self._classes
         train = read_views(file, "", self.views)
         check_lengths(file, "", train, [name for name in ("y", "y_true", "group") if name in file.names])
         test_file, prefix = self._test_file()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from noisylab.data.loaders import EvalLoader, EvalRows, build_in_workers
-from noisylab.data.rows import FileRows, RowStore, build_views
+from noisylab.data.rows import DenseRows, FileRows, RowStore, build_views
 from noisylab.data.splits import group_holdout, stratified_subset
 from noisylab.engine.plan import PlanLoader, ResolvedPlan
 from noisylab.noise import Noise, NoisyTargets
@@ -51,8 +51,8 @@ class Source:
 class NoisyDataModule(L.LightningDataModule):
     """A data set with label noise: subclasses read the files, this class does the rest.
 
-    Noise is drawn first, for all N rows, from its own seed; held-out rows and subsets are chosen afterwards and never change a label.
-    True labels are on `clean_target` for callbacks and never in a training batch.
+    Noise is drawn first, for all N rows, from its own seed; held-out rows and subsets are chosen afterwards and never change a
+    label. True labels are on `clean_target` for callbacks and never in a training batch.
 
     Args:
         noise: puts wrong labels in; `None` trains on the labels as they are.
@@ -133,9 +133,7 @@ class NoisyDataModule(L.LightningDataModule):
     def source(self) -> Source:
         """The data as read."""
         if self._source is None:
-            raise RuntimeError(
-                f"{type(self).__name__}.setup() has not run; call it, or train with Trainer.fit(datamodule=...)"
-            )
+            raise RuntimeError(f"{type(self).__name__}.setup() has not run; call it, or train with Trainer.fit(datamodule=...)")
         return self._source
 
     @property
@@ -162,7 +160,8 @@ class NoisyDataModule(L.LightningDataModule):
     def protocol(self) -> str:
         """How the reported figures are chosen."""
         if self.val_fraction:
-            return f"best epoch by {self.val_labels} labels of {self.val_fraction:.0%} held-out rows; last and last-ten means on test"
+            held = f"{self.val_labels} labels of {self.val_fraction:.0%} held-out rows"
+            return f"test accuracy in the best epoch by {held}; last epoch and mean of the last ten beside it"
         return "no validation split: last epoch and mean of the last ten epochs on test"
 
     # ---- Lightning
@@ -177,7 +176,11 @@ class NoisyDataModule(L.LightningDataModule):
             clean = source.given if source.clean is None else source.clean
             if bool((clean < 0).any()):
                 raise ValueError("noise needs true labels for all rows; the data has rows without one. Leave noise out")
-            self.noisy = self.noise(clean, len(source.class_names), source.train, source.class_names)
+            wrong = int((clean != source.given).sum())
+            if wrong:
+                raise ValueError(f"{wrong} of {len(clean)} labels already differ from the true ones; leave noise out")
+            inputs = source.train.values if isinstance(source.train, DenseRows) else None
+            self.noisy = self.noise(clean, len(source.class_names), inputs, source.class_names)
         self._views = dict(self.view_set())
         given = source.given if self.noisy is None else self.noisy.given_target
         clean = self._clean(source)
@@ -211,7 +214,8 @@ class NoisyDataModule(L.LightningDataModule):
     def resolved_plan(self, epoch: int, world_size: int = 1) -> ResolvedPlan:
         """The plan of an epoch as the attached method asks for it, with its sizes."""
         assert self.trainer is not None
-        plan = self.trainer.lightning_module.epoch_plan(epoch)
+        method: Any = self.trainer.lightning_module
+        plan = method.epoch_plan(epoch)
         for phase in plan.phases:
             for stream in phase.streams.values():
                 unknown = [name for name in stream.views if name not in self._views]
@@ -280,9 +284,7 @@ class NoisyDataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn rows into inputs on their device: gather, augment, add the given labels."""
         if isinstance(batch, PlanBatch):
-            return batch.with_streams(
-                {n: self._build(s) if isinstance(s, StreamRows) else s for n, s in batch.streams.items()}
-            )
+            return batch.with_streams({n: self._build(s) if isinstance(s, StreamRows) else s for n, s in batch.streams.items()})
         if isinstance(batch, EvalRows):
             inputs = batch.inputs
             if inputs is None:
@@ -317,9 +319,7 @@ def _check_labels(source: Source) -> None:
     """Refuse labels outside the classes, unequal lengths and classes without a sample."""
     classes = len(source.class_names)
     if len(source.given) != len(source.train):
-        raise ValueError(
-            f"{len(source.train)} training inputs but {len(source.given)} labels; they must be of one length"
-        )
+        raise ValueError(f"{len(source.train)} training inputs but {len(source.given)} labels; they must be of one length")
     for name, labels in (("training", source.given), ("test", source.test_target)):
         if labels is None:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -41,8 +42,8 @@ class LabelNames:
             ValueError: if there are fewer than two classes, two of one name, or a label without text.
         """
         labels = one_row(labels, what)
-        empty = np.flatnonzero(labels == "") if labels.dtype.kind == "U" else ()
-        if len(empty):
+        empty = [row for row, label in enumerate(labels.tolist()) if label == ""]
+        if empty:
             raise ValueError(
                 f"{what} has {len(empty)} labels without text, the first in row {empty[0]}; name them or drop the rows"
             )
@@ -54,18 +55,19 @@ class LabelNames:
             values = np.array(names) if labels.dtype.kind == "U" else np.arange(len(names))
         if len(names) < 2 or len(set(names)) < len(names):
             raise ValueError(
-                f"{what} has {len(set(names))} different classes ({', '.join(names[:_SHOWN])}) under {len(names)} names, where at "
-                "least two classes are needed and each has its own name; check the labels and the class names"
+                f"{what} has {len(set(names))} different classes in {len(names)} names ({', '.join(names[:_SHOWN])}); at least "
+                "two are needed, each with a name of its own. Check the labels and the class names"
             )
         return cls(values, names)
 
-    def numbers(self, labels: Array, what: str, *, unknown: bool = False) -> Tensor:
+    def numbers(self, labels: Array, what: str, *, unknown: bool = False, files: Sequence[str] | None = None) -> Tensor:
         """(N,) int64 class of each label.
 
         Args:
             labels: (N,) labels as written.
             what: their name in messages.
             unknown: whether a label may be missing (a negative number or empty text), which gives -1.
+            files: (N) files that the labels belong to, for messages; `None` counts rows from 0.
 
         Raises:
             ValueError: naming the first row whose label is no class.
@@ -82,8 +84,9 @@ class LabelNames:
         wrong = np.flatnonzero(~found & ~missing if unknown else ~found)
         if len(wrong):
             raise ValueError(
-                f"{len(wrong)} of {len(labels)} labels of {what} are none of the {len(self.names)} classes ({known}); the first is "
-                f"{labels[wrong[0]].item()!r} in row {wrong[0]}. Correct it, or list all classes in class_names"
+                f"{len(wrong)} of {len(labels)} labels of {what} are none of the {len(self.names)} classes ({known}); the first "
+                f"is {labels[wrong[0]].item()!r} {f'of {files[wrong[0]]}' if files else f'in row {wrong[0]}'}. Correct it, or "
+                "give every class a training row"
             )
         return torch.from_numpy(np.where(found, place, -1).astype(np.int64))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,10 +45,10 @@ class EvalLoader:
         self.split, self.rows, self.batch_size, self.files = split, rows, batch_size, files
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return math.ceil(len(self.rows) / self.batch_size)
 
     def __iter__(self) -> Iterator[EvalRows]:
-        chunks = self.rows.split(self.batch_size) if len(self.rows) else ()
+        chunks = [self.rows[start : start + self.batch_size] for start in range(0, len(self.rows), self.batch_size)]
         if self.files is None:
             yield from (EvalRows(chunk, self.split) for chunk in chunks)
             return

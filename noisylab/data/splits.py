@@ -10,9 +10,7 @@ from noisylab.transforms.draws import key_from
 __all__ = ["group_holdout", "stratified_subset"]
 
 
-def stratified_subset(
-    rows: Tensor, labels: Tensor, size: int, seed: int, *, keep_singletons_out: bool = False
-) -> Tensor:
+def stratified_subset(rows: Tensor, labels: Tensor, size: int, seed: int, *, keep_singletons_out: bool = False) -> Tensor:
     """A random subset of `rows` with the class shares of the whole, sorted.
 
     Each class gives its share of `size` rounded down; what is missing then comes from the classes with the largest remainders.

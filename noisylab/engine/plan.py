@@ -33,9 +33,7 @@ class ResolvedPlan:
             streams without `steps`.
     """
 
-    def __init__(
-        self, plan: EpochPlan, *, epoch: int, seed: int, train_rows: Tensor, batch_size: int, min_last: int = 2
-    ) -> None:
+    def __init__(self, plan: EpochPlan, *, epoch: int, seed: int, train_rows: Tensor, batch_size: int, min_last: int = 2) -> None:
         self.plan, self.epoch, self.seed = plan, epoch, seed
         self._rows: dict[tuple[int, str], Tensor] = {}
         self._batch_size = batch_size
@@ -65,9 +63,7 @@ class ResolvedPlan:
             if not stream.endless
         }
         if len(set(finite.values())) > 1:
-            raise ValueError(
-                f"phase {phase.name!r} has finite streams of unequal length {finite}; mark all but one endless"
-            )
+            raise ValueError(f"phase {phase.name!r} has finite streams of unequal length {finite}; mark all but one endless")
         if not finite and phase.steps is None:
             raise ValueError(f"phase {phase.name!r} has only endless streams; give it steps")
         length = next(iter(finite.values()), None)
@@ -124,10 +120,10 @@ class ResolvedPlan:
         """The rank's share of the epoch's batch number `position`, as rows without views."""
         place, step = self.locate(position)
         phase = self.plan.phases[place]
-        streams, share, total = {}, {}, {}
+        streams, share, weight = {}, {}, {}
         for name, stream in phase.streams.items():
             index, positions = self.rows(position, name)
-            share[name], total[name] = math.ceil(len(index) / world_size), len(index)
+            share[name], weight[name] = math.ceil(len(index) / world_size), len(index) / world_size
             mine = slice(rank, None, world_size)
             streams[name] = StreamRows(index[mine], positions[mine], stream.views, self.key(place, name))
         return PlanBatch(
@@ -138,7 +134,7 @@ class ResolvedPlan:
             last_of_phase=step + 1 == self.phase_steps[place],
             last_of_epoch=position + 1 == self.steps,
             share=share,
-            total=total,
+            weight=weight,
         )
 
 
@@ -146,8 +142,8 @@ class PlanLoader:
     """The training loader of every method: batches of rows, in the order of the current epoch's plan.
 
     The plan is asked for when the first batch or the length is needed, not before, so that a plan computed at the end of an epoch
-    is there; its place in the epoch is the whole of its state. Rank shares are strided slices of the global batch, so a checkpoint
-    of one world size continues under another.
+    is there; its place in the epoch is the whole of its state. Rank shares are strided slices of the global batch, so a
+    checkpoint of one world size continues under another.
 
     Args:
         resolve: returns the plan of the current epoch.
@@ -182,7 +178,7 @@ class PlanLoader:
         start = 0
         if self._restored is not None:
             epoch, position = self._restored
-            start = position if epoch == plan.epoch and position < plan.steps else 0
+            start = position if epoch == plan.epoch else 0
             self._restored = None
         self._epoch, self._consumed = plan.epoch, start
         rows = (plan.batch(position, self._rank, self._world_size) for position in range(start, plan.steps))

@@ -40,24 +40,30 @@ def score_rows(
 
     Returns:
         Tables (N, ...) by name, zero where not visited, and the mask (N,) of visited rows, on `device`.
+
+    Raises:
+        ValueError: without rows.
     """
     total = data.info.num_train
+    if len(rows) == 0:
+        raise ValueError("there are no rows to score; name at least one")
     mine = rows[rank::world_size]
+    unseen = len(mine) == 0  # more ranks than rows: measure one to know the names and shapes, and leave it out
     modes = {module: module.training for module in networks.modules()}
     networks.eval()
     parts: dict[str, list[Tensor]] = {}
     visited: list[Tensor] = []
     try:
         with torch.no_grad():
-            for batch in data.evaluation_batches(mine, device):
+            for batch in data.evaluation_batches(rows[:1] if unseen else mine, device):
                 for name, values in measure(batch).items():
                     parts.setdefault(name, []).append(values)
                 visited.append(batch.index)
     finally:
         for module, mode in modes.items():
             module.training = mode
-    index = torch.cat(visited)
-    columns = {name: torch.cat(values) for name, values in parts.items()}
+    index = torch.cat(visited)[: len(mine)]
+    columns = {name: torch.cat(values)[: len(mine)] for name, values in parts.items()}
     if world_size > 1:
         assert all_gather is not None
         width = -(-len(rows) // world_size)

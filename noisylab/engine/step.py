@@ -75,7 +75,7 @@ def step(
 
 
 def step_schedules(module: NoisyLabelMethod, metrics: Mapping[str, Any]) -> None:
-    """Step the learning-rate schedules, once an epoch: all of a manual method, `ReduceLROnPlateau` alone of an automatic one.
+    """Step the learning-rate schedules that count epochs, of automatic and manual methods alike.
 
     Args:
         module: the method.
@@ -86,18 +86,16 @@ def step_schedules(module: NoisyLabelMethod, metrics: Mapping[str, Any]) -> None
     """
     every = module.trainer.check_val_every_n_epoch
     validated = every is not None and (module.current_epoch + 1) % every == 0
-    schedules = module.lr_schedulers()
-    if schedules is None:
-        return
-    for schedule in schedules if isinstance(schedules, list) else [schedules]:
+    for config in module.trainer.lr_scheduler_configs:
+        schedule = config.scheduler
+        if config.interval != "epoch" or (module.current_epoch + 1) % config.frequency:
+            continue
         if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             if "val/acc" in metrics:
                 schedule.step(float(metrics["val/acc"]))
             elif validated:
-                raise ValueError(
-                    "ReduceLROnPlateau follows val/acc, which needs a validation split; set data.val_fraction"
-                )
-        elif not module.automatic_optimization:
+                raise ValueError("ReduceLROnPlateau follows val/acc, which needs a validation split; set data.val_fraction")
+        else:
             with warnings.catch_warnings():
                 # torch takes it for a mistake when the optimizer of a later stage has not stepped yet
                 warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)

@@ -22,8 +22,8 @@ def cross_entropy(
 ) -> Tensor:
     """Cross-entropy against smoothed labels, ``-sum_c t_c log softmax(logits)_c``, in float32.
 
-    The target t puts, with smoothing s and K classes: "torch", ``1 - s + s/K`` on the label and ``s/K`` elsewhere (Szegedy et al.,
-    CVPR 2016, section 7); "others", ``1 - s`` on the label and ``s/(K-1)`` elsewhere.
+    The target t puts, with smoothing s and K classes: "torch", ``1 - s + s/K`` on the label and ``s/K`` elsewhere (Szegedy et
+    al., CVPR 2016, section 7); "others", ``1 - s`` on the label and ``s/(K-1)`` elsewhere.
 
     Args:
         logits: (B, K) float, unnormalised.

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["negative_entropy"]
 
 
-def negative_entropy(logits: Tensor, *, clamp_logits: bool = False) -> Tensor:
-    """Mean of ``sum_c q_c log q_c`` with q the softmax of the logits: a penalty on confident predictions, in float32.
+def negative_entropy(logits: Tensor, *, clamp_logits: bool = False, reduction: Literal["mean", "none"] = "mean") -> Tensor:
+    """``sum_c q_c log q_c`` with q the softmax of the logits: a penalty on confident predictions, in float32.
 
     Args:
         logits: (B, K) float, unnormalised.
         clamp_logits: first raise every logit to at least 1e-12, as the authors' code of ACT does; a negative logit then has no
             gradient.
+        reduction: "mean" over the batch or "none" for (B,).
 
     >>> import torch
     >>> z = torch.tensor([[2., -1., .5], [-3., -2., -1.]])
@@ -25,4 +28,5 @@ def negative_entropy(logits: Tensor, *, clamp_logits: bool = False) -> Tensor:
     if clamp_logits:
         logits = logits.clamp(min=1e-12)
     log_probs = F.log_softmax(logits, 1)
-    return (log_probs.exp() * log_probs).sum(1).mean()
+    values = (log_probs.exp() * log_probs).sum(1)
+    return values.mean() if reduction == "mean" else values

@@ -24,11 +24,11 @@ __all__ = ["ACT"]
 class ACT(NoisyLabelMethod):
     """Trains a robust network on the samples that it and a deliberately gullible twin agree on.
 
-    The "standard" network learns all given labels, wrong ones included. The "robust" network learns only from selected samples: those
-    that both predict as labelled or, where the standard network is hardly better than the robust one on the batch (the gate: then it
-    has not yet memorised), all that the standard one predicts as labelled. A sample counts more the oftener it was selected. On
-    strongly augmented images the robust network follows pseudo-labels: the given label where selected, else the moving average of its
-    own predictions.
+    The "standard" network learns all given labels, wrong ones included. The "robust" network learns only from selected samples:
+    those that both predict as labelled or, where the standard network is hardly better than the robust one on the batch (the
+    gate: then it has not yet memorised), all that the standard one predicts as labelled. A sample counts more the oftener it was
+    selected. On strongly augmented images the robust network follows pseudo-labels: the given label where selected, else the
+    moving average of its own predictions.
 
     Objective after the warm-up, for epoch e, selected set S, times selected w_i, strong view s_i, pseudo-label t_i:
     ``L_robust = a * mean_{i in S} CE(z_i, y_i) * w_i / (e + 1) + (1 - a) * mean_i CE(f(s_i), t_i)`` with a = 0.8, and
@@ -38,11 +38,11 @@ class ACT(NoisyLabelMethod):
 
     **Authors' code**: https://github.com/shtdusb/ACT
 
-    **Differences** from that code: an empty selection contributes 0 (there NaN, which destroys the network); the label table is filled
-    from the labels (there a pass over the loader); tables live on the training device; losses are computed in float32 also under
-    16-bit training, which uses a gradient scaler; unused parts (a second projection head, an averaged copy) are left out. There the
-    second network's own learning rate ``lr1`` has no effect on CIFAR: that is ``lr_plan_standard="same"``; "own_cosine" is what the
-    paper claims.
+    **Differences** from that code: an empty selection contributes 0 (there NaN, which destroys the network); the label table is
+    filled from the labels (there a pass over the loader); tables live on the training device; losses are computed in float32 also
+    under 16-bit training, which uses a gradient scaler; unused parts (a second projection head, an averaged copy) are left out.
+    There the second network's own learning rate ``lr1`` has no effect on CIFAR: that is ``lr_plan_standard="same"``; "own_cosine"
+    is what the paper claims.
 
     Args:
         num_classes: K.
@@ -55,8 +55,8 @@ class ACT(NoisyLabelMethod):
         lr_plan_standard: rate of the standard network: "same" as the robust one's (authors' code on CIFAR), "own_cosine" from
             `lr_standard`, or "baseline": `lr_standard` times 0.1 at epochs 60, 120 and 150 (authors' code on web data).
         lr_standard: see `lr_plan_standard`.
-        gate_threshold: the gate is open while the standard network's batch accuracy on given labels exceeds the robust one's by less
-            than this fraction of it.
+        gate_threshold: the gate is open while the standard network's batch accuracy on given labels exceeds the robust one's by
+            less than this fraction of it.
         label_momentum: share of the old value in the moving average of predictions, in [0, 1).
         supervised_weight: a, in [0, 1].
         label_smoothing: of every cross-entropy; 0.35 on web data.
@@ -117,7 +117,10 @@ class ACT(NoisyLabelMethod):
         )
         self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
         self.mining, self.reweight, self.consistency = mining, reweight, consistency
-        self.optimizer = optimizer
+        default = Factory(SGD, {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4})
+        self.optimizer = default if optimizer is None else as_factory(optimizer, torch.optim.Optimizer, "optimizer")
+        # look at the plan now, not when the optimizers are made; a rate that is not given is the optimizer's default
+        act_plan(float(self.optimizer.init_args.get("lr", float("inf"))), 0, warmup_epochs, 0.0, lr_plan)
         self.add_networks(network, "robust", "standard")
         self.memory.add("times_selected", dtype=torch.int32)
         self.memory.add("selected_epoch", dtype=torch.int32, fill=-1)
@@ -147,12 +150,13 @@ class ACT(NoisyLabelMethod):
         standard_loss = self.mean(self._cross_entropy(z1, y))
         if batch.epoch < self.warmup_epochs:
             self.memory.accumulate("times_selected", index, 1)
-            robust_loss = self.mean(self._cross_entropy(z0, y)) + negative_entropy(z0, clamp_logits=True)
+            penalty = negative_entropy(z0, clamp_logits=True, reduction="none")
+            robust_loss = self.mean(self._cross_entropy(z0, y) + penalty)
         else:
             robust_loss = self._robust_loss(batch, z0, z1)
         step(self, {"robust": robust_loss, "standard": standard_loss}, clip_norm=self.clip_norm)
-        self.means.add("train/loss", robust_loss, batch.count("train"))
-        self.means.add("train/loss_standard", standard_loss, batch.count("train"))
+        self.means.add("train/loss", robust_loss, batch.weight_of("train"))
+        self.means.add("train/loss_standard", standard_loss, batch.weight_of("train"))
 
     def _robust_loss(self, batch: PlanBatch, z0: Tensor, z1: Tensor) -> Tensor:
         samples = batch["train"]
@@ -192,9 +196,7 @@ class ACT(NoisyLabelMethod):
 
     def configure_optimizers(self) -> Any:
         """Two optimizers with the authors' learning-rate plan."""
-        default = Factory(SGD, {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4})
-        factory = default if self.optimizer is None else as_factory(self.optimizer, torch.optim.Optimizer, "optimizer")
-        optimizers = [factory(network.parameters()) for network in self.networks.values()]
+        optimizers = [self.optimizer(network.parameters()) for network in self.networks.values()]
         lr, total = float(optimizers[0].param_groups[0]["lr"]), self.trainer.max_epochs or 0
         warmup_lr = lr if self.warmup_lr is None else self.warmup_lr
         robust = act_plan(lr, total, self.warmup_epochs, warmup_lr, self.lr_plan)

@@ -62,8 +62,8 @@ class NoisyLabelMethod(L.LightningModule):
         self.last_confusions: dict[tuple[str, str], Tensor] = {}
         self.epoch_metrics: dict[str, float] = {}
         self.pending_gradients = False
-        self._rates: dict[str, float] = {}
         self._unshared: PlanBatch | None = None
+        self._before: dict[str, Tensor] = {}
 
     def save_hyperparameters(self, *_: Any, **__: Any) -> None:
         """Keep the constructor's arguments, callables as ``class_path`` and ``init_args``, so that a checkpoint rebuilds them."""
@@ -117,7 +117,8 @@ class NoisyLabelMethod(L.LightningModule):
         return self.checked(self.networks[self.headline](inputs))
 
     def all_logits(self, inputs: Inputs) -> dict[str, Tensor]:
-        """Float32 logits (B, K) of each network, and of their "ensemble" (log of the mean probability) where there are several."""
+        """Float32 logits (B, K) of each network, and of their "ensemble" (log of the mean probability) where there are
+        several."""
         logits = {name: self.checked(network(inputs)).float() for name, network in self.networks.items()}
         if len(logits) > 1:
             logits["ensemble"] = torch.stack([F.softmax(z, 1) for z in logits.values()]).mean(0).log()
@@ -154,8 +155,21 @@ class NoisyLabelMethod(L.LightningModule):
             self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
-        """Prepare the first epoch of a run that starts from the beginning."""
-        if self.trainer.ckpt_path is None:
+        """Prepare the first epoch of a run that starts from the beginning; check that a resumed one has its data.
+
+        Raises:
+            ValueError: if the checkpoint remembers another number of samples than the data has.
+        """
+        for config in self.trainer.lr_scheduler_configs:
+            config.reduce_on_plateau = False  # see lr_scheduler_step
+        if self.trainer.ckpt_path is not None:
+            if len(self.memory) != self.info.num_train:
+                raise ValueError(
+                    f"the checkpoint remembers {len(self.memory)} training samples, the data has {self.info.num_train}; "
+                    "resume with the data that the run began with"
+                )
+        elif self.current_epoch == 0:  # not in a second call of fit by one trainer, which goes on
+            self.memory.reset()
             self.prepare_epoch(0)
 
     def on_train_epoch_start(self) -> None:
@@ -169,8 +183,8 @@ class NoisyLabelMethod(L.LightningModule):
         if self.device.type == "cuda":
             torch.cuda.manual_seed(key)
         self._unshared = batch
-        if self.trainer.is_last_batch:
-            self._rates = {f"lr/{name}": opt.param_groups[0]["lr"] for name, opt in self.wrapped_optimizers().items()}
+        if self.trainer.world_size > 1:
+            self._before = self.memory.rows(self._batch_rows(batch))
 
     def observe(self, index: Tensor, logits: Tensor, target: Tensor) -> Tensor:
         """Remember how unmixed inputs were predicted; to be called once a sample and epoch.
@@ -203,41 +217,60 @@ class NoisyLabelMethod(L.LightningModule):
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all ranks."""
-        return values if self.trainer.world_size == 1 else self.all_gather(values).sum(0)
+        return values if self.trainer.world_size == 1 else self.gather(values).sum(0)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The stack (ranks, ...) of all ranks' tensors, which must be of one shape."""
+        gathered = self.all_gather(values)
+        assert isinstance(gathered, Tensor)
+        return gathered
 
     def score(self, measure: Any, rows: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """The scoring pass over training rows; see `noisylab.engine.scoring.score_rows`."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         rows = self.info.train_rows if rows is None else rows
-        ranks = {"rank": self.global_rank, "world_size": self.trainer.world_size, "all_gather": self.all_gather}
         with self.trainer.precision_plugin.forward_context():
-            return score_rows(self.networks, data, measure, rows=rows, device=self.device, **ranks)
+            return score_rows(
+                self.networks,
+                data,
+                measure,
+                rows=rows,
+                device=self.device,
+                rank=self.global_rank,
+                world_size=self.trainer.world_size,
+                all_gather=self.gather,
+            )
 
     def wrapped_optimizers(self) -> dict[str, LightningOptimizer]:
         """Lightning's optimizers by name."""
         found = self.optimizers()
-        return dict(zip(self.optimizer_names, found if isinstance(found, list) else [found], strict=True))  # type: ignore[arg-type]
+        return dict(zip(self.optimizer_names, found if isinstance(found, list) else [found], strict=True))
 
     def _share_memory(self) -> None:
         batch, self._unshared = self._unshared, None
         if batch is not None and self.trainer.world_size > 1:
-            for name in batch.streams:
-                self.memory.gather_rows(batch[name].index, batch.share[name], self.all_gather)
+            width = sum(batch.share.values())
+            self.memory.gather_rows(self._batch_rows(batch), width, self.all_gather, self._before)
+
+    @staticmethod
+    def _batch_rows(batch: PlanBatch) -> Tensor:
+        return torch.cat([batch[name].index for name in batch.streams])
 
     def on_train_batch_end(self, outputs: Any, batch: PlanBatch, batch_idx: int) -> None:
         """Bring in the memory rows that other ranks wrote."""
         self._share_memory()
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means, step the schedules that Lightning does not, prepare the next epoch."""
-        self.log_epoch({**self.means.compute(self.sum_over_ranks), **self._rates})
+        """Log the epoch's means, step the schedules, prepare the next epoch."""
+        rates = {f"lr/{name}": opt.param_groups[0]["lr"] for name, opt in self.wrapped_optimizers().items()}
+        self.log_epoch({**self.means.compute(self.sum_over_ranks), **rates})
         self.means.reset()
         step_schedules(self, self.epoch_metrics)
         self.prepare_epoch(self.current_epoch + 1)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Leave `ReduceLROnPlateau` to the epoch's end: Lightning steps it only after the checkpoint is written."""
-        if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        """Step a schedule that counts batches; Lightning would step others before the epoch's end or after its checkpoint."""
+        if any(c.scheduler is scheduler and c.interval == "step" for c in self.trainer.lr_scheduler_configs):
             super().lr_scheduler_step(scheduler, metric)
 
     def log_epoch(self, metrics: Mapping[str, float]) -> None:

@@ -21,12 +21,13 @@ __all__ = ["CrossEntropy"]
 class CrossEntropy(NoisyLabelMethod):
     """Trains one network on the given labels, right or wrong.
 
-    Every other method is compared with this one. It first learns what the right labels have in common and then memorises the wrong
+    Every other method is compared with this one. It first learns what the right labels have in common and then memorises the
+    wrong
     ones: its test accuracy peaks early and falls, so look at the best epoch and at the last ones.
 
     Objective: ``L = mean_i -log p_i[y_i]``, with y_i the given label of sample i and p_i the network's probabilities. With mixup,
-    inputs ``x' = lam x_i + (1 - lam) x_j`` and ``L = lam CE(x', y_i) + (1 - lam) CE(x', y_j)``, lam from Beta(alpha, alpha), one draw
-    and one pairing a batch; CutMix pastes a box instead.
+    inputs ``x' = lam x_i + (1 - lam) x_j`` and ``L = lam CE(x', y_i) + (1 - lam) CE(x', y_j)``, lam from Beta(alpha, alpha), one
+    draw and one pairing a batch; CutMix pastes a box instead.
 
     **Paper**: mixup, Zhang et al., ICLR 2018; label smoothing, Szegedy et al., CVPR 2016; CutMix, Yun et al., ICCV 2019.
 
@@ -67,19 +68,16 @@ class CrossEntropy(NoisyLabelMethod):
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
         if mixup_alpha > 0 and cutmix_alpha > 0:
-            raise ValueError(
-                f"mixup_alpha={mixup_alpha} and cutmix_alpha={cutmix_alpha}: choose one, set the other to 0"
-            )
+            raise ValueError(f"mixup_alpha={mixup_alpha} and cutmix_alpha={cutmix_alpha}: choose one, set the other to 0")
         self.label_smoothing, self.smoothing = label_smoothing, smoothing
         self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
-        self.optimizer = optimizer
-        self.scheduler = scheduler
+        default = Factory(SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4})
+        self.optimizer = default if optimizer is None else as_factory(optimizer, torch.optim.Optimizer, "optimizer")
+        self.scheduler = None if scheduler is None else as_factory(scheduler, object, "scheduler")
         self.add_networks(network, "network")
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        losses = cross_entropy(
-            logits, target, smoothing=self.label_smoothing, convention=self.smoothing, reduction="none"
-        )
+        losses = cross_entropy(logits, target, smoothing=self.label_smoothing, convention=self.smoothing, reduction="none")
         return self.mean(losses)
 
     def training_step(self, batch: PlanBatch, batch_idx: int) -> Tensor:
@@ -96,15 +94,12 @@ class CrossEntropy(NoisyLabelMethod):
             logits = self(inputs)
             self.observe(samples.index, logits, samples.target)
             loss = self._loss(logits, samples.target)
-        self.means.add("train/loss", loss, batch.count("train"))
+        self.means.add("train/loss", loss, batch.weight_of("train"))
         return loss
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule."""
-        default = Factory(SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4})
-        factory = default if self.optimizer is None else as_factory(self.optimizer, torch.optim.Optimizer, "optimizer")
-        optimizer = factory(self.networks.parameters())
+        optimizer = self.optimizer(self.networks.parameters())
         if self.scheduler is None:
             return optimizer
-        schedule = as_factory(self.scheduler, object, "scheduler")(optimizer)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": "val/acc"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "monitor": "val/acc"}}

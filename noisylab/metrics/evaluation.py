@@ -61,7 +61,8 @@ class SplitConfusions(nn.Module):
 
 
 def accuracies(confusions: Mapping[tuple[str, str], Tensor], headline: str) -> dict[str, float]:
-    """Logged numbers: ``<split>/acc`` and ``<split>/balanced_acc`` of the headline predictor, ``<split>/acc_<name>`` of each of several.
+    """Logged numbers: ``<split>/acc`` and ``<split>/balanced_acc`` of the headline predictor, ``<split>/acc_<name>`` of each of
+    several.
 
     Args:
         confusions: (K, K) counts by (split, predictor).

@@ -58,10 +58,10 @@ def memorization(
         top_prob: (M,) largest probability, for the shares of confident predictions.
 
     Returns:
-        ``clean_acc``: rightly labelled samples predicted so; ``noisy_as_given``: wrongly labelled samples predicted as labelled, that
-        is memorised; ``noisy_as_true``: predicted as they truly are; ``noisy_other``: neither; ``clean_loss``, ``noisy_loss`` and
-        their medians; ``loss_auroc``: how well a small loss tells clean from wrong; ``open_as_given`` where there are open-set
-        samples; ``clean_confident``, ``noisy_confident``: shares with a probability above 0.95.
+        ``clean_acc``: rightly labelled samples predicted so; ``noisy_as_given``: wrongly labelled samples predicted as labelled,
+        that is memorised; ``noisy_as_true``: predicted as they truly are; ``noisy_other``: neither; ``clean_loss``,
+        ``noisy_loss`` and their medians; ``loss_auroc``: how well a small loss tells clean from wrong; ``open_as_given`` where
+        there are open-set samples; ``clean_confident``, ``noisy_confident``: shares with a probability above 0.95.
     """
     right, wrong, outside = label_groups(given, clean, num_classes)
     # the loss of a wrong label has no bound; clip as at p = 1e-8

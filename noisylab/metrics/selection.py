@@ -21,7 +21,8 @@ def selection_metrics(is_clean: Tensor, *, mask: Tensor | None = None, score: Te
 
     Returns:
         ``precision`` (NaN when nothing is selected), ``recall`` (NaN when nothing is clean), ``f1``, ``size`` as a share of the
-        samples, ``gain``, the precision less the share of clean samples; ``auroc`` if there is a score, NaN when one kind is missing.
+        samples, ``gain``, the precision less the share of clean samples; ``auroc`` if there is a score, NaN when one kind is
+        missing.
 
     >>> import torch
     >>> loss, clean = torch.tensor([.1, .4, .35, .8]), torch.tensor([True, True, False, False])

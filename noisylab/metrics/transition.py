@@ -30,8 +30,10 @@ def transition_metrics(estimate: Tensor, truth: Tensor) -> dict[str, float]:
         truth: (K, K), rows sum to one.
 
     Returns:
-        ``error``, see `transition_error`; ``max_row``, largest row L1 distance; ``diagonal``, mean absolute error of the diagonal;
-        ``argmax_right``, share of rows whose largest entry is on the diagonal; ``condition``, 2-norm condition number of the estimate.
+        ``error``, see `transition_error`; ``max_row``, largest row L1 distance; ``diagonal``, mean absolute error of the
+        diagonal;
+        ``argmax_right``, share of rows whose largest entry is on the diagonal; ``condition``, 2-norm condition number of the
+        estimate.
     """
     estimate, truth = estimate.double().cpu(), truth.double().cpu()
     difference = (estimate - truth).abs()

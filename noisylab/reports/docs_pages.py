@@ -85,9 +85,7 @@ def method_pages(methods: Sequence[MethodEntry]) -> dict[str, str]:
     return {**pages, _INDEX: _index(methods)}
 
 
-def outdated_pages(
-    methods: Sequence[MethodEntry], folder: str | Path
-) -> dict[str, Literal["missing", "changed", "left over"]]:
+def outdated_pages(methods: Sequence[MethodEntry], folder: str | Path) -> dict[str, Literal["missing", "changed", "left over"]]:
     """Which pages in a folder are not what `write_pages` would leave there; writes nothing. Empty: all up to date.
 
     "left over" is a page made earlier for a method that is not in the listing. Files that were not made here are not
@@ -100,9 +98,7 @@ def outdated_pages(
     return {name: state for name, (state, _) in _changes(methods, Path(folder)).items()}
 
 
-def write_pages(
-    methods: Sequence[MethodEntry], folder: str | Path
-) -> dict[str, Literal["missing", "changed", "left over"]]:
+def write_pages(methods: Sequence[MethodEntry], folder: str | Path) -> dict[str, Literal["missing", "changed", "left over"]]:
     """Writes the pages that are out of date and removes those left over; a second call changes nothing.
 
     Args:
@@ -123,9 +119,7 @@ def write_pages(
     return {name: state for name, (state, _) in changes.items()}
 
 
-def _changes(
-    methods: Sequence[MethodEntry], folder: Path
-) -> dict[str, tuple[Literal["missing", "changed", "left over"], str]]:
+def _changes(methods: Sequence[MethodEntry], folder: Path) -> dict[str, tuple[Literal["missing", "changed", "left over"], str]]:
     changes: dict[str, tuple[Literal["missing", "changed", "left over"], str]] = {}
     pages = method_pages(methods)
     for name, text in pages.items():

@@ -66,9 +66,7 @@ def curves_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> Pa
         ValueError: no runs, another ending, or a run that logged none of the four curves.
     """
     if not runs:
-        raise ValueError(
-            "runs is empty; give at least one run, for example read_run(path) of each of find_runs('runs')"
-        )
+        raise ValueError("runs is empty; give at least one run, for example read_run(path) of each of find_runs('runs')")
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise ValueError(f"path={str(target)!r} does not end in .png, the one format written; rename it")

@@ -160,9 +160,7 @@ def find_runs(root: str | os.PathLike[str], *, finished: bool = True) -> list[Pa
     if not folder.is_dir():
         raise RunFolderError(f"{folder} is not a folder; give the folder that holds the runs, usually 'runs'")
     return sorted(
-        config.parent
-        for config in folder.rglob("config.yaml")
-        if (config.parent / "summary.json").is_file() == finished
+        config.parent for config in folder.rglob("config.yaml") if (config.parent / "summary.json").is_file() == finished
     )
 
 
@@ -200,9 +198,7 @@ def run_labels(runs: Sequence[RunFolder], *, with_noise: bool = True) -> list[st
         runs: the runs shown together.
         with_noise: False leaves the noise out, for a place that shows it anyway.
     """
-    parts = [
-        [run.data, run.noise if with_noise else "", "" if run.seed is None else f"seed {run.seed}"] for run in runs
-    ]
+    parts = [[run.data, run.noise if with_noise else "", "" if run.seed is None else f"seed {run.seed}"] for run in runs]
     varies = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
     labels = [
         ", ".join([run.method, *(part for part, shown in zip(row, varies, strict=True) if shown and part)])
@@ -213,8 +209,7 @@ def run_labels(runs: Sequence[RunFolder], *, with_noise: bool = True) -> list[st
         for label, text in zip(labels, extra, strict=True):
             texts.setdefault(label, set()).add(text)
         labels = [
-            f"{label}, {text}" if text and len(texts[label]) > 1 else label
-            for label, text in zip(labels, extra, strict=True)
+            f"{label}, {text}" if text and len(texts[label]) > 1 else label for label, text in zip(labels, extra, strict=True)
         ]
     return labels
 

@@ -69,9 +69,7 @@ def comparison_table(runs: Sequence[RunFolder], *, form: Literal["text", "markdo
         ValueError: `runs` is empty or `form` is not one of the two.
     """
     if not runs:
-        raise ValueError(
-            "runs is empty; give at least one run, for example read_run(path) of each of find_runs('runs')"
-        )
+        raise ValueError("runs is empty; give at least one run, for example read_run(path) of each of find_runs('runs')")
     if form not in ("text", "markdown"):
         raise ValueError(f"form={form!r} is not known; give 'text' or 'markdown'")
     labels = [label if run.complete else f"{label} †" for run, label in zip(runs, run_labels(runs), strict=True)]

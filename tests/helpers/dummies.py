@@ -41,7 +41,7 @@ class _Recorder(NoisyLabelMethod):
 class PhasedDummy(_Recorder):
     """Two phases: network 1 a whole pass, then network 2, each on rows that a scoring pass chose and the memory keeps.
 
-    Epoch e keeps the 11 + 7 e rows of smallest loss under network 1, so the plan grows.
+    Epoch e keeps the 12 + 9 e rows of smallest loss under network 1, so the plan grows.
     """
 
     def __init__(self, num_classes: int, network: NetFactory, lr: float = 0.05, view: str = "weak") -> None:
@@ -62,7 +62,7 @@ class PhasedDummy(_Recorder):
         losses = tables["loss"][rows]
         self.memory.write("score", rows, losses)
         kept = torch.zeros_like(rows)
-        kept[losses.argsort(stable=True)[: 11 + 7 * epoch]] = 1
+        kept[losses.argsort(stable=True)[: 12 + 9 * epoch]] = 1
         self.memory.write("kept", rows, kept)
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
@@ -72,7 +72,7 @@ class PhasedDummy(_Recorder):
         phases = [Phase("first", {"clean": Stream(inside, view)})]
         if len(outside):
             phases = [Phase("first", {"clean": Stream(inside, view), "noisy": Stream(outside, view, endless=True)})]
-        return EpochPlan((*phases, Phase("second", {"clean": Stream(inside, view, batch_size=6)})))
+        return EpochPlan((*phases, Phase("second", {"clean": Stream(inside, view, batch_size=4)})))
 
     def training_step(self, batch: PlanBatch, batch_idx: int) -> None:
         self.record(batch)
@@ -85,7 +85,7 @@ class PhasedDummy(_Recorder):
             with torch.no_grad():
                 logits = self.networks["first"](samples.views[0])
             self.observe(samples.index, logits, samples.target)
-        self.means.add(f"train/loss_{batch.phase}", loss, batch.count("clean"))
+        self.means.add(f"train/loss_{batch.phase}", loss, batch.weight_of("clean"))
         step(self, {batch.phase: loss})
 
     def configure_optimizers(self) -> Any:
@@ -121,7 +121,7 @@ class StagedDummy(_Recorder):
         self.observe(samples.index, logits, samples.target)
         self.memory.write("stage", samples.index, torch.full_like(samples.index, stage))
         loss = self.mean(cross_entropy(logits, samples.target, reduction="none"))
-        self.means.add("train/loss", loss, batch.count("train"))
+        self.means.add("train/loss", loss, batch.weight_of("train"))
         step(self, {self.stages[stage]: loss})
 
     def configure_optimizers(self) -> Any:
@@ -154,7 +154,7 @@ class SideStreamDummy(_Recorder):
         at = batch.epoch * 100 + batch.position
         self.memory.write("side_step", side.index, torch.full_like(side.index, at))
         loss = self.mean(cross_entropy(logits, samples.target, reduction="none")) + self.loss("network", side)
-        self.means.add("train/loss", loss, batch.count("train"))
+        self.means.add("train/loss", loss, batch.weight_of("train"))
         return loss
 
     def configure_optimizers(self) -> Any:

@@ -1,0 +1,217 @@
+"""One's own image files: a folder for each class, or a table of files and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from noisylab.data.arrays import pixel_statistics
+from noisylab.data.base import NoisyDataModule, Source
+from noisylab.data.imagelist import (
+    SUFFIXES,
+    Head,
+    ImageList,
+    check_images,
+    class_folders,
+    decode,
+    file_rows,
+    images_below,
+    list_source,
+    read_table,
+    require_folder,
+)
+from noisylab.data.labels import LabelNames
+from noisylab.data.rows import DenseRows, FileRows
+from noisylab.transforms.image import Normalize
+from noisylab.transforms.pil import PILTrain
+from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, image_views, web_views
+
+__all__ = ["ImageFolder", "unlabelled_images"]
+
+_SMALL = 64  # pixels a side up to which images are held in memory
+_MEMORY = 2**30  # bytes of pixels up to which they are
+
+
+class ImageFolder(NoisyDataModule):
+    """Image files with their labels, from class folders or from a table.
+
+    Either ``images/<class>/*.jpg`` (or .png, .bmp, .webp ...), sub-folders included; or `labels_csv`, a comma-separated table
+    with a header and the columns ``file`` (relative to `images`), ``label`` and optionally ``true_label`` (empty where unknown;
+    only reports see it, and `noise` cannot be added). Labels are text; classes are their sorted names. If `images` holds nothing
+    but ``train`` and ``test`` (or ``val``), these are the training and the test images; with all three, ``val`` is not read.
+
+    Images of one size of at most 64 pixels a side, up to 1 GiB in all, are decoded once and held in memory, with the views of
+    `image_views`; if all are grey they keep one channel. Others are opened by `num_workers` processes whenever they are needed,
+    with the views of `web_views`. Validation rows have the given labels unless ``val_labels="clean"``.
+
+    Args:
+        images: folder of the images.
+        labels_csv: table of the training images.
+        test_images: folder of the test images, as `images`.
+        test_csv: table of the test images, relative to `test_images`, or to `images` without that.
+        size: side of the square that a network sees, in pixels; larger images are cut to their middle. `None` keeps the size of
+            images in memory and takes 224 for others.
+        resize: length of the shorter side before a square of `size` is cut out, for images that are not in memory; `None` for
+            8/7 of `size`.
+        load: "memory", "files", or "auto" as said above.
+        mean: per channel, of pixels in [0, 1]; `None` measures it for images in memory and takes ImageNet's for others.
+        std: likewise.
+        padding: largest shift of the random crop of images in memory, in pixels.
+        flip: probability of mirroring an image; `None` for 0.5, and 0 for grey images in memory.
+        allow_truncated: fill up JPEG files that end early with grey instead of refusing them.
+        **kwargs: see `NoisyDataModule`.
+
+    Raises:
+        FileNotFoundError: in ``setup``, when a folder or the table is missing.
+        ValueError: in ``setup``, naming the files and rows at fault.
+    """
+
+    def __init__(
+        self,
+        images: str,
+        labels_csv: str | None = None,
+        test_images: str | None = None,
+        test_csv: str | None = None,
+        size: int | None = None,
+        resize: int | None = None,
+        load: Literal["auto", "memory", "files"] = "auto",
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        padding: int = 4,
+        flip: float | None = None,
+        allow_truncated: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if load not in ("auto", "memory", "files"):
+            raise ValueError(f"load must be 'auto', 'memory' or 'files', got {load!r}")
+        if (mean is None) != (std is None):
+            raise ValueError(f"mean and std go together, got mean={mean}, std={std}; give both or neither")
+        self.images, self.labels_csv, self.test_images, self.test_csv = images, labels_csv, test_images, test_csv
+        self.size, self.resize, self.mode = size, resize, load
+        self.mean, self.std, self.padding, self.flip = mean, std, padding, flip
+        self.allow_truncated = allow_truncated
+        self._transforms: dict[str, Any] | None = None
+
+    @property
+    def source_classes(self) -> int:
+        """Counted in the names of folders, or in the table, without opening an image."""
+        return len(self._classes.names)
+
+    @cached_property
+    def _classes(self) -> LabelNames:
+        return LabelNames.of(np.array(self._lists[0].labels), None, f"the labels of {self._lists[0].where}")
+
+    @cached_property
+    def _lists(self) -> tuple[ImageList, ImageList | None]:
+        """The training and the test images."""
+        root = Path(self.images)
+        if self.labels_csv is not None:
+            train = read_table(Path(self.labels_csv), root)
+        else:
+            split = _split_folders(root) if self.test_images is None and self.test_csv is None else None
+            if split is not None:
+                return class_folders(root, split[0]), None if split[1] is None else class_folders(root, split[1])
+            train = class_folders(root)
+        if self.test_csv is not None:
+            return train, read_table(Path(self.test_csv), root if self.test_images is None else Path(self.test_images))
+        return train, None if self.test_images is None else class_folders(Path(self.test_images))
+
+    def load(self) -> Source:
+        """List, check and, where they are held in memory, decode the images."""
+        parts = [part for part in self._lists if part is not None]
+        heads = [head for part in parts for head in check_images(part)]
+        size = self._memory_size(heads)
+        if size is None:
+            views = self._file_views()
+            stores: list[DenseRows | FileRows] = [
+                file_rows(part, views, self.num_workers, self.allow_truncated) for part in parts
+            ]
+        else:
+            grey = all(head.mode in ("L", "1") for head in heads)
+            pixels = [decode(part.paths, size, grey, self.allow_truncated) for part in parts]
+            stores, views = [DenseRows(images) for images in pixels], self._memory_views(pixels[0])
+        self._transforms = views
+        return list_source(list(zip(parts, stores, strict=True)), self._classes)
+
+    def _memory_size(self, heads: Sequence[Head]) -> tuple[int, int] | None:
+        """(width, height) of the images held in memory; `None` when files are to be opened as needed."""
+        sizes = {(head.width, head.height) for head in heads}
+        wanted = (self.size, self.size) if self.size is not None else min(sizes)
+        small = max(wanted) <= _SMALL and len(heads) * 3 * wanted[0] * wanted[1] <= _MEMORY
+        if self.mode == "files" or (self.mode == "auto" and not (small and (self.size is not None or len(sizes) == 1))):
+            return None
+        if self.size is None and len(sizes) > 1:
+            shown = ", ".join(f"{width} x {height}" for width, height in sorted(sizes)[:3])
+            raise ValueError(f"load='memory' needs one size, the images have {len(sizes)} ({shown} ...); set size")
+        return wanted
+
+    def _memory_views(self, images: Tensor) -> dict[str, Any]:
+        mean, std = pixel_statistics(images) if self.mean is None or self.std is None else (self.mean, self.std)
+        if len(mean) != images.shape[1] or len(std) != images.shape[1]:
+            raise ValueError(f"mean={mean} and std={std} must have one value for each of {images.shape[1]} channels")
+        return dict(image_views(tuple(mean), tuple(std), padding=self.padding, flip=self.flip))
+
+    def _file_views(self) -> dict[str, Any]:
+        size = 224 if self.size is None else self.size
+        resize = round(size * 8 / 7) if self.resize is None else self.resize
+        mean = IMAGENET_MEAN if self.mean is None else tuple(self.mean)
+        views = web_views(resize, size, mean, IMAGENET_STD if self.std is None else tuple(self.std))
+        if self.flip is None:
+            return dict(views)
+        return {name: replace(view, flip=self.flip) if isinstance(view, PILTrain) else view for name, view in views.items()}
+
+    def view_set(self) -> Mapping[str, Any]:
+        """Views of images in memory or of image files, known once the images are listed."""
+        if self._transforms is None:
+            raise RuntimeError("the views depend on the images, which are not listed yet; call setup() first")
+        return self._transforms
+
+
+def unlabelled_images(folder: str | Path, data: NoisyDataModule) -> tuple[DenseRows | FileRows, list[str]]:
+    """Images without labels, to be predicted by a model that was trained on `data`.
+
+    Args:
+        folder: where the images are, sub-folders included.
+        data: a data module of images after its ``setup``; its evaluation view is used, and images in memory are brought to
+            the size and colours of its training images.
+
+    Returns:
+        The images, and their names relative to `folder`, sorted.
+
+    Raises:
+        FileNotFoundError: when the folder does not exist.
+        ValueError: when it holds no image, when a file is no image, or when `data` is no data set of images.
+    """
+    root = Path(folder)
+    require_folder(root)
+    names = [path.relative_to(root).as_posix() for path in images_below(root)]
+    if not names:
+        raise ValueError(f"{root} holds no image; files must end in {', '.join(sorted(SUFFIXES))}")
+    images = ImageList(root, names, [""] * len(names), str(root))
+    check_images(images)
+    train = data.source.train
+    if isinstance(train, FileRows):
+        return file_rows(images, train.views, data.num_workers, train.allow_truncated), names
+    # A view that takes 0..255 is what says that the training rows are ordinary images
+    if not isinstance(train, DenseRows) or train.values.ndim != 4 or not isinstance(data.view_set()["eval"], Normalize):
+        raise ValueError(
+            f"{type(data).__name__} does not hold images with pixels 0..255, so image files cannot be predicted with it"
+        )
+    _, channels, height, width = train.values.shape
+    return DenseRows(decode(images.paths, (width, height), channels == 1, getattr(data, "allow_truncated", False))), names
+
+
+def _split_folders(root: Path) -> tuple[str, str | None] | None:
+    """Names of the training and the test folder, if `root` holds such folders and no others."""
+    require_folder(root)
+    found = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    if "train" not in found or not found <= {"train", "val", "test"}:
+        return None
+    return "train", next((name for name in ("test", "val") if name in found), None)

@@ -1,0 +1,259 @@
+"""The commands, as a user types them."""
+
+import csv
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+
+from noisylab.cli import main
+from noisylab.noise import load_noise
+
+TINY = ["--data.subset", "80", "--data.batch_size", "32", "--trainer.max_epochs", "3"]
+ACT = ["fit", "--config", "act_digits.yaml", *TINY, "--model.warmup_epochs", "1", "--model.network.width", "4"]
+CE = ["fit", "--config", "ce_digits.yaml", *TINY, "--model.network.width", "4"]
+
+
+@pytest.fixture(scope="module")
+def act_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "X"
+    assert main([*ACT, "--run_dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NOISYLAB_RUN_DIR", raising=False)
+
+
+def read_csv(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_run_folder_is_complete(act_run):
+    assert {path.name for path in act_run.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "noise.npz", "summary.json"}
+    summary = json.loads((act_run / "summary.json").read_text())
+    assert (summary["recipe"], summary["method"], summary["seed"], summary["complete"]) == ("act_digits", "ACT", 0, True)
+    assert set(summary["test"]) == {"headline", "robust", "standard", "ensemble"}
+    assert summary["headline"] == summary["test"]["headline"]["last10_mean"] == summary["test"]["robust"]["last10_mean"]
+    assert summary["test"]["headline"]["best_by_val"] is None
+    assert sum(map(sum, summary["test"]["headline"]["confusion"])) == 80
+    assert 0 <= summary["diagnostics"]["memorization/noisy_as_given"] <= 1
+    noise = load_noise(act_run / "noise.npz")
+    assert noise.kind == "symmetric"
+    assert summary["noise"]["measured_rate"] == pytest.approx(noise.measured_rate)
+
+
+def test_headline_statistics_follow_from_the_curves(act_run):
+    rows = read_csv(act_run / "metrics.csv")
+    values = [float(row["value"]) for row in rows if row["name"] == "test/acc"]
+    headline = json.loads((act_run / "summary.json").read_text())["test"]["headline"]
+    mean = sum(values) / len(values)
+    assert len(values) == 3
+    assert headline["last"] == values[-1]
+    assert headline["last10_mean"] == pytest.approx(mean)
+    assert headline["last10_std"] == pytest.approx((sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5)
+
+
+def test_the_same_recipe_twice_gives_the_same_curves(act_run):
+    assert main([*ACT, "--run_dir", "Y"]) == 0
+    assert Path("Y/metrics.csv").read_text() == (act_run / "metrics.csv").read_text()
+
+
+def test_the_saved_config_repeats_the_run(act_run):
+    assert main(["fit", "--config", str(act_run / "config.yaml"), "--run_dir", "Z"]) == 0
+    assert Path("Z/metrics.csv").read_text() == (act_run / "metrics.csv").read_text()
+    assert Path("Z/config.yaml").read_text() == (act_run / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("kill_at", [2, 4])
+def test_killed_and_resumed_equals_undisturbed(act_run, kill_at, monkeypatch):
+    from noisylab.callbacks import RunCheckpoint
+
+    class Killed(Exception):
+        pass
+
+    save = RunCheckpoint.on_train_batch_end
+
+    def save_then_die(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.every_n_steps = 1
+        save(self, trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.global_step == kill_at:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunCheckpoint, "on_train_batch_end", save_then_die)
+        with pytest.raises(Killed):
+            main([*ACT, "--run_dir", "K"])
+    assert main(["fit", "--run_dir", "K", "--resume"]) == 0
+    assert Path("K/metrics.csv").read_text() == (act_run / "metrics.csv").read_text()
+    first, second = (torch.load(f"{folder}/checkpoints/last.ckpt", weights_only=True) for folder in ("K", act_run))
+    for name, value in first["state_dict"].items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, second["state_dict"][name]), name
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(act_run, capsys):
+    shutil.copytree(act_run, "D")
+    last = Path("D/checkpoints/last.ckpt")
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    assert main(["fit", "--run_dir", "D", "--resume"]) == 0
+    assert "damaged" in capsys.readouterr().err
+    assert Path("D/metrics.csv").read_text() == (act_run / "metrics.csv").read_text()
+
+
+def test_a_used_folder_is_refused(act_run, capsys):
+    assert main([*ACT, "--run_dir", str(act_run)]) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_overwrite_spares_a_folder_that_is_no_run(tmp_path, capsys):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("keep")
+    assert main([*CE, "--run_dir", "home", "--overwrite"]) == 2
+    assert (tmp_path / "home" / "letter.txt").read_text() == "keep"
+    assert "no run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--data.noise.rate", "1.5"], "rate"),
+        (["--model.warmup_epoch", "1"], "warmup_epochs"),
+        (["--model.warmup_epochs", "-1"], "warmup_epochs"),
+        (["--data.val_fraction", "1.0"], "val_fraction"),
+        (["--model.optimizer.lr", "1e-6"], "lr_plan"),
+    ],
+)
+def test_mistakes_stop_before_any_data_is_read(flags, told, capsys, tmp_path, monkeypatch):
+    from noisylab.data import Digits
+
+    monkeypatch.setattr(Digits, "load", lambda self: pytest.fail("data was read"))
+    assert main([*ACT, *flags, "--run_dir", "R"]) == 2
+    text = capsys.readouterr().err
+    assert told in text
+    assert "Traceback" not in text
+    assert len(text.splitlines()) <= 6
+    assert not (tmp_path / "R").exists()
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
+    assert main([*ACT, "--dry_run"]) == 0
+    text = capsys.readouterr().out
+    for part in ("act_digits", "ACT", "80 training", "asked 40.00%", "measured", "3 epochs of 3 steps", "cpu", "runs/act_digits"):
+        assert part in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_print_config_is_a_config(tmp_path, capsys):
+    assert main([*CE, "--print_config"]) == 0
+    (tmp_path / "c.yaml").write_text(capsys.readouterr().out)
+    assert main(["fit", "--config", "c.yaml", "--run_dir", "R"]) == 0
+
+
+def test_default_run_folder_is_named_after_the_recipe(tmp_path):
+    assert main(CE) == 0
+    (folder,) = (tmp_path / "runs" / "ce_digits").iterdir()
+    assert (folder / "summary.json").is_file()
+
+
+def test_validation_split_chooses_the_best_epoch(tmp_path):
+    assert main([*CE, "--data.val_fraction", "0.2", "--run_dir", "V"]) == 0
+    summary = json.loads((tmp_path / "V" / "summary.json").read_text())
+    assert summary["headline"] == summary["test"]["headline"]["best_by_val"] is not None
+    assert (tmp_path / "V" / "checkpoints" / "best.ckpt").is_file()
+    rows = read_csv(tmp_path / "V" / "metrics.csv")
+    val = [float(row["value"]) for row in rows if row["name"] == "val/acc"]
+    test = [float(row["value"]) for row in rows if row["name"] == "test/acc"]
+    assert summary["headline"] == test[val.index(max(val))]
+
+
+def test_test_and_predict_a_finished_run(act_run, tmp_path, capsys):
+    assert main(["test", "--run_dir", str(act_run)]) == 0
+    shown = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    expected = json.loads((act_run / "summary.json").read_text())["test"]["headline"]["last"]
+    assert float(shown["test/acc"]) == pytest.approx(expected, abs=1e-4)
+    assert main(["predict", "--run_dir", str(act_run), "--out", "p.csv"]) == 0
+    rows = read_csv(tmp_path / "p.csv")
+    assert len(rows) == 80
+    assert sum(row["given"] == row["predicted"] for row in rows) / 80 == pytest.approx(expected)
+    assert all(0.1 <= float(row["probability"]) <= 1 for row in rows)
+
+
+def test_a_checkpoint_of_another_method_is_refused(act_run, capsys):
+    assert main([*CE, "--ckpt_path", str(act_run / "checkpoints" / "last.ckpt"), "--run_dir", "R"]) == 2
+    assert "ACT" in capsys.readouterr().err
+
+
+def test_the_command_line_beats_the_checkpoint(act_run, tmp_path):
+    checkpoint = str(act_run / "checkpoints" / "last.ckpt")
+    assert (
+        main([*ACT, "--ckpt_path", checkpoint, "--model.label_smoothing", "0.1", "--trainer.max_epochs", "4", "--run_dir", "R"])
+        == 0
+    )
+    stored = torch.load(tmp_path / "R" / "checkpoints" / "last.ckpt", weights_only=True)["hyper_parameters"]
+    assert stored["label_smoothing"] == 0.1
+
+
+def test_compare_prints_both_runs_and_draws(act_run, tmp_path, capsys):
+    assert main([*CE, "--run_dir", "C"]) == 0
+    assert main(["compare", "C", str(act_run), "--out", "c.png"]) == 0
+    text = capsys.readouterr().out
+    assert "CrossEntropy" in text and "ACT" in text
+    assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_smoke_overlay(tmp_path):
+    assert main(["fit", "--config", "ce_digits.yaml", "--config", "smoke.yaml", "--run_dir", "S"]) == 0
+    assert json.loads((tmp_path / "S" / "summary.json").read_text())["data"]["num_train_used"] == 64
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["--version"], ["recipes"], ["fit", "--help"], ["fit", "--help", "ACT"]])
+def test_help_and_recipes(argv, capsys):
+    assert main(argv) == 0
+    assert capsys.readouterr().out
+
+
+def test_offline_wandb_run_has_config_and_both_series_in_one_section(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    assert main([*CE, "--logger", "wandb", "--run_dir", "W"]) == 0
+    wandb.finish()
+    (stored,) = (tmp_path / "W").glob("wandb/offline-run-*/run-*.wandb")
+    from wandb.proto import wandb_internal_pb2
+
+    keys, config = set(), ""
+    for data in log_records(stored.read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        keys |= {item.key or "/".join(item.nested_key) for item in record.history.item}
+        config += "".join(item.value_json for item in (*record.config.update, *record.run.config.update))
+    assert {"memorization/clean_acc", "memorization/noisy_as_given", "test/acc"} <= keys
+    assert "noisylab.methods.crossentropy.CrossEntropy" in config
+
+
+def log_records(data, block=32768):
+    """The records of a LevelDB log behind a header of seven bytes, which is what an offline W&B run is."""
+    place, parts = 7, []
+    while place + 7 <= len(data):
+        if block - place % block < 7:
+            place += block - place % block
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, place)
+        parts.append(data[place + 7 : place + 7 + length])
+        place += 7 + length
+        if kind in (1, 4):
+            yield b"".join(parts)
+            parts = []
+
+
+def test_tensorboard_logger_writes_events(tmp_path):
+    pytest.importorskip("tensorboard")
+    assert main([*CE, "--logger", "tensorboard", "--run_dir", "T"]) == 0
+    assert list((tmp_path / "T" / "tensorboard").glob("events*"))

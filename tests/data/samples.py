@@ -1,0 +1,87 @@
+"""Tiny data sets in the layouts that the data modules read, and their training batches without a Trainer."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from noisylab.data import NoisyDataModule
+from noisylab.data.loaders import build_in_workers
+from noisylab.data.rows import FileRows
+from noisylab.engine.plan import PlanLoader, ResolvedPlan
+from noisylab.types import Batch, EpochPlan, Phase, Stream
+
+
+def write_cifar(root: Path, classes: int, rows: int, test_rows: int, protocol: int = 2) -> Path:
+    """The Python release of CIFAR-10 or CIFAR-100 with few rows; row i of a part has the class i mod `classes`.
+
+    Returns:
+        The folder.
+    """
+    ten = classes == 10
+    folder = root / ("cifar-10-batches-py" if ten else "cifar-100-python")
+    folder.mkdir(parents=True)
+    labels_key = "labels" if ten else "fine_labels"
+    parts = {f"data_batch_{n}": rows // 5 for n in range(1, 6)} if ten else {"train": rows}
+    parts["test_batch" if ten else "test"] = test_rows
+    place = 0
+    for name, size in parts.items():
+        if name.startswith("test"):
+            place = 0
+        index = np.arange(place, place + size)
+        pixels = np.random.default_rng(place).integers(0, 256, (size, 3072), dtype=np.uint8)
+        batch = {"data": pixels, labels_key: (index % classes).tolist(), "filenames": [f"{i}.png" for i in index]}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=protocol))
+        place += size
+    names = [f"class{c}" for c in range(classes)]
+    meta = {"label_names": names} if ten else {"fine_label_names": names, "coarse_label_names": ["all"]}
+    (folder / ("batches.meta" if ten else "meta")).write_bytes(pickle.dumps(meta, protocol=protocol))
+    return folder
+
+
+def write_image(path: Path, size: tuple[int, int] = (8, 8), seed: int = 0, mode: str = "RGB") -> None:
+    """One image file of random pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], 3)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)).save(path)
+
+
+def write_folders(
+    root: Path, classes: Iterable[str] = ("cat", "dog"), each: int = 3, size: tuple[int, int] = (8, 8), **kwargs: Any
+) -> None:
+    """``root/<class>/<n>.png``."""
+    for place, name in enumerate(classes):
+        for n in range(each):
+            write_image(root / name / f"{n}.png", size, seed=10 * place + n, **kwargs)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A comma-separated table; returns its path."""
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return str(path)
+
+
+def train_batches(data: NoisyDataModule, views: Sequence[str] = ("weak",), epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+    """The batches of an epoch from number `start` on, as a training step gets them."""
+    data.setup()
+    plan = ResolvedPlan(
+        EpochPlan((Phase("train", {"train": Stream(views=tuple(views))}),)),
+        epoch=epoch,
+        seed=data.seed,
+        train_rows=data.info.train_rows,
+        batch_size=data.batch_size,
+    )
+    store = data.source.train
+    build = partial(build_in_workers, store, targets=data.given_target) if isinstance(store, FileRows) else None
+    loader = PlanLoader(lambda: plan, build=build)
+    loader.load_state_dict({"epoch": epoch, "position": start})
+    for batch in loader:
+        yield data.on_after_batch_transfer(batch, 0)["train"]

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from noisylab.engine.plan import PlanLoader, ResolvedPlan
+from noisylab.types import EpochPlan, Phase, Stream, StreamRows
+from torch import Tensor
+
+ROWS = torch.tensor([0, 2, 3, 5, 7, 8, 9, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21])  # 17 rows with holes
+
+
+def _plan(*phases: Phase, epoch: int = 0, seed: int = 0, rows: Tensor = ROWS, batch_size: int = 4, min_last: int = 2) -> ResolvedPlan:
+    plan = EpochPlan(phases) if phases else EpochPlan()
+    return ResolvedPlan(plan, epoch=epoch, seed=seed, train_rows=rows, batch_size=batch_size, min_last=min_last)
+
+
+def _index(plan: ResolvedPlan, name: str = "train") -> list[list[int]]:
+    return [plan.rows(position, name)[0].tolist() for position in range(plan.steps)]
+
+
+def _endless(size: int, rows: int = 5) -> Phase:
+    return Phase("p", {"side": Stream(ROWS[:rows], batch_size=size, endless=True)}, steps=7)
+
+
+def test_default_plan_visits_every_row_once() -> None:
+    batches = _index(_plan())
+    assert sorted(sum(batches, [])) == ROWS.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "min_last", "sizes"),
+    [
+        (17, 4, 2, [4, 4, 4, 5]),
+        (16, 4, 2, [4, 4, 4, 4]),
+        (14, 4, 2, [4, 4, 4, 2]),
+        (14, 4, 4, [4, 4, 6]),
+        (1, 4, 2, [1]),
+        (3, 4, 2, [3]),
+        (5, 1, 2, [1, 1, 1, 1, 1]),
+    ],
+)
+def test_small_last_batch_joins_the_one_before(rows: int, size: int, min_last: int, sizes: list[int]) -> None:
+    assert [len(b) for b in _index(_plan(rows=ROWS[:rows], batch_size=size, min_last=min_last))] == sizes
+
+
+def test_sequential_order_is_that_of_the_rows() -> None:
+    rows = ROWS.flip(0)
+    plan = _plan(Phase(streams={"train": Stream(rows, order="sequential")}))
+    assert sum(_index(plan), []) == rows.tolist()
+
+
+def test_shuffled_order_is_named_by_seed_and_epoch() -> None:
+    assert _index(_plan(epoch=3, seed=1)) == _index(_plan(epoch=3, seed=1))
+    orders = [_index(_plan(epoch=e, seed=s)) for e, s in ((0, 0), (1, 0), (0, 1))]
+    assert orders[0] != orders[1] and orders[0] != orders[2] and orders[1] != orders[2]
+
+
+@pytest.mark.parametrize(("size", "rows"), [(8, 5), (3, 5), (5, 5), (13, 4), (4, 17)])
+def test_endless_stream_yields_whole_batches_and_every_row_once_a_pass(size: int, rows: int) -> None:
+    plan = _plan(_endless(size, rows))
+    batches = _index(plan, "side")
+    assert [len(batch) for batch in batches] == [size] * 7
+    flat = sum(batches, [])
+    for start in range(0, len(flat) - rows + 1, rows):
+        assert sorted(flat[start : start + rows]) == sorted(ROWS[:rows].tolist())
+
+
+def test_passes_of_an_endless_stream_have_orders_of_their_own() -> None:
+    flat = sum(_index(_plan(_endless(17, 17)), "side"), [])
+    assert flat[:17] != flat[17:34]
+
+
+def test_endless_stream_does_not_depend_on_what_was_asked_before() -> None:
+    straight = _index(_plan(_endless(8)), "side")
+    plan = _plan(_endless(8))
+    assert plan.rows(5, "side")[0].tolist() == straight[5]
+    assert plan.rows(1, "side")[0].tolist() == straight[1]
+
+
+def test_positions_count_the_samples_of_a_stream() -> None:
+    for phase, name in ((Phase(), "train"), (_endless(8), "side")):
+        plan = _plan(phase)
+        positions = torch.cat([plan.rows(step, name)[1] for step in range(plan.steps)])
+        assert positions.tolist() == list(range(len(positions)))
+
+
+def test_phases_follow_one_another_and_mark_their_ends() -> None:
+    plan = _plan(Phase("a", {"x": Stream(ROWS[:8])}), Phase("b", {"y": Stream(ROWS[:4])}))
+    batches = [plan.batch(position) for position in range(plan.steps)]
+    assert [(b.phase, list(b.streams), b.last_of_phase, b.last_of_epoch) for b in batches] == [
+        ("a", ["x"], False, False),
+        ("a", ["x"], True, False),
+        ("b", ["y"], True, True),
+    ]
+    assert [b.position for b in batches] == [0, 1, 2]
+    with pytest.raises(IndexError):
+        plan.batch(3)
+
+
+def test_every_phase_and_stream_has_a_key_of_its_own() -> None:
+    phase = Phase("a", {"x": Stream(ROWS[:8]), "y": Stream(ROWS[:8])})
+    plans = [_plan(phase, phase, epoch=epoch) for epoch in (0, 1)]
+    keys = {plan.key(place, name) for plan in plans for place in (0, 1) for name in ("x", "y")}
+    assert len(keys) == 8
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_rank_shares_make_up_the_batch(world_size: int) -> None:
+    plan = _plan()
+    for position in range(plan.steps):
+        whole = plan.batch(position).streams["train"]
+        shares = [plan.batch(position, rank, world_size) for rank in range(world_size)]
+        parts = [share.streams["train"] for share in shares]
+        assert all(isinstance(part, StreamRows) for part in (whole, *parts))
+        assert torch.cat([part.index for part in parts]).sort().values.tolist() == whole.index.sort().values.tolist()
+        assert max(len(part.index) for part in parts) == shares[0].share["train"]
+        assert sum(share.weight["train"] for share in shares) == pytest.approx(len(whole.index))
+        for rank, part in enumerate(parts):
+            assert part.position.tolist() == whole.position.tolist()[rank::world_size]
+
+
+@pytest.mark.parametrize(
+    ("phase", "message"),
+    [
+        (Phase("p", {"train": Stream(ROWS[:0])}), "has no rows"),
+        (Phase("p", {"train": Stream(torch.tensor([0, 1]))}), "held out"),
+        (Phase("p", {"train": Stream(torch.tensor([0, 99]))}), "do not exist"),
+        (Phase("p", {"train": Stream(torch.tensor([-1, 0]))}), "do not exist"),
+        (Phase("p", {"a": Stream(ROWS), "b": Stream(ROWS[:8])}), "unequal length"),
+        (Phase("p", {"a": Stream(ROWS, endless=True)}), "give it steps"),
+        (Phase("p", steps=5), "asks for 5 steps"),
+    ],
+)
+def test_impossible_plan_is_refused(phase: Phase, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _plan(phase)
+
+
+def test_loader_asks_for_the_plan_at_the_first_batch() -> None:
+    asked: list[int] = []
+    epoch = 0
+
+    def resolve() -> ResolvedPlan:
+        asked.append(epoch)
+        return _plan(epoch=epoch, rows=ROWS[: 8 + 4 * epoch])
+
+    loader = PlanLoader(resolve)
+    iterator = iter(loader)
+    assert asked == []
+    epoch = 2
+    assert [batch.epoch for batch in iterator] == [2, 2, 2, 2]
+    assert len(loader) == 4
+
+
+def test_loader_continues_at_a_saved_place() -> None:
+    straight = [b.streams["train"].index.tolist() for b in PlanLoader(_plan)]  # type: ignore[union-attr]
+    loader = PlanLoader(_plan)
+    iterator = iter(loader)
+    next(iterator)
+    next(iterator)
+    state = loader.state_dict()
+    assert state == {"epoch": 0, "position": 2}
+    resumed = PlanLoader(_plan)
+    resumed.load_state_dict(state)
+    assert resumed.state_dict() == state
+    assert [b.streams["train"].index.tolist() for b in resumed] == straight[2:]  # type: ignore[union-attr]
+    assert [b.streams["train"].index.tolist() for b in resumed] == straight  # type: ignore[union-attr]
+
+
+def test_loader_starts_another_epoch_at_its_beginning() -> None:
+    loader = PlanLoader(lambda: _plan(epoch=1))
+    loader.load_state_dict({"epoch": 0, "position": 2})
+    assert [batch.position for batch in loader] == [0, 1, 2, 3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -67,7 +68,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write, flush to disk, read back, rename.
 
         Raises:
-            OSError: when the disk is full or not writable; the checkpoint before is still in place.
+            OSError: when the disk is full or not writable, or what was written does not read back; the checkpoint before is still in
+                place.
         """
         path = Path(path)
         try:
@@ -81,6 +83,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                             os.link(path, copy)
                         except OSError:  # a file system without hard links
                             shutil.copyfile(path, copy)
+        except (pickle.UnpicklingError, EOFError) as error:
+            reason = next((line.strip() for line in str(error).splitlines() if "Unsupported" in line), type(error).__name__)
+            raise OSError(
+                f"could not save {path}: it does not read back ({reason}); the state of methods and callbacks must be tensors, "
+                "numbers, strings, lists and dicts. If it is, the disk is at fault: choose another --run_dir"
+            ) from error
         except (OSError, RuntimeError) as error:
             raise OSError(
                 f"could not save {path}: {error}; free some disk space or choose another --run_dir, then continue with --resume"

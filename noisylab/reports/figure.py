@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noisylab.reports.atomic import atomic_path
-from noisylab.reports.runs import RunFolder, run_labels
+from noisylab.reports.runs import RunFolder, distinctions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,7 @@ _LINES = [
     _Line("memorization/noisy_as_true", "wrong labels: truth recovered", "#009E73", (0, (4, 1.5, 1, 1.5)), 1.8),
     _Line("memorization/noisy_as_given", "wrong labels memorised", "#D55E00", "-", 2.0),
 ]
+_WARMUP = "end of the warm-up"
 _STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 10.0,
@@ -42,8 +43,9 @@ _STYLE: Any = {
     "xtick.color": "#333333",
     "ytick.color": "#333333",
 }
-_PANEL = (3.5, 3.3)  # inches
+_PANEL = (3.6, 3.3)  # inches
 _MOST_IN_A_ROW = 4
+_SUBTITLE_CHARACTERS = 46  # what fits over a panel
 _LABEL_DISTANCE = 5.5  # percent points between the numbers at the curves' ends
 
 
@@ -77,31 +79,37 @@ def curves_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> Pa
 
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns = len(runs) if len(runs) <= _MOST_IN_A_ROW else math.ceil(len(runs) / 2)
     rows = math.ceil(len(runs) / columns)
+    subtitles = [_subtitle(run, parts) for run, parts in zip(runs, distinctions(runs), strict=True)]
+    subtitle_lines = max(len(lines) for lines in subtitles)
     with matplotlib.rc_context(_STYLE):
-        size = (max(_PANEL[0] * columns, 5.2) + 0.5, _PANEL[1] * rows + 0.7)
-        figure = Figure(figsize=size, dpi=150, layout="constrained")
+        size = (max(_PANEL[0] * columns, 5.2) + 0.5, (_PANEL[1] + 0.15 * subtitle_lines) * rows + 0.6)
+        figure = Figure(figsize=size, dpi=150, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
         handles: dict[str, Any] = {}
-        for axis, run, title in zip(axes, runs, run_labels(runs, with_noise=False), strict=False):
-            handles |= _panel(axis, run, title)
-        for axis in axes[len(runs) :]:
-            axis.set_axis_off()
-            axis.set_in_layout(False)
-        for position, axis in enumerate(axes[: len(runs)]):
+        for position, (axis, run, subtitle) in enumerate(zip(axes, runs, subtitles, strict=False)):
+            handles |= _curves(axis, run)
+            _titles(axis, run.method, subtitle, subtitle_lines)
             if position + columns >= len(runs):
                 axis.set_xlabel("epochs trained")
                 axis.tick_params(labelbottom=True)
             if position % columns == 0:
                 axis.set_ylabel("percent")
-        shown = [line.label for line in _LINES if line.label in handles]
+        for axis in axes[len(runs) :]:
+            axis.set_axis_off()
+        longest = max(int(run.curves[line.name].epochs[-1]) + 1 for run in runs for line in _LINES if line.name in run.curves)
+        axes[0].set_xlim(0, longest)
+        axes[0].set_ylim(-1.5, 101.5)  # shows the whole width of a line at 0 or 100
+        shown = [label for label in [*(line.label for line in _LINES), _WARMUP] if label in handles]
         figure.legend(
             [handles[label] for label in shown],
             shown,
             loc="outside upper center",
-            ncols=4 if columns >= 3 else 2,
+            ncols=len(shown) if columns >= 3 else columns + 1,
+            fontsize=9.5,
             frameon=False,
             handlelength=2.8,
         )
@@ -110,7 +118,8 @@ def curves_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> Pa
     return target
 
 
-def _panel(axis: Axes, run: RunFolder, title: str) -> dict[str, Any]:
+def _curves(axis: Axes, run: RunFolder) -> dict[str, Any]:
+    """Draws the curves of one run; returns what to put in the legend, by label."""
     from matplotlib.ticker import MaxNLocator
 
     handles: dict[str, Any] = {}
@@ -128,18 +137,17 @@ def _panel(axis: Axes, run: RunFolder, title: str) -> dict[str, Any]:
             linewidth=line.width,
             marker="o" if len(trained) <= 3 else None,
             markersize=4,
-            clip_on=False,
             zorder=3,
         )
         last = max(position for position, value in enumerate(values) if math.isfinite(value))
         ends.append((float(trained[last]), float(values[last]), line.color))
     heights = _spread([value for _, value, _ in ends], _LABEL_DISTANCE)
+    end = max((trained for trained, _, _ in ends), default=0.0)  # diagnostics may end some epochs before the tests
     for (_, value, color), height in zip(ends, heights, strict=True):
         axis.annotate(
             f"{value:.1f}",
-            (1.0, height),
-            xycoords=axis.get_yaxis_transform(),
-            xytext=(5, 0),
+            (end, height),
+            xytext=(6, 0),
             textcoords="offset points",
             color=color,
             fontsize=9,
@@ -147,35 +155,43 @@ def _panel(axis: Axes, run: RunFolder, title: str) -> dict[str, Any]:
             annotation_clip=False,
         )
     if run.warmup_epochs:
-        axis.axvline(run.warmup_epochs, color="#888888", linewidth=0.8, linestyle=":", zorder=1)
-        axis.annotate(
-            "warm-up ends",
-            (run.warmup_epochs, 1.0),
-            xycoords=axis.get_xaxis_transform(),
-            xytext=(3, -1),
-            textcoords="offset points",
-            color="#666666",
-            fontsize=8,
-            va="top",
-        )
-    axis.set_ylim(0, 100)
-    axis.set_xlim(left=0)
+        handles[_WARMUP] = axis.axvline(run.warmup_epochs, color="#777777", linewidth=0.9, linestyle=":", zorder=1)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axis.grid(axis="y", color="#E3E3E3", linewidth=0.7)
     axis.set_axisbelow(True)
-    wrong = "" if run.measured_rate is None else f" · {100 * run.measured_rate:.1f} % of labels wrong"
-    stopped = "" if run.complete else " · stopped early"
-    axis.set_title(f"{title}{stopped}", loc="left", fontsize=12, fontweight="bold", pad=22)
+    return handles
+
+
+def _subtitle(run: RunFolder, parts: Sequence[str]) -> list[str]:
+    """Data and noise, then what else tells the run from the others, in lines that fit over a panel."""
+    facts = [run.data, run.noise]
+    if run.measured_rate is not None:
+        facts.append(f"{100 * run.measured_rate:.1f} % wrong")
+    facts += [part for part in parts if part not in facts]
+    if not run.complete:
+        facts.append("stopped early")
+    lines = [facts[0]]
+    for fact in facts[1:]:
+        longer = f"{lines[-1]} · {fact}"
+        if len(longer) <= _SUBTITLE_CHARACTERS:
+            lines[-1] = longer
+        else:
+            lines.append(fact)
+    return lines
+
+
+def _titles(axis: Axes, title: str, subtitle: Sequence[str], most_lines: int) -> None:
+    axis.set_title(title, loc="left", fontsize=12 * min(1.0, 26 / len(title)), fontweight="bold", pad=10 + 11 * most_lines)
     axis.annotate(
-        f"{run.data} · {run.noise}{wrong}",
+        "\n".join(subtitle),
         (0.0, 1.0),
         xycoords="axes fraction",
-        xytext=(0, 7),
+        xytext=(0, 8 + 11 * (most_lines - len(subtitle))),  # directly under the title
         textcoords="offset points",
         color="#444444",
         fontsize=8.5,
+        linespacing=1.1,
     )
-    return handles
 
 
 def _spread(values: Sequence[float], distance: float) -> list[float]:

@@ -19,7 +19,7 @@ import numpy as np
 import yaml  # type: ignore[import-untyped, unused-ignore]  # the stubs come with the dev extra
 from numpy.typing import NDArray
 
-__all__ = ["Curve", "RunFolder", "RunFolderError", "find_runs", "read_run", "run_labels"]
+__all__ = ["Curve", "RunFolder", "RunFolderError", "distinctions", "find_runs", "read_run", "run_labels"]
 
 _COLUMNS = ["epoch", "step", "name", "value"]
 _NEXT_STEP = {
@@ -189,29 +189,31 @@ def read_run(path: str | os.PathLike[str]) -> RunFolder:
     return RunFolder(folder, _read_config(folder), _read_summary(folder), _read_curves(folder))
 
 
-def run_labels(runs: Sequence[RunFolder], *, with_noise: bool = True) -> list[str]:
+def run_labels(runs: Sequence[RunFolder]) -> list[str]:
     """A short name for each run: its method and whatever else tells it from the others.
 
     Data, noise and seed are added where the runs differ in them; the recipe, then the folder, where that is not enough.
 
     Args:
         runs: the runs shown together.
-        with_noise: False leaves the noise out, for a place that shows it anyway.
     """
-    parts = [[run.data, run.noise if with_noise else "", "" if run.seed is None else f"seed {run.seed}"] for run in runs]
-    varies = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
-    labels = [
-        ", ".join([run.method, *(part for part, shown in zip(row, varies, strict=True) if shown and part)])
-        for run, row in zip(runs, parts, strict=True)
-    ]
+    return [", ".join([run.method, *parts]) for run, parts in zip(runs, distinctions(runs), strict=True)]
+
+
+def distinctions(runs: Sequence[RunFolder]) -> list[list[str]]:
+    """For each run what, besides its method, tells it from the others; see `run_labels`."""
+    facts = [[run.data, run.noise, "" if run.seed is None else f"seed {run.seed}"] for run in runs]
+    varies = [len(set(column)) > 1 for column in zip(*facts, strict=True)]
+    parts = [[fact for fact, shown in zip(row, varies, strict=True) if shown and fact] for row in facts]
     for extra in ([run.recipe for run in runs], ["/".join(run.path.absolute().parts[-2:]) for run in runs]):
-        texts: dict[str, set[str]] = {}
-        for label, text in zip(labels, extra, strict=True):
-            texts.setdefault(label, set()).add(text)
-        labels = [
-            f"{label}, {text}" if text and len(texts[label]) > 1 else label for label, text in zip(labels, extra, strict=True)
-        ]
-    return labels
+        alike: dict[tuple[str, ...], set[str]] = {}  # the extra texts of the runs that would have one name
+        names = [(run.method, *row) for run, row in zip(runs, parts, strict=True)]
+        for name, text in zip(names, extra, strict=True):
+            alike.setdefault(name, set()).add(text)
+        for row, name, text in zip(parts, names, extra, strict=True):
+            if text and len(alike[name]) > 1:
+                row.append(text)
+    return parts
 
 
 def _error(folder: Path, name: str, problem: str, next_step: str) -> RunFolderError:

@@ -261,7 +261,7 @@ def test_noise_on_labels_that_are_already_wrong_is_refused(make: Any) -> None:
 
 
 def test_a_path_that_is_no_file_of_arrays_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no file or folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file or folder .*nowhere"):
         _ = Arrays(str(tmp_path / "nowhere.npz")).num_classes
     (tmp_path / "text.npz").write_text("not an archive")
     with pytest.raises(ValueError, match="holds Python objects, which are never unpickled, or is no array at all"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,7 +133,8 @@ def test_the_scaler_is_updated_once_a_training_step_and_changes_no_update(tmp_pa
     methods = []
     for scale in (1.0, 1024.0):
         torch.manual_seed(0)
-        method = ACT(3, PlainMLP, warmup_epochs=1, lr_plan="cosine:1,1e-3,3", clip_norm=0.05)
+        optimizer = partial(torch.optim.SGD, lr=0.2)
+        method = ACT(3, PlainMLP, warmup_epochs=1, lr_plan="cosine:1,1e-3,3", clip_norm=0.3, optimizer=optimizer)
         scaler = _scaled(method, tmp_path, scale)
         assert int(scaler._growth_tracker) == 8
         methods.append(method)
@@ -141,4 +143,4 @@ def test_the_scaler_is_updated_once_a_training_step_and_changes_no_update(tmp_pa
     torch.manual_seed(0)
     start = ACT(3, PlainMLP)
     moved = [(a - b).abs().max() for a, b in zip(methods[0].networks.parameters(), start.networks.parameters(), strict=True)]
-    assert max(moved) > 2e-2
+    assert max(moved) > 5e-2

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from noisylab.engine import resume
+from noisylab.engine.resume import AtomicCheckpointIO, atomic_path, check_stamp, newest_readable, stamp
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every save writes half of its bytes and then finds the disk full."""
+    save = torch.save
+
+    def half(value: Any, path: Path) -> None:
+        save(value, path)
+        content = Path(path).read_bytes()
+        Path(path).write_bytes(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(resume.torch, "save", half)
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def _value(path: Path) -> float:
+    return float(torch.load(path, weights_only=True)["w"])
+
+
+def _save(path: Path, value: float) -> None:
+    AtomicCheckpointIO().save_checkpoint({"w": torch.tensor(value)}, path)
+
+
+def test_save_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "last.ckpt"
+    for value in (1.0, 2.0, 3.0):
+        _save(path, value)
+    assert _files(path.parent) == ["last.ckpt", "last.ckpt.previous"]
+    assert (_value(path), _value(path.with_name("last.ckpt.previous"))) == (3.0, 2.0)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_full_disk_before_the_first_checkpoint_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="free some disk space"):
+        _save(tmp_path / "last.ckpt", 1.0)
+    assert _files(tmp_path) == []
+
+
+def test_full_disk_leaves_the_old_checkpoint(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    path = tmp_path / "last.ckpt"
+    _save(path, 1.0)
+    request.getfixturevalue("full_disk")
+    with pytest.raises(OSError, match=r"could not save .*No space left"):
+        _save(path, 2.0)
+    assert _files(tmp_path) == ["last.ckpt"]
+    assert _value(path) == 1.0
+
+
+def test_file_that_does_not_read_back_never_replaces_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.ckpt"
+    _save(path, 1.0)
+    monkeypatch.setattr(resume.torch, "save", lambda value, path: Path(path).write_bytes(b"PK half of it"))
+    with pytest.raises(OSError, match="could not save"):
+        _save(path, 2.0)
+    assert _files(tmp_path) == ["last.ckpt"] and _value(path) == 1.0
+
+
+def test_checkpoint_that_needs_pickle_is_refused_when_it_is_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"does not read back .*PosixPath"):
+        AtomicCheckpointIO().save_checkpoint({"path": tmp_path}, tmp_path / "last.ckpt")
+    assert _files(tmp_path) == []
+
+
+def test_file_system_without_hard_links_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(resume.os, "link", refuse)
+    for value in (1.0, 2.0):
+        _save(tmp_path / "last.ckpt", value)
+    assert _value(tmp_path / "last.ckpt.previous") == 1.0 and len(_files(tmp_path)) == 2
+
+
+def test_removing_takes_the_kept_one_along(tmp_path: Path) -> None:
+    for value in (1.0, 2.0):
+        _save(tmp_path / "a.ckpt", value)
+    AtomicCheckpointIO().remove_checkpoint(tmp_path / "a.ckpt")
+    AtomicCheckpointIO().remove_checkpoint(tmp_path / "a.ckpt")
+    assert _files(tmp_path) == []
+
+
+def test_truncated_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    for value in (1.0, 2.0):
+        _save(path, value)
+    assert newest_readable(path) == (path, None)
+    path.write_bytes(path.read_bytes()[:-200])
+    found, damage = newest_readable(path)
+    assert _value(found) == 1.0 and damage is not None and "last.ckpt is damaged" in damage
+
+
+def test_missing_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    for value in (1.0, 2.0):
+        _save(path, value)
+    path.unlink()
+    assert _value(newest_readable(path)[0]) == 1.0
+
+
+def test_no_readable_checkpoint_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="without --resume"):
+        newest_readable(tmp_path / "last.ckpt")
+    (tmp_path / "last.ckpt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no readable checkpoint in .*last.ckpt is damaged"):
+        newest_readable(tmp_path / "last.ckpt")
+
+
+def test_atomic_path_removes_the_partial_file_after_an_error(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(target) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert _files(tmp_path) == ["a.txt"] and target.read_text() == "old"
+
+
+def test_stamp_is_compared_by_method_and_classes() -> None:
+    checkpoint = {"noisylab": stamp("ACT", 3, ["a", "b", "c"])}
+    check_stamp(checkpoint, "ACT", 3)
+    with pytest.raises(ValueError, match="of ACT with 3 classes, this is CrossEntropy with 3"):
+        check_stamp(checkpoint, "CrossEntropy", 3)
+    with pytest.raises(ValueError, match="this is ACT with 4 classes"):
+        check_stamp(checkpoint, "ACT", 4)
+    with pytest.raises(ValueError, match="not one of noisylab"):
+        check_stamp({}, "ACT", 3)

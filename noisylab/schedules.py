@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -66,6 +67,10 @@ class EpochValuesLR(torch.optim.lr_scheduler.LRScheduler):
     def __init__(self, optimizer: torch.optim.Optimizer, values: Sequence[float]) -> None:
         self.values = list(values)
         super().__init__(optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the schedule is, without the values: a run that is resumed for more epochs brings a longer list."""
+        return {name: value for name, value in super().state_dict().items() if name != "values"}
 
     def get_lr(self) -> list[float | torch.Tensor]:
         """The rate of the current epoch for every group."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
+import pkgutil
 from collections.abc import Mapping
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -71,16 +71,17 @@ def as_factory(value: Any, kind: type[T], name: str) -> Factory[T]:
         # what jsonargparse makes of a class_path with init_args: partial(instantiator, ..., class, **init_args)
         factory = Factory(value.args[-1], value.keywords)
     else:
-        given = f"an instance of {type(value).__name__}" if isinstance(value, kind) else repr(value)
-        example = f"functools.partial({kind.__name__}Class, argument=value)"
+        instance = isinstance(value, kind) and not inspect.isroutine(value)
+        given = f"an instance of {type(value).__name__}" if instance else repr(value)
+        wanted = "class" if kind is object else f"{kind.__name__} class"
         raise TypeError(
-            f"{name} must be a {kind.__name__} class, or {example}, so that a checkpoint can rebuild it; got {given}. "
+            f"{name} must be a {wanted}, or functools.partial(TheClass, argument=value), so that a checkpoint can rebuild it; got {given}. "
             "A lambda or function cannot be stored: give the class itself, or a partial of it with keyword arguments."
         )
-    if "<locals>" in factory.target.__qualname__:
-        raise TypeError(f"{name} is the local class {factory.target.__qualname__}; define it at the top of a module")
     if not (inspect.isclass(factory.target) and issubclass(factory.target, kind)):
         raise TypeError(f"{name} must derive from {kind.__module__}.{kind.__name__}, got {factory!r}")
+    if "<locals>" in factory.target.__qualname__:
+        raise TypeError(f"{name} is the local class {factory.target.__qualname__}; define it at the top of a module")
     return factory
 
 
@@ -90,8 +91,11 @@ def plain(value: Any, name: str) -> Any:
     Raises:
         TypeError: for a value that has no such form, naming the argument.
     """
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool):
         return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):  # numpy's float64 is a float, but loads only with pickle
+            return value if type(value) is kind else kind(value)
     if isinstance(value, Factory):
         return value.spec()
     if isinstance(value, Mapping):
@@ -104,9 +108,8 @@ def plain(value: Any, name: str) -> Any:
 
 
 def _locate(path: str, name: str) -> Any:
-    module, _, attribute = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise TypeError(
             f"{name} names the class {path!r}, which cannot be imported ({error}); install or import what defines it first"

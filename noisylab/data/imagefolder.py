@@ -91,6 +91,8 @@ class ImageFolder(NoisyDataModule):
         super().__init__(**kwargs)
         if load not in ("auto", "memory", "files"):
             raise ValueError(f"load must be 'auto', 'memory' or 'files', got {load!r}")
+        if size is not None and size < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {size}; leave it out to keep the images' own")
         if (mean is None) != (std is None):
             raise ValueError(f"mean and std go together, got mean={mean}, std={std}; give both or neither")
         self.images, self.labels_csv, self.test_images, self.test_csv = images, labels_csv, test_images, test_csv

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +152,29 @@ class _Tasks:
         return iter(self.tasks)
 
 
+@dataclass(frozen=True)
+class _ViewBuilder:
+    """The part of `FileRows` that a worker process needs."""
+
+    paths: Sequence[str]
+    views: Mapping[str, Any]
+    allow_truncated: bool
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, tasks: list[ViewTask]) -> list[tuple[Tensor, ...]]:
+        return [self._build(task) for task in tasks]
+
+    def _build(self, task: ViewTask) -> tuple[Tensor, ...]:
+        images = [open_image(self.paths[row], allow_truncated=self.allow_truncated) for row in task.index]
+        built = []
+        for place, name in enumerate(task.names):
+            draws = Draws(key_from(task.key, place, name), torch.tensor(task.position))
+            built.append(torch.stack([self.views[name](image, draws.python(i)) for i, image in enumerate(images)]))
+        return tuple(built)
+
+
 class FileRows:
     """Image files, opened and augmented in worker processes that hold no random state.
 
@@ -179,26 +203,19 @@ class FileRows:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, tasks: list[ViewTask]) -> list[tuple[Tensor, ...]]:
-        return [self._build(task) for task in tasks]
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pools": {}}
 
-    def _build(self, task: ViewTask) -> tuple[Tensor, ...]:
-        images = [open_image(self.paths[row], allow_truncated=self.allow_truncated) for row in task.index]
-        built = []
-        for place, name in enumerate(task.names):
-            draws = Draws(key_from(task.key, place, name), torch.tensor(task.position))
-            built.append(torch.stack([self.views[name](image, draws.python(i)) for i, image in enumerate(images)]))
-        return tuple(built)
-
     def run(self, tasks: Iterable[list[ViewTask]], pool: str) -> Iterator[list[tuple[Tensor, ...]]]:
         """Results of `tasks` in order; workers of the same `pool` name stay alive from call to call."""
+        if not self._pools:
+            # The pools must not become garbage together with these rows: workers that are collected in a cycle are not told to
+            # stop, and each is then waited for five seconds.
+            weakref.finalize(self, self._pools.clear)
         if pool not in self._pools:
             sampler = _Tasks()
             loader: DataLoader[Any] = DataLoader(
-                self,  # type: ignore[arg-type]
+                _ViewBuilder(self.paths, self.views, self.allow_truncated),  # type: ignore[arg-type]
                 batch_size=None,
                 sampler=sampler,
                 num_workers=self.num_workers,

@@ -203,6 +203,6 @@ class ACT(NoisyLabelMethod):
         standard = {
             "same": lambda: robust,
             "own_cosine": lambda: act_plan(self.lr_standard, total, self.warmup_epochs, self.lr_standard, self.lr_plan),
-            "baseline": lambda: step_plan(self.lr_standard, total),
+            "baseline": lambda: step_plan(self.lr_standard, max(total, 151)),  # past its last step, also without max_epochs
         }[self.lr_plan_standard]()
         return optimizers, [EpochValuesLR(o, v) for o, v in zip(optimizers, (robust, standard), strict=True)]

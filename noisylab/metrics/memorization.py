@@ -99,7 +99,7 @@ def loss_histogram(loss: Tensor, right: Tensor, wrong: Tensor, bins: int = 64) -
         ``edges`` (bins + 1) and counts ``right`` and ``wrong`` (bins).
     """
     kept = loss[right | wrong].float().cpu()
-    top = float(kept.sort().values[min(int(0.995 * len(kept)), len(kept) - 1)]) if len(kept) else 1.0
+    top = float(kept.sort().values[int(0.995 * (len(kept) - 1))]) if len(kept) else 1.0
     top = top or 1.0
     counts = {
         name: torch.histc(loss[mask].float().cpu().clamp(0, top), bins, 0, top).tolist()

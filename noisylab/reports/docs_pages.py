@@ -18,6 +18,7 @@ __all__ = ["MethodEntry", "RecipeText", "method_pages", "outdated_pages", "write
 
 _MARK = "<!-- Made from the docstring, the recipes and the results: edit those, then make the pages again. -->"
 _INDEX = "README.md"
+_REQUIRED = ("name", "docstring", "inputs", "networks", "cost", "recipes", "results")
 _SECTIONS = {
     "Args": "Arguments",
     "Attributes": "Attributes",
@@ -47,7 +48,7 @@ class MethodEntry(TypedDict):
         docstring: of the class, Google style, with paragraphs **Paper**, **Authors' code** and **Differences**.
         inputs: what the method needs besides the given labels, such as "noise rate (oracle)"; "none" where nothing.
         networks: how many networks it trains.
-        cost: of an epoch, relative to cross-entropy, such as "2 ×".
+        cost: of an epoch, relative to cross-entropy, such as "2x".
         recipes: shown whole.
         results: rows of one table, each from column to cell; empty where there is nothing yet.
     """
@@ -73,7 +74,7 @@ def method_pages(methods: Sequence[MethodEntry]) -> dict[str, str]:
     """
     pages: dict[str, str] = {}
     for method in methods:
-        lacking = [key for key in sorted(MethodEntry.__required_keys__) if key not in method]
+        lacking = [key for key in _REQUIRED if key not in method]
         if lacking:
             raise ValueError(f"method {method.get('name', '?')!r} has no {', '.join(lacking)}; add it to its entry")
         if not method["docstring"].strip():

@@ -22,7 +22,7 @@ class _Line(NamedTuple):
     name: str
     label: str
     color: str
-    style: str | tuple[int, tuple[float, ...]]
+    style: Any  # of matplotlib: a name, or offset and lengths of dashes and gaps
     width: float
 
 
@@ -100,7 +100,8 @@ def curves_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> Pa
                 axis.set_ylabel("percent")
         for axis in axes[len(runs) :]:
             axis.set_axis_off()
-        longest = max(int(run.curves[line.name].epochs[-1]) + 1 for run in runs for line in _LINES if line.name in run.curves)
+        drawn = [run.curves[line.name] for run in runs for line in _LINES if line.name in run.curves]
+        longest = max(int(curve.epochs[-1]) + 1 for curve in drawn)
         axes[0].set_xlim(0, longest)
         axes[0].set_ylim(-1.5, 101.5)  # shows the whole width of a line at 0 or 100
         shown = [label for label in [*(line.label for line in _LINES), _WARMUP] if label in handles]
@@ -120,6 +121,7 @@ def curves_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> Pa
 
 def _curves(axis: Axes, run: RunFolder) -> dict[str, Any]:
     """Draws the curves of one run; returns what to put in the legend, by label."""
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
 
     handles: dict[str, Any] = {}
@@ -129,7 +131,7 @@ def _curves(axis: Axes, run: RunFolder) -> dict[str, Any]:
         if curve is None or not any(math.isfinite(value) for value in curve.values):
             continue
         trained, values = curve.epochs + 1, 100 * curve.values
-        (handles[line.label],) = axis.plot(
+        axis.plot(
             trained,
             values,
             color=line.color,
@@ -139,6 +141,7 @@ def _curves(axis: Axes, run: RunFolder) -> dict[str, Any]:
             markersize=4,
             zorder=3,
         )
+        handles[line.label] = Line2D([], [], color=line.color, linestyle=line.style, linewidth=line.width)
         last = max(position for position, value in enumerate(values) if math.isfinite(value))
         ends.append((float(trained[last]), float(values[last]), line.color))
     heights = _spread([value for _, value, _ in ends], _LABEL_DISTANCE)
@@ -154,7 +157,7 @@ def _curves(axis: Axes, run: RunFolder) -> dict[str, Any]:
             va="center",
             annotation_clip=False,
         )
-    if run.warmup_epochs:
+    if run.warmup_epochs and run.warmup_epochs <= end:
         handles[_WARMUP] = axis.axvline(run.warmup_epochs, color="#777777", linewidth=0.9, linestyle=":", zorder=1)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axis.grid(axis="y", color="#E3E3E3", linewidth=0.7)
@@ -195,18 +198,24 @@ def _titles(axis: Axes, title: str, subtitle: Sequence[str], most_lines: int) ->
 
 
 def _spread(values: Sequence[float], distance: float) -> list[float]:
-    """Heights near `values`, in their order, at least `distance` apart and within [0, 100] where they fit.
+    """Heights around `values`, in their order, at least `distance` apart and within [0, 100].
 
     Example:
-        >>> _spread([50.0, 51.0, 90.0], 5.0)
-        [50.0, 55.0, 90.0]
+        >>> _spread([50.0, 52.0, 90.0], 5.0)
+        [48.5, 53.5, 90.0]
     """
     order = sorted(range(len(values)), key=lambda position: values[position])
-    heights = list(values)
+    risen, sunk = list(values), list(values)
     for lower, upper in itertools.pairwise(order):
-        heights[upper] = max(heights[upper], heights[lower] + distance)
-    ceiling = 100.0
-    for position in reversed(order):  # push back down what the first pass lifted over the top
+        risen[upper] = max(risen[upper], risen[lower] + distance)
+    for upper, lower in itertools.pairwise(reversed(order)):
+        sunk[lower] = min(sunk[lower], sunk[upper] - distance)
+    heights = [(high + low) / 2 for high, low in zip(risen, sunk, strict=True)]
+    floor, ceiling = 0.0, 100.0
+    for position in order:
+        heights[position] = max(heights[position], floor)
+        floor = heights[position] + distance
+    for position in reversed(order):
         heights[position] = min(heights[position], ceiling)
         ceiling = heights[position] - distance
     return heights

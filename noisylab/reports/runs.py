@@ -89,11 +89,11 @@ class RunFolder:
 
     @property
     def noise(self) -> str:
-        """Noise kind and rate in words, for example 'symmetric 40 %'."""
+        """Noise kind and rate in words, for example 'symmetric 40 %'; 'labels as given' where the run drew none."""
         noise = self.summary.get("noise") or {}
         kind, rate = noise.get("kind"), self.number("noise", "rate")
         if not kind:
-            return "no noise"
+            return "labels as given"
         return f"{kind} {100 * rate:g} %" if rate is not None else str(kind)
 
     @property

@@ -12,6 +12,7 @@ __all__ = ["comparison_table", "markdown_table", "percent", "plus_minus"]
 
 _WIDTH = 100
 _GAP = "  "
+_LAST = 10  # epochs in the mean of the last ones
 # group, column under it in plain text, column in Markdown
 _COLUMNS = [
     ("test accuracy", "last", "test accuracy, last"),
@@ -86,17 +87,19 @@ def comparison_table(runs: Sequence[RunFolder], *, form: Literal["text", "markdo
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A pipe table, the first column flush left, the others flush right; bars and line ends in cells are taken care of.
+    """A pipe table, columns of numbers flush right, others flush left; bars and line ends in cells are taken care of.
 
     Example:
-        >>> print(markdown_table(["method", "last"], [["ELR", "91.3"]]), end="")
+        >>> print(markdown_table(["method", "last"], [["ELR", "91.3"], ["ACT", "-"]]), end="")
         | method | last |
         |:--|--:|
         | ELR | 91.3 |
+        | ACT | - |
     """
     lines = [columns, *rows]
     text = ["| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in line) + " |" for line in lines]
-    text.insert(1, "|:--|" + "--:|" * (len(columns) - 1))
+    numbers = [all(cell == "-" or cell[:1].isdigit() for cell in column[1:]) for column in zip(*lines, strict=True)]
+    text.insert(1, "|" + "".join("--:|" if number else ":--|" for number in numbers))
     return "\n".join(text) + "\n"
 
 
@@ -132,10 +135,11 @@ def _noise_with_measured(run: RunFolder) -> str:
 
 
 def _notes(runs: Sequence[RunFolder]) -> list[str]:
+    shorter = ", or all of a shorter run" if any((run.number("epochs") or _LAST) < _LAST for run in runs) else ""
     notes = [
         "by val: in the epoch with the best validation accuracy.",
         "max*: highest of all epochs, chosen on the test set: an upper bound, not a protocol.",
-        "mean of last 10: over the last ten epochs, ± population standard deviation.",
+        f"mean of last 10: over the last ten epochs{shorter}, ± population standard deviation.",
         "memorised: wrong training labels that the network gives back, at the end of training.",
         "selection: of the samples taken as clean, at the end of training.",
     ]

@@ -16,7 +16,7 @@ from noisylab.data import NoisyDataModule
 from noisylab.data.loaders import build_in_workers
 from noisylab.data.rows import FileRows
 from noisylab.engine.plan import PlanLoader, ResolvedPlan
-from noisylab.types import Batch, EpochPlan, Phase, Stream
+from noisylab.types import EpochPlan, Phase, Stream
 
 
 def write_cifar(root: Path, classes: int, rows: int, test_rows: int, protocol: int = 2) -> Path:
@@ -69,8 +69,8 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]
     return str(path)
 
 
-def train_batches(data: NoisyDataModule, views: Sequence[str] = ("weak",), epoch: int = 0, start: int = 0) -> Iterator[Batch]:
-    """The batches of an epoch from number `start` on, as a training step gets them."""
+def train_batches(data: NoisyDataModule, views: Sequence[str] = ("weak",), epoch: int = 0, start: int = 0) -> Iterator[Any]:
+    """The `Batch`es of an epoch from number `start` on, as a training step gets them."""
     data.setup()
     plan = ResolvedPlan(
         EpochPlan((Phase("train", {"train": Stream(views=tuple(views))}),)),

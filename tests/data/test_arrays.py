@@ -28,7 +28,7 @@ def csr(stem: str, matrix: np.ndarray[Any, Any]) -> dict[str, Any]:
 def make(tmp_path: Path) -> Any:
     """Saves arrays and returns the data module that reads them, after its setup."""
 
-    def build(arrays: dict[str, Any], **kwargs: Any) -> Arrays:
+    def build(arrays: dict[str, Any], **kwargs: Any) -> Any:
         np.savez(tmp_path / "mine.npz", **arrays)
         data = Arrays(str(tmp_path / "mine.npz"), **kwargs)
         data.setup()
@@ -126,7 +126,7 @@ def test_a_folder_of_npy_files_and_a_second_file_for_the_test_rows(tmp_path: Pat
     np.save(tmp_path / "train" / "x.npy", FEATURES)
     np.save(tmp_path / "train" / "y.npy", LABELS)
     np.savez(tmp_path / "test.npz", x=FEATURES[:3], y=LABELS[:3])
-    data = Arrays(str(tmp_path / "train"), test_path=str(tmp_path / "test.npz"))
+    data: Any = Arrays(str(tmp_path / "train"), test_path=str(tmp_path / "test.npz"))
     data.setup()
     assert (data.info.num_train, data.source.test_target.tolist()) == (12, [0, 1, 2])
 

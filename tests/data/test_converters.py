@@ -80,7 +80,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def read(path: Path, **kwargs: Any) -> Arrays:
+def read(path: Path, **kwargs: Any) -> Any:
     data = Arrays(str(path), **kwargs)
     data.setup()
     return data
@@ -112,7 +112,7 @@ def test_images_become_files_with_tables(run: Run, source: Path, tmp_path: Path)
     noise = ("--noise", tmp_path / "labels" / "cifar10n_worst.npz")
     run("cifar10_jpeg", "--source", source, "--as-files", tmp_path / "files", "--out", tmp_path / "a.npz", "--limit", 30, *noise)
     files, arrays = tmp_path / "files", read(tmp_path / "a.npz")
-    data = ImageFolder(str(files / "images"), labels_csv=str(files / "train.csv"), test_csv=str(files / "test.csv"))
+    data: Any = ImageFolder(str(files / "images"), labels_csv=str(files / "train.csv"), test_csv=str(files / "test.csv"))
     data.setup()
     assert torch.equal(data.given_target, arrays.given_target)
     assert torch.equal(data.clean_target, arrays.clean_target)

@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "a.npz")
 
 
-def ready(path: str, **kwargs: Any) -> Arrays:
+def ready(path: str, **kwargs: Any) -> Any:
     data = Arrays(path, **kwargs)
     data.setup()
     return data

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from noisylab.transforms.pil import PILEval, PILTrain
 HEADER = ("file", "label", "true_label")
 
 
-def read(images: Path, **kwargs: Any) -> ImageFolder:
+def read(images: Path, **kwargs: Any) -> Any:
     data = ImageFolder(str(images), **kwargs)
     data.setup()
     return data
@@ -32,7 +33,7 @@ def flat(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def table(folder: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = HEADER) -> str:
+def table(folder: Path, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = HEADER) -> str:
     return write_table(folder.parent / "labels.csv", header[: len(rows[0])] if header is HEADER else header, rows)
 
 
@@ -251,6 +252,8 @@ def test_noise_on_labels_that_are_already_wrong_is_refused(flat: Path) -> None:
 def test_arguments_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="load must be 'auto', 'memory' or 'files', got 'disk'"):
         ImageFolder("x", load="disk")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="size must be at least 1 pixel, got 0"):
+        ImageFolder("x", size=0)
     with pytest.raises(ValueError, match="mean and std go together"):
         ImageFolder("x", mean=[0.5])
 

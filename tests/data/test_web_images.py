@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_train_is_noisy_of_unknown_truth_and_val_is_the_test_set(root: Path) -> None:
-    data = WebImages(str(root), resize=18, crop=16)
+    data: Any = WebImages(str(root), resize=18, crop=16)
     assert data.num_classes == 2
     data.setup()
     assert isinstance(data.source.train, FileRows)
@@ -31,7 +32,7 @@ def test_train_is_noisy_of_unknown_truth_and_val_is_the_test_set(root: Path) -> 
 
 
 def test_batches_are_cropped_squares(root: Path) -> None:
-    data = WebImages(str(root), resize=18, crop=16, batch_size=3)
+    data: Any = WebImages(str(root), resize=18, crop=16, batch_size=3)
     assert next(train_batches(data)).views[0].shape == (3, 3, 16, 16)
     (rows,) = data.test_dataloader()["test"]
     batch = data.on_after_batch_transfer(rows, 0)

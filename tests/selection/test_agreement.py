@@ -43,7 +43,7 @@ def test_agrees_with_the_authors_rule(variant: Literal["cifar", "web"]) -> None:
         generator = torch.Generator().manual_seed(seed)
         size = int(torch.randint(1, 41, (1,), generator=generator))
         c0, c1, y = torch.randint(3, (3, size), generator=generator)
-        for threshold in (0.025, 0.3, -0.1):
+        for threshold in (0.025, 0.31, -0.11):  # never met exactly
             expected = _slow(c0, c1, y, variant, threshold, mining=True)
             found = asymmetric_agreement(c0, c1, y, threshold=threshold, variant=variant)
             assert found.tolist() == expected, (seed, threshold)

@@ -1,0 +1,134 @@
+"""What holds in every training step: nothing is logged, nothing is read back, memories stay in float32."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import noisylab
+import pytest
+import torch
+from helpers import DropoutMLP, PhasedDummy, PlainMLP, SideStreamDummy, StagedDummy, ToyData, make_trainer
+from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
+from noisylab.noise import Symmetric
+from noisylab.types import PlanBatch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_METHODS: dict[str, Any] = {
+    "ce": partial(CrossEntropy, 3, DropoutMLP, label_smoothing=0.1),
+    "ce-others": partial(CrossEntropy, 3, DropoutMLP, label_smoothing=0.1, smoothing="others"),
+    "ce-mixup": partial(CrossEntropy, 3, DropoutMLP, mixup_alpha=1.0),
+    "act": partial(ACT, 3, DropoutMLP, warmup_epochs=1, lr_plan="cosine:1,1e-3,3", clip_norm=1.0),
+    "act-web": partial(ACT, 3, DropoutMLP, warmup_epochs=1, lr_plan="cosine:1,1e-3,3", variant="web", label_smoothing=0.35),
+}
+
+
+class _ReadBacks(TorchDispatchMode):
+    """Counts operations that wait for the device."""
+
+    waiting = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique", "repeat_interleave")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+        self.calls = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.name().removeprefix("aten::").split(".")[0]
+        self.calls += 1
+        if name.strip("_") in {waiting.strip("_") for waiting in self.waiting}:
+            self.found[name] += 1
+        if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
+            self.found["boolean index"] += any(i is not None and i.dtype == torch.bool for i in args[1])
+        return func(*args, **(kwargs or {}))
+
+
+def _watched(method: NoisyLabelMethod, watch: Any) -> None:
+    """Let `watch` wrap every training step."""
+    original = method.training_step
+
+    def training_step(batch: PlanBatch, batch_idx: int) -> Any:
+        with watch():
+            return original(batch, batch_idx)
+
+    method.training_step = training_step  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("name", _METHODS)
+def test_training_step_reads_nothing_back(name: str, tmp_path: Path) -> None:
+    method, mode = _METHODS[name](), _ReadBacks()
+    _watched(method, lambda: mode)
+    make_trainer(tmp_path, 2).fit(method, datamodule=ToyData(noise=Symmetric(0.4)))
+    assert mode.calls > 100
+    assert dict(+mode.found) == {}
+
+
+def test_the_counter_sees_a_read_back() -> None:
+    with _ReadBacks() as mode:
+        torch.ones(3).sum().item()
+        torch.ones(3)[torch.tensor([True, False, True])]
+    assert mode.found["_local_scalar_dense"] == 1 and mode.found["boolean index"] == 1
+
+
+@pytest.mark.parametrize("name", _METHODS)
+def test_training_step_logs_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = _METHODS[name]()
+    inside = False
+
+    class Inside:
+        def __enter__(self) -> None:
+            nonlocal inside
+            inside = True
+
+        def __exit__(self, *_: object) -> None:
+            nonlocal inside
+            inside = False
+
+    logged = method.log
+
+    def log(*args: Any, **kwargs: Any) -> None:
+        assert not inside, "self.log in training_step costs 300 us a scalar; use self.means"
+        logged(*args, **kwargs)
+
+    monkeypatch.setattr(method, "log", log)
+    _watched(method, Inside)
+    make_trainer(tmp_path, 2).fit(method, datamodule=ToyData())
+    assert "train/loss" in method.epoch_metrics
+
+
+def test_no_method_file_logs_but_the_base() -> None:
+    for file in sorted((Path(noisylab.__file__).parent / "methods").glob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)]
+        logged = [node.lineno for node in calls if node.attr in ("log", "log_dict") and ast.unparse(node.value) == "self"]
+        assert len(logged) == (file.name == "base.py"), f"{file.name}, lines {logged}"
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("cls", [CrossEntropy, ACT, PhasedDummy, StagedDummy, SideStreamDummy])
+def test_mixed_precision_trains_with_memories_in_float32(cls: Any, precision: str, tmp_path: Path) -> None:
+    options = {"warmup_epochs": 1, "lr_plan": "cosine:1,1e-3,3"} if cls is ACT else {}
+    method = cls(3, PlainMLP, **options)
+    before = [p.detach().clone() for p in method.networks.parameters()]
+    seen: list[torch.dtype] = []
+    hook = method.networks[method.headline].head.register_forward_hook(lambda *given: seen.append(given[2].dtype))
+    make_trainer(tmp_path, 3, precision=precision).fit(method, datamodule=ToyData(val_fraction=0.1))
+    hook.remove()
+    assert torch.bfloat16 in seen or torch.float16 in seen
+    for name in method.memory:
+        table = method.memory[name]
+        assert table.dtype in (torch.float32, torch.int32, torch.int8), name
+    trained = method.memory["observed_epoch"] >= 0
+    losses = method.memory["observed_loss"][trained]
+    assert bool(losses.isfinite().all()) and bool((losses != losses.bfloat16().float()).any())
+    for old, new in zip(before, method.networks.parameters(), strict=True):
+        assert bool(new.isfinite().all()) and not torch.equal(old, new)
+
+
+def test_network_of_another_width_is_refused(tmp_path: Path) -> None:
+    method = CrossEntropy(3, PlainMLP)
+    method.networks["network"].head = torch.nn.Linear(8, 5)
+    with pytest.raises(ValueError, match=r"returned \(8, 5\), expected \(batch, 3\)"):
+        make_trainer(tmp_path, 1).fit(method, datamodule=ToyData())

@@ -1,9 +1,10 @@
 """Cost of each method's training step relative to cross-entropy, in one run.
 
-Every row trains the same network on the same batches of random 32 x 32 colour images through a real Lightning Trainer. What is
-timed is one batch, from the start of building its views to the callbacks' ``on_train_batch_end``: views, hooks, forward, backward,
-update. Not timed: fetching row numbers, evaluation, diagnostics, checkpoints, logging, and what a method prepares between epochs. A
-plain loop of cross-entropy without Lightning is timed beside the methods; the difference to CrossEntropy is what Lightning adds.
+Every row trains the same network on the same batches of random 32 x 32 colour images through a real Lightning Trainer. What
+is timed is one batch, from the start of building its views to the callbacks' ``on_train_batch_end``: views, hooks, forward,
+backward, update. Not timed: fetching row numbers, evaluation, diagnostics, checkpoints, logging, and what a method prepares
+between epochs. A plain loop of cross-entropy without Lightning is timed beside the methods; the difference to CrossEntropy is
+what Lightning adds.
 
 Rows take turns: each repeat measures every row once, as the median over its steps, and divides by CrossEntropy's of the same
 repeat, so that a change in the machine's load meets all rows. A method with a warm-up has a row for each part.
@@ -234,8 +235,9 @@ def commit() -> str | None:
 def network_factory(name: str) -> Callable[..., Network]:
     """A packaged network for colour images by its class name."""
     cls = getattr(models, name, None)
-    if not (inspect.isclass(cls) and issubclass(cls, Network)) or cls is Network:
-        raise SystemExit(f"--network {name}: no packaged network; give one of {', '.join(n for n in models.__all__ if n != 'Network')}")
+    if not (inspect.isclass(cls) and issubclass(cls, Network)) or cls in (Network, models.Wrap):
+        known = ", ".join(other for other in models.__all__ if other not in ("Network", "Wrap"))
+        raise SystemExit(f"--network {name}: no packaged network; give one of {known}")
     if name == "MLP":
         return partial(cls, in_features=3 * 32 * 32)
     return partial(cls, in_channels=3) if name == "SmallCNN" else cls

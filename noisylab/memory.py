@@ -16,8 +16,8 @@ class SampleMemory(nn.Module):
 
     The tables are part of the module's ``state_dict`` and move with it from device to device, but they are neither parameters nor
     buffers: data-parallel training does not broadcast them, a change of precision does not cast them, weight averaging does not
-    average them. Under several ranks each rank writes the rows of its own samples, and `gather_rows` brings the others' rows in
-    at the end of the step, so that all ranks hold the same tables.
+    average them. Under several ranks each rank writes the rows of its own samples, between `watch` and `share`, which brings in
+    what the others wrote: all ranks hold the same tables.
 
     Fields are allocated once the number of samples is known (`allocate`); a checkpoint brings its own sizes.
 
@@ -34,6 +34,7 @@ class SampleMemory(nn.Module):
         self._shapes: dict[str, tuple[tuple[int, ...], torch.dtype, float]] = {}
         self._tables: dict[str, Tensor] = {}
         self._device = torch.device("cpu")
+        self._watched: tuple[Tensor, int, dict[str, Tensor]] | None = None
 
     def add(self, name: str, *shape: int, dtype: torch.dtype = torch.float32, fill: float = 0.0) -> None:
         """Declare a field.
@@ -78,6 +79,17 @@ class SampleMemory(nn.Module):
     def rows(self, index: Tensor) -> dict[str, Tensor]:
         """Copies of the rows `index` (B,) of every field."""
         return {name: table[index] for name, table in self._tables.items()}
+
+    def watch(self, index: Tensor, width: int) -> None:
+        """Before a step of several ranks: these are the rows (B,) that this one may write, `width` the largest B over ranks."""
+        self._watched = index, width, self.rows(index)
+
+    def share(self, all_gather: Callable[[Tensor], Tensor]) -> None:
+        """After the step: exchange what has changed in the watched rows; nothing to do if none are. See `gather_rows`."""
+        watched, self._watched = self._watched, None
+        if watched is not None:
+            index, width, before = watched
+            self.gather_rows(index, width, all_gather, before)
 
     def gather_rows(
         self,

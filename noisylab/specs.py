@@ -27,6 +27,7 @@ class Factory(Generic[T]):
         self.init_args = dict(init_args or {})
 
     def __call__(self, *args: Any, **kwargs: Any) -> T:
+        """A new object."""
         return self.target(*args, **{**self.init_args, **kwargs})
 
     def spec(self) -> dict[str, Any]:
@@ -75,8 +76,8 @@ def as_factory(value: Any, kind: type[T], name: str) -> Factory[T]:
         given = f"an instance of {type(value).__name__}" if instance else repr(value)
         wanted = "class" if kind is object else f"{kind.__name__} class"
         raise TypeError(
-            f"{name} must be a {wanted}, or functools.partial(TheClass, argument=value), so that a checkpoint can rebuild it; got {given}. "
-            "A lambda or function cannot be stored: give the class itself, or a partial of it with keyword arguments."
+            f"{name} must be a {wanted}, or functools.partial(TheClass, argument=value), so that a checkpoint can rebuild it; "
+            f"got {given}. A lambda or function cannot be stored: give the class, or a partial of it with keyword arguments."
         )
     if not (inspect.isclass(factory.target) and issubclass(factory.target, kind)):
         raise TypeError(f"{name} must derive from {kind.__module__}.{kind.__name__}, got {factory!r}")
@@ -129,8 +130,9 @@ def constructor_arguments(instance: object, frame: FrameType | None) -> dict[str
     given: dict[str, Any] = {}
     while frame is not None and frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is instance:
         values = inspect.getargvalues(frame)
-        given.update({name: frame.f_locals[name] for name in values.args[1:]})
-        given.update(frame.f_locals.get(values.keywords or "", {}))
+        own = {name: values.locals[name] for name in values.args[1:]} | values.locals.get(values.keywords or "", {})
+        # what a subclass hands up may be of its own making; only positional arguments that it passes on have their names above
+        given = {**given, **own} if values.locals.get(values.varargs or "") else own
         frame = frame.f_back
     accepted = inspect.signature(type(instance).__init__).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from noisylab.memory import SampleMemory
 from torch import Tensor, nn
+
+from noisylab.memory import SampleMemory
 
 
 def _memory(rows: int | None = 5) -> SampleMemory:
@@ -207,6 +208,31 @@ def test_a_row_that_ranks_wrote_in_different_fields_keeps_both() -> None:
         assert memory["loss"].nan_to_num(-1).tolist() == [-1, 0.5, -1, -1, -1]
         assert memory["table"].sum(1).tolist() == [0, 3, 3, 0, 0]
         assert memory["count"].tolist() == [0, 7, 0, 0, 0]
+
+
+def test_sharing_takes_over_what_changed_since_the_watch_and_happens_once() -> None:
+    memories = [_memory(), _memory()]
+    gathers = []
+
+    def rank(place: int) -> Callable[[Callable[[Tensor], Tensor]], None]:
+        def work(all_gather: Callable[[Tensor], Tensor]) -> None:
+            def counted(tensor: Tensor) -> Tensor:
+                gathers.append(place)
+                return all_gather(tensor)
+
+            memories[place].share(counted)
+            index = torch.tensor([place, 4])
+            memories[place].watch(index, 2)
+            memories[place].write("loss", index[:1], torch.ones(1))
+            memories[place].share(counted)
+            memories[place].share(counted)
+
+        return work
+
+    _in_step(rank(0), rank(1))
+    assert len(gathers) == 2 * (1 + 3), "the rows, and each of three tables"
+    for memory in memories:
+        assert memory["loss"].nan_to_num(-1).tolist() == [1, 1, -1, -1, -1]
 
 
 def test_row_zero_survives_the_padding_of_unequal_shares() -> None:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from noisylab.schedules import EpochValuesLR, act_plan, step_plan
 from torch.optim import SGD
+
+from noisylab.schedules import EpochValuesLR, act_plan, step_plan
 
 
 def test_plan_of_the_paper() -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import PlainMLP
+from torch.optim import SGD
+
 from noisylab.models import MLP
 from noisylab.models.network import Network
 from noisylab.specs import Factory, as_factory, plain
-from torch.optim import SGD
 
 _SPEC = {"class_path": "noisylab.models.mlp.MLP", "init_args": {"in_features": 4, "hidden": [6]}}
 
@@ -45,7 +46,7 @@ def test_every_form_gives_the_same_spec_and_network(given: Any, tmp_path: Path) 
     assert again == factory and hash(again) == hash(factory)
     network = again(3)
     assert isinstance(network, MLP) and network(torch.zeros(2, 4)).shape == (2, 3)
-    assert [tuple(p.shape) for p in network.parameters()][0] == (6, 4)
+    assert next(network.parameters()).shape == (6, 4)
 
 
 def test_a_bare_class_needs_no_arguments() -> None:
@@ -84,7 +85,7 @@ def test_local_class_is_refused() -> None:
     class Local(PlainMLP):
         pass
 
-    with pytest.raises(TypeError, match="local class .*define it at the top of a module"):
+    with pytest.raises(TypeError, match=r"local class .*define it at the top of a module"):
         as_factory(Local, Network, "network")
 
 

@@ -21,9 +21,9 @@ class RunCheckpoint(Checkpoint):
     Files are written whole or not at all (`AtomicCheckpointIO`). A save that falls between the last batch of an epoch and the
     epoch's end, by this callback or any other, is put off to the epoch's end: Lightning would skip the epoch-end hooks after a
     resume from there. A save while gradients are being accumulated, which are in no checkpoint, is put off to the next update;
-    one before a validation within the epoch, which Lightning would leave out after the resume, to the batch after it. The limit
-    ``max_steps`` is kept here, as Lightning repeats the epoch-end hooks when it resumes a run with that limit; the last epoch is
-    validated.
+    one before a validation within the epoch, which Lightning would leave out after the resume, to the batch after it. A SIGTERM
+    waits as long, at most for one validation. The limit ``max_steps`` is kept here, as Lightning repeats the epoch-end hooks when
+    it resumes a run with that limit; the last epoch is validated.
 
     Args:
         folder: where the files go.
@@ -37,7 +37,7 @@ class RunCheckpoint(Checkpoint):
         self.best: tuple[float, int] | None = None
         self._saved_at = time.monotonic()
         self._max_steps = -1
-        self._in_epoch = False
+        self._in_epoch = self._terminated = False
         self._deferred: list[tuple[Any, bool, Any]] = []
 
     @property
@@ -62,11 +62,11 @@ class RunCheckpoint(Checkpoint):
             self._max_steps, trainer.fit_loop.epoch_loop.max_steps = trainer.max_steps, -1
         save = type(trainer).save_checkpoint
 
-        def save_checkpoint(filepath: Any, weights_only: bool = False, storage_options: Any = None) -> None:
+        def save_checkpoint(filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
             if self._must_wait(trainer):
-                self._deferred.append((filepath, weights_only, storage_options))
+                self._deferred.append((filepath, bool(weights_only), storage_options))
             else:
-                save(trainer, filepath, weights_only, storage_options)
+                save(trainer, filepath, bool(weights_only), storage_options)
 
         trainer.save_checkpoint = save_checkpoint  # type: ignore[method-assign]
 
@@ -85,7 +85,9 @@ class RunCheckpoint(Checkpoint):
         """Save when due."""
         trainer.should_stop |= self._finished(trainer)
         if self._must_wait(trainer):
+            self._hold_sigterm(trainer)
             return
+        self._release_sigterm(trainer)
         self._flush(trainer)
         due = self.every_n_steps is not None and (batch_idx + 1) % self.every_n_steps == 0
         if not due and self.every_n_minutes is not None:
@@ -105,6 +107,21 @@ class RunCheckpoint(Checkpoint):
             self._save(trainer, "best.ckpt")
         self._flush(trainer)
         self._save(trainer, "last.ckpt")
+        self._release_sigterm(trainer)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Let a validation within an epoch finish."""
+        if self._in_epoch:
+            self._hold_sigterm(trainer)
+
+    def _hold_sigterm(self, trainer: L.Trainer) -> None:
+        # Lightning would stop right here, and what was trained since the last save would be lost
+        if trainer.received_sigterm:
+            self._terminated, trainer._signal_connector.received_sigterm = True, False
+
+    def _release_sigterm(self, trainer: L.Trainer) -> None:
+        if self._terminated:
+            self._terminated, trainer._signal_connector.received_sigterm = False, True
 
     def _must_wait(self, trainer: L.Trainer) -> bool:
         if not self._in_epoch:

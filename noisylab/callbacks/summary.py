@@ -15,6 +15,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+import noisylab
 from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.callbacks.diagnostics import Diagnostics
@@ -37,7 +38,7 @@ def versions() -> dict[str, str]:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
+            found[name] = noisylab.__version__ if name == "noisylab" else "not installed"
     return found
 
 
@@ -102,7 +103,8 @@ class RunSummary(Checkpoint):
             "headline": _predictor(curves.series("test/acc"), best, method, method.headline),
             **{name: _predictor(curves.series(f"test/acc_{name}"), best, method, name) for name in names},
         }
-        headline = test["headline"]
+        val = _predictor(curves.series("val/acc"), best, method, method.headline, "val")
+        headline = test["headline"] if test["headline"]["last"] is not None else val
         diagnostics: dict[str, Any] = {}
         for _, _, name, value in curves.rows:
             if name.split("/")[0] in ("memorization", "memorization_online", "select", "transition"):
@@ -115,7 +117,7 @@ class RunSummary(Checkpoint):
             "method": type(method).__name__,
             "seed": data.seed,
             "protocol": data.protocol,
-            "headline": headline["best_by_val"] if best is not None else headline["last10_mean"],
+            "headline": headline["best_by_val"] if best is not None and headline is not val else headline["last10_mean"],
             "data": {
                 "name": type(data).__name__,
                 "num_classes": info.num_classes,
@@ -126,11 +128,12 @@ class RunSummary(Checkpoint):
             "noise": {
                 "kind": None if data.noise is None else data.noise.kind,
                 "rate": None if noisy is None else noisy.rate,
-                "measured_rate": None if noisy is None else noisy.measured_rate,
+                "measured_rate": _wrong(data),
                 "seed": None if data.noise is None else data.noise.seed,
                 "digest": digest(data.given_target),
             },
             "test": test,
+            "val": val,
             "diagnostics": diagnostics,
             "loss_histogram": histogram,
             "epochs": trainer.current_epoch,
@@ -144,10 +147,14 @@ class RunSummary(Checkpoint):
 
 
 def _predictor(
-    series: list[tuple[int, float]], best: tuple[float, int] | None, method: NoisyLabelMethod, name: str
+    series: list[tuple[int, float]],
+    best: tuple[float, int] | None,
+    method: NoisyLabelMethod,
+    name: str,
+    split: str = "test",
 ) -> dict[str, Any]:
     values = [value for _, value in series]
-    confusion = method.last_confusions.get(("test", name))
+    confusion = method.last_confusions.get((split, name))
     by_val = None if best is None else dict(series).get(best[1])
     return {
         "last": values[-1] if values else None,
@@ -158,6 +165,12 @@ def _predictor(
         "balanced_acc": None if confusion is None else balanced_accuracy(confusion),
         "confusion": None if confusion is None else confusion.tolist(),
     }
+
+
+def _wrong(data: NoisyDataModule) -> float | None:
+    """Share of wrong labels among those of known truth; None where none is known."""
+    known = data.clean_target >= 0
+    return float((data.given_target != data.clean_target)[known].double().mean()) if bool(known.any()) else None
 
 
 def _device(device: torch.device) -> str:

@@ -51,6 +51,7 @@ class App(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             trainer_defaults={
+                "max_epochs": 100,  # Lightning's own default, a thousand, is never meant
                 "num_sanity_val_steps": 0,
                 "enable_progress_bar": False,
                 "enable_model_summary": False,

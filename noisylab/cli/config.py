@@ -60,10 +60,26 @@ def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
     for node in _NODES:
         if node not in composed.config:
             raise UserError(f"no {node} is given; use a recipe (--config NAME.yaml, see: noisylab recipes) or --{node} CLASS")
+    _complete(composed.config["model"], ["model"])
+    _complete(composed.config["data"], ["data"])
     seed = composed.config["seed_everything"]
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"seed_everything: expected a whole number from 0, got {seed!r}; every run names its seed")
     return composed
+
+
+def _complete(node: dict[str, Any], at: list[str]) -> None:
+    """Refuse a class that lacks an argument without a default."""
+    cls = locate(node["class_path"])
+    for name, parameter in parameters(cls).items():
+        value = node["init_args"].get(name)
+        if parameter.required and name not in node["init_args"]:
+            where = ".".join([*at, name])
+            raise UserError(
+                f"{where}: {cls.__name__} needs it and it is not given\n  write --{where} VALUE, or put it in the recipe"
+            )
+        if isinstance(value, dict) and "class_path" in value and class_kind(parameter.hint) is not None:
+            _complete(value, [*at, name])
 
 
 def _value(text: str | None, key: str) -> Any:
@@ -109,7 +125,9 @@ def _merge(composed: Composed, node: Any, kind: type, path: list[str], value: An
         cls = resolve_class(given["class_path"], kind, where)
         node = _swap(composed, node, cls, where)
     elif node is None:
-        raise UserError(f"{where}: no class is given; write class_path: CLASS above init_args")
+        raise UserError(
+            f"{where}: no class is given yet; write class_path: CLASS above init_args, or name the recipe before its overlay"
+        )
     arguments = given.get("init_args") or {}
     if not isinstance(arguments, dict):
         raise UserError(f"{where}.init_args: expected keys and values, got {arguments!r}")

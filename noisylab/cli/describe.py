@@ -27,5 +27,5 @@ def describe(name: str) -> str:
     if name not in known:
         raise unknown("--help: class", name, known)
     cls = known[name]
-    rows = [f"  {key} = {parameter.default!r}" for key, parameter in parameters(cls).items()]
+    rows = [f"  {key}" + (" (required)" if p.required else f" = {p.default!r}") for key, p in parameters(cls).items()]
     return "\n".join([name, "", inspect.getdoc(cls) or "", "", "arguments and defaults:", *rows])

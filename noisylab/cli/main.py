@@ -7,8 +7,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import jsonargparse
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 import noisylab
 from noisylab.cli.errors import UserError, short, unknown
@@ -133,6 +135,8 @@ def _run(options: Options) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 a mistake in what was asked for, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if str(Path.cwd()) not in sys.path:  # classes of one's own beside the recipe, as with python -m
+        sys.path.append(str(Path.cwd()))
     try:
         if not arguments or arguments[0] in ("-h", "--help", "help"):
             print(_help())
@@ -146,9 +150,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_help() if arguments[-1] in ("-h", "--help") else describe(arguments[-1]))
             return 0
         return _run(parse(arguments))
+    except BrokenPipeError:  # the reader of our output has gone, as in `noisylab recipes | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - what is still buffered goes nowhere
+        return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except MisconfigurationException as error:
+        print(f"noisylab: error: trainer: {short(error, 4)}", file=sys.stderr)
+        return 2
     except (UserError, ValueError, TypeError, OSError, jsonargparse.ArgumentError) as error:
         if os.environ.get("NOISYLAB_DEBUG"):
             traceback.print_exc()

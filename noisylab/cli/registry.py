@@ -25,10 +25,11 @@ _ROOMS = ("noisylab.methods", "noisylab.data", "noisylab.models", "noisylab.nois
 
 @dataclass(frozen=True)
 class Parameter:
-    """A constructor argument: its type hint and default."""
+    """A constructor argument: its type hint, its default, and whether it must be given."""
 
     hint: Any
     default: Any
+    required: bool = False
 
 
 def known_classes(kind: type) -> dict[str, type]:
@@ -108,8 +109,9 @@ def parameters(cls: type) -> dict[str, Parameter]:
         accepted = list(inspect.signature(init).parameters.values())[1:]
         for parameter in accepted:
             if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                default = None if parameter.default is parameter.empty else parameter.default
-                found.setdefault(parameter.name, Parameter(hints.get(parameter.name, Any), default))
+                required = parameter.default is parameter.empty
+                default = None if required else parameter.default
+                found.setdefault(parameter.name, Parameter(hints.get(parameter.name, Any), default, required))
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted):
             break
     for handed in ("num_classes", "params", "optimizer" if issubclass(cls, torch.optim.lr_scheduler.LRScheduler) else ""):

@@ -32,6 +32,7 @@ _QUIET = (
     "The number of training batches",  # nothing is logged per step
     "You're resuming from a checkpoint that ended before the epoch ended",  # exact here, see docs/reliability.md
     "Detected KeyboardInterrupt",
+    "Total length of `dict` across ranks is zero",  # no validation and no test rows, which the plan says
     "callbacks used to create the checkpoint need to be provided",  # evaluation needs the weights alone
     "isinstance(treespec, LeafSpec)",  # inside torch
     "in eval mode at the start of training",
@@ -43,6 +44,7 @@ def _quiet() -> None:
 
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.trainer.connectors.checkpoint_connector").setLevel(logging.WARNING)
     for message in _QUIET:
         warnings.filterwarnings("ignore", f".*{re.escape(message)}")
 
@@ -117,10 +119,11 @@ def fit(options: Options) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if app.trainer.is_global_zero:
         write_config(app, folder)
-    app.trainer.fit(app.model, datamodule=app.datamodule, ckpt_path=found or checkpoint, weights_only=True)
-    if app.trainer.interrupted:
-        print(f"interrupted; continue with: noisylab fit --run_dir {folder} --resume", file=sys.stderr)
-        return 130
+    try:
+        app.trainer.fit(app.model, datamodule=app.datamodule, ckpt_path=found or checkpoint, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C and to a request to terminate
+        print(f"\nstopped; continue with: noisylab fit --run_dir {folder} --resume", file=sys.stderr)
+        return 143 if app.trainer.received_sigterm else 130
     if app.trainer.is_global_zero:
         accuracy = app.model.last_accuracy("test")
         shown = "" if accuracy is None else f" (test accuracy at the end {accuracy:.4f})"
@@ -186,8 +189,13 @@ def evaluate(options: Options) -> int:
     _quiet()
     app, _, checkpoint = _finished(options)
     run = app.trainer.validate if options.command == "validate" else app.trainer.test
-    run(app.model, datamodule=app.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
-    for name, value in app.model.epoch_metrics.items():
+    results = run(app.model, datamodule=app.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
+    figures = {name: value for result in results for name, value in result.items()}
+    if not figures:
+        raise UserError(
+            f"the data has no {'validation or test' if options.command == 'validate' else 'test'} rows to evaluate on"
+        )
+    for name, value in figures.items():
         print(f"{name:<28} {value:.4f}")
     return 0
 
@@ -204,6 +212,8 @@ def predict(options: Options) -> int:
 
         rows, names = unlabelled_images(options.own["images"], data)
         data.predict_on(rows)
+    elif not data.test_dataloader():
+        raise UserError("the data has no test rows to predict; name a folder of pictures with --images")
     batches = app.trainer.predict(app.model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     classes = data.info.class_names
     path = Path(options.own.get("out", folder / "predictions.csv"))

@@ -161,7 +161,11 @@ class NoisyDataModule(L.LightningDataModule):
         """How the reported figures are chosen."""
         if self.val_fraction:
             held = f"{self.val_labels} labels of {self.val_fraction:.0%} held-out rows"
+            if self._source is not None and not len(self._test_rows):
+                return f"no test set: mean of the last ten epochs by {held}"
             return f"test accuracy in the best epoch by {held}; last epoch and mean of the last ten beside it"
+        if self._source is not None and not len(self._test_rows):
+            return "no validation split and no test set: nothing is evaluated"
         return "no validation split: last epoch and mean of the last ten epochs on test"
 
     # ---- Lightning

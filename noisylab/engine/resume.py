@@ -68,8 +68,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write, flush to disk, read back, rename.
 
         Raises:
-            OSError: when the disk is full or not writable, or what was written does not read back; the checkpoint before is still in
-                place.
+            OSError: when the disk is full or not writable, or what was written does not read back; the checkpoint before is
+                still in place.
         """
         path = Path(path)
         try:

@@ -59,7 +59,7 @@ class ACT(NoisyLabelMethod):
             less than this fraction of it.
         label_momentum: share of the old value in the moving average of predictions, in [0, 1).
         supervised_weight: a, in [0, 1].
-        label_smoothing: of every cross-entropy; 0.35 on web data.
+        label_smoothing: of every cross-entropy, in [0, 1); 0.35 on web data.
         mining: admit more samples while the gate is open.
         reweight: weight by the times selected.
         consistency: learn pseudo-labels on the strong view; the other term keeps its weight without it.
@@ -106,8 +106,8 @@ class ACT(NoisyLabelMethod):
             "label_smoothing": label_smoothing,
         }
         for name, value in fractions.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be a fraction in [0, 1], got {value}")
+            if not 0 <= value <= 1 or (value == 1 and name != "supervised_weight"):
+                raise ValueError(f"{name} must be a fraction in [0, 1{']' if name == 'supervised_weight' else ')'}, got {value}")
         self.variant, self.warmup_epochs, self.warmup_lr = variant, warmup_epochs, warmup_lr
         self.lr_plan, self.lr_plan_standard, self.lr_standard = lr_plan, lr_plan_standard, lr_standard
         self.gate_threshold, self.label_momentum, self.supervised_weight = (

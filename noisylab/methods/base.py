@@ -62,8 +62,6 @@ class NoisyLabelMethod(L.LightningModule):
         self.last_confusions: dict[tuple[str, str], Tensor] = {}
         self.epoch_metrics: dict[str, float] = {}
         self.pending_gradients = False
-        self._unshared: PlanBatch | None = None
-        self._before: dict[str, Tensor] = {}
 
     def save_hyperparameters(self, *_: Any, **__: Any) -> None:
         """Keep the constructor's arguments, callables as ``class_path`` and ``init_args``, so that a checkpoint rebuilds them."""
@@ -182,9 +180,9 @@ class NoisyLabelMethod(L.LightningModule):
         torch.default_generator.manual_seed(key)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(key)
-        self._unshared = batch
         if self.trainer.world_size > 1:
-            self._before = self.memory.rows(self._batch_rows(batch))
+            rows = torch.cat([batch[name].index for name in batch.streams])
+            self.memory.watch(rows, sum(batch.share.values()))
 
     def observe(self, index: Tensor, logits: Tensor, target: Tensor) -> Tensor:
         """Remember how unmixed inputs were predicted; to be called once a sample and epoch.
@@ -220,10 +218,11 @@ class NoisyLabelMethod(L.LightningModule):
         return values if self.trainer.world_size == 1 else self.gather(values).sum(0)
 
     def gather(self, values: Tensor) -> Tensor:
-        """The stack (ranks, ...) of all ranks' tensors, which must be of one shape."""
-        gathered = self.all_gather(values)
-        assert isinstance(gathered, Tensor)
-        return gathered
+        """The stack (ranks, ...) of all ranks' tensors, which must be of one shape; detached."""
+        values = values.detach().contiguous()
+        parts = [torch.empty_like(values) for _ in range(self.trainer.world_size)]
+        torch.distributed.all_gather(parts, values)
+        return torch.stack(parts)
 
     def score(self, measure: Any, rows: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """The scoring pass over training rows; see `noisylab.engine.scoring.score_rows`."""
@@ -246,19 +245,9 @@ class NoisyLabelMethod(L.LightningModule):
         found = self.optimizers()
         return dict(zip(self.optimizer_names, found if isinstance(found, list) else [found], strict=True))
 
-    def _share_memory(self) -> None:
-        batch, self._unshared = self._unshared, None
-        if batch is not None and self.trainer.world_size > 1:
-            width = sum(batch.share.values())
-            self.memory.gather_rows(self._batch_rows(batch), width, self.all_gather, self._before)
-
-    @staticmethod
-    def _batch_rows(batch: PlanBatch) -> Tensor:
-        return torch.cat([batch[name].index for name in batch.streams])
-
     def on_train_batch_end(self, outputs: Any, batch: PlanBatch, batch_idx: int) -> None:
         """Bring in the memory rows that other ranks wrote."""
-        self._share_memory()
+        self.memory.share(self.gather)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means, step the schedules, prepare the next epoch."""
@@ -276,7 +265,9 @@ class NoisyLabelMethod(L.LightningModule):
     def log_epoch(self, metrics: Mapping[str, float]) -> None:
         """Log numbers of this epoch, the same on all ranks, to the loggers and to the run's own curves."""
         self.epoch_metrics.update(metrics)
-        self.log_dict(dict(metrics), on_step=False, on_epoch=True, batch_size=1)
+        # the mean of equal numbers; without it Lightning warns of every one
+        several = self.trainer.world_size > 1
+        self.log_dict(dict(metrics), on_step=False, on_epoch=True, batch_size=1, sync_dist=several)
 
     # ---- evaluation
 
@@ -309,7 +300,8 @@ class NoisyLabelMethod(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add whose checkpoint it is and the epoch's numbers so far."""
-        self._share_memory()  # callbacks save before on_train_batch_end; the tables in the checkpoint are written in place
+        # callbacks save before on_train_batch_end; the tables in the checkpoint are written in place
+        self.memory.share(self.gather)
         names = self.info.class_names if hasattr(self, "info") else ()
         checkpoint["noisylab"] = stamp(type(self).__name__, self.num_classes, names)
         checkpoint["noisylab_means"] = self.means.state(self.sum_over_ranks)

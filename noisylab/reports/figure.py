@@ -29,6 +29,7 @@ class _Line(NamedTuple):
 # Colours of Okabe and Ito (2008), told apart with any colour vision; styles tell them apart in grey.
 _LINES = [
     _Line("test/acc", "test accuracy", "#000000", "-", 2.0),
+    _Line("val/acc", "validation accuracy", "#CC79A7", (0, (1, 1.2)), 1.8),
     _Line("memorization/clean_acc", "correct labels fitted", "#0072B2", (0, (6, 2)), 1.8),
     _Line("memorization/noisy_as_true", "wrong labels: truth recovered", "#009E73", (0, (4, 1.5, 1, 1.5)), 1.8),
     _Line("memorization/noisy_as_given", "wrong labels memorised", "#D55E00", "-", 2.0),
@@ -65,7 +66,7 @@ def curves_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> Pa
         `path`.
 
     Raises:
-        ValueError: no runs, another ending, or a run that logged none of the four curves.
+        ValueError: no runs, another ending, or a run that logged none of these curves.
     """
     if not runs:
         raise ValueError("runs is empty; give at least one run, for example read_run(path) of each of find_runs('runs')")

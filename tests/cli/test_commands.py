@@ -2,10 +2,13 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -257,3 +260,52 @@ def test_tensorboard_logger_writes_events(tmp_path):
     pytest.importorskip("tensorboard")
     assert main([*CE, "--logger", "tensorboard", "--run_dir", "T"]) == 0
     assert list((tmp_path / "T" / "tensorboard").glob("events*"))
+
+
+def test_required_arguments_are_asked_for(capsys):
+    assert main(["fit", "--model", "CrossEntropy", "--data", "Digits"]) == 2
+    assert "model.network: CrossEntropy needs it" in capsys.readouterr().err
+    assert main([*CE, "--model.network", "MLP"]) == 2
+    assert "model.network.in_features: MLP needs it" in capsys.readouterr().err
+
+
+def test_an_absent_accelerator_is_one_clear_error(capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert main([*CE, "--trainer.accelerator", "gpu", "--run_dir", "R"]) == 2
+    assert "trainer" in capsys.readouterr().err
+
+
+def test_terminated_run_says_so_and_resumes_exactly(act_run, capsys, monkeypatch):
+    from noisylab.callbacks import RunSummary
+
+    count = RunSummary.on_train_batch_end
+
+    def ask_to_stop(self, trainer, *rest):
+        count(self, trainer, *rest)
+        if trainer.global_step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunSummary, "on_train_batch_end", ask_to_stop)
+        assert main([*ACT, "--run_dir", "K"]) == 143
+    assert "--resume" in capsys.readouterr().err
+    assert not Path("K/summary.json").exists()
+    assert main(["fit", "--run_dir", "K", "--resume"]) == 0
+    assert Path("K/metrics.csv").read_text() == (act_run / "metrics.csv").read_text()
+
+
+def test_data_without_a_test_set_reports_validation(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "a.npz", x=rng.normal(size=(60, 4)).astype("f4"), y=np.arange(60) % 3)
+    flags = ["--model", "CrossEntropy", "--model.network", "MLP", "--model.network.in_features", "4", "--data", "Arrays"]
+    flags += ["--data.path", "a.npz", "--data.val_fraction", "0.2", "--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
+    assert main(["fit", *flags, "--run_dir", "R"]) == 0
+    summary = json.loads(Path("R/summary.json").read_text())
+    assert summary["test"]["headline"]["last"] is None
+    assert summary["headline"] == summary["val"]["last10_mean"] is not None
+    assert "no test set" in summary["protocol"]
+    assert main(["predict", "--run_dir", "R"]) == 2
+    assert main(["test", "--run_dir", "R"]) == 2
+    assert main(["compare", "R", "--out", "c.png"]) == 0
+    assert "--images" in capsys.readouterr().err

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from samples import write_cifar, write_folders
 
 from noisylab.cli import main
 from noisylab.cli.config import compose
 from noisylab.cli.recipes import packaged
-from samples import write_cifar, write_folders
 
 TINY = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
 RECIPES = [name for name in packaged() if name != "smoke.yaml"]
@@ -36,8 +36,8 @@ def test_recipe_header_names_source_expectation_and_hardware(name):
 
 @pytest.mark.parametrize(("name", "classes"), [("act_cifar100.yaml", 100), ("act_cifar80.yaml", 80)])
 def test_act_trains_one_epoch_on_the_official_cifar100_layout(name, classes, tmp_path):
-    write_cifar(tmp_path / "data", 100, 200, 100)
-    flags = ["--data.root", "data", "--data.verify", "false", "--data.batch_size", "100", "--model.warmup_epochs", "0"]
+    write_cifar(tmp_path / "data", 100, 100, 100)
+    flags = ["--data.root", "data", "--data.verify", "false", "--data.batch_size", "50", "--model.warmup_epochs", "0"]
     assert main(["fit", "--config", name, *TINY, *flags, "--run_dir", "R"]) == 0
     summary = json.loads(Path("R/summary.json").read_text())
     assert summary["data"]["num_classes"] == classes
@@ -56,7 +56,18 @@ def test_act_trains_one_epoch_on_the_web_layout(tmp_path):
     for split in ("train", "val"):
         write_folders(tmp_path / "web" / split, each=4, size=(40, 36))
     network = ["--model.network.name", "resnet18", "--model.network.weights", "null"]
-    sizes = ["--data.root", "web", "--data.resize", "32", "--data.crop", "32", "--data.num_workers", "0", "--data.batch_size", "4"]
+    sizes = [
+        "--data.root",
+        "web",
+        "--data.resize",
+        "32",
+        "--data.crop",
+        "32",
+        "--data.num_workers",
+        "0",
+        "--data.batch_size",
+        "4",
+    ]
     flags = ["--model.warmup_epochs", "0", "--trainer.precision", "32-true"]
     assert main(["fit", "--config", "act_web_aircraft.yaml", *TINY, *network, *sizes, *flags, "--run_dir", "R"]) == 0
     summary = json.loads(Path("R/summary.json").read_text())

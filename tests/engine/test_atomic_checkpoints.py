@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from noisylab.engine import resume
 from noisylab.engine.resume import AtomicCheckpointIO, atomic_path, check_stamp, newest_readable, stamp
 

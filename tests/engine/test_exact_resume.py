@@ -22,10 +22,11 @@ from helpers import (
     fit,
 )
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+
 from noisylab.callbacks.diagnostics import Diagnostics
 from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
 from noisylab.noise import Symmetric
-from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 _SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
 _COSINE = partial(CosineAnnealingLR, T_max=3)
@@ -44,7 +45,7 @@ METHODS: dict[str, Callable[[], NoisyLabelMethod]] = {
 
 
 def _data() -> ToyData:
-    return ToyData(num_train=35, noise=Symmetric(0.4), val_fraction=0.15, seed=5)
+    return ToyData(num_train=29, noise=Symmetric(0.4), val_fraction=0.15, seed=5)  # 25 rows: 8, 8 and 9
 
 
 def _run(
@@ -83,11 +84,11 @@ def test_resume_after_every_batch_equals_the_straight_run(name: str, tmp_path: P
     saver = SaveEveryBatch(tmp_path)
     epochs = 3 if name == "staged" else 2
     straight = _run(name, tmp_path / "straight", epochs, callbacks=(saver,))
-    assert len(saver.files) >= 4 * epochs
+    assert len(saver.files) >= 3 * epochs
     _assert_all_resume(name, saver.files, epochs, straight)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["ce", "act", "phased"])
 def test_saving_does_not_disturb_the_run(name: str, tmp_path: Path) -> None:
     saved = _run(name, tmp_path / "saved", 2, callbacks=(SaveEveryBatch(tmp_path),))
     assert_same(_run(name, tmp_path / "undisturbed", 2), saved)
@@ -95,14 +96,13 @@ def test_saving_does_not_disturb_the_run(name: str, tmp_path: Path) -> None:
 
 def test_resume_in_the_middle_of_accumulated_gradients_equals_the_straight_run(tmp_path: Path) -> None:
     saver = SaveEveryBatch(tmp_path)
-    straight = _run("ce", tmp_path / "straight", 2, callbacks=(saver,), accumulate_grad_batches=3)
-    _assert_all_resume("ce", saver.files, 2, straight, accumulate_grad_batches=3)
+    straight = _run("ce", tmp_path / "straight", 2, callbacks=(saver,), accumulate_grad_batches=2)
+    _assert_all_resume("ce", saver.files, 2, straight, accumulate_grad_batches=2)
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")  # the resumed run saves nothing itself
 @pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization")  # what is saved is the state after the step
-@pytest.mark.parametrize("place", ["before", "after"])
-@pytest.mark.parametrize("name", ["ce", "act", "phased"])
+@pytest.mark.parametrize(("name", "place"), [("ce", "before"), ("ce", "after"), ("act", "after")])
 def test_resume_from_lightnings_own_checkpoints_equals_the_straight_run(name: str, place: str, tmp_path: Path) -> None:
     saver = ModelCheckpoint(tmp_path, "{step:02d}", every_n_train_steps=1, save_top_k=-1)
     callbacks = {"callbacks": (saver,)} if place == "before" else {"last": (saver,)}

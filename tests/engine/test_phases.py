@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from helpers import PhasedDummy, PlainMLP, SideStreamDummy, StagedDummy, ToyData, make_trainer
+
 from noisylab.methods import NoisyLabelMethod
 from noisylab.noise import Symmetric
 
@@ -44,9 +45,9 @@ def test_phases_train_one_network_after_the_other_on_the_rows_of_the_scoring_pas
         lengths.append(len(steps))
         assert [entry[1] for entry in steps] == list(range(len(steps)))
         for phase in ("first", "second"):
-            rows = sum((entry[3]["clean"] for entry in steps if entry[2] == phase), [])
+            rows = [row for entry in steps if entry[2] == phase for row in entry[3]["clean"]]
             assert sorted(rows) == sorted(inside.tolist()), "each row once a phase"
-        assert [entry[2] for entry in steps] == sorted((entry[2] for entry in steps)), "first, then second"
+        assert [entry[2] for entry in steps] == sorted(entry[2] for entry in steps), "first, then second"
         for _, _, phase, rows in steps:
             clean = torch.tensor(rows["clean"])
             loss = F.cross_entropy(networks[phase](x[clean]), y[clean])

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 import torch
+from torch import Tensor
+
 from noisylab.engine.plan import PlanLoader, ResolvedPlan
 from noisylab.types import EpochPlan, Phase, Stream, StreamRows
-from torch import Tensor
 
 ROWS = torch.tensor([0, 2, 3, 5, 7, 8, 9, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21])  # 17 rows with holes
 
 
-def _plan(*phases: Phase, epoch: int = 0, seed: int = 0, rows: Tensor = ROWS, batch_size: int = 4, min_last: int = 2) -> ResolvedPlan:
+def _plan(
+    *phases: Phase, epoch: int = 0, seed: int = 0, rows: Tensor = ROWS, batch_size: int = 4, min_last: int = 2
+) -> ResolvedPlan:
     plan = EpochPlan(phases) if phases else EpochPlan()
     return ResolvedPlan(plan, epoch=epoch, seed=seed, train_rows=rows, batch_size=batch_size, min_last=min_last)
 
@@ -24,7 +29,7 @@ def _endless(size: int, rows: int = 5) -> Phase:
 
 def test_default_plan_visits_every_row_once() -> None:
     batches = _index(_plan())
-    assert sorted(sum(batches, [])) == ROWS.tolist()
+    assert sorted(chain(*batches)) == ROWS.tolist()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +51,7 @@ def test_small_last_batch_joins_the_one_before(rows: int, size: int, min_last: i
 def test_sequential_order_is_that_of_the_rows() -> None:
     rows = ROWS.flip(0)
     plan = _plan(Phase(streams={"train": Stream(rows, order="sequential")}))
-    assert sum(_index(plan), []) == rows.tolist()
+    assert list(chain(*_index(plan))) == rows.tolist()
 
 
 def test_shuffled_order_is_named_by_seed_and_epoch() -> None:
@@ -60,13 +65,13 @@ def test_endless_stream_yields_whole_batches_and_every_row_once_a_pass(size: int
     plan = _plan(_endless(size, rows))
     batches = _index(plan, "side")
     assert [len(batch) for batch in batches] == [size] * 7
-    flat = sum(batches, [])
+    flat = list(chain(*batches))
     for start in range(0, len(flat) - rows + 1, rows):
         assert sorted(flat[start : start + rows]) == sorted(ROWS[:rows].tolist())
 
 
 def test_passes_of_an_endless_stream_have_orders_of_their_own() -> None:
-    flat = sum(_index(_plan(_endless(17, 17)), "side"), [])
+    flat = list(chain(*_index(_plan(_endless(17, 17)), "side")))
     assert flat[:17] != flat[17:34]
 
 

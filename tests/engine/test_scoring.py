@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import DropoutMLP, PlainMLP, ToyData
+from torch import Tensor
+
 from noisylab.engine.scoring import score_rows
 from noisylab.types import EvalBatch
-from torch import Tensor
 
 CPU = torch.device("cpu")
 

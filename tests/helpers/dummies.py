@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from noisylab.engine.step import step
 from noisylab.losses import cross_entropy
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
 from noisylab.types import Batch, EpochPlan, EvalBatch, Phase, PlanBatch, Stream
-from torch import Tensor
 
 
 class _Recorder(NoisyLabelMethod):
@@ -162,7 +163,7 @@ class SideStreamDummy(_Recorder):
 
 
 class AccumulatingDummy(_Recorder):
-    """Manual optimisation that updates every third batch and at the end of the epoch."""
+    """Manual optimisation that updates every second batch and at the end of the epoch."""
 
     def __init__(self, num_classes: int, network: NetFactory, lr: float = 0.05, view: str = "weak") -> None:
         super().__init__(num_classes, network, lr, view)
@@ -171,9 +172,9 @@ class AccumulatingDummy(_Recorder):
 
     def training_step(self, batch: PlanBatch, batch_idx: int) -> None:
         self.record(batch)
-        boundary = batch.position % 3 == 2 or batch.last_of_epoch
+        boundary = batch.position % 2 == 1 or batch.last_of_epoch
         loss = self.loss("network", batch["train"])
-        step(self, {"network": loss}, accumulate=3, boundary=boundary)
+        step(self, {"network": loss}, accumulate=2, boundary=boundary)
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.networks.parameters(), self.lr, momentum=0.9)

@@ -16,15 +16,15 @@ from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
-from noisylab.callbacks.diagnostics import Diagnostics
-from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
-from noisylab.noise import Symmetric
-from noisylab.types import EvalBatch
 from torch import Tensor
 
 from helpers.dummies import PhasedDummy, SideStreamDummy, StagedDummy
 from helpers.runs import SaveEveryBatch, fit
 from helpers.toy import PlainMLP, ToyData
+from noisylab.callbacks.diagnostics import Diagnostics
+from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
+from noisylab.noise import Symmetric
+from noisylab.types import EvalBatch
 
 EPOCHS = 2
 
@@ -76,7 +76,8 @@ def main(rank: int, port: int, folder: Path) -> None:
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
     os.environ.update({key: str(value) for key, value in {**world, **place}.items()})
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)  # lightning 2.6
 
     def strategy() -> DDPStrategy:
         return DDPStrategy(process_group_backend="gloo", find_unused_parameters=True)

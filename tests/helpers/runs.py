@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
 from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.data.base import NoisyDataModule
 from noisylab.methods.base import NoisyLabelMethod
-from torch import Tensor
 
 
 def make_trainer(folder: Path, epochs: int, callbacks: tuple[L.Callback, ...] = (), **kwargs: Any) -> L.Trainer:

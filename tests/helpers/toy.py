@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.rows import DenseRows
 from noisylab.models import MLP

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from noisylab.losses import cross_entropy, soft_cross_entropy
 from torch import Tensor
+
+from noisylab.losses import cross_entropy, soft_cross_entropy
 
 A = torch.tensor([[2.0, 0.0, -1.0, 0.5], [0.0, 0.0, 0.0, 0.0], [-1.0, 3.0, 0.5, 1.0]])
 Y = torch.tensor([0, 1, 3])

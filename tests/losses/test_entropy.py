@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from noisylab.losses import negative_entropy
 
 Z = torch.tensor([[2.0, -1.0, 0.5], [-3.0, -2.0, -1.0]])

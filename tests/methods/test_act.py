@@ -9,13 +9,14 @@ from typing import Any, Literal
 import pytest
 import torch
 from helpers import PlainMLP, ToyData, make_trainer
+from torch import Tensor, nn
+
 from noisylab.methods import ACT, act
 from noisylab.models import MLP
 from noisylab.models.network import Network
 from noisylab.noise import Symmetric
 from noisylab.schedules import act_plan
 from noisylab.types import Batch, DataInfo, PlanBatch
-from torch import Tensor, nn
 
 _Variant = Literal["cifar", "web"]
 
@@ -64,9 +65,7 @@ C1 = torch.tensor([0, 2, 2, 1, 1, 3])
 Y = torch.tensor([0, 1, 0, 1, 1, 2])
 
 
-@pytest.mark.parametrize(
-    ("mining", "supervised", "selected"), [(True, 0.803937, [0, 3, 4]), (False, 0.334072, [0, 4])]
-)
+@pytest.mark.parametrize(("mining", "supervised", "selected"), [(True, 0.803937, [0, 3, 4]), (False, 0.334072, [0, 4])])
 def test_supervised_term_is_weighted_by_the_times_selected(
     mining: bool, supervised: float, selected: list[int], losses: dict[str, Tensor]
 ) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 from helpers import PhasedDummy, PlainMLP, ToyData, assert_same, fit, make_trainer
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
+
 from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
 from noisylab.models import MLP
 from noisylab.noise import Symmetric
-from torch.optim import SGD
-from torch.optim.lr_scheduler import StepLR
 
 _NETWORKS = {
     "class": PlainMLP,
@@ -23,6 +24,13 @@ _OPTIMIZERS: dict[str, Any] = {
     "partial": partial(SGD, lr=0.05, momentum=0.9),
     "spec": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.05, "momentum": 0.9}},
 }
+
+
+class Handed(CrossEntropy):
+    """A subclass that hands all arguments on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
 
 
 class Narrow(CrossEntropy):
@@ -69,10 +77,15 @@ def test_checkpoint_alone_rebuilds_the_method(cls: Any, form: str, tmp_path: Pat
 
 def test_subclass_is_rebuilt_from_its_own_arguments(tmp_path: Path) -> None:
     method = Narrow(width=6, num_classes=3, label_smoothing=0.2)
-    assert method.hparams == {"width": 6, "num_classes": 3, "label_smoothing": 0.2, **method.hparams}
+    assert dict(method.hparams) == {"width": 6, "num_classes": 3, "label_smoothing": 0.2}
     again = Narrow.load_from_checkpoint(_trained(method, tmp_path))
     assert again.width == 6 and again.label_smoothing == 0.2
     assert_same(dict(again.networks.state_dict()), dict(method.networks.state_dict()))
+
+
+def test_subclass_that_hands_positional_arguments_on_is_rebuilt(tmp_path: Path) -> None:
+    again = Handed.load_from_checkpoint(_trained(Handed(3, PlainMLP, 0.2), tmp_path))
+    assert again.label_smoothing == 0.2
 
 
 def test_checkpoint_holds_tensors_and_builtins_alone(tmp_path: Path) -> None:
@@ -143,7 +156,6 @@ def test_a_second_fit_of_one_trainer_goes_on(tmp_path: Path) -> None:
     data = ToyData()
     trainer.fit(method, datamodule=data)
     trainer.fit_loop.max_epochs = 2
-    trainer.max_epochs  # noqa: B018
     trainer.fit(method, datamodule=data)
     assert trainer.current_epoch == 2 and trainer.global_step == 10
     assert int(method.memory["times_selected"].max()) == 2

@@ -9,14 +9,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import PlainMLP, ToyData, make_trainer
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
 from noisylab.methods import CrossEntropy, crossentropy
 from noisylab.models import SmallCNN
 from noisylab.noise import Symmetric
 from noisylab.specs import as_factory
 from noisylab.transforms.mixing import cutmix_box
 from noisylab.types import PlanBatch
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR
 
 
 class _Recording(CrossEntropy):

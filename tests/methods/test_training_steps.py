@@ -8,14 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import noisylab
 import pytest
 import torch
 from helpers import DropoutMLP, PhasedDummy, PlainMLP, SideStreamDummy, StagedDummy, ToyData, make_trainer
+from lightning.pytorch.plugins import MixedPrecision
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import noisylab
 from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
 from noisylab.noise import Symmetric
 from noisylab.types import PlanBatch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 _METHODS: dict[str, Any] = {
     "ce": partial(CrossEntropy, 3, DropoutMLP, label_smoothing=0.1),
@@ -114,7 +116,10 @@ def test_mixed_precision_trains_with_memories_in_float32(cls: Any, precision: st
     before = [p.detach().clone() for p in method.networks.parameters()]
     seen: list[torch.dtype] = []
     hook = method.networks[method.headline].head.register_forward_hook(lambda *given: seen.append(given[2].dtype))
-    make_trainer(tmp_path, 3, precision=precision).fit(method, datamodule=ToyData(val_fraction=0.1))
+    # Lightning has no float16 for the CPU unless it is handed a scaler
+    half = {"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=64.0))]}
+    options = half if precision == "16-mixed" else {"precision": precision}
+    make_trainer(tmp_path, 3, **options).fit(method, datamodule=ToyData(val_fraction=0.1))
     hook.remove()
     assert torch.bfloat16 in seen or torch.float16 in seen
     for name in method.memory:

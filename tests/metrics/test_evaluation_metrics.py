@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from noisylab.metrics import SplitConfusions, accuracies, accuracy, balanced_accuracy
 
 CONFUSION = torch.tensor([[3, 1, 0], [0, 2, 0], [0, 0, 0]])

@@ -5,8 +5,9 @@ from itertools import product
 
 import pytest
 import torch
-from noisylab.metrics import auroc, label_groups, loss_histogram, memorization
 from torch import Tensor
+
+from noisylab.metrics import auroc, label_groups, loss_histogram, memorization
 
 LOSSES = torch.tensor([0.1, 0.4, 0.35, 0.8])
 CLEAN = torch.tensor([True, True, False, False])

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from noisylab.metrics import selection_metrics
 
 LOSSES = torch.tensor([0.1, 0.4, 0.35, 0.8])

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from noisylab.metrics import transition_error, transition_metrics
 from noisylab.noise import PairFlip, Symmetric
-from torch import Tensor
 
 ESTIMATE = torch.tensor(
     [

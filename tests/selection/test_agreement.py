@@ -4,8 +4,9 @@ from typing import Literal
 
 import pytest
 import torch
-from noisylab.selection import asymmetric_agreement
 from torch import Tensor
+
+from noisylab.selection import asymmetric_agreement
 
 C0 = torch.tensor([0, 1, 2, 3, 1, 0])
 C1 = torch.tensor([0, 2, 2, 1, 1, 3])

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from helpers import DropoutMLP, PlainMLP, SaveEveryBatch, ToyData, assert_same, fit, make_trainer
+
+from noisylab.callbacks.checkpoint import RunCheckpoint
+from noisylab.callbacks.curves import Curves
+from noisylab.methods import ACT, CrossEntropy
+from noisylab.noise import Symmetric
+
+
+class _Saves(L.Callback):
+    """Which file was saved at which step, by whom it may be."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, int]] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        original = trainer.strategy.save_checkpoint
+
+        def save_checkpoint(checkpoint: Any, filepath: Any, storage_options: Any = None) -> None:
+            self.steps.append((Path(filepath).name, checkpoint["global_step"]))
+            original(checkpoint, filepath, storage_options)
+
+        trainer.strategy.save_checkpoint = save_checkpoint  # type: ignore[method-assign]
+
+
+def _saves(folder: Path, epochs: int = 2, data: ToyData | None = None, **options: Any) -> list[tuple[str, int]]:
+    saves, trainer_options = _Saves(), options.pop("trainer", {})
+    callbacks = (*options.pop("callbacks", ()), saves, RunCheckpoint(folder, **{"every_n_minutes": None, **options}))
+    data = data or ToyData()  # 40 rows in batches of 8
+    make_trainer(folder, epochs, callbacks, **trainer_options).fit(CrossEntropy(3, PlainMLP), datamodule=data)
+    return saves.steps
+
+
+def test_every_epoch_ends_with_a_checkpoint(tmp_path: Path) -> None:
+    assert _saves(tmp_path) == [("last.ckpt", 5), ("last.ckpt", 10)]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "last.ckpt.previous"]
+
+
+def test_saves_every_n_steps_but_not_after_the_last_batch(tmp_path: Path) -> None:
+    assert [step for _, step in _saves(tmp_path, every_n_steps=2)] == [2, 4, 5, 7, 9, 10]
+    assert [step for _, step in _saves(tmp_path, every_n_steps=5)] == [5, 10]
+
+
+def test_saves_when_minutes_have_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def monotonic() -> float:
+        nonlocal now
+        now += 1.0
+        return now
+
+    monkeypatch.setattr("noisylab.callbacks.checkpoint.time.monotonic", monotonic)
+    steps = [step for _, step in _saves(tmp_path, every_n_minutes=1.5 / 60)]
+    assert set(steps) >= {5, 10} and set(steps) & {2, 3, 4}
+
+
+def test_best_follows_the_validation_accuracy(tmp_path: Path) -> None:
+    data = ToyData(num_train=60, val_fraction=0.3, spread=2.0, noise=Symmetric(0.3))
+    curves, own = Curves(), RunCheckpoint(tmp_path, every_n_minutes=None)
+    make_trainer(tmp_path, 5, (curves, own)).fit(CrossEntropy(3, PlainMLP), datamodule=data)
+    accuracies = [value for _, value in curves.series("val/acc")]
+    first_best = accuracies.index(max(accuracies))
+    assert own.best == (max(accuracies), first_best)
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == first_best
+    again = RunCheckpoint(tmp_path)
+    again.load_state_dict(own.state_dict())
+    assert again.best == own.best
+
+
+def test_sanity_validation_is_no_epoch_to_choose_from(tmp_path: Path) -> None:
+    own = RunCheckpoint(tmp_path, every_n_minutes=None)
+    trainer = make_trainer(tmp_path, 1, (own,), num_sanity_val_steps=2, check_val_every_n_epoch=2)
+    method = CrossEntropy(3, PlainMLP)
+    trainer.fit(method, datamodule=ToyData(val_fraction=0.2))
+    assert own.best is None and method.last_accuracy("val") is None
+
+
+def test_without_a_validation_split_nothing_is_best(tmp_path: Path) -> None:
+    _saves(tmp_path)
+    assert not (tmp_path / "best.ckpt").exists()
+
+
+def test_saves_of_others_after_the_last_batch_wait_for_the_end_of_the_epoch(tmp_path: Path) -> None:
+    saver = SaveEveryBatch(tmp_path)
+    names = _saves(tmp_path, 1, callbacks=(saver,))
+    assert names == [*((f"batch-{place}.ckpt", place + 1) for place in range(5)), ("last.ckpt", 5)]
+    loop = torch.load(saver.files[-1], weights_only=True)["loops"]["fit_loop"]
+    assert loop["epoch_progress"]["current"]["processed"] == 1, "the epoch counts as complete"
+
+
+def test_saves_wait_for_the_accumulated_update(tmp_path: Path) -> None:
+    saver = SaveEveryBatch(tmp_path)
+    names = dict(_saves(tmp_path, 1, callbacks=(saver,), trainer={"accumulate_grad_batches": 3}))
+    assert [names[f"batch-{place}.ckpt"] for place in range(5)] == [1, 1, 1, 2, 2]
+
+
+class _Kill(L.Callback):
+    """Sends SIGTERM to this process before the update of batch number `at`, or in the validation after it."""
+
+    def __init__(self, at: int, during: str) -> None:
+        self.at, self.during = at, during
+
+    def _kill(self, trainer: L.Trainer, during: str) -> None:
+        if (trainer.fit_loop.total_batch_idx, during) == (self.at, self.during):
+            self.at = -1
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Any) -> None:
+        self._kill(trainer, "update")
+
+    def on_validation_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        self._kill(trainer, "validation")
+
+
+@pytest.mark.parametrize(
+    ("at", "during", "saved", "options"),
+    [
+        (0, "update", 1, {}),
+        (2, "update", 3, {}),
+        (4, "update", 5, {}),
+        (4, "validation", 5, {}),
+        (7, "update", 8, {}),
+        (9, "validation", 10, {}),
+        (1, "update", 3, {"val_check_interval": 2}),
+        (1, "validation", 3, {"val_check_interval": 2}),
+        (0, "update", 1, {"accumulate_grad_batches": 2}),
+    ],
+)
+def test_terminated_run_saves_and_resumes_to_the_same_result(
+    at: int, during: str, saved: int, options: dict[str, Any], tmp_path: Path
+) -> None:
+    def run(folder: str, **kwargs: Any) -> dict[str, Any]:
+        # two batches of validation: Lightning would stop between them
+        data = ToyData(num_train=50, val_fraction=0.2, eval_batch_size=5)
+        return fit(CrossEntropy(3, DropoutMLP), data, tmp_path / folder, 2, **options, **kwargs)
+
+    torch.manual_seed(0)
+    straight = run("straight")
+    torch.manual_seed(0)
+    with pytest.raises(SystemExit):
+        run("killed", callbacks=(_Kill(at, during),))
+    last = tmp_path / "killed" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == saved
+    torch.manual_seed(99)
+    assert_same(run("killed", resume=last), straight)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_steps": 8, "max_epochs": -1}, {"max_steps": 10}, {"val_check_interval": 3}, {"check_val_every_n_epoch": 2}],
+    ids=lambda options: "-".join(options),
+)
+@pytest.mark.parametrize("name", ["ce", "act"])
+def test_resume_under_other_limits_and_validations(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    def run(folder: str, resume: Path | None = None, callbacks: tuple[L.Callback, ...] = ()) -> dict[str, Any]:
+        torch.manual_seed(0 if resume is None else 99)
+        act = {"warmup_epochs": 1, "lr_plan": "cosine:1,1e-3,3"}
+        method = ACT(3, DropoutMLP, **act) if name == "act" else CrossEntropy(3, DropoutMLP)  # type: ignore[arg-type]
+        data = ToyData(num_train=50, val_fraction=0.2)
+        return fit(method, data, tmp_path / folder, 2, resume=resume, callbacks=callbacks, **options)
+
+    saver = SaveEveryBatch(tmp_path)
+    straight = run("straight", callbacks=(saver,))
+    assert straight["step"] == options.get("max_steps", 10)
+    for place in (0, 2, 4, 5, 7):
+        resumed = run(f"resumed-{place}", resume=saver.files[place])
+        if place + 1 >= straight["step"] or straight["file"] is None:
+            continue
+        resumed["file"] = resumed["file"] or straight["file"]  # a finished run writes nothing
+        assert_same(resumed, straight, saver.files[place].stem)
+
+
+def test_method_of_another_kind_is_not_checkpointed_silently(tmp_path: Path) -> None:
+    class Other(L.LightningModule):
+        """Not one of noisylab."""
+
+    own = RunCheckpoint(tmp_path)
+    trainer = make_trainer(tmp_path, 1, (own,))
+    with pytest.raises(AssertionError):
+        own.on_train_epoch_end(trainer, Other())

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import PlainMLP, ToyData, make_trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from torch.utils.data import DataLoader
+
+from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
+from noisylab.noise import Symmetric
+
+
+def _accuracy(probs: torch.Tensor, target: torch.Tensor) -> float:
+    return sum(int(p) == int(t) for p, t in zip(probs.argmax(1), target, strict=True)) / len(target)
+
+
+def test_accuracies_of_both_networks_and_their_mean_probability(tmp_path: Path) -> None:
+    method, data = ACT(3, PlainMLP), ToyData(noise=Symmetric(0.4), val_fraction=0.2, spread=2.5, num_test=33)
+    make_trainer(tmp_path, 2).fit(method, datamodule=data)
+    with torch.no_grad():
+        x = {"test": data.source.test.values, "val": data.source.train.values[data._val_rows]}  # type: ignore[union-attr]
+        y = {"test": data.source.test_target, "val": data.given_target[data._val_rows]}
+        for split, inputs in x.items():
+            probs = {name: net(inputs).softmax(1) for name, net in method.networks.items()}
+            probs["ensemble"] = (probs["robust"] + probs["standard"]) / 2
+            for name, values in probs.items():
+                expected = _accuracy(values, y[split])  # type: ignore[arg-type]
+                assert method.epoch_metrics[f"{split}/acc_{name}"] == pytest.approx(expected), (split, name)
+            assert method.epoch_metrics[f"{split}/acc"] == method.epoch_metrics[f"{split}/acc_robust"]
+    assert method.last_accuracy("test") == method.epoch_metrics["test/acc"]
+    assert method.last_accuracy("train") is None
+
+
+def test_testing_a_loaded_method_repeats_its_accuracy(tmp_path: Path) -> None:
+    method, trainer = CrossEntropy(3, PlainMLP), make_trainer(tmp_path, 2)
+    trainer.fit(method, datamodule=ToyData())
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    again = CrossEntropy.load_from_checkpoint(tmp_path / "a.ckpt")
+    (found,) = make_trainer(tmp_path, 1).test(again, datamodule=ToyData(), verbose=False)
+    assert found["test/acc"] == pytest.approx(method.epoch_metrics["test/acc"])
+
+
+def test_predictions_name_their_rows(tmp_path: Path) -> None:
+    method, data = CrossEntropy(3, PlainMLP), ToyData(num_test=20)
+    batches = make_trainer(tmp_path, 1).predict(method, datamodule=data)
+    assert batches is not None
+    index = torch.cat([batch["index"] for batch in batches])  # type: ignore[call-overload]
+    probs = torch.cat([batch["probs"] for batch in batches])  # type: ignore[call-overload]
+    assert index.tolist() == list(range(20))
+    torch.testing.assert_close(probs.sum(1), torch.ones(20))
+    with torch.no_grad():
+        expected = method.eval()(data.source.test.values).softmax(1)  # type: ignore[union-attr]
+    torch.testing.assert_close(probs, expected)
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no")  # as one would call it
+def test_data_that_is_not_of_noisylab_is_refused(tmp_path: Path) -> None:
+    loader: Any = DataLoader(torch.zeros(4, 2))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="CrossEntropy needs a noisylab data module"):
+        make_trainer(tmp_path, 1).fit(CrossEntropy(3, PlainMLP), loader)
+
+
+def test_data_with_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the data has 4 classes, the method was built for 3"):
+        make_trainer(tmp_path, 1).fit(CrossEntropy(3, PlainMLP), datamodule=ToyData(classes=4))
+
+
+def test_view_that_the_data_does_not_offer_is_refused(tmp_path: Path) -> None:
+    class Asking(CrossEntropy):
+        views = ("sideways",)
+
+    with pytest.raises(ValueError, match="asks for the view 'sideways'; ToyData offers weak, strong, plain"):
+        make_trainer(tmp_path, 1).fit(Asking(3, PlainMLP), datamodule=ToyData())
+
+
+def test_monitoring_the_test_set_is_refused(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, 1, (EarlyStopping("test/acc"),))
+    with pytest.raises(ValueError, match="EarlyStopping monitors 'test/acc': a leak"):
+        trainer.fit(CrossEntropy(3, PlainMLP), datamodule=ToyData())
+
+
+def test_plateau_schedule_without_a_validation_split_is_refused(tmp_path: Path) -> None:
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
+    with pytest.raises(ValueError, match=r"needs a validation split; set data\.val_fraction"):
+        make_trainer(tmp_path, 1).fit(CrossEntropy(3, PlainMLP, scheduler=plateau), datamodule=ToyData())
+
+
+def _mean(values: list[float], mask: list[bool] | None = None) -> torch.Tensor:
+    method = NoisyLabelMethod(2)
+    method._trainer = type("Trainer", (), {"world_size": 1})()
+    return method.mean(torch.tensor(values), None if mask is None else torch.tensor(mask))
+
+
+def test_mean_over_a_mask_ignores_what_is_outside() -> None:
+    assert float(_mean([1.0, 2.0, 6.0])) == 3.0
+    assert float(_mean([1.0, 2.0, float("inf")], [True, True, False])) == 1.5
+    assert float(_mean([1.0, 2.0], [False, False])) == 0.0
+
+
+def test_dropout_draws_are_named_by_seed_and_step(tmp_path: Path) -> None:
+    draws: list[float] = []
+
+    class Drawing(CrossEntropy):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            draws.append(float(torch.rand(())))
+            return super().training_step(batch, batch_idx)
+
+    for seed in (0, 0, 1):
+        torch.rand(len(draws))
+        make_trainer(tmp_path, 2).fit(Drawing(3, PlainMLP), datamodule=ToyData(seed=seed))
+    first, again, other = draws[:10], draws[10:20], draws[20:]
+    assert first == again and len(set(first)) == 10
+    assert not set(first) & set(other)

@@ -1,0 +1,117 @@
+"""Imports point down, as the design says; read from the source, so that imports inside functions count, too."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import noisylab
+
+_ROOT = Path(noisylab.__file__).parent
+_FILES = sorted(_ROOT.rglob("*.py"))
+
+# a room may import rooms of a smaller number, and itself
+_LEVELS: dict[str, int] = {
+    "cli": 9,
+    "__main__": 10,
+    "__init__": 0,
+    "callbacks": 7,
+    "issues": 7,
+    "methods": 6,
+    "data": 6,
+    "engine": 5,
+    "memory": 4,
+    "metrics": 4,
+    "estimation": 3,
+    "meta": 3,
+    "ema": 3,
+    "schedules": 3,
+    "losses": 2,
+    "selection": 2,
+    "noise": 2,
+    "transforms": 2,
+    "models": 2,
+    "specs": 1,
+    "types": 1,
+    "reports": 8,
+}
+_BESIDE = {("issues", "callbacks"), ("callbacks", "issues")}  # one level, and they meet the methods and the data
+_TYPING_ONLY = {("engine", "methods")}  # engine.step names its caller's type
+_REPORTS_MAY_IMPORT = {"reports"}
+
+
+def _room(file: Path) -> str:
+    return file.relative_to(_ROOT).parts[0].removesuffix(".py")
+
+
+def _imports(file: Path) -> list[tuple[int, str, bool]]:
+    """(line, room, whether only for type checking) of every import of noisylab's own."""
+    tree = ast.parse(file.read_text())
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: write the import out, from noisylab"
+            modules = [node.module or ""]
+            if node.module == "noisylab":
+                modules = [f"noisylab.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for module in modules:
+            parts = module.split(".")
+            if parts[0] == "noisylab" and len(parts) > 1 and not parts[1].startswith("__"):
+                found.append((node.lineno, parts[1], id(node) in typing_only))
+    return found
+
+
+@pytest.mark.parametrize("file", _FILES, ids=lambda file: str(file.relative_to(_ROOT)))
+def test_imports_point_down(file: Path) -> None:
+    room = _room(file)
+    wrong = []
+    for line, other, typing_only in _imports(file):
+        if other == room or (room, other) in _BESIDE or (typing_only and (room, other) in _TYPING_ONLY):
+            continue
+        if _LEVELS.get(other, 99) >= _LEVELS[room]:
+            wrong.append(f"line {line} imports {other}")
+    assert not wrong, wrong
+
+
+def test_every_room_has_its_place() -> None:
+    assert {_room(file) for file in _FILES} <= set(_LEVELS), "a new room: say in design.md where it stands"
+
+
+def test_methods_and_data_never_import_each_other() -> None:
+    for file in _FILES:
+        forbidden = {"methods": "data", "data": "methods"}.get(_room(file))
+        assert forbidden not in {room for _, room, _ in _imports(file)}, file
+
+
+def test_reports_import_no_other_room() -> None:
+    for file in _FILES:
+        if _room(file) == "reports":
+            assert {room for _, room, _ in _imports(file)} <= _REPORTS_MAY_IMPORT, file
+
+
+def test_engine_needs_no_data_or_methods_to_run() -> None:
+    for file in _FILES:
+        if _room(file) == "engine":
+            assert not {room for _, room, typing_only in _imports(file) if not typing_only} & {"data", "methods"}, file
+
+
+def test_there_is_no_room_for_everything() -> None:
+    names = {part for file in _FILES for part in file.relative_to(_ROOT).with_suffix("").parts}
+    assert not names & {"utils", "util", "helpers", "misc", "common"}
+
+
+def test_no_file_is_longer_than_five_hundred_lines() -> None:
+    for file in _FILES:
+        assert len(file.read_text().splitlines()) <= 500, file

@@ -328,9 +328,13 @@ def test_standard_network_with_the_baseline_plan(epochs: int) -> None:
     ("kwargs", "message"),
     [
         ({"warmup_epochs": -1}, "warmup_epochs must be 0 or more, got -1"),
-        ({"label_momentum": 1.5}, r"label_momentum must be a fraction in \[0, 1\], got 1.5"),
+        ({"label_momentum": 1.5}, r"label_momentum must be a fraction in \[0, 1\), got 1.5"),
+        ({"label_momentum": 1.0}, "label_momentum must be a fraction"),
+        ({"supervised_weight": 1.5}, r"supervised_weight must be a fraction in \[0, 1\], got 1.5"),
         ({"supervised_weight": -0.1}, "supervised_weight must be a fraction"),
-        ({"label_smoothing": 2}, "label_smoothing must be a fraction"),
+        ({"label_smoothing": 1}, "label_smoothing must be a fraction"),
+        ({"lr_plan": "cosine:20,5e-4"}, "lr_plan must read"),
+        ({"lr_plan": "cosine:20,0.01,100"}, "must be below the learning rate 0.01"),
     ],
 )
 def test_impossible_settings_are_refused(kwargs: dict[str, Any], message: str) -> None:

@@ -215,7 +215,7 @@ class NoisyDataModule(L.LightningDataModule):
             return rows
         return stratified_subset(rows, labels[rows], self.subset, self.split_seed)
 
-    def resolved_plan(self, epoch: int, world_size: int = 1) -> ResolvedPlan:
+    def resolved_plan(self, epoch: int) -> ResolvedPlan:
         """The plan of an epoch as the attached method asks for it, with its sizes."""
         assert self.trainer is not None
         method: Any = self.trainer.lightning_module
@@ -233,7 +233,8 @@ class NoisyDataModule(L.LightningDataModule):
             seed=self.seed,
             train_rows=self._train_rows,
             batch_size=self.batch_size,
-            min_last=2 * world_size,
+            # the same for any number of ranks, so that either resumes the other; batch normalisation needs two samples a rank
+            min_last=max(2, min(16, self.batch_size // 4)),
         )
 
     def train_dataloader(self) -> PlanLoader:
@@ -245,7 +246,7 @@ class NoisyDataModule(L.LightningDataModule):
         build: Callable[[Iterator[PlanBatch]], Iterator[PlanBatch]] | None = None
         if isinstance(store, FileRows):
             build = lambda batches: build_in_workers(store, batches, self.given_target)  # noqa: E731
-        return PlanLoader(lambda: self.resolved_plan(trainer.current_epoch, trainer.world_size), build=build, **ranks)
+        return PlanLoader(lambda: self.resolved_plan(trainer.current_epoch), build=build, **ranks)
 
     def val_dataloader(self) -> dict[str, EvalLoader]:
         """The validation split, where there is one, and the test set."""

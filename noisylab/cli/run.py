@@ -58,7 +58,7 @@ def _loggers(options: Options) -> tuple[str, ...]:
 
 def _default_folder(config: dict[str, Any]) -> Path:
     # ranks started as processes of their own find the folder of the first
-    if "NOISYLAB_RUN_DIR" not in os.environ:
+    if "LOCAL_RANK" not in os.environ or "NOISYLAB_RUN_DIR" not in os.environ:
         name = config.get("recipe") or config["model"]["class_path"].rpartition(".")[2].lower()
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         folder, count = Path("runs") / name / stamp, 1
@@ -69,7 +69,7 @@ def _default_folder(config: dict[str, Any]) -> Path:
 
 
 def _claim(folder: Path, options: Options) -> Path | None:
-    """Look at the run folder; returns the checkpoint to continue from."""
+    """Look at the run folder, changing nothing; returns the checkpoint to continue from."""
     started = folder.exists() and any(folder.iterdir())
     if "resume" in options.own:
         if "overwrite" in options.own:
@@ -87,7 +87,6 @@ def _claim(folder: Path, options: Options) -> Path | None:
             raise UserError(
                 f"--run_dir {folder} holds no run of noisylab; --overwrite would delete other files. Name another folder"
             )
-        shutil.rmtree(folder)
     return None
 
 
@@ -116,6 +115,8 @@ def fit(options: Options) -> int:
     # a mistake in the data stops here, before the run folder exists
     app.datamodule.prepare_data()
     app.datamodule.setup("fit")
+    if "overwrite" in options.own and folder.exists() and app.trainer.is_global_zero:
+        shutil.rmtree(folder)  # only now: a mistake above leaves the run before in place
     folder.mkdir(parents=True, exist_ok=True)
     if app.trainer.is_global_zero:
         write_config(app, folder)

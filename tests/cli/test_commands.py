@@ -115,6 +115,24 @@ def test_a_used_folder_is_refused(act_run, capsys):
     assert "--resume" in capsys.readouterr().err
 
 
+def test_overwrite_with_a_mistake_keeps_the_run_before(act_run, tmp_path):
+    shutil.copytree(act_run, tmp_path / "O")
+    for flags in (
+        ["--data.noise.rate", "1.5"],
+        ["--model.warmup_epoch", "1"],
+        ["--data", "Arrays", "--data.path", "nowhere.npz"],
+    ):
+        assert main([*ACT, *flags, "--run_dir", "O", "--overwrite"]) == 2
+        assert (tmp_path / "O" / "metrics.csv").read_text() == (act_run / "metrics.csv").read_text()
+    assert main([*CE, "--run_dir", "O", "--overwrite"]) == 0
+    assert json.loads((tmp_path / "O" / "summary.json").read_text())["method"] == "CrossEntropy"
+
+
+def test_two_runs_of_one_process_have_folders_of_their_own(tmp_path):
+    assert main([*CE, "--trainer.max_epochs", "1"]) == main([*CE, "--trainer.max_epochs", "1"]) == 0
+    assert len(list((tmp_path / "runs" / "ce_digits").iterdir())) == 2
+
+
 def test_overwrite_spares_a_folder_that_is_no_run(tmp_path, capsys):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("keep")

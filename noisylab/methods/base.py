@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from noisylab.engine.resume import check_stamp, stamp
 from noisylab.engine.scoring import score_rows
 from noisylab.engine.step import step_schedules
 from noisylab.memory import SampleMemory
-from noisylab.metrics.evaluation import SplitConfusions, accuracies, accuracy
+from noisylab.methods.predictor import Predictor
 from noisylab.metrics.running import RunningMeans
 from noisylab.models.network import Network
 from noisylab.specs import as_factory, constructor_arguments
 from noisylab.transforms.draws import key_from
-from noisylab.types import DataInfo, EpochPlan, EvalBatch, Inputs, Phase, PlanBatch, Stream
+from noisylab.types import DataInfo, EpochPlan, Phase, PlanBatch, Stream
 
 __all__ = ["NoisyLabelMethod"]
 
 
-class NoisyLabelMethod(L.LightningModule):
+class NoisyLabelMethod(Predictor):
     """Networks, per-sample memory, keyed randomness, evaluation and checkpoints, as every method has them.
 
     A subclass calls ``save_hyperparameters()`` and `add_networks`, declares memory fields and writes ``training_step`` and
@@ -48,19 +46,12 @@ class NoisyLabelMethod(L.LightningModule):
     info: DataInfo
 
     def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        if num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-        self.num_classes = num_classes
-        self.networks = nn.ModuleDict()
+        super().__init__(num_classes)
         self.memory = SampleMemory()
         self.memory.add("observed_loss", fill=float("nan"))
         self.memory.add("observed_pred", dtype=torch.int32, fill=-1)
         self.memory.add("observed_epoch", dtype=torch.int32, fill=-1)
         self.means = RunningMeans()
-        self.confusions = SplitConfusions(num_classes)
-        self.last_confusions: dict[tuple[str, str], Tensor] = {}
-        self.epoch_metrics: dict[str, float] = {}
         self.pending_gradients = False
 
     def save_hyperparameters(self, *_: Any, **__: Any) -> None:
@@ -102,34 +93,6 @@ class NoisyLabelMethod(L.LightningModule):
     def optimizer_names(self) -> tuple[str, ...]:
         """Names of the optimizers in the order of ``configure_optimizers``: one a network."""
         return tuple(self.networks)
-
-    @property
-    def headline(self) -> str:
-        """Name of the network whose accuracy the method's protocol reports."""
-        return next(iter(self.networks))
-
-    # ---- predictions
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Logits (B, K) of the headline network."""
-        return self.checked(self.networks[self.headline](inputs))
-
-    def all_logits(self, inputs: Inputs) -> dict[str, Tensor]:
-        """Float32 logits (B, K) of each network, and of their "ensemble" (log of the mean probability) where there are
-        several."""
-        logits = {name: self.checked(network(inputs)).float() for name, network in self.networks.items()}
-        if len(logits) > 1:
-            logits["ensemble"] = torch.stack([F.softmax(z, 1) for z in logits.values()]).mean(0).log()
-        return logits
-
-    def checked(self, logits: Tensor) -> Tensor:
-        """`logits`, if they have one column a class; else a ValueError."""
-        if logits.ndim != 2 or logits.shape[1] != self.num_classes:
-            raise ValueError(
-                f"the network returned {tuple(logits.shape)}, expected (batch, {self.num_classes}): its last layer must have "
-                "one output a class; pass num_classes on to it"
-            )
-        return logits
 
     # ---- training
 
@@ -261,40 +224,6 @@ class NoisyLabelMethod(L.LightningModule):
         """Step a schedule that counts batches; Lightning would step others before the epoch's end or after its checkpoint."""
         if any(c.scheduler is scheduler and c.interval == "step" for c in self.trainer.lr_scheduler_configs):
             super().lr_scheduler_step(scheduler, metric)
-
-    def log_epoch(self, metrics: Mapping[str, float]) -> None:
-        """Log numbers of this epoch, the same on all ranks, to the loggers and to the run's own curves."""
-        self.epoch_metrics.update(metrics)
-        # the mean of equal numbers; without it Lightning warns of every one
-        several = self.trainer.world_size > 1
-        self.log_dict(dict(metrics), on_step=False, on_epoch=True, batch_size=1, sync_dist=several)
-
-    # ---- evaluation
-
-    def validation_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count every predictor's answers on the batch's split."""
-        self.confusions.update(batch.split, self.all_logits(batch.inputs), batch.target)
-
-    test_step = validation_step
-
-    def on_validation_epoch_end(self) -> None:
-        """Log accuracies; see `noisylab.metrics.evaluation.accuracies`."""
-        confusions = self.confusions.compute()
-        self.confusions.reset()
-        if not self.trainer.sanity_checking:
-            self.last_confusions = confusions
-            self.log_epoch(accuracies(confusions, self.headline))
-
-    on_test_epoch_end = on_validation_epoch_end
-
-    def last_accuracy(self, split: str) -> float | None:
-        """Accuracy of the headline network in the last evaluation of `split`."""
-        confusion = self.last_confusions.get((split, self.headline))
-        return None if confusion is None else accuracy(confusion)
-
-    def predict_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """Rows, labels and the headline network's probabilities (B, K)."""
-        return {"index": batch.index, "target": batch.target, "probs": F.softmax(self(batch.inputs).float(), 1)}
 
     # ---- checkpoints
 

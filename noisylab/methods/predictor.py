@@ -1,0 +1,98 @@
+"""Networks that predict and are evaluated: the part of every method that has nothing to do with how it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from noisylab.metrics.evaluation import SplitConfusions, accuracies, accuracy
+from noisylab.types import EvalBatch, Inputs
+
+__all__ = ["Predictor"]
+
+
+class Predictor(L.LightningModule):
+    """Networks by name, their predictions, and accuracies on every split.
+
+    A level of its own below `NoisyLabelMethod`, its only child, so that who reads how a method learns need not read this.
+
+    Args:
+        num_classes: K, at least 2.
+
+    Attributes:
+        networks: by name; the first is the headline predictor.
+        epoch_metrics: what was logged in the current epoch.
+        last_confusions: (K, K) counts by (split, predictor), of the last evaluation.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+        self.num_classes = num_classes
+        self.networks = nn.ModuleDict()
+        self.confusions = SplitConfusions(num_classes)
+        self.last_confusions: dict[tuple[str, str], Tensor] = {}
+        self.epoch_metrics: dict[str, float] = {}
+
+    @property
+    def headline(self) -> str:
+        """Name of the network whose accuracy the method's protocol reports."""
+        return next(iter(self.networks))
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits (B, K) of the headline network."""
+        return self.checked(self.networks[self.headline](inputs))
+
+    def all_logits(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Float32 logits (B, K) of each network, and of their "ensemble" (log of the mean probability) where there are
+        several."""
+        logits = {name: self.checked(network(inputs)).float() for name, network in self.networks.items()}
+        if len(logits) > 1:
+            logits["ensemble"] = torch.stack([F.softmax(z, 1) for z in logits.values()]).mean(0).log()
+        return logits
+
+    def checked(self, logits: Tensor) -> Tensor:
+        """`logits`, if they have one column a class; else a ValueError."""
+        if logits.ndim != 2 or logits.shape[1] != self.num_classes:
+            raise ValueError(
+                f"the network returned {tuple(logits.shape)}, expected (batch, {self.num_classes}): its last layer must have "
+                "one output a class; pass num_classes on to it"
+            )
+        return logits
+
+    def log_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Log numbers of this epoch, the same on all ranks, to the loggers and to the run's own curves."""
+        self.epoch_metrics.update(metrics)
+        # the mean of equal numbers; without it Lightning warns of every one
+        several = self.trainer.world_size > 1
+        self.log_dict(dict(metrics), on_step=False, on_epoch=True, batch_size=1, sync_dist=several)
+
+    def validation_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count every predictor's answers on the batch's split."""
+        self.confusions.update(batch.split, self.all_logits(batch.inputs), batch.target)
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log accuracies; see `noisylab.metrics.evaluation.accuracies`."""
+        confusions = self.confusions.compute()
+        self.confusions.reset()
+        if not self.trainer.sanity_checking:
+            self.last_confusions = confusions
+            self.log_epoch(accuracies(confusions, self.headline))
+
+    on_test_epoch_end = on_validation_epoch_end
+
+    def last_accuracy(self, split: str) -> float | None:
+        """Accuracy of the headline network in the last evaluation of `split`."""
+        confusion = self.last_confusions.get((split, self.headline))
+        return None if confusion is None else accuracy(confusion)
+
+    def predict_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Rows, labels and the headline network's probabilities (B, K)."""
+        return {"index": batch.index, "target": batch.target, "probs": F.softmax(self(batch.inputs).float(), 1)}

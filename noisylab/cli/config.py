@@ -48,7 +48,7 @@ def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
     composed = Composed(config={"seed_everything": 0, "trainer": {}})
     for name in files:
         path = find_config(name)
-        loaded = load_yaml(path.read_text(), str(path)) or {}
+        loaded = load_yaml(path.read_text(encoding="utf-8"), str(path)) or {}
         if not isinstance(loaded, dict):
             raise UserError(f"{path}: expected keys and values, got {type(loaded).__name__}")
         if "model" in loaded:

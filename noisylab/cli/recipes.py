@@ -88,7 +88,7 @@ def read_recipe(path: Path) -> Recipe | None:
 
     The header holds comment lines ``# Source:``, ``# Expected:`` and ``# Measured:``.
     """
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     config = load_yaml(text, path.name) or {}
     if "model" not in config:
         return None

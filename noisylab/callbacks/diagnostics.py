@@ -68,7 +68,7 @@ class Diagnostics(L.Callback):
                 found |= {f"select/{name}": value for name, value in selection_metrics(right[known], **kept).items()}
             if (epoch + 1) % self.every_n_epochs == 0 or epoch + 1 == trainer.max_epochs:
                 found |= self._score(pl_module, right, wrong, outside, given, clean)
-            found |= self._peak_and_drop(pl_module, epoch)
+            found |= self._peak_and_drop(pl_module, data, epoch)
         estimate = pl_module.transition_matrix()
         truth = None if data.noisy is None else data.noisy.transition_matrix
         if estimate is not None and truth is not None:
@@ -108,9 +108,11 @@ class Diagnostics(L.Callback):
         self.histogram = loss_histogram(values["loss"], right[mask], wrong[mask])
         return {f"memorization/{name}": value for name, value in {**figures, "entropy": entropy}.items()}
 
-    def _peak_and_drop(self, method: NoisyLabelMethod, epoch: int) -> dict[str, float]:
-        # the clean labels at hand: those of the test set, else the validation accuracy
-        now = method.epoch_metrics.get("test/acc", method.epoch_metrics.get("val/acc"))
+    def _peak_and_drop(self, method: NoisyLabelMethod, data: NoisyDataModule, epoch: int) -> dict[str, float]:
+        # clean labels only: those of the test set, else of held-out rows; given ones would reward memorising
+        now = method.epoch_metrics.get("test/acc")
+        if now is None and data.val_labels == "clean":
+            now = method.epoch_metrics.get("val/acc")
         if now is None:
             return {}
         if now > self._peak[0]:

@@ -172,3 +172,16 @@ def test_the_truth_never_reaches_training(method: Any, tmp_path: Path) -> None:
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
         memories.append(model.memory["observed_loss"].nan_to_num(-1))
     assert torch.equal(*weights) and torch.equal(*memories)
+
+
+@pytest.mark.parametrize(("val_labels", "expected"), [("clean", True), ("given", False)])
+def test_without_a_test_set_only_clean_held_out_labels_tell_the_peak(tmp_path: Path, val_labels: Any, expected: bool) -> None:
+    class NoTest(ToyData):
+        def load(self) -> Source:
+            source = super().load()
+            source.test = source.test_target = None
+            return source
+
+    data = NoTest(num_train=60, noise=Symmetric(0.4), val_fraction=0.2, val_labels=val_labels)
+    curves, _ = _run(CrossEntropy(3, PlainMLP), data, tmp_path)
+    assert bool(curves.series("memorization/drop")) is expected

@@ -246,6 +246,7 @@ def test_offline_wandb_run_has_config_and_both_series_in_one_section(tmp_path, m
     monkeypatch.setenv("WANDB_SILENT", "true")
     assert main([*CE, "--logger", "wandb", "--run_dir", "W"]) == 0
     wandb.finish()
+    wandb.teardown()  # the service writes the file's last block only as it ends: finish alone may return before
     (stored,) = (tmp_path / "W").glob("wandb/offline-run-*/run-*.wandb")
     from wandb.proto import wandb_internal_pb2
 

@@ -15,6 +15,7 @@ from noisylab.transforms.image import (
     ToFloat,
 )
 from noisylab.transforms.pil import PILAutoAugment, PILEval, PILPolicy, PILRandAugment, PILTrain, PILView
+from noisylab.transforms.trivialaugment import TrivialAugment
 from noisylab.transforms.views import (
     CIFAR10_MEAN,
     CIFAR10_STD,
@@ -59,6 +60,7 @@ __all__ = [
     "RandomCropFlip",
     "RandomHorizontalFlip",
     "ToFloat",
+    "TrivialAugment",
     "View",
     "cifar_views",
     "digit_views",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from noisylab.transforms import ops
-from noisylab.transforms.base import View, constant
 from noisylab.transforms.draws import Draws
+from noisylab.transforms.policy import BLEND_CENTRES, OPERATIONS, SHIFT_CENTRES, Policy, draw_magnitudes, number_of, two_ways
 
 __all__ = ["CIFAR10_POLICY", "LEVELS", "OPERATIONS", "AutoAugment", "RandAugment", "Step"]
 
@@ -55,19 +53,6 @@ LEVELS: dict[str, tuple[float, ...]] = {
 """The ten magnitudes of each operation: degrees, pixels (cutout), bits, a threshold, a slope, a share of the side, or what is
 added to or taken from a blend factor of 1."""
 
-OPERATIONS: tuple[str, ...] = tuple(LEVELS)
-"""Names of the operations. The place in this tuple plus one is the operation's number; 0 does nothing."""
-
-_PLAIN = {"autocontrast": ops.autocontrast, "equalize": ops.equalize, "invert": ops.invert}
-_TABLES = {"posterize": ops.posterize, "solarize": ops.solarize}
-_BLENDS = {"brightness": ops.brightness, "color": ops.color, "contrast": ops.contrast, "sharpness": ops.sharpness}
-_SHIFTS = {
-    "shearX": ops.shear_x,
-    "shearY": ops.shear_y,
-    "translateX": ops.translate_x,
-    "translateY": ops.translate_y,
-}
-
 CIFAR10_POLICY: tuple[tuple[Step, Step], ...] = (
     (Step("invert", 0.1, 7), Step("contrast", 0.2, 6)),
     (Step("rotate", 0.7, 2), Step("translateX", 0.3, 9)),
@@ -98,56 +83,14 @@ CIFAR10_POLICY: tuple[tuple[Step, Step], ...] = (
 """The 25 sub-policies found on CIFAR-10 (Cubuk et al., CVPR 2019), as the ACT authors' `randaugment` package gives them."""
 
 
-class _Policy(View):
-    """Applies, step by step, the operations that a subclass draws.
-
-    Samples are grouped by operation: in each step one call of each operation, on the samples that drew it. The sizes of the
-    groups are read back from the device, once a call.
-    """
-
-    fill: int
-
-    @abstractmethod
-    def plan(self, draws: Draws) -> tuple[Tensor, Tensor]:
-        """What each sample undergoes, in S steps.
-
-        Returns:
-            operation: (B, S) int64, numbers of operations in the order of application, 0 for none.
-            magnitude: (B, S) float64, as the functions of `noisylab.transforms.ops` take it; arbitrary where none is taken.
-        """
-
-    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
-        """The augmented images, (B, 3, H, W) uint8."""
-        if x.dtype != torch.uint8 or x.dim() != 4 or x.shape[1] != 3:
-            raise TypeError(
-                f"{self} takes (B, 3, H, W) uint8 images, not {tuple(x.shape)} {x.dtype}: "
-                "put it before Normalize or ToFloat, and use Contrast and GaussianNoise for images of other channel counts."
-            )
-        operation, magnitude = self.plan(draws)
-        sides = constant(tuple(x.shape[-2:]), torch.float32, x.device)
-        # Drawn for every sample, although only cutout needs a place: the number of draws must not depend on the plan.
-        place = (draws.uniform(shape=(operation.shape[1], 2)) * sides).long()
-        numbers = torch.arange(len(OPERATIONS) + 1, device=x.device)
-        sizes = (operation[:, :, None] == numbers).sum(0).tolist()
-        # The samples lie sorted by the operation of the step: whole blocks are cheap to move, scattered rows are not.
-        at = torch.arange(len(x), device=x.device)
-        for step, groups in enumerate(sizes):
-            order = operation[at, step].argsort(stable=True)
-            at = at[order]
-            parts = zip(
-                (None, *OPERATIONS),
-                x.index_select(0, order).split(groups),
-                magnitude[at, step].split(groups),
-                place[at, step].split(groups),
-                strict=True,
-            )
-            done = [_apply(name, part, value, spot, self.fill) for name, part, value, spot in parts if len(part)]
-            x = torch.cat(done) if done else x
-        return x.index_select(0, at.argsort())
+_WAYS = two_ways(LEVELS, BLEND_CENTRES | SHIFT_CENTRES)
+_NUMBER = torch.tensor([[number_of(step.operation) for step in pair] for pair in CIFAR10_POLICY])
+_P = torch.tensor([[step.p for step in pair] for pair in CIFAR10_POLICY])
+_LEVEL = torch.tensor([[step.level for step in pair] for pair in CIFAR10_POLICY])
 
 
 @dataclass(frozen=True)
-class AutoAugment(_Policy):
+class AutoAugment(Policy):
     """AutoAugment with the CIFAR-10 policy: each sample draws one of the 25 sub-policies of two operations.
 
     Operations, probabilities, magnitudes, signs and fill colour are those of `CIFAR10Policy` in the `randaugment` package,
@@ -166,18 +109,13 @@ class AutoAugment(_Policy):
 
     def plan(self, draws: Draws) -> tuple[Tensor, Tensor]:
         """One sub-policy for each sample."""
-        device = draws.position.device
-        steps = [step for pair in CIFAR10_POLICY for step in pair]
-        number = constant(tuple(OPERATIONS.index(step.operation) + 1 for step in steps), torch.int64, device)
-        p = constant(tuple(step.p for step in steps), torch.float32, device)
-        level = constant(tuple(step.level for step in steps), torch.int64, device)
-        chosen = 2 * draws.integers(0, len(CIFAR10_POLICY))[:, None] + torch.arange(2, device=device)
-        operation = torch.where(draws.uniform(shape=(2,)) < p[chosen], number[chosen], 0)
-        return operation, _magnitude(operation, level[chosen], draws)
+        chosen = draws.integers(0, len(CIFAR10_POLICY))
+        operation = torch.where(draws.uniform(shape=(2,)) < _P[chosen], _NUMBER[chosen], 0)
+        return operation, draw_magnitudes(operation, _LEVEL[chosen], _WAYS, draws)
 
 
 @dataclass(frozen=True)
-class RandAugment(_Policy):
+class RandAugment(Policy):
     """Each sample draws `n` operations, each applied with probability `p`, all 15 of `OPERATIONS` equally likely.
 
     The defaults are those of `RandAugment` in the `randaugment` package: two operations, each with probability 1/2 and a level
@@ -207,32 +145,4 @@ class RandAugment(_Policy):
         number = draws.integers(1, len(OPERATIONS) + 1, (self.n,))
         operation = torch.where(draws.bernoulli(self.p, (self.n,)), number, 0)
         level = draws.integers(1, 10, (self.n,)) if self.m is None else torch.full_like(number, self.m)
-        return operation, _magnitude(operation, level, draws)
-
-
-def _magnitude(operation: Tensor, level: Tensor, draws: Draws) -> Tensor:
-    """Values of levels (B, S), with a random sign where the operation has one, added to 1 where it is a blend."""
-    device = level.device
-    values = constant((*_NONE, *(value for ten in LEVELS.values() for value in ten)), torch.float64, device)
-    neutral = constant((0.0, *(float(name in _BLENDS) for name in OPERATIONS)), torch.float64, device)
-    signed = constant((0, *(name in _BLENDS or name in _SHIFTS for name in OPERATIONS)), torch.bool, device)
-    negative = draws.bernoulli(0.5, (level.shape[1],)) & signed[operation]
-    value = values[operation * 10 + level]
-    return neutral[operation] + torch.where(negative, -value, value)
-
-
-def _apply(name: str | None, x: Tensor, value: Tensor, place: Tensor, fill: int) -> Tensor:
-    """One operation, or none, on the samples that drew it."""
-    if name is None:
-        return x
-    if name in _PLAIN:
-        return _PLAIN[name](x)
-    if name in _TABLES:
-        return _TABLES[name](x, value)
-    if name in _BLENDS:
-        return _BLENDS[name](x, value)
-    if name in _SHIFTS:
-        return _SHIFTS[name](x, value, fill)
-    if name == "rotate":
-        return ops.rotate(x, value, fill)
-    return ops.cutout(x, value, place[:, 0], place[:, 1])
+        return operation, draw_magnitudes(operation, level, _WAYS, draws)

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from noisylab.transforms.draws import Draws
 
-__all__ = ["Compose", "View", "constant"]
+__all__ = ["Compose", "View", "blocks", "constant", "to_device"]
+
+_BLOCK = 1 << 18  # elements: a block of float32 and what it is made from stay in the second-level cache of a core
 
 
 class View(ABC):
@@ -18,7 +20,7 @@ class View(ABC):
 
     A view is a small picklable object with settings only. Every random decision of it comes from `draws`, and the number of
     calls to `draws` does not depend on the data, so a sample's view is the same in whatever batch or chunk it is built.
-    The input is never changed; no value is read back from the device unless the view says so.
+    The input is never changed, and no value is read back from the device, given draws that know their positions on the host.
     """
 
     @abstractmethod
@@ -27,7 +29,7 @@ class View(ABC):
 
         Args:
             x: (B, C, H, W) uint8 or float images, or (B, D) float features, on any device.
-            draws: the draws of these B samples, on the same device.
+            draws: the draws of these B samples, on the same device; give them `host` on a GPU.
 
         Returns:
             A new tensor with B samples on the same device (an unchanged view may return `x` itself).
@@ -73,3 +75,21 @@ def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device
     # A tensor made under inference mode could not be used in a later autograd graph.
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=dtype, device=device)
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor, of the host or there already, on a device, without waiting for it.
+
+    A copy to CUDA from ordinary memory would first wait for all that the device has to do: it goes over page-locked memory.
+    """
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" and not x.is_cuda else x.to(device)
+
+
+def blocks(x: Tensor) -> list[slice]:
+    """Runs of samples to be worked on one after the other: what fits a CPU's cache; on another device the whole batch.
+
+    >>> blocks(torch.zeros(200, 3, 32, 32))
+    [slice(0, 85, None), slice(85, 170, None), slice(170, 200, None)]
+    """
+    length = max(1, _BLOCK // max(1, x[:1].numel())) if x.device.type == "cpu" else max(1, len(x))
+    return [slice(start, min(start + length, len(x))) for start in range(0, len(x), length)]

@@ -6,12 +6,13 @@ Pixels are uint8 in 0..255, or float: float images are taken to lie in [0, 1] al
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noisylab.transforms.base import View, constant
+from noisylab.transforms.base import View, blocks, constant
 from noisylab.transforms.draws import Draws
 
 __all__ = [
@@ -123,8 +124,11 @@ class Normalize(View):
         shift = constant(tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True)), torch.float32, x.device).view(
             -1, 1, 1
         )
-        # Two roundings, not torch.addcmul: a fused one rounds otherwise in the tail of a vector, so by the batch's shape.
-        return x.to(torch.float32, copy=True).mul_(scale).add_(shift)
+        result = torch.empty(x.shape, dtype=torch.float32, device=x.device)
+        for block in blocks(x):
+            # Two roundings, not torch.addcmul: a fused one rounds otherwise in the tail of a vector, so by the batch's shape.
+            result[block].copy_(x[block]).mul_(scale).add_(shift)
+        return result
 
 
 @dataclass(frozen=True)
@@ -206,15 +210,69 @@ def _require_float(x: Tensor, view: View) -> None:
 
 def _crop(x: Tensor, corner: Tensor | None, mirrored: Tensor | None, padding: int, fill: float) -> Tensor:
     """Windows of the size of `x` out of padded `x`, at `corner` (B, 2) = (top, left), mirrored where (B,) asks for it."""
-    height, width = x.shape[-2:]
-    rows = torch.arange(height, device=x.device).expand(len(x), height)
-    columns = torch.arange(width, device=x.device).expand(len(x), width)
+    if corner is None:
+        corner = torch.full((len(x), 2), padding, dtype=torch.int64, device=x.device)
+    by = _crop_by_copies if x.device.type == "cpu" else _crop_by_pixels
+    return by(x, corner, mirrored, padding, fill)
+
+
+def _crop_by_pixels(x: Tensor, corner: Tensor, mirrored: Tensor | None, padding: int, fill: float) -> Tensor:
+    """`_crop` as one gather of single pixels, which suits a GPU."""
+    rows, columns = (torch.arange(side, device=x.device).expand(len(x), side) for side in x.shape[-2:])
     if mirrored is not None:
-        columns = torch.where(mirrored[:, None], width - 1 - columns, columns)
-    if corner is not None:
-        rows, columns = rows + corner[:, :1], columns + corner[:, 1:]
-    padded = F.pad(x, (padding,) * 4, value=fill) if padding else x
-    return take_pixels(padded, rows[:, :, None], columns[:, None, :])
+        columns = torch.where(mirrored[:, None], x.shape[-1] - 1 - columns, columns)
+    rows, columns = rows + corner[:, :1], columns + corner[:, 1:]
+    return take_pixels(F.pad(x, (padding,) * 4, value=fill), rows[:, :, None], columns[:, None, :])
+
+
+def _crop_by_copies(x: Tensor, corner: Tensor, mirrored: Tensor | None, padding: int, fill: float) -> Tensor:
+    """`_crop` by copies of whole planes, which suits a CPU: several times as fast as single pixels.
+
+    With rows added above and below only, a shifted plane is one stretch of memory, read from another start. What the stretch
+    brings from the end of the row before or the start of the next lies outside the image and is painted over.
+    """
+    batch, channels, height, width = x.shape
+    result = torch.empty(x.shape, dtype=x.dtype)
+    runs = blocks(x)
+    if not result.numel():
+        return result
+    length, plane, area = runs[0].stop, (height + 2 * padding) * width, height * width
+    top, left = corner.unbind(1)
+    # Mirrored samples are read from a second, mirrored copy of the block, where they lie as far from the other side.
+    copies, copy = 1, torch.arange(batch) % length
+    if mirrored is not None:
+        copies, copy, left = 2, copy + length * mirrored, torch.where(mirrored, 2 * padding - left, left)
+    room = torch.empty(copies * length * channels * plane + 2 * padding, dtype=x.dtype)
+    images = room[padding : len(room) - padding].view(copies, length, channels, -1, width)
+    images[..., :padding, :] = fill
+    images[..., padding + height :, :] = fill
+    images = images[..., padding : padding + height, :]
+    stretches = room.as_strided((len(room) - area + 1, area), (1, 1))
+    start = (copy[:, None] * channels + torch.arange(channels)) * plane + (top * width + left)[:, None]
+    keep, paint = _edges((height, width), padding, fill, x.dtype)
+    for run in runs:
+        part = x[run]
+        images[0, : len(part)] = part
+        if mirrored is not None:
+            images[1, : len(part)] = part.flip(3)
+        torch.index_select(stretches, 0, start[run].view(-1), out=result[run].view(-1, area))
+        if padding:
+            pixels = result[run].view(torch.uint8).view(len(part), channels, -1)
+            pixels.bitwise_and_(keep.index_select(0, left[run])[:, None])
+            if fill:
+                pixels.bitwise_or_(paint.index_select(0, left[run])[:, None])
+    return result
+
+
+@lru_cache(maxsize=16)
+def _edges(size: tuple[int, int], padding: int, fill: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """For planes cut out at each left edge, 0..2 * padding: the bits to keep and those to set, as rows of bytes."""
+    height, width = size
+    with torch.inference_mode(False):
+        column = torch.arange(width) + torch.arange(-padding, padding + 1)[:, None]
+        colour = torch.full((width,), fill, dtype=dtype).view(torch.uint8)
+        keep = ((column >= 0) & (column < width)).to(torch.uint8).neg_().repeat_interleave(dtype.itemsize, 1)
+        return keep.repeat(1, height), (colour & ~keep).repeat(1, height)
 
 
 def take_pixels(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """The pixel operations of AutoAugment on uint8 batches, each sample with its own magnitude, as PIL computes them.
 
-Every function takes `x`, (B, 3, H, W) uint8, and returns a new tensor of that shape (all but `color`, `contrast` and `cutout`
-take any number of channels). Magnitudes are (B,) tensors on the same device. On a CPU every one of them equals PIL's result for
-RGB images bit for bit (`tests/transforms/test_ops.py` holds it against PIL, operation by operation). For that, arithmetic
-follows PIL's types: float32 and truncation in blends, float64 in tables and cubic taps, 16.16 fixed point in rotations. A device
-must therefore know float64, as CPU and CUDA do.
+Every function takes `x`, (B, C, H, W) uint8 with C = 3 or 1, and returns a new tensor of that shape (all but `color`, `contrast`
+and `cutout` take any number of channels). Magnitudes are (B,) tensors on the same device. On a CPU every one of them equals
+PIL's result for images of mode RGB or L bit for bit (`tests/transforms/test_ops.py` holds it against PIL, operation by
+operation). For that, arithmetic follows PIL's types: float32 and truncation in blends, float64 in tables and cubic taps, 16.16
+fixed point in rotations. A device must therefore know float64, as CPU and CUDA do.
 
 For speed on a CPU, bytes are converted before they meet another type: torch's mixed-type broadcasts are ten times slower.
 """
@@ -63,25 +63,23 @@ def autocontrast(x: Tensor) -> Tensor:
     # Not 255 / tensor, which torch computes as 255 * (1 / tensor), rounded twice.
     scale = torch.full_like(low, 255.0).div_((high - low).masked_fill_(flat, 255.0))
     offset = -low.masked_fill_(flat, 0.0) * scale
-    return _truncate(x.double().mul_(scale).add_(offset))
+    return _to_bytes(x.double().mul_(scale).add_(offset))
 
 
 def equalize(x: Tensor) -> Tensor:
     """Flatten the histogram of each channel. Exact."""
+    # One table of 256 levels for each plane, all in one line: where in it each pixel's level lies.
     planes = x.shape[0] * x.shape[1]
-    bins = torch.arange(planes, device=x.device).mul_(256).view(*x.shape[:2], 1, 1)
-    index = x.long().add_(bins).view(-1)
-    counts = torch.zeros(planes * 256, dtype=torch.int32, device=x.device)
-    # scatter_add_ in one dimension has a deterministic form on CUDA; bincount would wait for the device.
-    counts.scatter_add_(0, index, torch.ones_like(index, dtype=torch.int32))
-    counts = counts.view(planes, 256)
-    below = counts.cumsum(1, dtype=torch.int32).sub_(counts)
+    start = torch.arange(0, planes * 256, 256, dtype=torch.int32, device=x.device).view(*x.shape[:2], 1, 1)
+    place = x.to(torch.int32, memory_format=torch.contiguous_format).add_(start).view(-1)
+    counts = _count(place, planes * 256).view(planes, 256)
+    below = counts.cumsum(1).sub_(counts)
     # The pixels below the brightest level are spread over 255 steps; where that makes no whole step the channel stays as it is.
     brightest = x.amax(dim=(2, 3)).view(planes, 1).long()
-    step = below.gather(1, brightest).floor_divide_(255)
-    table = below.add_(step // 2).floor_divide_(step.clamp(min=1)).clamp_(max=255)
-    table = torch.where(step > 0, table, torch.arange(256, dtype=torch.int32, device=x.device))
-    return table.to(torch.uint8).view(-1).index_select(0, index).view(x.shape)
+    step = below.gather(1, brightest) // 255
+    table = _truncate(below.add_(step // 2).double().div_(step.clamp(min=1)))
+    table = torch.where(step > 0, table, torch.arange(256, dtype=torch.uint8, device=x.device))
+    return table.view(-1).index_select(0, place).view(x.shape)
 
 
 def brightness(x: Tensor, factor: Tensor) -> Tensor:
@@ -90,7 +88,7 @@ def brightness(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def color(x: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the grey image; factor 1 keeps the image. Exact."""
+    """Blend with the grey image; factor 1 keeps the image, and a grey image is kept by all. Exact."""
     return _blend(_luma(x).float(), x, factor)
 
 
@@ -161,10 +159,11 @@ def shear_y(x: Tensor, slope: Tensor, fill: int = 128) -> Tensor:
 def cutout(x: Tensor, size: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """Paint a square of `size` pixels around (row, column) in the grey (125, 122, 113) of the `randaugment` package. Exact.
 
-    As there, an odd size is one pixel smaller.
+    As there, an odd size is one pixel smaller. With one channel the grey is 122, what PIL makes of that colour.
     """
     half = size.long() // 2
-    return erase(x, row - half, column - half, row + half, column + half, (125, 122, 113))
+    grey = (122,) if x.shape[1] == 1 else (125, 122, 113)
+    return erase(x, row - half, column - half, row + half, column + half, grey)
 
 
 def _each(value: Tensor) -> Tensor:
@@ -174,12 +173,31 @@ def _each(value: Tensor) -> Tensor:
 
 def _truncate(value: Tensor) -> Tensor:
     """Float pixels to uint8 as C casts them after clipping; writes to `value`."""
-    return value.clamp_(0, 255).to(torch.uint8)
+    return _to_bytes(value.clamp_(0, 255))
+
+
+def _to_bytes(value: Tensor) -> Tensor:
+    """Float pixels at least 0 and below 256 to uint8, cut to whole numbers."""
+    # By way of int16: on a CPU torch reaches uint8 twice as fast like this.
+    return value.to(torch.int16).to(torch.uint8)
+
+
+def _count(values: Tensor, size: int) -> Tensor:
+    """How often each of 0..size-1 occurs in `values` (N,), int64; on a GPU without bincount, which would wait for it."""
+    return values.bincount(minlength=size) if values.device.type == "cpu" else _count_by_adding(values, size)
+
+
+def _count_by_adding(values: Tensor, size: int) -> Tensor:
+    """`_count` by scatter_add_, which in one dimension has a deterministic form on CUDA."""
+    ones = torch.ones_like(values, dtype=torch.int64)
+    return torch.zeros(size, dtype=torch.int64, device=values.device).scatter_add_(0, values.long(), ones)
 
 
 def _luma(x: Tensor) -> Tensor:
     """PIL's grey level, (B, 1, H, W) int32 in 0..255."""
     wide = x.to(torch.int32)
+    if x.shape[1] == 1:
+        return wide
     grey = wide[:, :1] * 19595
     return grey.add_(wide[:, 1:2], alpha=38470).add_(wide[:, 2:], alpha=7471).add_(0x8000).bitwise_right_shift_(16)
 

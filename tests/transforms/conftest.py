@@ -15,14 +15,16 @@ def _rotate(image: Image.Image, degrees: float) -> Image.Image:
 
 
 def _affine(image: Image.Image, matrix: tuple[float, ...], resample: int = Image.Resampling.NEAREST) -> Image.Image:
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling(resample), fillcolor=(128, 128, 128))
+    fill = (128,) * len(image.getbands())
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling(resample), fillcolor=fill)
 
 
 def _cutout(image: Image.Image, size: float, place: tuple[int, int]) -> Image.Image:
     half, (row, column), image = int(size) // 2, place, image.copy()
     if half:
         box = (column - half, row - half, column + half - 1, row + half - 1)
-        ImageDraw.Draw(image).rectangle(box, fill=(125, 122, 113))
+        colour = Image.new("RGB", (1, 1), (125, 122, 113)).convert(image.mode).getpixel((0, 0))
+        ImageDraw.Draw(image).rectangle(box, fill=colour)
     return image
 
 
@@ -46,14 +48,14 @@ _OPERATIONS: dict[str, Callable[..., Image.Image]] = {
 
 
 def _oracle(name: str, x: Tensor, magnitude: float, place: tuple[int, int] = (0, 0)) -> Tensor:
-    image = Image.fromarray(x.permute(1, 2, 0).numpy().copy())
+    image = Image.fromarray(x.permute(1, 2, 0).squeeze(2).numpy().copy())
     changed = _cutout(image, magnitude, place) if name == "cutout" else _OPERATIONS[name](image, magnitude)
-    return torch.from_numpy(np.array(changed)).permute(2, 0, 1)
+    return torch.from_numpy(np.array(changed)).view(*x.shape[1:], x.shape[0]).permute(2, 0, 1)
 
 
 @pytest.fixture(scope="session")
 def pil_operation() -> Callable[..., Tensor]:
-    """(name, (3, H, W) uint8, magnitude, place) -> what PIL makes of it, called as the randaugment package calls it."""
+    """(name, (C, H, W) uint8, magnitude, place) -> what PIL makes of it, called as the randaugment package calls it."""
     return _oracle
 
 

@@ -95,7 +95,7 @@ def test_equal_samples_get_different_views(make_images):
     assert len({picture.numpy().tobytes() for picture in views}) > 25
 
 
-@pytest.mark.parametrize("wrong", [torch.rand(2, 3, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.uint8)])
+@pytest.mark.parametrize("wrong", [torch.rand(2, 3, 8, 8), torch.zeros(2, 2, 8, 8, dtype=torch.uint8)])
 def test_other_images_are_refused(wrong):
     with pytest.raises(TypeError, match="uint8"):
         AutoAugment()(wrong, Draws(0, torch.arange(2)))

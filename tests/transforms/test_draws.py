@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from noisylab.transforms import Draws, key_from
+from noisylab.transforms import Draws, draws, key_from
 
 N = 20_000
 CALLS = {
@@ -124,3 +124,19 @@ def test_python_generator_is_keyed_and_leaves_the_global_state():
     position = torch.tensor([8, 3, 8])
     first, other, again = (Draws(5, position).python(place).random() for place in range(3))
     assert first == again != other and random.getstate() == state
+
+
+def test_draws_on_the_host_are_the_draws_themselves_on_a_cpu():
+    own = Draws(5, torch.arange(3))
+    assert own.on_host() is own
+
+
+def test_host_and_device_mix_bits_alike():
+    bits = torch.cat([torch.arange(-50, 50), torch.tensor([2**63 - 1, -(2**63)]), torch.randint(-(2**62), 2**62, (500,))])
+    assert torch.equal(draws._mix_on_host(bits), draws._mix_on_device(bits))
+
+
+@pytest.mark.parametrize("host", [torch.arange(2), torch.arange(3, device="meta")])
+def test_other_positions_on_the_host_are_refused(host):
+    with pytest.raises(ValueError, match="host"):
+        Draws(5, torch.arange(3), host=host)

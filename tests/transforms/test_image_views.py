@@ -22,10 +22,13 @@ from noisylab.transforms import (
     RandomCropFlip,
     RandomHorizontalFlip,
     ToFloat,
+    TrivialAugment,
     View,
+    base,
     cifar_views,
     digit_views,
     feature_views,
+    image,
     image_views,
 )
 
@@ -43,6 +46,10 @@ RANDOM: list[tuple[View, str]] = [
     (Contrast(0.5, 1.5), FLOAT),
     (AutoAugment(), COLOUR),
     (RandAugment(), COLOUR),
+    (TrivialAugment(), COLOUR),
+    (TrivialAugment(wide=False, fill=128), GREY),
+    (AutoAugment(), GREY),
+    (RandAugment(), GREY),
     (FeatureNoise(0.1), FEATURES),
     (FeatureScale(0.5, 1.5), FEATURES),
     (FeatureDropout(0.3), FEATURES),
@@ -118,6 +125,37 @@ def test_crop_equals_slices_of_the_padded_image(fill, make_images):
     expected = torch.stack([padded[i, :, a : a + 10, b : b + 14] for i, (a, b) in enumerate(corner)])
     assert torch.equal(RandomCrop(3, fill=fill)(x, Draws(3, position)), expected)
     assert len({tuple(place) for place in corner}) > 25
+
+
+CROPS = {
+    "bytes": (torch.uint8, 77),
+    "floats": (torch.float32, -0.5),
+    "doubles": (torch.float64, 0.0),
+    "halves": (torch.bfloat16, 1.5),
+    "words": (torch.int64, 2**40 + 3),
+    "truth": (torch.bool, True),
+}
+
+
+@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("padding", [0, 1, 4, 13])
+@pytest.mark.parametrize("name", sorted(CROPS))
+def test_both_ways_to_crop_give_the_same(name, padding, flips, make_images):
+    dtype, fill = CROPS[name]
+    x, draws = make_images(300, 10, 12, channels=2).to(dtype), Draws(0, torch.arange(300))
+    corner, mirrored = draws.integers(0, 2 * padding + 1, (2,)), draws.bernoulli(0.4) if flips else None
+    expected = image._crop_by_pixels(x, corner, mirrored, padding, fill)
+    for pixels in (x, x.contiguous(memory_format=torch.channels_last), x.transpose(0, 1).contiguous().transpose(0, 1)):
+        result = image._crop_by_copies(pixels, corner, mirrored, padding, fill)
+        assert torch.equal(result, expected) and result.is_contiguous()
+
+
+def test_blocks_of_any_size_give_the_same_views(monkeypatch, make_images):
+    x, position, view = make_images(90, 12, 12), torch.arange(90), cifar_views()["strong"]
+    expected = view(x, Draws(0, position))
+    for elements in (1, 2000, 1 << 30):
+        monkeypatch.setattr(base, "_BLOCK", elements)
+        assert torch.equal(view(x, Draws(0, position)), expected)
 
 
 def test_crop_and_flip_in_one_pass_equal_the_two(make_images):

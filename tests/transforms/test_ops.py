@@ -31,11 +31,12 @@ FUNCTIONS = {
 SIZES = [(32, 32), (11, 18), (2, 5), (1, 1)]
 
 
+@pytest.mark.parametrize("channels", [3, 1])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", sorted(MAGNITUDES))
-def test_equals_pil_at_every_magnitude(name, size, pil_operation, make_images):
+def test_equals_pil_at_every_magnitude(name, size, channels, pil_operation, make_images):
     values = MAGNITUDES[name]
-    images = make_images(6, *size)
+    images = make_images(6, *size, channels)
     x = images.repeat_interleave(len(values), 0)
     magnitude = torch.from_numpy(np.tile(values, len(images)))
     result = FUNCTIONS.get(name, getattr(ops, name, None))(x, magnitude)
@@ -43,16 +44,18 @@ def test_equals_pil_at_every_magnitude(name, size, pil_operation, make_images):
     assert result.dtype == torch.uint8 and torch.equal(result, expected)
 
 
+@pytest.mark.parametrize("channels", [3, 1])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["autocontrast", "equalize", "invert"])
-def test_equals_pil_without_a_magnitude(name, size, pil_operation, make_images):
-    x = make_images(60, *size)
+def test_equals_pil_without_a_magnitude(name, size, channels, pil_operation, make_images):
+    x = make_images(60, *size, channels)
     assert torch.equal(getattr(ops, name)(x), torch.stack([pil_operation(name, image, 0) for image in x]))
 
 
+@pytest.mark.parametrize("channels", [3, 1])
 @pytest.mark.parametrize("size", [0, 1, 2, 7, 20])
-def test_cutout_paints_the_square_around_the_place(size, pil_operation, make_images):
-    x = make_images(30, 12, 17)
+def test_cutout_paints_the_square_around_the_place(size, channels, pil_operation, make_images):
+    x = make_images(30, 12, 17, channels)
     row, column = torch.arange(30) % 12, torch.arange(30) % 17
     result = ops.cutout(x, torch.full((30,), float(size)), row, column)
     places = zip(x, row.tolist(), column.tolist(), strict=True)
@@ -80,3 +83,8 @@ def test_equalize_where_one_level_holds_nearly_all_pixels(pil_operation):
     x[..., 0] = torch.arange(16, dtype=torch.uint8).view(1, 1, 16) * 3
     x[:, 1] = torch.arange(512).view(16, 32).to(torch.uint8)
     assert torch.equal(ops.equalize(x)[0], pil_operation("equalize", x[0], 0))
+
+
+def test_both_ways_to_count_give_the_same():
+    values = torch.randint(0, 20, (500,), dtype=torch.int32)
+    assert torch.equal(ops._count(values, 30), ops._count_by_adding(values, 30))

@@ -1,0 +1,147 @@
+"""Views on a GPU that is only pretended: no value may be read back from it, and nothing may be sent to it that waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from noisylab.transforms import (
+    AutoAugment,
+    Cutout,
+    Draws,
+    FeatureDropout,
+    RandAugment,
+    TrivialAugment,
+    cifar_views,
+    digit_views,
+    feature_views,
+    image_views,
+)
+from noisylab.transforms.base import constant
+
+aten = torch.ops.aten
+CUDA = torch.device("cuda", 0)
+
+
+class PretendedGPU(TorchDispatchMode):
+    """Tensors on "cuda" are fake, without values; those of the host are real.
+
+    Reading a value of a fake tensor, asking for a shape that depends on values and mixing devices raise an error as they are
+    (`FakeTensorMode`). A copy between the devices raises one unless it goes to the device, from pinned memory, without waiting.
+    """
+
+    def __init__(self, fake: FakeTensorMode) -> None:
+        super().__init__()
+        self.fake = fake
+        self.pinned: set[int] = set()
+        self.constants_allowed = False
+        self.copies = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        fake = any(isinstance(leaf, FakeTensor) for leaf in tree_leaves((args, kwargs)))
+        device = torch.device(kwargs.get("device") or ("cuda" if fake else "cpu"))
+        if func is aten._pin_memory.default:
+            self.pinned.add(args[0].data_ptr())
+            return args[0]
+        if not fake and device.type == "cpu":
+            with unset_fake_temporarily():
+                return func(*args, **kwargs)
+        if device.type == "cpu":
+            raise AssertionError(f"{func} reads from the device")
+        if func is aten._to_copy.default and not fake:
+            self.copies += 1
+            waits = not kwargs.get("non_blocking") or args[0].data_ptr() not in self.pinned
+            if waits and not self.constants_allowed:
+                raise AssertionError(f"{func} waits for a copy of {args[0]} to the device")
+            with unset_fake_temporarily():
+                args = (args[0].clone(),)
+            args = (self.fake.from_tensor(args[0]),)
+        with self.fake:
+            return func(*args, **kwargs)
+
+
+@pytest.fixture
+def gpu() -> Iterator[PretendedGPU]:
+    constant.cache_clear()
+    fake = FakeTensorMode()
+    with fake, PretendedGPU(fake) as mode:
+        yield mode
+    constant.cache_clear()  # the constants kept here are fake ones
+
+
+SETS = {
+    "cifar": (cifar_views(), (3, 32, 32), torch.uint8),
+    "colour": (image_views((0.5,) * 3, (0.2,) * 3), (3, 12, 16), torch.uint8),
+    "grey": (image_views((0.1,), (0.3,)), (1, 28, 28), torch.uint8),
+    "mirrored": (image_views((0.1,), (0.3,), flip=0.5), (1, 28, 28), torch.uint8),
+    "float": (image_views((0.1,), (0.3,)), (1, 28, 28), torch.float32),
+    "digits": (digit_views(), (1, 8, 8), torch.uint8),
+    "features": (feature_views(), (17,), torch.float64),
+    "rand": ({"any": RandAugment()}, (3, 16, 16), torch.uint8),
+    "trivial": ({"any": TrivialAugment()}, (3, 16, 16), torch.uint8),
+    "auto grey": ({"any": AutoAugment()}, (1, 16, 16), torch.uint8),
+    "trivial grey": ({"any": TrivialAugment()}, (1, 16, 16), torch.uint8),
+    "cutout": ({"any": Cutout(5)}, (3, 16, 16), torch.uint8),
+    "dropout": ({"any": FeatureDropout(0.2)}, (17,), torch.float32),
+}
+N = 300
+
+
+def run(view, shape, dtype):
+    x = torch.zeros((N, *shape), dtype=dtype, device="cuda")
+    return view(x, Draws(0, torch.arange(N, device="cuda"), host=torch.arange(N)))
+
+
+@pytest.mark.parametrize("name", sorted(SETS))
+def test_views_do_not_wait_for_the_device(name, gpu):
+    views, shape, dtype = SETS[name]
+    for view in views.values():
+        gpu.constants_allowed = True  # settings are copied there once a process
+        run(view, shape, dtype)
+        gpu.constants_allowed = False
+        gpu.copies = 0
+        result = run(view, shape, dtype)
+        assert result.shape == (N, *shape) and result.device == CUDA
+        assert gpu.copies <= 1  # the plan of a policy
+
+
+WAITING = {
+    "item": lambda x: x.sum().item(),
+    "tolist": lambda x: x.tolist(),
+    "bool": lambda x: bool(x.any()),
+    "nonzero": lambda x: x.nonzero(),
+    "boolean mask": lambda x: x[x > 0],
+    "masked_select": lambda x: x.masked_select(x > 0),
+    "read": lambda x: x.cpu(),
+    "two devices": lambda x: x + torch.ones(3),
+    "copy from": lambda x: torch.ones(3).copy_(x),
+    "copy to": lambda x: x.copy_(torch.ones(3)),
+    "not pinned": lambda x: torch.ones(3).to("cuda", non_blocking=True),
+    "blocking": lambda x: torch.ones(3).pin_memory().to("cuda"),
+    "literal": lambda x: torch.tensor([1.0], device="cuda"),
+    "positions not known on the host": lambda x: Draws(0, torch.arange(5, device="cuda")).on_host(),
+}
+
+
+@pytest.mark.parametrize("name", sorted(WAITING))
+def test_the_pretended_gpu_notices_waiting(name, gpu):
+    x = torch.zeros(3, device="cuda")
+    with pytest.raises((RuntimeError, AssertionError)):
+        WAITING[name](x)
+
+
+@pytest.mark.parametrize("first", ["host", "device"])
+def test_host_and_device_draws_count_their_calls_together(first, gpu):
+    position = torch.tensor([4, 9])
+    draws, alone = Draws(7, position.pin_memory().to("cuda", non_blocking=True), host=position), Draws(7, position)
+    if first == "device":
+        draws.uniform(), alone.uniform()
+    assert torch.equal(draws.on_host().integers(0, 1000), alone.integers(0, 1000))
+    draws.normal(), alone.normal()
+    assert torch.equal(draws.on_host().uniform(shape=(2,)), alone.uniform(shape=(2,)))

@@ -44,6 +44,13 @@ def _move(value: Inputs, device: torch.device | str, **kwargs: Any) -> Inputs:
     return value.to(device, **kwargs)
 
 
+def _split(value: Inputs, sizes: list[int]) -> list[Any]:
+    if isinstance(value, dict):
+        parts = {name: tensor.split(sizes) for name, tensor in value.items()}
+        return [{name: part[place] for name, part in parts.items()} for place in range(len(sizes))]
+    return list(value.split(sizes))
+
+
 @dataclass(frozen=True)
 class Batch:
     """What a training step sees of some samples: views, given labels, row numbers. Never the true labels.
@@ -65,6 +72,11 @@ class Batch:
         """The same batch on another device."""
         views = tuple(_move(view, device, **kwargs) for view in self.views)
         return Batch(views, self.target.to(device, **kwargs), self.index.to(device, **kwargs))
+
+    def split(self, sizes: list[int]) -> list[Batch]:
+        """Batches of these sizes, which add up to this one; they share its memory."""
+        views = zip(*(_split(view, sizes) for view in self.views), strict=True)
+        return [Batch(*parts) for parts in zip(views, self.target.split(sizes), self.index.split(sizes), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -150,10 +162,6 @@ class StreamRows:
     views: tuple[str, ...]
     key: int
 
-    def to(self, device: torch.device | str, **kwargs: Any) -> StreamRows:
-        """The same rows on another device."""
-        return StreamRows(self.index.to(device, **kwargs), self.position.to(device, **kwargs), self.views, self.key)
-
 
 @dataclass(frozen=True)
 class PlanBatch:
@@ -181,7 +189,7 @@ class PlanBatch:
 
     def __getitem__(self, stream: str) -> Batch:
         batch = self.streams[stream]
-        assert isinstance(batch, Batch), "views are built by the data module's on_after_batch_transfer"
+        assert isinstance(batch, Batch), "views are built by the data module"
         return batch
 
     def __len__(self) -> int:
@@ -192,9 +200,9 @@ class PlanBatch:
         return self.weight[stream] if stream in self.weight else len(self[stream])
 
     def to(self, device: torch.device | str, **kwargs: Any) -> PlanBatch:
-        """The same batch on another device."""
-        streams = {name: stream.to(device, **kwargs) for name, stream in self.streams.items()}
-        return self.with_streams(streams)
+        """The same batch on another device; rows whose views are still to be built stay on the host."""
+        built = {name: part.to(device, **kwargs) for name, part in self.streams.items() if isinstance(part, Batch)}
+        return self.with_streams({**self.streams, **built})
 
     def with_streams(self, streams: Mapping[str, Batch | StreamRows]) -> PlanBatch:
         """The same place in the epoch with other streams."""

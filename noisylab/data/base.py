@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from noisylab.data.loaders import EvalLoader, EvalRows, build_in_workers
-from noisylab.data.rows import DenseRows, FileRows, RowStore, build_views
+from noisylab.data.loaders import EvalLoader, build_in_chunks, build_in_workers, chunk_rows, open_in_workers
+from noisylab.data.residency import Residency
+from noisylab.data.rows import DenseRows, FileRows, RowStore, TensorStore, build_views
 from noisylab.data.splits import group_holdout, stratified_subset
+from noisylab.data.transfer import ahead
 from noisylab.engine.plan import PlanLoader, ResolvedPlan
 from noisylab.noise import Noise, NoisyTargets
-from noisylab.types import Batch, DataInfo, EvalBatch, PlanBatch, StreamRows
+from noisylab.transforms.base import to_device
+from noisylab.types import Batch, DataInfo, EvalBatch, Inputs, PlanBatch, StreamRows
 
 __all__ = ["NoisyDataModule", "Source"]
 
@@ -64,6 +68,10 @@ class NoisyDataModule(L.LightningDataModule):
         batch_size: training samples a batch, over all ranks.
         eval_batch_size: samples a batch in evaluation, a rank.
         num_workers: worker processes that open image files; data in memory needs none.
+        residency: where data in memory lies: "auto" on the training device if it takes at most half of the free memory there,
+            else in the host's memory, from which chunks are copied; "device" and "host" force one.
+        chunk_size: rows whose views are built at once, rounded up to whole batches; None for 2048, fewer of large inputs. It
+            changes the speed and the memory needed, nothing else.
         seed: the run's seed, which keys every random draw of training; the command line sets it to ``seed_everything``.
     """
 
@@ -78,12 +86,15 @@ class NoisyDataModule(L.LightningDataModule):
         batch_size: int = 128,
         eval_batch_size: int = 512,
         num_workers: int = 0,
+        residency: Literal["auto", "device", "host"] = "auto",
+        chunk_size: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be in [0, 1), got {val_fraction}")
-        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size), ("subset", subset)):
+        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "subset": subset, "chunk_size": chunk_size}
+        for name, value in sizes.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.noise, self.val_fraction, self.val_labels, self.val_by = noise, val_fraction, val_labels, val_by
@@ -94,6 +105,7 @@ class NoisyDataModule(L.LightningDataModule):
             num_workers,
             seed,
         )
+        self.chunk_size, self._residency = chunk_size, Residency(residency)
         self._source: Source | None = None
         self._unlabelled: RowStore | None = None
         self.noisy: NoisyTargets | None = None
@@ -238,15 +250,43 @@ class NoisyDataModule(L.LightningDataModule):
         )
 
     def train_dataloader(self) -> PlanLoader:
-        """Batches of rows in the order of the epoch's plan."""
+        """Batches with their views, on the device, in the order of the epoch's plan."""
         trainer = self.trainer
         assert trainer is not None
+        build = partial(self._build_batches, device=self._device)
         ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        store = self.source.train
-        build: Callable[[Iterator[PlanBatch]], Iterator[PlanBatch]] | None = None
-        if isinstance(store, FileRows):
-            build = lambda batches: build_in_workers(store, batches, self.given_target)  # noqa: E731
         return PlanLoader(lambda: self.resolved_plan(trainer.current_epoch), build=build, **ranks)
+
+    def batches(
+        self, plan: ResolvedPlan, device: torch.device, start: int = 0, rank: int = 0, world_size: int = 1
+    ) -> Iterator[PlanBatch]:
+        """The batches of a plan with their views, without a Trainer.
+
+        Args:
+            plan: of an epoch.
+            device: where the batches are wanted.
+            start: number of the first batch.
+            rank: this process.
+            world_size: number of processes.
+        """
+        return self._build_batches(plan.batches(start, rank, world_size), device)
+
+    def _build_batches(self, batches: Iterator[PlanBatch], device: torch.device) -> Iterator[PlanBatch]:
+        store = self.source.train
+        if isinstance(store, FileRows):
+            store.pin_memory = device.type == "cuda"
+            return ahead(build_in_workers(store, batches, self.given_target), device)
+        build = partial(self._build, store, device=device)
+        return build_in_chunks(batches, build, self.chunk_size or chunk_rows(store.row_size))
+
+    def _build(self, store: TensorStore, rows: StreamRows, device: torch.device) -> Batch:
+        views = build_views(self._residency.gather(store, rows.index, device), rows.position, rows.views, rows.key, self._views)
+        index = to_device(rows.index, device)
+        return Batch(views, self._labels(self.given_target, index), index)
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def val_dataloader(self) -> dict[str, EvalLoader]:
         """The validation split, where there is one, and the test set."""
@@ -269,8 +309,8 @@ class NoisyDataModule(L.LightningDataModule):
 
     def _eval_loader(self, split: str, rows: Tensor) -> EvalLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        store = self._store(split)
-        return EvalLoader(split, rows[rank::world], self.eval_batch_size, store if isinstance(store, FileRows) else None)
+        build = partial(self._build_evaluation, split=split, device=self._device)
+        return EvalLoader(split, rows[rank::world], self.eval_batch_size, build)
 
     def _store(self, split: str) -> RowStore:
         store = {"test": self.source.test, "predict": self._unlabelled}.get(split, self.source.train)
@@ -279,38 +319,25 @@ class NoisyDataModule(L.LightningDataModule):
 
     def evaluation_batches(self, rows: Tensor, device: torch.device) -> Iterable[EvalBatch]:
         """Training rows in the evaluation view with their given labels, for the scoring pass."""
-        store = self.source.train
-        loader = EvalLoader("train", rows, self.eval_batch_size, store if isinstance(store, FileRows) else None)
-        for batch in loader:
-            built = self.on_after_batch_transfer(batch.to(device), 0)
-            assert isinstance(built, EvalBatch)
-            yield built
+        return EvalLoader("train", rows, self.eval_batch_size, partial(self._build_evaluation, split="train", device=device))
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Turn rows into inputs on their device: gather, augment, add the given labels."""
-        if isinstance(batch, PlanBatch):
-            return batch.with_streams({n: self._build(s) if isinstance(s, StreamRows) else s for n, s in batch.streams.items()})
-        if isinstance(batch, EvalRows):
-            inputs = batch.inputs
-            if inputs is None:
-                store = self._store(batch.split)
-                assert not isinstance(store, FileRows)
-                (inputs,) = build_views(store, batch.index, batch.index, ("eval",), 0, self._views)
-            return EvalBatch(inputs, self._eval_target(batch), batch.index, batch.split)
-        return batch
+    def _build_evaluation(self, chunks: Iterator[Tensor], split: str, device: torch.device) -> Iterator[EvalBatch]:
+        store = self._store(split)
+        if isinstance(store, FileRows):
+            store.pin_memory = device.type == "cuda"
+            opened = (self._eval_batch(inputs, rows, split) for rows, inputs in open_in_workers(store, chunks))
+            yield from ahead(opened, device)
+            return
+        for rows in chunks:
+            (inputs,) = build_views(self._residency.gather(store, rows, device), rows, ("eval",), 0, self._views)
+            yield self._eval_batch(inputs, to_device(rows, device), split)
 
-    def _eval_target(self, batch: EvalRows) -> Tensor:
-        if batch.split == "predict":
-            return torch.full_like(batch.index, -1)
-        labels = {"train": self.given_target, "val": self._val_target}.get(batch.split, self.source.test_target)
+    def _eval_batch(self, inputs: Inputs, index: Tensor, split: str) -> EvalBatch:
+        if split == "predict":
+            return EvalBatch(inputs, torch.full_like(index, -1), index, split)
+        labels = {"train": self.given_target, "val": self._val_target}.get(split, self.source.test_target)
         assert labels is not None
-        return self._labels(labels, batch.index)
-
-    def _build(self, rows: StreamRows) -> Batch:
-        store = self.source.train
-        assert not isinstance(store, FileRows)
-        views = build_views(store, rows.index, rows.position, rows.views, rows.key, self._views)
-        return Batch(views, self._labels(self.given_target, rows.index), rows.index)
+        return EvalBatch(inputs, self._labels(labels, index), index, split)
 
     def _labels(self, labels: Tensor, index: Tensor) -> Tensor:
         cached: dict[tuple[int, torch.device], Tensor] = self.__dict__.setdefault("_label_cache", {})

@@ -1,80 +1,132 @@
-"""Loaders of rows for evaluation, and views built by worker processes."""
+"""From rows to finished batches on the device: views in chunks, images from worker processes, evaluation in order."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from noisylab.data.rows import FileRows, ViewTask
-from noisylab.types import Batch, Inputs, PlanBatch, StreamRows
+from noisylab.types import Batch, EvalBatch, Inputs, PlanBatch, StreamRows
 
-__all__ = ["EvalLoader", "EvalRows", "build_in_workers"]
+__all__ = ["EvalLoader", "build_in_chunks", "build_in_workers", "chunk_rows", "open_in_workers"]
 
-
-@dataclass(frozen=True)
-class EvalRows:
-    """Rows of a split to evaluate, with their inputs when a worker has already opened the files."""
-
-    index: Tensor
-    split: str
-    inputs: Inputs | None = None
-
-    def to(self, device: torch.device | str, **kwargs: Any) -> EvalRows:
-        """The same rows on another device."""
-        inputs = self.inputs.to(device, **kwargs) if isinstance(self.inputs, Tensor) else self.inputs
-        return EvalRows(self.index.to(device, **kwargs), self.split, inputs)
+_CHUNK_ROWS, _CHUNK_VALUES = 2048, 2**25  # of a view: more rows gain nothing, and 128 MiB of float32 are enough
 
 
 class EvalLoader:
-    """Rows of a split in order.
+    """Batches of a split in order.
 
     Args:
         split: its name.
         rows: (M,) rows of the split that this rank evaluates.
         batch_size: samples a batch.
-        files: where the inputs are, when they are image files.
+        build: maps the rows of each batch, in order, to batches on the device.
     """
 
-    def __init__(self, split: str, rows: Tensor, batch_size: int, files: FileRows | None = None) -> None:
-        self.split, self.rows, self.batch_size, self.files = split, rows, batch_size, files
+    def __init__(
+        self, split: str, rows: Tensor, batch_size: int, build: Callable[[Iterator[Tensor]], Iterator[EvalBatch]]
+    ) -> None:
+        self.split, self.rows, self.batch_size, self._build = split, rows, batch_size, build
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
 
-    def __iter__(self) -> Iterator[EvalRows]:
-        chunks = [self.rows[start : start + self.batch_size] for start in range(0, len(self.rows), self.batch_size)]
-        if self.files is None:
-            yield from (EvalRows(chunk, self.split) for chunk in chunks)
-            return
-        tasks = ([ViewTask(tuple(chunk.tolist()), tuple(chunk.tolist()), ("eval",), 0)] for chunk in chunks)
-        for chunk, ((inputs,),) in zip(chunks, self.files.run(tasks, "eval"), strict=True):
-            yield EvalRows(chunk, self.split, inputs)
+    def __iter__(self) -> Iterator[EvalBatch]:
+        return self._build(iter(self.rows.split(self.batch_size)) if len(self.rows) else iter(()))
 
 
-def build_in_workers(store: FileRows, batches: Iterator[PlanBatch], targets: Tensor) -> Iterator[PlanBatch]:
+def build_in_chunks(batches: Iterable[PlanBatch], build: Callable[[StreamRows], Batch], chunk_size: int) -> Iterator[PlanBatch]:
+    """Batches with their views, built for several batches at once.
+
+    Views cost many small operations, whose overhead a chunk pays once. What a sample looks like depends on the key and its
+    position alone, so neither the size of the chunks nor where a resumed epoch begins changes it. No more than one chunk is kept.
+
+    Args:
+        batches: rows.
+        build: views of rows.
+        chunk_size: rows of the largest stream at which a chunk is complete; at least one batch makes a chunk.
+    """
+    for group in _groups(batches, chunk_size):
+        chunk = _build_chunk(group, build)
+        group.clear()
+        while chunk:
+            yield chunk.popleft()
+
+
+def chunk_rows(row_size: int) -> int:
+    """Rows of a chunk, for samples of `row_size` numbers."""
+    return min(_CHUNK_ROWS, max(1, _CHUNK_VALUES // row_size))
+
+
+def _build_chunk(group: list[PlanBatch], build: Callable[[StreamRows], Batch]) -> deque[PlanBatch]:
+    parts = {name: [_rows(batch, name) for batch in group] for name in group[0].streams}
+    built = {
+        name: build(
+            StreamRows(
+                torch.cat([rows.index for rows in stream]),
+                torch.cat([rows.position for rows in stream]),
+                stream[0].views,
+                stream[0].key,
+            )
+        ).split([len(rows.index) for rows in stream])
+        for name, stream in parts.items()
+    }
+    return deque(batch.with_streams({name: stream[place] for name, stream in built.items()}) for place, batch in enumerate(group))
+
+
+def _groups(batches: Iterable[PlanBatch], chunk_size: int) -> Iterator[list[PlanBatch]]:
+    group: list[PlanBatch] = []
+    filled = 0
+    for batch in batches:
+        group.append(batch)
+        filled += max(len(_rows(batch, name).index) for name in batch.streams)
+        if batch.last_of_phase or filled >= chunk_size:
+            yield group
+            group, filled = [], 0
+    if group:
+        yield group
+
+
+def _rows(batch: PlanBatch, name: str) -> StreamRows:
+    rows = batch.streams[name]
+    assert isinstance(rows, StreamRows)
+    return rows
+
+
+def build_in_workers(store: FileRows, batches: Iterable[PlanBatch], targets: Tensor) -> Iterator[PlanBatch]:
     """Batches with their views, built by the store's workers in the order of `batches`."""
     waiting: deque[PlanBatch] = deque()
 
     def tasks() -> Iterator[list[ViewTask]]:
         for batch in batches:
             waiting.append(batch)
-            yield [
-                ViewTask(tuple(rows.index.tolist()), tuple(rows.position.tolist()), rows.views, rows.key)
-                for rows in batch.streams.values()
-                if isinstance(rows, StreamRows)
-            ]
+            streams = [_rows(batch, name) for name in batch.streams]
+            yield [ViewTask(tuple(s.index.tolist()), tuple(s.position.tolist()), s.views, s.key) for s in streams]
 
     for views in store.run(tasks(), "train"):
         batch = waiting.popleft()
-        streams = {
-            name: Batch(built, targets[rows.index], rows.index)
-            for (name, rows), built in zip(batch.streams.items(), views, strict=True)
-            if isinstance(rows, StreamRows)
-        }
+        streams = {}
+        for name, built in zip(batch.streams, views, strict=True):
+            index = _rows(batch, name).index
+            target = targets[index]
+            if store.pin_memory:
+                target, index = target.pin_memory(), index.pin_memory()
+            streams[name] = Batch(built, target, index)
         yield batch.with_streams(streams)
+
+
+def open_in_workers(store: FileRows, chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Inputs]]:
+    """(rows, inputs in the evaluation view) of each chunk of rows, opened by the store's workers."""
+    waiting: deque[Tensor] = deque()
+
+    def tasks() -> Iterator[list[ViewTask]]:
+        for chunk in chunks:
+            waiting.append(chunk)
+            yield [ViewTask(tuple(chunk.tolist()), tuple(chunk.tolist()), ("eval",), 0)]
+
+    for ((inputs,),) in store.run(tasks(), "eval"):
+        yield waiting.popleft(), inputs

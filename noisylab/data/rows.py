@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from noisylab.transforms.base import to_device
 from noisylab.transforms.draws import Draws, key_from
 from noisylab.types import Inputs
 
@@ -29,8 +30,22 @@ class TensorStore(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows as they are kept."""
+        ...
+
+    @property
+    def row_size(self) -> int:
+        """Numbers in one row as a network is given it."""
+        ...
+
+    def settle(self, device: torch.device) -> None:
+        """Move to a device and stay there."""
+        ...
+
     def gather(self, index: Tensor) -> Inputs:
-        """Rows `index` (B,), on the device of `index`; the store moves there once and stays."""
+        """Rows `index` (B,), given on the host, where the store lies."""
         ...
 
 
@@ -47,11 +62,23 @@ class DenseRows:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return self.values.nbytes
+
+    @property
+    def row_size(self) -> int:
+        """Numbers in one row."""
+        return self.values[0].numel() if len(self.values) else 1
+
+    def settle(self, device: torch.device) -> None:
+        """Move to a device."""
+        self.values = self.values.to(device)
+
     def gather(self, index: Tensor) -> Tensor:
-        """Rows `index`, on its device."""
-        if self.values.device != index.device:
-            self.values = self.values.to(index.device)
-        return self.values[index]
+        """Rows `index`."""
+        return self.values.index_select(0, to_device(index, self.values.device))
 
 
 class SparseRows:
@@ -60,7 +87,7 @@ class SparseRows:
     Args:
         data: (nnz,) float32 values.
         indices: (nnz,) int64 columns.
-        indptr: (N + 1,) int64 start of each row.
+        indptr: (N + 1,) int64 start of each row; stays on the host, which must know how much to gather.
         num_columns: D.
     """
 
@@ -70,15 +97,28 @@ class SparseRows:
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values and their columns."""
+        return self.data.nbytes + self.indices.nbytes
+
+    @property
+    def row_size(self) -> int:
+        """Numbers in one dense row."""
+        return self.num_columns
+
+    def settle(self, device: torch.device) -> None:
+        """Move to a device."""
+        self.data, self.indices = self.data.to(device), self.indices.to(device)
+
     def gather(self, index: Tensor) -> Tensor:
-        """Rows `index` as a dense (B, D) float32 tensor, on its device."""
-        if self.data.device != index.device:
-            self.data, self.indices, self.indptr = (t.to(index.device) for t in (self.data, self.indices, self.indptr))
+        """Rows `index` as a dense (B, D) float32 tensor."""
         start, counts = self.indptr[index], self.indptr[index + 1] - self.indptr[index]
-        row = torch.repeat_interleave(torch.arange(len(index), device=index.device), counts)
+        row = torch.repeat_interleave(torch.arange(len(index)), counts)
         first = torch.cumsum(counts, 0) - counts
-        source = torch.arange(len(row), device=index.device) - first[row] + start[row]
-        dense = torch.zeros(len(index), self.num_columns, device=index.device)
+        place = torch.stack([row, torch.arange(len(row)) - first[row] + start[row]])
+        row, source = to_device(place, self.data.device)
+        dense = torch.zeros(len(index), self.num_columns, device=self.data.device)
         return dense.index_put((row, self.indices[source]), self.data[source], accumulate=True)
 
 
@@ -95,33 +135,47 @@ class MultiRows:
     def __len__(self) -> int:
         return len(next(iter(self.views.values())))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all views."""
+        return sum(store.nbytes for store in self.views.values())
+
+    @property
+    def row_size(self) -> int:
+        """Numbers in one row of all views."""
+        return sum(store.row_size for store in self.views.values())
+
+    def settle(self, device: torch.device) -> None:
+        """Move to a device."""
+        for store in self.views.values():
+            store.settle(device)
+
     def gather(self, index: Tensor) -> dict[str, Tensor]:
         """Rows `index` of every view."""
         return {name: store.gather(index) for name, store in self.views.items()}
 
 
-def build_views(
-    store: TensorStore, index: Tensor, position: Tensor, names: Sequence[str], key: int, views: Any
-) -> tuple[Inputs, ...]:
-    """The named views of some rows, each with draws of its own.
+def build_views(rows: Inputs, position: Tensor, names: Sequence[str], key: int, views: Any) -> tuple[Inputs, ...]:
+    """The named views of some rows, each with draws of its own, where the rows are.
 
     Args:
-        store: rows in memory.
-        index: (B,) rows.
-        position: (B,) int64, with `key` the name of each sample's draws.
+        rows: gathered inputs of B samples.
+        position: (B,) int64 on the host, with `key` the name of each sample's draws.
         names: view names; a repeated name is drawn again.
         key: see `StreamRows.key`.
         views: transform by view name; for several inputs a sample, one transform for all or a mapping with one for each.
     """
-    rows = store.gather(index)
+    device = next(iter(rows.values())).device if isinstance(rows, dict) else rows.device
+    there = to_device(position, device)
     built: list[Inputs] = []
     for place, name in enumerate(names):
         view = views[name]
         if isinstance(rows, dict):
             each = view if isinstance(view, Mapping) else dict.fromkeys(rows, view)
-            built.append({n: each[n](x, Draws(key_from(key, place, name, n), position)) for n, x in rows.items()})
+            draws = {n: Draws(key_from(key, place, name, n), there, host=position) for n in rows}
+            built.append({n: each[n](x, draws[n]) for n, x in rows.items()})
         else:
-            built.append(view(rows, Draws(key_from(key, place, name), position)))
+            built.append(view(rows, Draws(key_from(key, place, name), there, host=position)))
     return tuple(built)
 
 

@@ -137,6 +137,10 @@ class ResolvedPlan:
             weight=weight,
         )
 
+    def batches(self, start: int = 0, rank: int = 0, world_size: int = 1) -> Iterator[PlanBatch]:
+        """The rank's shares of the epoch's batches from number `start` on, as rows without views."""
+        return (self.batch(position, rank, world_size) for position in range(start, self.steps))
+
 
 class PlanLoader:
     """The training loader of every method: batches of rows, in the order of the current epoch's plan.
@@ -149,7 +153,7 @@ class PlanLoader:
         resolve: returns the plan of the current epoch.
         rank: this process.
         world_size: number of processes.
-        build: optional; maps an iterator of row batches to batches with views (worker processes for large images).
+        build: optional; maps an iterator of row batches to batches with views.
     """
 
     def __init__(
@@ -181,10 +185,11 @@ class PlanLoader:
             start = position if epoch == plan.epoch else 0
             self._restored = None
         self._epoch, self._consumed = plan.epoch, start
-        rows = (plan.batch(position, self._rank, self._world_size) for position in range(start, plan.steps))
+        rows = plan.batches(start, self._rank, self._world_size)
         for batch in self._build(rows) if self._build is not None else rows:
             self._consumed = batch.position + 1
             yield batch
+            del batch  # else its chunk of views would be kept while the next one is built
 
     def state_dict(self) -> dict[str, int]:
         """The epoch and the number of batches of it that were handed out."""

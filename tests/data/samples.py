@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from noisylab.data import NoisyDataModule
-from noisylab.data.loaders import build_in_workers
-from noisylab.data.rows import FileRows
-from noisylab.engine.plan import PlanLoader, ResolvedPlan
+from noisylab.engine.plan import ResolvedPlan
 from noisylab.types import EpochPlan, Phase, Stream
 
 
@@ -79,9 +77,5 @@ def train_batches(data: NoisyDataModule, views: Sequence[str] = ("weak",), epoch
         train_rows=data.info.train_rows,
         batch_size=data.batch_size,
     )
-    store = data.source.train
-    build = partial(build_in_workers, store, targets=data.given_target) if isinstance(store, FileRows) else None
-    loader = PlanLoader(lambda: plan, build=build)
-    loader.load_state_dict({"epoch": epoch, "position": start})
-    for batch in loader:
-        yield data.on_after_batch_transfer(batch, 0)["train"]
+    for batch in data.batches(plan, torch.device("cpu"), start):
+        yield batch["train"]

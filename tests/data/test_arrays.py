@@ -110,8 +110,8 @@ def test_several_views_make_a_batch_of_each(make: Any) -> None:
     assert torch.equal(weak["sound"], torch.from_numpy(FEATURES)[batch.index])
     assert torch.equal(weak["text"], torch.from_numpy(dense)[batch.index])
     assert not torch.equal(weak["sound"], strong["sound"])
-    (rows,) = data.test_dataloader()["test"]
-    assert data.on_after_batch_transfer(rows, 0).inputs["image"].shape == (12, 3, 6, 7)
+    (batch,) = data.test_dataloader()["test"]
+    assert batch.inputs["image"].shape == (12, 3, 6, 7)
 
 
 def test_views_are_chosen_by_name_and_one_makes_plain_batches(make: Any) -> None:

@@ -131,9 +131,9 @@ def test_a_subset_shrinks_every_part_and_keeps_original_rows(path: str) -> None:
 def test_validation_compares_with_given_or_true_labels(path: str) -> None:
     for labels in ("given", "clean"):
         data = ready(path, noise=PairFlip(0.45), val_fraction=0.5, val_labels=labels)
-        (rows,) = data.val_dataloader()["val"]
+        (batch,) = data.val_dataloader()["val"]
         expected = data.given_target if labels == "given" else data.clean_target
-        assert torch.equal(data.on_after_batch_transfer(rows, 0).target, expected[rows.index])
+        assert torch.equal(batch.target, expected[batch.index])
 
 
 def test_an_open_class_has_no_right_answer_in_validation(path: str) -> None:

@@ -55,7 +55,7 @@ def test_each_input_may_have_a_transform_of_its_own() -> None:
     rows = MultiRows({"a": DenseRows(torch.zeros(4, 3)), "b": DenseRows(torch.zeros(4, 3))})
     where = torch.arange(4)
     views = {"weak": {"a": FeatureIdentity(), "b": FeatureNoise(1.0)}, "strong": FeatureNoise(1.0)}
-    weak, strong = build_views(rows, where, where, ("weak", "strong"), 0, views)
+    weak, strong = build_views(rows.gather(where), where, ("weak", "strong"), 0, views)
     assert isinstance(weak, dict)
     assert isinstance(strong, dict)
     assert not weak["a"].any()

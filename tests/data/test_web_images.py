@@ -34,8 +34,7 @@ def test_train_is_noisy_of_unknown_truth_and_val_is_the_test_set(root: Path) -> 
 def test_batches_are_cropped_squares(root: Path) -> None:
     data: Any = WebImages(str(root), resize=18, crop=16, batch_size=3)
     assert next(train_batches(data)).views[0].shape == (3, 3, 16, 16)
-    (rows,) = data.test_dataloader()["test"]
-    batch = data.on_after_batch_transfer(rows, 0)
+    (batch,) = data.test_dataloader()["test"]
     assert batch.inputs.shape == (4, 3, 16, 16)
     assert torch.equal(batch.target, data.source.test_target)
 

@@ -4,6 +4,7 @@ from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.callbacks.diagnostics import Diagnostics
 from noisylab.callbacks.progress import RunProgress
+from noisylab.callbacks.speed import Speed
 from noisylab.callbacks.summary import RunSummary
 
-__all__ = ["Curves", "Diagnostics", "RunCheckpoint", "RunProgress", "RunSummary"]
+__all__ = ["Curves", "Diagnostics", "RunCheckpoint", "RunProgress", "RunSummary", "Speed"]

@@ -12,7 +12,7 @@ import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DDPStrategy
 
-from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress, RunSummary
+from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress, RunSummary, Speed
 from noisylab.cli.registry import class_kind, locate, parameters
 from noisylab.data.base import NoisyDataModule
 from noisylab.engine.resume import atomic_path
@@ -62,7 +62,8 @@ class App(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The recipe's name; classes and seed from one place."""
+        """The recipe's name; the speed switches; classes and seed from one place."""
+        parser.add_lightning_class_args(Speed, "speed")
         parser.add_argument("--recipe", type=str, default="", help="name of the recipe, for the run folder and the summary")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed")
@@ -98,11 +99,14 @@ class App(LightningCLI):
         callbacks = list(given) if isinstance(given, list) else [given]
         if not any(isinstance(callback, Diagnostics) for callback in callbacks):
             callbacks.append(Diagnostics())
+        self.speed: Speed = self._get(self.config_init, "speed")
+        callbacks.append(self.speed)
         recipe = str(self._get(self.config, "recipe", default="") or "")
         if self.folder is not None:
             if not any(isinstance(callback, RunProgress) for callback in callbacks):
                 callbacks.append(RunProgress(recipe or "fit"))
-            callbacks += [Curves(self.folder), RunSummary(self.folder, recipe), RunCheckpoint(self.folder / "checkpoints")]
+            curves = Curves(self.folder, every_n_steps=config.get("log_every_n_steps"))
+            callbacks += [curves, RunSummary(self.folder, recipe), RunCheckpoint(self.folder / "checkpoints")]
         config["callbacks"] = callbacks
         if self.folder is not None:
             config["logger"] = [_logger(name, self.folder, recipe) for name in self.loggers] or False

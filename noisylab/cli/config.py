@@ -10,6 +10,7 @@ from typing import Any
 import jsonargparse
 import lightning as L
 
+from noisylab.callbacks import Speed
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.recipes import find_config, load_yaml
 from noisylab.cli.registry import accepts_any, class_kind, full_name, locate, parameters, resolve_class
@@ -18,7 +19,7 @@ from noisylab.methods.base import NoisyLabelMethod
 
 __all__ = ["Composed", "compose"]
 
-_TOP = ("recipe", "seed_everything", "model", "data", "trainer", "ckpt_path")
+_TOP = ("recipe", "seed_everything", "model", "data", "trainer", "speed", "ckpt_path")
 _NODES: dict[str, type] = {"model": NoisyLabelMethod, "data": NoisyDataModule}
 
 
@@ -98,6 +99,8 @@ def _set(composed: Composed, path: list[str], value: Any, where: str) -> None:
         composed.config[top] = _merge(composed, node, _NODES[top], path[1:], value, [top])
     elif top == "trainer":
         _set_trainer(composed.config["trainer"], path[1:], value)
+    elif top == "speed":
+        _set_speed(composed.config.setdefault("speed", {}), path[1:], value)
     elif len(path) > 1:
         raise UserError(f"{where}: {top} has no parts, got {'.'.join(path)}")
     else:
@@ -196,6 +199,19 @@ def _set_trainer(trainer: dict[str, Any], path: list[str], value: Any) -> None:
             trainer[name] = [*(trainer.get(name) or []), *(item if isinstance(item, list) else [item])]
         else:
             trainer[name] = item
+
+
+def _set_speed(speed: dict[str, Any], path: list[str], value: Any) -> None:
+    items = {path[0]: value} if path else (value or {})
+    if not isinstance(items, dict):
+        raise UserError(f"speed: expected keys and values, got {items!r}")
+    allowed = parameters(Speed)
+    for name, item in items.items():
+        if name not in allowed:
+            raise unknown("speed: key", name, allowed)
+        if not _fits(item, allowed[name].hint):
+            raise UserError(f"speed.{name}: wrong value\n  given: {item!r}\n  allowed: {allowed[name].hint.__name__}")
+        speed[name] = item
 
 
 def _fits(value: Any, hint: Any) -> bool:

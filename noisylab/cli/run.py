@@ -144,7 +144,7 @@ def _dry_run(config: dict[str, Any], options: Options) -> int:
         accelerator=(config["trainer"].get("accelerator") or "auto"),
         precision=app.trainer.precision,
         devices=1,
-        callbacks=[timer],
+        callbacks=[timer, app.speed],
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,

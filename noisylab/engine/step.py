@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from lightning.pytorch.plugins.precision import HalfPrecision, MixedPrecision, Precision
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 if TYPE_CHECKING:
     from noisylab.methods.base import NoisyLabelMethod
 
-__all__ = ["step", "step_schedules"]
+__all__ = ["NoProfiler", "count_step", "step", "step_schedules", "steps_bare"]
 
 
 def step(
@@ -26,9 +31,10 @@ def step(
 ) -> None:
     """Backward and step the optimizer of each named network, in the order given.
 
-    Exactly one step of a training step, the last one with ``final=True``, goes through Lightning's wrapper, so that
-    ``trainer.global_step`` counts training steps whatever number of optimizers a method has. Under a gradient scaler every
-    optimizer is unscaled and stepped through the scaler, and the scaler is updated once.
+    Exactly one step of a training step, the last one with ``final=True``, is counted, so that ``trainer.global_step`` counts
+    training steps whatever number of optimizers a method has. It goes through Lightning's wrapper unless that has nothing else to
+    do (`steps_bare`). Under a gradient scaler every optimizer is unscaled and stepped through the scaler, and the scaler is
+    updated once.
 
     Args:
         module: the method; its ``optimizer_names`` are the allowed names.
@@ -51,7 +57,11 @@ def step(
     scaler = getattr(module.trainer.precision_plugin, "scaler", None)
     optimizers = module.wrapped_optimizers()
     for loss in losses.values():
-        module.manual_backward(loss / accumulate if accumulate > 1 else loss)
+        share = loss / accumulate if accumulate > 1 else loss
+        if module.steps_bare:
+            share.backward()
+        else:
+            module.manual_backward(share)
     module.pending_gradients = not boundary
     if not boundary:
         return
@@ -64,7 +74,10 @@ def step(
             scale = scaler._scale if scaler is not None and scaler.is_enabled() else 1.0
             parameters = [p for group in raw.param_groups for p in group["params"] if p.grad is not None]
             torch.nn.utils.clip_grad_norm_(parameters, clip_norm * scale)
-        if final and name == last:
+        if final and name == last and module.steps_bare:
+            raw.step()
+            count_step(module)
+        elif final and name == last:
             wrapped.step()
         elif scaler is not None:
             scaler.unscale_(raw)
@@ -72,6 +85,39 @@ def step(
         else:
             raw.step()
         raw.zero_grad(set_to_none=True)
+
+
+def steps_bare(module: NoisyLabelMethod) -> bool:
+    """Whether gradients and optimizers can be left to torch alone, which saves a fifth of a millisecond a step and more.
+
+    They cannot with several processes, a gradient scaler, a profiler, or when anyone listens to the hooks in between.
+    """
+    trainer: Any = module.trainer
+    plain_precision = type(trainer.precision_plugin) in (Precision, MixedPrecision, HalfPrecision)
+    if type(trainer.strategy) is not SingleDeviceStrategy or not plain_precision:
+        return False
+    if getattr(trainer.precision_plugin, "scaler", None) is not None or not isinstance(trainer.profiler, PassThroughProfiler):
+        return False
+    listeners = [*trainer.callbacks, module]
+    between = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "backward", "optimizer_step")
+    return not any(is_overridden(hook, listener) for listener in listeners for hook in between if hasattr(type(listener), hook))
+
+
+class NoProfiler(PassThroughProfiler):
+    """Profiles nothing in a tenth of the time: Lightning enters dozens of contexts a batch."""
+
+    _nothing: ClassVar[AbstractContextManager[None]] = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        """A context that does nothing."""
+        return self._nothing
+
+
+def count_step(module: NoisyLabelMethod) -> None:
+    """Let ``trainer.global_step`` know of a step that did not go through Lightning's wrapper."""
+    progress = module.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+    progress.increment_ready()
+    progress.increment_completed()
 
 
 def step_schedules(module: NoisyLabelMethod, metrics: Mapping[str, Any]) -> None:

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 
 from noisylab.engine.resume import check_stamp, stamp
 from noisylab.engine.scoring import score_rows
-from noisylab.engine.step import step_schedules
+from noisylab.engine.step import NoProfiler, step_schedules, steps_bare
 from noisylab.memory import SampleMemory
 from noisylab.methods.predictor import Predictor
 from noisylab.metrics.running import RunningMeans
@@ -52,7 +53,7 @@ class NoisyLabelMethod(Predictor):
         self.memory.add("observed_pred", dtype=torch.int32, fill=-1)
         self.memory.add("observed_epoch", dtype=torch.int32, fill=-1)
         self.means = RunningMeans()
-        self.pending_gradients = False
+        self.pending_gradients = self.steps_bare = False
 
     def save_hyperparameters(self, *_: Any, **__: Any) -> None:
         """Keep the constructor's arguments, callables as ``class_path`` and ``init_args``, so that a checkpoint rebuilds them."""
@@ -123,6 +124,9 @@ class NoisyLabelMethod(Predictor):
         """
         for config in self.trainer.lr_scheduler_configs:
             config.reduce_on_plateau = False  # see lr_scheduler_step
+        if type(self.trainer.profiler) is PassThroughProfiler:  # type: ignore[attr-defined]
+            self.trainer.profiler = NoProfiler()  # type: ignore[attr-defined]
+        self.steps_bare = steps_bare(self)
         if self.trainer.ckpt_path is not None:
             if len(self.memory) != self.info.num_train:
                 raise ValueError(
@@ -171,6 +175,8 @@ class NoisyLabelMethod(Predictor):
         Under several ranks, whose gradients are averaged, each divides its own sum by a rank's share of the count: the averaged
         gradient is then that of the whole batch.
         """
+        if mask is None and self.trainer.world_size == 1:
+            return values.mean() if len(values) else values.sum()
         mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
         share = self.sum_over_ranks(mask.sum()) / self.trainer.world_size
         # not values * mask: an infinite value outside the mask would become NaN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import lightning as L
 import torch
@@ -38,6 +39,21 @@ class Predictor(L.LightningModule):
         self.confusions = SplitConfusions(num_classes)
         self.last_confusions: dict[tuple[str, str], Tensor] = {}
         self.epoch_metrics: dict[str, float] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the name of every hook, dozens a batch, and a module's way of setting attributes takes microseconds
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """The batch; Lightning would look for hooks that no noisylab data module has, for every batch anew."""
+        return batch
+
+    def _apply_batch_transfer_handler(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
+        """The batch on `device`, where noisylab's loaders put it."""
+        return batch.to(self.device if device is None else device)
 
     @property
     def headline(self) -> str:

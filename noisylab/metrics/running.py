@@ -25,22 +25,30 @@ class RunningMeans:
     def __init__(self) -> None:
         self._names: list[str] = []
         self._sums: Tensor | None = None
+        self._cells: dict[str, tuple[Tensor, Tensor]] = {}  # views of the sums, made once
 
-    def add(self, name: str, value: Tensor | float, weight: Tensor | float = 1.0) -> None:
+    def add(self, name: str, value: Tensor | float, weight: float = 1.0) -> None:
         """Add a scalar with a weight, usually the number of samples that it is the mean of."""
         device = value.device if isinstance(value, Tensor) else torch.device("cpu")
-        if self._sums is None or self._sums.device != device:
-            # sums of many small numbers; devices without float64 take float32
-            dtype = torch.float32 if device.type == "mps" else torch.float64
-            self._sums = torch.zeros(16, 2, dtype=dtype) if self._sums is None else self._sums
-            self._sums = self._sums.to(device=device, dtype=dtype)
+        if self._sums is None or self._sums.device != device or name not in self._cells:
+            self._make_room(name, device)
+        total, weights = self._cells[name]
+        if isinstance(value, Tensor):
+            total.add_(value.detach().to(total.dtype), alpha=weight)
+        else:
+            total.add_(value * weight)
+        weights.add_(weight)
+
+    def _make_room(self, name: str, device: torch.device) -> None:
+        # sums of many small numbers; devices without float64 take float32
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        sums = torch.zeros(16, 2) if self._sums is None else self._sums
         if name not in self._names:
             self._names.append(name)
-            if len(self._names) > len(self._sums):
-                self._sums = torch.cat([self._sums, torch.zeros_like(self._sums)])
-        row = self._sums[self._names.index(name)]
-        row[0] += (value.detach().to(row.dtype) if isinstance(value, Tensor) else value) * weight
-        row[1] += weight
+        if len(self._names) > len(sums):
+            sums = torch.cat([sums, torch.zeros_like(sums)])
+        self._sums = sums.to(device=device, dtype=dtype)
+        self._cells = {known: (row[0], row[1]) for known, row in zip(self._names, self._sums, strict=False)}
 
     def compute(self, sum_over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
         """The means so far; NaN where all weights were 0. All ranks must call it together."""
@@ -49,9 +57,15 @@ class RunningMeans:
         sums = sum_over_ranks(self._sums)
         return dict(zip(self._names, (sums[:, 0] / sums[:, 1]).tolist(), strict=False))
 
+    def totals(self, sum_over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, tuple[float, float]]:
+        """(weighted sum, weight) by name; what two calls differ by is what came between them. All ranks must call it together."""
+        if self._sums is None:
+            return {}
+        return {name: (s, w) for name, (s, w) in zip(self._names, sum_over_ranks(self._sums).tolist(), strict=False)}
+
     def reset(self) -> None:
         """Forget everything."""
-        self._names, self._sums = [], None
+        self._names, self._sums, self._cells = [], None, {}
 
     def state(self, sum_over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, Any]:
         """Names and sums over all ranks, for a checkpoint. All ranks must call it together."""
@@ -62,3 +76,4 @@ class RunningMeans:
         self._names = list(state["names"])
         sums = state["sums"]
         self._sums = None if sums is None else (sums.clone() if mine else torch.zeros_like(sums))
+        self._cells = {}

@@ -3,10 +3,15 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import lightning as L
-from helpers import PlainMLP, SaveEveryBatch, ToyData, fit
+import pytest
+import torch
+from helpers import PlainMLP, SaveEveryBatch, ToyData, assert_same, fit, make_trainer, state_of
+from lightning.pytorch.loggers import CSVLogger
 
+from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.methods import CrossEntropy
 
@@ -51,3 +56,63 @@ def test_series_of_one_name() -> None:
     curves.rows = [(0, 4, "val/acc", 0.5), (0, 4, "train/loss", 1.0), (1, 8, "val/acc", 0.75)]
     assert curves.series("val/acc") == [(0, 0.5), (1, 0.75)]
     assert curves.series("test/acc") == []
+
+
+def _run(folder: Path, every: int, *callbacks: L.Callback, resume: Path | None = None, **kwargs: Any) -> dict[str, Any]:
+    torch.manual_seed(0)
+    curves = Curves(folder, every_n_steps=every)
+    trainer = make_trainer(folder, 2, (*callbacks, curves, RunCheckpoint(folder, every_n_minutes=None)), **kwargs)
+    trainer.fit(CrossEntropy(3, PlainMLP), datamodule=ToyData(num_train=48), ckpt_path=resume)  # six steps an epoch
+    return state_of(trainer, curves)
+
+
+def _steps(state: dict[str, Any]) -> list[tuple[int, int, str, float]]:
+    return [row for row in state["curves"] if row[2].endswith("_step")]
+
+
+class _Losses(L.Callback):
+    """The loss of every step, as the method counts it."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self._total = 0.0
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        total, _weight = pl_module.means.totals()["train/loss"]
+        self.losses.append((total - (self._total if trainer.fit_loop.batch_idx else 0.0)) / 8)
+        self._total = total
+
+
+def test_means_of_steps_are_those_since_the_last_row(tmp_path: Path) -> None:
+    losses = _Losses()
+    rows = _steps(_run(tmp_path, 2, losses))
+    assert len(losses.losses) == 12
+    expected = [(losses.losses[i] + losses.losses[i + 1]) / 2 for i in range(0, 12, 2)]
+    assert [(epoch, step) for epoch, step, *_ in rows] == [(0, 2), (0, 4), (0, 6), (1, 8), (1, 10), (1, 12)]
+    assert [row[3] for row in rows] == pytest.approx(expected)
+    written = [row for row in _read(tmp_path / "metrics.csv") if row["name"] == "train/loss_step"]
+    assert [float(row["value"]) for row in written] == [row[3] for row in rows]
+
+
+def test_a_row_that_fills_no_group_of_steps_is_left_to_the_epochs_mean(tmp_path: Path) -> None:
+    rows = _steps(_run(tmp_path, 4))
+    assert [(epoch, step) for epoch, step, *_ in rows] == [(0, 4), (1, 10)]
+
+
+def test_step_means_survive_a_resume(tmp_path: Path) -> None:
+    saver = SaveEveryBatch(tmp_path)
+    straight = _run(tmp_path / "straight", 4, saver)
+    for file in saver.files[:-1]:
+        assert_same(_run(file.with_suffix(""), 4, resume=file), straight, file.stem)
+
+
+def test_loggers_are_sent_the_steps_too(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, flush_logs_every_n_steps=1)
+    _run(tmp_path, 3, logger=logger, log_every_n_steps=3)
+    found = [row for row in _read(Path(logger.log_dir) / "metrics.csv") if row.get("train/loss_step")]
+    assert [int(row["step"]) for row in found] == [3, 6, 9, 12]
+
+
+def test_every_zero_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match="every_n_steps must be at least 1, got 0"):
+        Curves(every_n_steps=0)

@@ -146,3 +146,22 @@ def test_malformed_command_lines(argv):
 
 def test_nearest_ignores_case():
     assert nearest("act", ["ACT", "CrossEntropy"]) == ["ACT"]
+
+
+def test_speed_switches_are_plain_keys(tmp_path):
+    overlay = tmp_path / "fast.yaml"
+    overlay.write_text("speed: {channels_last: true}\n")
+    config = compose([*DIGITS, str(overlay)], [("speed.compile", "true"), ("speed.channels_last", "false")]).config
+    assert config["speed"] == {"channels_last": False, "compile": True}
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        (("speed.chanels_last", "true"), "nearest: channels_last"),
+        (("speed.compile", "3"), "allowed: bool"),
+        (("speed", "fast"), "expected keys and values, got 'fast'"),
+    ],
+)
+def test_a_wrong_speed_switch_is_named(flag, expected):
+    assert expected in lines_of([flag])

@@ -11,7 +11,8 @@ from noisylab.cli.config import compose
 from noisylab.cli.recipes import packaged
 
 TINY = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
-RECIPES = [name for name in packaged() if name != "smoke.yaml"]
+OVERLAYS = ("fast.yaml", "smoke.yaml")
+RECIPES = [name for name in packaged() if name not in OVERLAYS]
 
 
 @pytest.fixture(autouse=True)

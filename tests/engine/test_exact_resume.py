@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import lightning as L
 import pytest
 import torch
 from helpers import (
+    PACKAGED,
     AccumulatingDummy,
     DropoutMLP,
     PhasedDummy,
@@ -22,21 +22,13 @@ from helpers import (
     fit,
 )
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 from noisylab.callbacks.diagnostics import Diagnostics
-from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
+from noisylab.methods import NoisyLabelMethod
 from noisylab.noise import Symmetric
 
-_SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-_COSINE = partial(CosineAnnealingLR, T_max=3)
-_PLATEAU = partial(ReduceLROnPlateau, mode="max", patience=0, factor=0.5)
-
 METHODS: dict[str, Callable[[], NoisyLabelMethod]] = {
-    "ce": lambda: CrossEntropy(3, DropoutMLP, optimizer=_SGD, scheduler=_COSINE),
-    "ce-mixup": lambda: CrossEntropy(3, DropoutMLP, mixup_alpha=1.0, optimizer=_SGD, scheduler=_COSINE),
-    "ce-plateau": lambda: CrossEntropy(3, DropoutMLP, optimizer=_SGD, scheduler=_PLATEAU),
-    "act": lambda: ACT(3, DropoutMLP, warmup_epochs=1, lr_plan="cosine:1,1e-3,3", clip_norm=1.0),
+    **PACKAGED,
     "phased": lambda: PhasedDummy(3, DropoutMLP),
     "staged": lambda: StagedDummy(3, DropoutMLP),
     "side-stream": lambda: SideStreamDummy(3, DropoutMLP),

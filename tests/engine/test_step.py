@@ -5,13 +5,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
-from helpers import AccumulatingDummy, PhasedDummy, PlainMLP, SideStreamDummy, StagedDummy, ToyData, make_trainer
+from helpers import AccumulatingDummy, PhasedDummy, PlainMLP, SideStreamDummy, StagedDummy, ToyData, assert_same, make_trainer
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.profilers import PassThroughProfiler, SimpleProfiler
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
-from noisylab.engine.step import step
+from noisylab.engine.step import step, steps_bare
 from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
 
 
@@ -34,7 +38,7 @@ class _Module:
         self.optimizer_names = tuple(self.weights)
         self.wrapped = {name: _Wrapped(torch.optim.SGD([weight], 1.0)) for name, weight in self.weights.items()}
         self.trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=None))
-        self.pending_gradients = False
+        self.pending_gradients = self.steps_bare = False
 
     def wrapped_optimizers(self) -> dict[str, _Wrapped]:
         return self.wrapped
@@ -143,3 +147,60 @@ def test_the_scaler_is_updated_once_a_training_step_and_changes_no_update(tmp_pa
     start = ACT(3, PlainMLP)
     moved = [(a - b).abs().max() for a, b in zip(methods[0].networks.parameters(), start.networks.parameters(), strict=True)]
     assert max(moved) > 5e-2
+
+
+class _Listener(L.Callback):
+    """Hears of every gradient."""
+
+    def __init__(self) -> None:
+        self.norms: list[float] = []
+
+    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        gradients = [p.grad.flatten() for p in pl_module.parameters() if p.grad is not None]
+        self.norms.append(float(torch.cat(gradients).norm()))
+
+
+def _trained(folder: Path, *callbacks: L.Callback, **kwargs: Any) -> tuple[NoisyLabelMethod, L.Trainer]:
+    torch.manual_seed(0)
+    method = ACT(3, PlainMLP, warmup_epochs=1, lr_plan="cosine:1,1e-3,2", clip_norm=0.5)
+    trainer = make_trainer(folder, 2, callbacks, **kwargs)
+    trainer.fit(method, datamodule=ToyData())
+    return method, trainer
+
+
+def test_steps_without_lightnings_hooks_are_the_same_steps(tmp_path: Path) -> None:
+    bare, bare_trainer = _trained(tmp_path)
+    listener = _Listener()
+    heard, trainer = _trained(tmp_path, listener)
+    assert (bare.steps_bare, heard.steps_bare) == (True, False)
+    assert bare_trainer.global_step == trainer.global_step == 10
+    assert len(listener.norms) == 20  # two backward passes a step
+    for name, value in bare.state_dict().items():
+        assert_same(value, heard.state_dict()[name], name)
+
+
+def test_a_method_with_hooks_of_its_own_is_heard() -> None:
+    class Hooked(CrossEntropy):
+        def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+            pass
+
+    trainer = SimpleNamespace(
+        strategy=SingleDeviceStrategy("cpu"), precision_plugin=Precision(), profiler=PassThroughProfiler(), callbacks=[]
+    )
+    for cls, expected in ((CrossEntropy, True), (Hooked, False)):
+        method = cls(3, PlainMLP)
+        method._trainer = trainer  # type: ignore[assignment]
+        assert steps_bare(method) is expected
+
+
+@pytest.mark.parametrize("change", [{"profiler": SimpleProfiler()}, {"strategy": SimpleNamespace()}])
+def test_a_profiler_and_other_strategies_keep_lightnings_way(change: dict[str, Any]) -> None:
+    parts = {
+        "strategy": SingleDeviceStrategy("cpu"),
+        "precision_plugin": Precision(),
+        "profiler": PassThroughProfiler(),
+        "callbacks": [],
+    }
+    method = CrossEntropy(3, PlainMLP)
+    method._trainer = SimpleNamespace(**{**parts, **change})  # type: ignore[assignment]
+    assert not steps_bare(method)

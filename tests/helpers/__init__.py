@@ -1,10 +1,12 @@
 """Toy data, dummy methods and short runs for the tests."""
 
 from helpers.dummies import AccumulatingDummy, PhasedDummy, SideStreamDummy, StagedDummy
+from helpers.packaged import PACKAGED
 from helpers.runs import SaveEveryBatch, assert_same, fit, make_trainer, state_of
 from helpers.toy import DropoutMLP, PlainMLP, ToyData
 
 __all__ = [
+    "PACKAGED",
     "AccumulatingDummy",
     "DropoutMLP",
     "PhasedDummy",

@@ -1,0 +1,136 @@
+"""Nothing in a training step waits for the device."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from helpers import PACKAGED, DropoutMLP, ToyData, make_trainer
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from noisylab.callbacks import Diagnostics, RunProgress
+from noisylab.methods import NoisyLabelMethod
+from noisylab.models import Network, SmallCNN
+from noisylab.noise import Symmetric
+from noisylab.transforms import mixing
+from noisylab.types import Batch, DataInfo, PlanBatch
+
+_READING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal", "index by mask")
+
+
+class ReadBacks(TorchDispatchMode):
+    """Counts the operations that bring a value from the device to the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        indices = args[1] if name.startswith("index") and isinstance(args[1], list | tuple) else ()
+        if any(isinstance(part, Tensor) and part.dtype == torch.bool for part in indices):
+            name = "index by mask"
+        if name in _READING:
+            self.found[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_counter_counts() -> None:
+    values = torch.arange(4.0)
+    with ReadBacks() as mode:
+        values.sum().item()
+        assert bool(values.sum() > 1)
+        assert len(values[values > 1]) == 2
+        assert len(torch.unique(values)) == 4
+    assert mode.found["_local_scalar_dense"] == 2
+    assert mode.found["index by mask"] == 1
+    assert mode.found["_unique2"] == 1
+
+
+class _Watch(L.Callback):
+    """Counts read-backs from each batch's start to its end: the step and the hooks around it."""
+
+    def __init__(self) -> None:
+        self.found: Counter[str] = Counter()
+        self.steps = 0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.mode = ReadBacks()
+        self.mode.__enter__()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.mode.__exit__(None, None, None)
+        self.found += self.mode.found
+        self.steps += 1
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_no_value_is_read_back_within_a_step(name: str, tmp_path: Path) -> None:
+    watch = _Watch()
+    trainer = make_trainer(tmp_path, 3, (watch, RunProgress(), Diagnostics()))
+    trainer.fit(PACKAGED[name](), datamodule=ToyData(num_train=29, noise=Symmetric(0.4), val_fraction=0.15))
+    assert watch.steps == 9
+    assert not watch.found
+
+
+# ---- the same on a CUDA device that does not exist: shapes are computed, values are not, and mixing devices is an error
+
+
+def _on_fake_cuda(make: Any, network: Any) -> NoisyLabelMethod:
+    with torch.device("cuda"):
+        method = make(network)
+    method.memory.to("cuda")
+    method._device = torch.device("cuda:0")
+    method.info = DataInfo(3, 20, torch.arange(20), torch.zeros(20, dtype=torch.int64), ("a", "b", "c"), 8, 0)
+    method.memory.allocate(20)
+    optimizers = {
+        name: SimpleNamespace(optimizer=optimizer, step=optimizer.step)
+        for name, net in method.networks.items()
+        for optimizer in [torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)]
+    }
+    method._trainer = SimpleNamespace(world_size=1, precision_plugin=SimpleNamespace(scaler=None), current_epoch=1, global_rank=0)
+    method._fabric = None
+    method.wrapped_optimizers = lambda: optimizers  # type: ignore[method-assign, assignment, return-value]
+
+    def backward(loss: Tensor) -> None:  # the autograd engine would look for a real device
+        assert loss.device.type == "cuda"
+        for parameter in method.networks.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+
+    method.manual_backward = backward  # type: ignore[method-assign, assignment]
+    return method
+
+
+def _fake_batch(shape: tuple[int, ...], epoch: int, views: int) -> PlanBatch:
+    inputs = tuple(torch.zeros(8, *shape, device="cuda") for _ in range(views))
+    index = torch.arange(8, device="cuda")
+    return PlanBatch("train", {"train": Batch(inputs, index % 3, index)}, epoch, 0, False, False)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+@pytest.mark.parametrize(("network", "shape"), [(DropoutMLP, (2,)), (partial(SmallCNN, in_channels=3), (3, 8, 8))])
+def test_a_step_on_cuda_needs_no_value_on_the_host(
+    name: str, network: type[Network], shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # torch's generator of a CUDA device would look for a real one
+    monkeypatch.setattr(torch, "randperm", lambda n, device: torch.arange(n, device=device))
+    monkeypatch.setattr(mixing, "mix_weight", lambda alpha: 0.3)  # drawn on the host, where values are real
+    with FakeTensorMode():
+        method = _on_fake_cuda(PACKAGED[name], network)
+        for epoch in range(3):
+            method.prepare_epoch(epoch)
+            streams = method.epoch_plan(epoch).phases[0].streams
+            method.training_step(_fake_batch(shape, epoch, len(streams["train"].views)), 0)  # type: ignore[operator]
+
+
+def test_the_fake_device_would_tell() -> None:
+    with FakeTensorMode(), pytest.raises(DataDependentOutputException):
+        torch.zeros(3, device="cuda").sum().item()

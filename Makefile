@@ -1,4 +1,5 @@
-# make demo: train two methods on real images and compare; make test: run every test. Both make .venv first.
+# make demo: train two methods on real images and compare; make test: run every test; make bench: the benchmarks
+# in short, make bench-gpu: those for a CUDA device. All make .venv first.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	if $$p -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))" 2>/dev/null; then echo $$p; break; fi; done)
 ENV := .venv
@@ -8,7 +9,7 @@ DEV_STAMP := $(ENV)/.installed-dev
 DEMO := runs/demo
 SOURCES := $(shell find noisylab -name '*.py')
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench bench-gpu clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "noisylab needs Python 3.11 or 3.12 with venv; install one, or call: make PYTHON=/path/to/python3.12"; exit 1; }
@@ -32,18 +33,28 @@ test: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
 	$(BIN)/python -m pytest
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
 
 docs: $(DEV_STAMP)
 	$(BIN)/python docs/make_pages.py
 
 bench: $(DEV_STAMP)
-	$(BIN)/python benchmarks/methods.py
+	for name in methods views loop epoch scaling loaders; do \
+		OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py --short --device cpu --out runs/benchmarks/$$name-short.json || exit 1; \
+	done
+
+bench-gpu: $(DEV_STAMP)
+	$(BIN)/python benchmarks/epoch.py --device cuda --compile --cuda_graphs --out runs/benchmarks/epoch-gpu.json
+	$(BIN)/python benchmarks/loop.py --device cuda --groups act ce bf16 --compile --cuda_graphs --out runs/benchmarks/loop-gpu.json
+	$(BIN)/python benchmarks/loop.py --device cuda --groups act ce --precision bf16-mixed --channels_last --compile --cuda_graphs \
+		--out runs/benchmarks/loop-gpu-bf16.json
 
 clean:
 	rm -rf $(ENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -130,8 +130,8 @@ class ACT(NoisyLabelMethod):
         """Start the moving average of predictions at the given labels."""
         if epoch == 0:
             assert self.info is not None
-            table, rows = self.memory["label_table"], self.info.train_rows.to(self.device)
-            table[rows] = F.one_hot(self.info.given_target.to(self.device)[rows], self.num_classes).float()
+            rows = self.info.train_rows.to(self.device)
+            self.memory["label_table"][rows, self.info.given_target.to(self.device)[rows]] = 1
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
         """All rows once; the strong view only where it is used."""

@@ -1,0 +1,172 @@
+"""Each program runs end to end in a tiny form and writes what it says."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import epoch
+import lightning as L
+import loaders
+import loop
+import pytest
+import scaling
+import torch
+import views
+from madeup import RandomImages, one_epoch
+from plain import PlainACT
+from stepwise import StepwiseFit
+from torch.utils.data import DataLoader
+from usual import UsualACT, UsualData, UsualImages
+
+from noisylab.models import SmallCNN
+from noisylab.types import Batch
+
+Run = Callable[..., dict[str, Any]]
+PROGRAMS = sorted((Path(__file__).resolve().parents[2] / "benchmarks").glob("*.py"))
+
+
+def by_row(facts: dict[str, Any]) -> dict[str, Any]:
+    return {row["row"]: row for row in facts["rows"]}
+
+
+def test_views(run: Run) -> None:
+    pytest.importorskip("randaugment")
+    facts = run(views, "--repeats", 2, "--rows", 64, "--pil_rows", 32, "--batch", 16)
+    assert set(by_row(facts)) == {"PIL weak", "PIL weak + strong", "noisylab weak", "noisylab weak + strong"}
+    assert [claim["bound"] for claim in facts["claims"]] == [35, 35, 6]
+    assert all(claim["met"] in (True, False) for claim in facts["claims"])
+    assert "CIFAR10Policy" in facts["strong PIL view"]
+
+
+def test_loop_overhead(run: Run) -> None:
+    facts = run(loop, "--repeats", 2, "--groups", "act", "ce", "--network", "SmallCNN", "--batch", 8, "--steps", 2)
+    rows = [(row["group"].split(",")[0], row["row"]) for row in facts["rows"]]
+    assert rows == [(kind, row) for kind in ("ACT", "CE") for row in ("plain loop", "noisylab", "batches alone")]
+    assert [claim["bound"] for claim in facts["claims"]] == [None, None]  # that of ACTNet does not hold for other networks
+
+
+def test_loop_tiny_has_diagnostics_and_a_bound(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    facts = run(loop, "--short", "--repeats", 2, "--groups", "tiny", "--batch", 8, "--steps", 3, "--width", 8)
+    assert facts["tiny_width"] == 8 and set(by_row(facts)) == {"plain loop", "noisylab", "batches alone"}
+    assert [claim["bound"] for claim in facts["claims"]] == [1.10]
+    assert "benchmark:" not in capfd.readouterr().err  # the progress bar goes nowhere
+
+
+def test_loop_tuning_finds_a_width() -> None:
+    assert loop.tuned_width(torch.device("cpu"), 8, target=0) == loop.WIDTHS[0]
+
+
+def test_loop_bf16(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "has_amx", lambda: True)
+    facts = run(loop, "--repeats", 2, "--groups", "bf16", "--network", "SmallCNN", "--batch", 8, "--steps", 2)
+    assert set(by_row(facts)) == {"float32", "bf16-mixed, channels_last"}
+    assert [(claim["bound"], claim["direction"]) for claim in facts["claims"]] == [(4, "at least")]
+
+
+def test_loop_bf16_needs_matrix_units(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "has_amx", lambda: False)
+    facts = run(loop, "--repeats", 2, "--groups", "bf16")
+    (claim,) = facts["claims"]
+    assert facts["rows"] == [] and claim["met"] is None and "AMX" in claim["why"]
+
+
+def test_cuda_graphs_need_cuda(run: Run) -> None:
+    for program in (loop, epoch):
+        with pytest.raises(SystemExit):
+            run(program, "--cuda_graphs")
+
+
+def test_epoch(run: Run) -> None:
+    pytest.importorskip("randaugment")
+    facts = run(epoch, "--repeats", 2, "--rows", 24, "--batch", 8, "--network", "SmallCNN", "--workers", 1)
+    rows = by_row(facts)
+    assert set(rows) == {"the usual way", "noisylab, float32", "noisylab, bf16-mixed, channels_last"}
+    assert rows["the usual way"]["images_per_s"] == pytest.approx(24_000 / rows["the usual way"]["ms"])
+    assert (facts["workers"], facts["rows_an_epoch"], facts["memory"]) == (1, 24, {})
+    assert facts["claims"][-1]["claim"] == epoch.MEMORY_CLAIM and "CUDA" in facts["claims"][-1]["why"]
+
+
+def test_usual_way_selects_and_fills_its_tables() -> None:
+    pytest.importorskip("randaugment")
+    data = RandomImages(16, 4, batch_size=8)
+    data.setup("fit")
+    nets = [SmallCNN(4, in_channels=3) for _ in range(2)]
+    module = UsualACT(*nets, data.given_target, 4)
+    loader = UsualData(UsualImages(data.inputs(), data.given_target), 8, num_workers=0)
+    with StepwiseFit(module, loader, torch.device("cpu"), unit="epoch") as run_of_it:
+        run_of_it.turn(2)
+    assert torch.allclose(module.label_table.sum(1), torch.ones(16))
+    assert not torch.equal(module.label_table.argmax(1).float(), module.label_table.max(1).values)
+    assert all(bool(parameter.isfinite().all()) for parameter in nets[0].parameters())
+
+
+def test_usual_way_is_the_same_algorithm() -> None:
+    data, cpu = RandomImages(24, 4, batch_size=8), torch.device("cpu")
+    data.setup("fit")
+    nets = [SmallCNN(4, in_channels=3) for _ in range(2)]
+    usual, loop_nets = UsualACT(*copy.deepcopy(nets), data.given_target, 4), copy.deepcopy(nets)
+    plain_loop = PlainACT(*loop_nets, data.given_target, 4)
+    batches = [batch["train"] for batch in one_epoch(data, cpu, plain_loop.views)]
+    with StepwiseFit(usual, SameBatches(batches), cpu) as run_of_it:
+        run_of_it.turn(3)
+    for batch in batches:
+        plain_loop.step(batch, 0)
+    torch.testing.assert_close(usual.label_table, plain_loop.label_table)
+    assert usual.times_selected.tolist() == plain_loop.times_selected.tolist()
+    for theirs, ours in zip((usual.robust, usual.standard), loop_nets, strict=True):
+        torch.testing.assert_close(theirs.state_dict(), ours.state_dict())
+
+
+class SameBatches(L.LightningDataModule):
+    """Batches that are there already, as the usual way takes them."""
+
+    def __init__(self, batches: list[Batch]) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        tuples: Any = [(*batch.views, batch.target, batch.index) for batch in self.batches]
+        return DataLoader(tuples, batch_size=None)
+
+
+@pytest.mark.slow
+def test_scaling(run: Run) -> None:
+    facts = run(scaling, "--repeats", 2, "--sizes", 64, 128, "--classes", 3, "--batch", 32, "--turn_rows", 128)
+    small, large = facts["rows"]
+    assert [(row["n"], row["k"]) for row in (small, large)] == [(64, 3), (128, 3)]
+    # observed loss, prediction and epoch, times selected, selected epoch: 4 bytes each; 3 floats of the label table
+    assert (small["memories_bytes"], large["memories_bytes"]) == (64 * 32, 128 * 32)
+    assert small["tables_bytes"]["label_table"] == 64 * 12
+    assert small["peak_growth_bytes"] > 0 and small["epoch_s"] == pytest.approx(64e-6 * small["us_a_sample"])
+    assert [claim["bound"] for claim in facts["claims"]] == [None]
+
+
+def test_scaling_needs_a_sample_of_every_class(run: Run) -> None:
+    with pytest.raises(SystemExit):
+        run(scaling, "--sizes", 10, "--classes", 11)
+
+
+def test_loaders(run: Run) -> None:
+    facts = run(
+        loaders, "--repeats", 2, "--workers", 1, 0, "--images", 8, "--batch", 4, "--width", 60, "--height", 45, "--size", 16
+    )
+    assert [row["row"] for row in facts["rows"]] == ["0 workers", "1 workers"]
+    assert all(row["images_per_s"] == pytest.approx(1000 / row["ms"]) for row in facts["rows"])
+    assert facts["cores"] >= 1 and facts["kilobytes_an_image"] > 0
+
+
+@pytest.mark.parametrize("program", [views, loop, epoch, scaling, loaders])
+def test_program_says_what_is_timed_and_how_to_read_it(program: ModuleType) -> None:
+    text = " ".join((program.__doc__ or "").split())
+    assert "imed is" in text and "How to read it" in text and f"python benchmarks/{program.__name__}.py" in text
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_programs_are_documented_and_short(path: Path) -> None:
+    source = path.read_text()
+    assert ast.get_docstring(ast.parse(source)) and len(source.splitlines()) <= 350

@@ -46,11 +46,12 @@ docs: $(DEV_STAMP)
 	$(BIN)/python docs/make_pages.py
 
 bench: $(DEV_STAMP)
-	for name in methods views loop epoch scaling loaders; do \
+	for name in floor methods views loop epoch scaling loaders; do \
 		OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py --short --device cpu --out runs/benchmarks/$$name-short.json || exit 1; \
 	done
 
 bench-gpu: $(DEV_STAMP)
+	$(BIN)/python benchmarks/floor.py --device cuda --out runs/benchmarks/floor-gpu.json
 	$(BIN)/python benchmarks/epoch.py --device cuda --compile --cuda_graphs --out runs/benchmarks/epoch-gpu.json
 	$(BIN)/python benchmarks/loop.py --device cuda --groups act ce bf16 --compile --cuda_graphs --out runs/benchmarks/loop-gpu.json
 	$(BIN)/python benchmarks/loop.py --device cuda --groups act ce --precision bf16-mixed --channels_last --compile --cuda_graphs \

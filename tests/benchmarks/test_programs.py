@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import epoch
+import floor
 import lightning as L
 import loaders
 import loop
@@ -135,6 +136,15 @@ class SameBatches(L.LightningDataModule):
 
 
 @pytest.mark.slow
+def test_floor(run: Run) -> None:
+    facts = run(floor, "--repeats", 2, "--short", "--batch", 2)
+    assert {row["row"] for row in facts["rows"]} == {"float32 product", "bf16 product", "copy"}
+    # 672 MFLOP an image, forward and backward, without the first layer's gradient with respect to the image
+    assert facts["flops of a step"] == pytest.approx(3 * 2 * 672e6, rel=0.01)
+    expected = 1000 * facts["flops of a step"] / facts["flops a second"]["float32 product"]
+    assert facts["floors"]["ACT step in float32, ms"] == pytest.approx(expected)
+
+
 def test_scaling(run: Run) -> None:
     facts = run(scaling, "--repeats", 2, "--sizes", 64, 128, "--classes", 3, "--batch", 32, "--turn_rows", 128)
     small, large = facts["rows"]

@@ -24,6 +24,7 @@ __all__ = [
     "PlanBatch",
     "Stream",
     "StreamRows",
+    "map_inputs",
 ]
 
 Inputs: TypeAlias = Tensor | dict[str, Tensor]
@@ -38,10 +39,11 @@ LRSchedulerFactory: TypeAlias = Callable[
 """Called with an optimizer, returns a schedule that is stepped once an epoch."""
 
 
-def _move(value: Inputs, device: torch.device | str, **kwargs: Any) -> Inputs:
+def map_inputs(function: Callable[[Tensor], Tensor], value: Inputs) -> Inputs:
+    """The inputs with a function applied to each of their tensors."""
     if isinstance(value, dict):
-        return {name: tensor.to(device, **kwargs) for name, tensor in value.items()}
-    return value.to(device, **kwargs)
+        return {name: function(tensor) for name, tensor in value.items()}
+    return function(value)
 
 
 def _split(value: Inputs, sizes: list[int]) -> list[Any]:
@@ -68,10 +70,19 @@ class Batch:
     def __len__(self) -> int:
         return int(self.index.shape[0])
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with a function applied to each of its tensors."""
+        views = tuple(map_inputs(function, view) for view in self.views)
+        return Batch(views, function(self.target), function(self.index))
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors of the batch, in a fixed order."""
+        views = [part for view in self.views for part in (view.values() if isinstance(view, dict) else (view,))]
+        return [*views, self.target, self.index]
+
     def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
         """The same batch on another device."""
-        views = tuple(_move(view, device, **kwargs) for view in self.views)
-        return Batch(views, self.target.to(device, **kwargs), self.index.to(device, **kwargs))
+        return self.map(lambda tensor: tensor.to(device, **kwargs))
 
     def split(self, sizes: list[int]) -> list[Batch]:
         """Batches of these sizes, which add up to this one; they share its memory."""
@@ -98,10 +109,13 @@ class EvalBatch:
     def __len__(self) -> int:
         return int(self.index.shape[0])
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> EvalBatch:
+        """The batch with a function applied to each of its tensors."""
+        return EvalBatch(map_inputs(function, self.inputs), function(self.target), function(self.index), self.split)
+
     def to(self, device: torch.device | str, **kwargs: Any) -> EvalBatch:
         """The same batch on another device."""
-        inputs = _move(self.inputs, device, **kwargs)
-        return EvalBatch(inputs, self.target.to(device, **kwargs), self.index.to(device, **kwargs), self.split)
+        return self.map(lambda tensor: tensor.to(device, **kwargs))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from noisylab.engine.graphs import CudaRecorder, GraphedStep
+from noisylab.engine.step import carry_step_count, steps_bare
 from noisylab.methods.base import NoisyLabelMethod
 
 __all__ = ["Speed"]
@@ -25,8 +26,8 @@ class Speed(L.Callback):
         compile: compile the networks' training passes with ``torch.compile``, once for each batch size; evaluation is not
             compiled. It takes from seconds to a minute at the first step, and on the CPU needs a C++ compiler.
         cuda_graphs: record whole training steps, of methods for which that is possible, and replay them
-            (`noisylab.engine.graphs.GraphedStep`). On one CUDA device, not with ``16-mixed``; elsewhere it has no effect, and a
-            warning says so.
+            (`noisylab.engine.graphs.GraphedStep`). On one CUDA device, not with ``16-mixed``, the Trainer's own clipping or
+            accumulation, or callbacks that listen within a step; elsewhere it has no effect, and a warning says why.
         backend: of ``torch.compile``.
     """
 
@@ -34,6 +35,7 @@ class Speed(L.Callback):
         self, channels_last: bool = False, compile: bool = False, cuda_graphs: bool = False, backend: str = "inductor"
     ) -> None:
         self.channels_last, self.compile, self.cuda_graphs, self.backend = channels_last, compile, cuda_graphs, backend
+        self._graphed: GraphedStep | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Prepare the networks."""
@@ -49,49 +51,71 @@ class Speed(L.Callback):
         """Put recorded steps in the place of the method's.
 
         Raises:
-            ValueError: for what a recording would not follow: the Trainer's own clipping or accumulation, a learning-rate
-                schedule that counts batches.
+            ValueError: for a learning-rate schedule that counts batches: there would be nothing but recordings.
         """
         if not self.cuda_graphs or not isinstance(pl_module, NoisyLabelMethod):
             return
-        reason = _no_graphs(trainer)
+        reason = _no_graphs(trainer, pl_module)
         if reason is not None:
             rank_zero_warn(f"cuda_graphs has no effect {reason}")
             return
-        if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1:
-            raise ValueError(
-                "cuda_graphs cannot be combined with trainer.gradient_clip_val or trainer.accumulate_grad_batches; "
-                "remove them, or set speed.cuda_graphs to false"
-            )
         if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
             raise ValueError(
                 "cuda_graphs records the learning rate once an epoch and cannot follow a schedule that counts batches; "
                 "use one that counts epochs, or set speed.cuda_graphs to false"
             )
-        GraphedStep(pl_module, CudaRecorder(trainer.strategy.root_device)).install()
+        self._graphed = GraphedStep(pl_module, CudaRecorder(trainer.strategy.root_device))
+        self._graphed.install()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Give the method its own training step back."""
+        self._remove()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """The same after an error."""
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._graphed is not None:
+            self._graphed.remove()
+            self._graphed = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Tell the optimizers, whose state a checkpoint may have brought by now, that they are to be recorded."""
-        if not self.cuda_graphs or pl_module.device.type != "cuda":
-            return
+        """Go on with the step count of a checkpoint; tell the optimizers whether they are recorded."""
+        if isinstance(pl_module, NoisyLabelMethod):
+            carry_step_count(pl_module)
+        if self._graphed is None and pl_module.device.type == "cuda":
+            return  # what the user chose works there
+        recorded, device = self._graphed is not None and pl_module.device.type == "cuda", pl_module.device
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 if "capturable" in group:
-                    group["capturable"] = True
+                    group["capturable"] = recorded  # also in a checkpoint, which may have come from another device
             for state in optimizer.state.values():
-                if isinstance(state.get("step"), Tensor):
-                    state["step"] = state["step"].to(pl_module.device)
+                if recorded and isinstance(state.get("step"), Tensor):
+                    state["step"] = state["step"].to(device)
 
 
-def _no_graphs(trainer: L.Trainer) -> str | None:
+def _no_graphs(trainer: L.Trainer, method: NoisyLabelMethod) -> str | None:
     """Why there can be none."""
     if trainer.strategy.root_device.type != "cuda":
         return f"on the device {trainer.strategy.root_device}"
     if trainer.world_size > 1:
         return f"with {trainer.world_size} devices"
-    return (
-        "with precision 16-mixed, whose scaler waits for the device; use bf16-mixed" if trainer.precision == "16-mixed" else None
-    )
+    if trainer.precision == "16-mixed":
+        return "with precision 16-mixed, whose scaler waits for the device; use bf16-mixed"
+    return _not_alone(trainer, method)
+
+
+def _not_alone(trainer: L.Trainer, method: NoisyLabelMethod) -> str | None:
+    """Why a recording would leave out what others expect to happen in every step."""
+    if not method.recordable:
+        return f"for {type(method).__name__}, which does not say that its step can be recorded (recordable)"
+    if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1:
+        return "with trainer.gradient_clip_val or trainer.accumulate_grad_batches"
+    if trainer._detect_anomaly or not steps_bare(method):
+        return "where a strategy, a profiler, a callback or a hook of the method takes part in every step"
+    return None
 
 
 def _compile_training(network: nn.Module, backend: str) -> None:

@@ -100,12 +100,13 @@ class App(LightningCLI):
         if not any(isinstance(callback, Diagnostics) for callback in callbacks):
             callbacks.append(Diagnostics())
         self.speed: Speed = self._get(self.config_init, "speed")
-        callbacks.append(self.speed)
+        if not any(isinstance(callback, Speed) for callback in callbacks):
+            callbacks.append(self.speed)
         recipe = str(self._get(self.config, "recipe", default="") or "")
         if self.folder is not None:
             if not any(isinstance(callback, RunProgress) for callback in callbacks):
                 callbacks.append(RunProgress(recipe or "fit"))
-            curves = Curves(self.folder, every_n_steps=config.get("log_every_n_steps"))
+            curves = Curves(self.folder, every_n_steps=config.get("log_every_n_steps") or None)
             callbacks += [curves, RunSummary(self.folder, recipe), RunCheckpoint(self.folder / "checkpoints")]
         config["callbacks"] = callbacks
         if self.folder is not None:

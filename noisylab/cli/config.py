@@ -202,6 +202,8 @@ def _set_trainer(trainer: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _set_speed(speed: dict[str, Any], path: list[str], value: Any) -> None:
+    if len(path) > 1:
+        raise UserError(f"speed.{path[0]} has no parts, got speed.{'.'.join(path)}")
     items = {path[0]: value} if path else (value or {})
     if not isinstance(items, dict):
         raise UserError(f"speed: expected keys and values, got {items!r}")

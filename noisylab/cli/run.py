@@ -138,7 +138,7 @@ def _dry_run(config: dict[str, Any], options: Options) -> int:
     data.setup("fit")
     trainer = L.Trainer(
         max_epochs=1,
-        limit_train_batches=3,  # the first step warms up
+        limit_train_batches=6 if app.speed.cuda_graphs else 3,  # the first step warms up, the fourth is recorded
         limit_val_batches=1,
         num_sanity_val_steps=0,
         accelerator=(config["trainer"].get("accelerator") or "auto"),

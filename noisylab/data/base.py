@@ -326,7 +326,7 @@ class NoisyDataModule(L.LightningDataModule):
         if isinstance(store, FileRows):
             store.pin_memory = device.type == "cuda"
             opened = (self._eval_batch(inputs, rows, split) for rows, inputs in open_in_workers(store, chunks))
-            yield from ahead(opened, device)
+            yield from ahead((batch.map(Tensor.pin_memory) for batch in opened) if store.pin_memory else opened, device)
             return
         for rows in chunks:
             (inputs,) = build_views(self._residency.gather(store, rows, device), rows, ("eval",), 0, self._views)

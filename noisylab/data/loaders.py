@@ -112,10 +112,8 @@ def build_in_workers(store: FileRows, batches: Iterable[PlanBatch], targets: Ten
         streams = {}
         for name, built in zip(batch.streams, views, strict=True):
             index = _rows(batch, name).index
-            target = targets[index]
-            if store.pin_memory:
-                target, index = target.pin_memory(), index.pin_memory()
-            streams[name] = Batch(built, target, index)
+            built_batch = Batch(built, targets[index], index)
+            streams[name] = built_batch.map(Tensor.pin_memory) if store.pin_memory else built_batch
         yield batch.with_streams(streams)
 
 

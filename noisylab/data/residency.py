@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from noisylab.data.rows import TensorStore
 from noisylab.transforms.base import to_device
-from noisylab.types import Inputs
+from noisylab.types import Inputs, map_inputs
 
 __all__ = ["Residency", "resides"]
 
@@ -31,18 +32,24 @@ class Residency:
         if mode not in ("auto", "device", "host"):
             raise ValueError(f"residency must be auto, device or host, got {mode!r}")
         self.mode = mode
-        self._decided: dict[tuple[TensorStore, torch.device], bool] = {}
+        self._decided: WeakKeyDictionary[TensorStore, dict[torch.device, bool]] = WeakKeyDictionary()
+
+    def __reduce__(self) -> tuple[type[Residency], tuple[str]]:
+        return Residency, (self.mode,)  # another process decides for itself
 
     def gather(self, store: TensorStore, index: Tensor, device: torch.device) -> Inputs:
         """Rows `index` (B,), given on the host, on `device`."""
-        if (store, device) not in self._decided:
-            free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-            self._decided[store, device] = resides(self.mode, store.nbytes, free)
-        store.settle(device if self._decided[store, device] else torch.device("cpu"))
-        rows = store.gather(index)
-        return (
-            {name: to_device(part, device) for name, part in rows.items()} if isinstance(rows, dict) else to_device(rows, device)
-        )
+        decided = self._decided.setdefault(store, {})
+        if device not in decided:
+            decided[device] = resides(self.mode, store.nbytes, _free(device) if device.type == "cuda" else None)
+        store.settle(device if decided[device] else torch.device("cpu"))
+        return map_inputs(lambda rows: to_device(rows, device), store.gather(index))
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that can be had on a CUDA device, those that torch keeps for later included."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
 
 
 def resides(mode: str, size: int, free: int | None) -> bool:

@@ -252,7 +252,7 @@ class FileRows:
         self.paths = list(paths)
         self.views = dict(views)
         self.num_workers, self.pin_memory, self.allow_truncated = num_workers, pin_memory, allow_truncated
-        self._pools: dict[str, tuple[_Tasks, DataLoader[Any]]] = {}
+        self._pools: dict[tuple[str, bool], tuple[_Tasks, DataLoader[Any]]] = {}
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -266,7 +266,8 @@ class FileRows:
             # The pools must not become garbage together with these rows: workers that are collected in a cycle are not told to
             # stop, and each is then waited for five seconds.
             weakref.finalize(self, self._pools.clear)
-        if pool not in self._pools:
+        key = pool, self.pin_memory
+        if key not in self._pools:
             sampler = _Tasks()
             loader: DataLoader[Any] = DataLoader(
                 _ViewBuilder(self.paths, self.views, self.allow_truncated),  # type: ignore[arg-type]
@@ -277,8 +278,8 @@ class FileRows:
                 pin_memory=self.pin_memory,
                 generator=torch.Generator(),  # else the loader takes its base seed from torch's own generator
             )
-            self._pools[pool] = sampler, loader
-        sampler, loader = self._pools[pool]
+            self._pools[key] = sampler, loader
+        sampler, loader = self._pools[key]
         sampler.tasks = tasks
         return iter(loader)
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from noisylab.engine.step import count_step, step
-from noisylab.types import Batch, Inputs, PlanBatch, StreamRows
+from noisylab.engine.step import carry_step_count, count_step, step
+from noisylab.types import Batch, PlanBatch, StreamRows
 
 if TYPE_CHECKING:
     from noisylab.methods.base import NoisyLabelMethod
 
 __all__ = ["CudaRecorder", "GraphedStep", "Recorder"]
 
-_EAGER_STEPS = 3  # of every kind and epoch: they allocate what the graph reuses, and the last of them is watched
+_EAGER_STEPS = 3  # of every kind and epoch: they make optimizer state and library workspaces, and the last of them is watched
 _CHANGING = ("position", "last_of_phase", "last_of_epoch")
 
 
@@ -31,13 +33,21 @@ class Recorder(Protocol):
         """Do `work` where it could be recorded."""
         ...
 
+    def waits(self, work: Callable[[], Any]) -> bool:
+        """Do `work`; whether it waited for the device, which a recording cannot."""
+        ...
+
     def record(self, work: Callable[[], Any]) -> Callable[[], None]:
         """Record `work` and return what does it."""
         ...
 
+    def forget(self) -> None:
+        """All recordings are gone."""
+        ...
+
 
 class CudaRecorder:
-    """Records on a stream of its own; all graphs share one pool of memory.
+    """Records on a stream of its own; the graphs of an epoch share one pool of memory.
 
     Args:
         device: a CUDA device.
@@ -55,26 +65,44 @@ class CudaRecorder:
         main.wait_stream(self._stream)
         return done
 
+    def waits(self, work: Callable[[], Any]) -> bool:
+        """Do `work` with torch's own watch for synchronisation."""
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                self.run(work)
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+        return any("synchroniz" in str(warning.message) for warning in caught)
+
     def record(self, work: Callable[[], Any]) -> Callable[[], None]:
         """Capture `work`."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+        # other threads, such as the one that puts batches in page-locked memory, may go on
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             work()
         return graph.replay
 
+    def forget(self) -> None:
+        """Take a new pool: the old one goes with its last graph."""
+        self._pool = torch.cuda.graph_pool_handle()
+
 
 class GraphedStep:
-    """A method's training step that is recorded once an epoch, phase and batch size, and then replayed.
+    """A method's training step that is recorded once an epoch, phase, batch size and learning rate, and then replayed.
 
-    What the step reads as a Python number (the epoch, learning rates) is part of the recording, so every epoch makes its own. The
-    first steps of each kind run as usual, and so do batches of a size that occurs less often, such as the last. Random draws on
-    the device follow the generator's seed at each replay. A step that draws on the host, or looks at the batch's place in the
-    epoch, cannot be recorded: it goes on as usual, and a warning says so once.
+    What the step reads as a Python number is part of the recording, hence the new one in every epoch. The first steps of each
+    kind run as usual, and so do batches of a size that occurs less often, such as the last. Random draws on the device follow the
+    generator's seed at each replay. A method says with `recordable` that nothing else of its step differs from batch to batch;
+    nevertheless one step is watched, and if it draws on the host, waits for the device, or looks at the batch's place in the
+    epoch, the method goes on as usual and a warning says so once.
 
     A method of automatic optimisation is stepped here by `noisylab.engine.step.step`, as part of the recording.
 
     Args:
-        module: the method; from here on it optimises manually.
+        module: the method; while this is installed, it optimises manually.
         recorder: makes the recordings.
     """
 
@@ -82,7 +110,6 @@ class GraphedStep:
         self._module, self._recorder = module, recorder
         self._automatic = module.automatic_optimization
         self._training_step = module.training_step
-        module.automatic_optimization = False
         self._epoch = -1
         self._done: dict[Any, int] = {}
         self._recorded: dict[Any, tuple[PlanBatch, Callable[[], None]]] = {}
@@ -96,21 +123,28 @@ class GraphedStep:
             self(batch, batch_idx)
 
         self._module.training_step = training_step  # type: ignore[method-assign]
+        self._module.automatic_optimization = False
+
+    def remove(self) -> None:
+        """Give the module its own training step back."""
+        self._forget()
+        del self._module.training_step
+        self._module.automatic_optimization = self._automatic
+        carry_step_count(self._module)
 
     def __call__(self, batch: PlanBatch, batch_idx: int) -> None:
         """One training step."""
         if batch.epoch != self._epoch:
+            self._forget()
             self._epoch = batch.epoch
-            self._recorded.clear()  # frees the memory that the next recordings take
-            self._done.clear()
-        kind = (batch.phase, *((name, _shapes(batch[name])) for name in batch.streams))
+        kind = (batch.phase, self._settings(), *((name, _shapes(batch[name])) for name in batch.streams))
         done = self._done[kind] = self._done.get(kind, 0) + 1
         if not self._static or done < _EAGER_STEPS:
             self._recorder.run(lambda: self._step(batch, batch_idx))
         elif done == _EAGER_STEPS:
-            self._recorder.run(lambda: self._watched(batch, batch_idx))
+            self._watched(batch, batch_idx)
         elif kind not in self._recorded:
-            streams: dict[str, Batch | StreamRows] = {name: _clone(batch[name]) for name in batch.streams}
+            streams: dict[str, Batch | StreamRows] = {name: batch[name].map(Tensor.clone) for name in batch.streams}
             own = batch.with_streams(streams)
             replay = self._recorder.record(lambda: self._step(own, batch_idx))  # counts as a step, but does nothing yet
             self._recorded[kind] = own, replay
@@ -118,30 +152,49 @@ class GraphedStep:
         else:
             own, replay = self._recorded[kind]
             for name in batch.streams:
-                _copy(batch[name], own[name])
+                for new, old in zip(batch[name].tensors(), own[name].tensors(), strict=True):
+                    old.copy_(new)
             replay()
             count_step(self._module)
 
+    def _forget(self) -> None:
+        self._recorded.clear()
+        self._done.clear()
+        self._recorder.forget()
+
+    def _settings(self) -> tuple[float, ...]:
+        """Learning rates, momenta and the like, which a recording holds as they were."""
+        groups = [group for optimizer in self._module.trainer.optimizers for group in optimizer.param_groups]
+        return tuple(float(value) for group in groups for value in group.values() if isinstance(value, int | float))
+
     def _step(self, batch: PlanBatch, batch_idx: int) -> None:
-        loss = self._training_step(batch, batch_idx)
+        result = self._training_step(batch, batch_idx)
         if self._automatic:
-            assert isinstance(loss, Tensor)
+            loss = result["loss"] if isinstance(result, Mapping) else result
+            assert isinstance(loss, Tensor), "a training step of automatic optimisation returns its loss"
             step(self._module, {self._module.optimizer_names[0]: loss})
 
     def _watched(self, batch: PlanBatch, batch_idx: int) -> None:
         """A step as usual, that finds out whether it would be the same for another batch."""
         watch = _Watch(**{field.name: getattr(batch, field.name) for field in fields(batch)})
         before = _host_draws()
-        self._step(watch, batch_idx)
+        waited = self._recorder.waits(lambda: self._step(watch, batch_idx))
         reasons = [f"it reads batch.{name}" for name in sorted(watch.__dict__.get("_read", ()))]
         if before != _host_draws():
             reasons.append("it draws random numbers on the host (mixup and CutMix do)")
+        if waited:
+            reasons.append("it waits for the device")
+        if any(self._counts_on_host(optimizer) for optimizer in self._module.trainer.optimizers):
+            reasons.append("its optimizer counts steps on the host")
         if reasons:
             self._static = False
-            name = type(self._module).__name__
-            rank_zero_warn(
-                f"cuda_graphs: the training step of {name} cannot be recorded, {' and '.join(reasons)}; it runs as usual"
-            )
+            name, why = type(self._module).__name__, " and ".join(reasons)
+            rank_zero_warn(f"cuda_graphs: the training step of {name} cannot be recorded, {why}; it runs as usual")
+
+    def _counts_on_host(self, optimizer: torch.optim.Optimizer) -> bool:
+        values = [value for state in optimizer.state.values() for value in state.values()]
+        device = self._module.device.type
+        return any(isinstance(v, int | float) or (isinstance(v, Tensor) and v.device.type != device) for v in values)
 
 
 class _Watch(PlanBatch):
@@ -154,27 +207,9 @@ class _Watch(PlanBatch):
 
 
 def _host_draws() -> tuple[Any, ...]:
-    return bytes(torch.default_generator.get_state().numpy()), random.getstate()
-
-
-def _tensors(batch: Batch) -> list[Tensor]:
-    views = [part for view in batch.views for part in (view.values() if isinstance(view, dict) else (view,))]
-    return [*views, batch.target, batch.index]
+    """What changes whenever torch, Python or numpy draw on the host."""
+    return bytes(torch.default_generator.get_state().numpy()), random.getstate(), str(np.random.get_state())  # noqa: NPY002
 
 
 def _shapes(batch: Batch) -> tuple[Any, ...]:
-    return tuple((tuple(tensor.shape), tensor.dtype) for tensor in _tensors(batch))
-
-
-def _clone(batch: Batch) -> Batch:
-    def clone(view: Inputs) -> Inputs:
-        if isinstance(view, dict):
-            return {name: part.clone() for name, part in view.items()}
-        return view.clone()
-
-    return Batch(tuple(map(clone, batch.views)), batch.target.clone(), batch.index.clone())
-
-
-def _copy(source: Batch, target: Batch) -> None:
-    for new, old in zip(_tensors(source), _tensors(target), strict=True):
-        old.copy_(new)
+    return tuple((tuple(tensor.shape), tensor.dtype) for tensor in batch.tensors())

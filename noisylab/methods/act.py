@@ -74,6 +74,7 @@ class ACT(NoisyLabelMethod):
     """
 
     views = ("weak", "strong")
+    recordable = True
 
     def __init__(
         self,
@@ -172,7 +173,7 @@ class ACT(NoisyLabelMethod):
         )
         self.memory.accumulate("times_selected", index, clean)
         table = self.memory["selected_epoch"]
-        table[index] = torch.where(clean, batch.epoch, table[index])
+        table[index] = table[index].masked_fill(clean, batch.epoch)
         labels = torch.lerp(F.softmax(z0.detach().float(), 1), self.memory["label_table"][index], self.label_momentum)
         weight = self.memory["times_selected"][index] / (batch.epoch + 1) if self.reweight else torch.ones_like(y)
         loss = self.supervised_weight * self.mean(self._cross_entropy(z0, y) * weight, clean)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from noisylab.engine.resume import check_stamp, stamp
@@ -41,9 +42,12 @@ class NoisyLabelMethod(Predictor):
         means: scalars to be averaged over the epoch and logged at its end.
         info: what the method may know of its data; set at the start of fit.
         epoch_metrics: what was logged in the current epoch.
+        recordable: whether a training step does the same with every batch of an epoch and phase, but for tensors on the device:
+            such a step can be a CUDA graph (`noisylab.engine.graphs`).
     """
 
     views: ClassVar[tuple[str, ...]] = ("weak",)
+    recordable: ClassVar[bool] = False
     info: DataInfo
 
     def __init__(self, num_classes: int) -> None:
@@ -108,6 +112,9 @@ class NoisyLabelMethod(Predictor):
                 "build it with num_classes=data.num_classes"
             )
         self.info = info
+        hooks = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.transfers_plainly = not any(is_overridden(hook, owner) for hook in hooks for owner in (self, data))
         if stage == "fit":
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                 if str(getattr(callback, "monitor", "")).startswith("test/"):
@@ -166,7 +173,7 @@ class NoisyLabelMethod(Predictor):
             losses = F.cross_entropy(self.checked(logits).float(), target, reduction="none")
             self.memory.write("observed_loss", index, losses)
             self.memory.write("observed_pred", index, logits.argmax(1))
-            self.memory["observed_epoch"][index] = self.current_epoch
+            self.memory["observed_epoch"].index_fill_(0, index, self.current_epoch)
         return losses
 
     def mean(self, values: Tensor, mask: Tensor | None = None) -> Tensor:

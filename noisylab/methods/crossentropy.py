@@ -52,6 +52,8 @@ class CrossEntropy(NoisyLabelMethod):
         'network'
     """
 
+    recordable = True  # mixing is noticed, since it draws on the host
+
     def __init__(
         self,
         num_classes: int,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisylab.metrics.evaluation import SplitConfusions, accuracies, accuracy
-from noisylab.types import EvalBatch, Inputs
+from noisylab.types import EvalBatch, Inputs, PlanBatch
 
 __all__ = ["Predictor"]
 
@@ -39,6 +39,7 @@ class Predictor(L.LightningModule):
         self.confusions = SplitConfusions(num_classes)
         self.last_confusions: dict[tuple[str, str], Tensor] = {}
         self.epoch_metrics: dict[str, float] = {}
+        self.transfers_plainly = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes the name of every hook, dozens a batch, and a module's way of setting attributes takes microseconds
@@ -48,12 +49,14 @@ class Predictor(L.LightningModule):
             super().__setattr__(name, value)
 
     def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        """The batch; Lightning would look for hooks that no noisylab data module has, for every batch anew."""
-        return batch
+        """The batch: Lightning would look for hooks for every batch anew, where `setup` found that nobody has any."""
+        return batch if self.transfers_plainly else super()._on_before_batch_transfer(batch, dataloader_idx)
 
     def _apply_batch_transfer_handler(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
         """The batch on `device`, where noisylab's loaders put it."""
-        return batch.to(self.device if device is None else device)
+        if self.transfers_plainly and isinstance(batch, PlanBatch | EvalBatch):
+            return batch.to(self.device if device is None else device)
+        return super()._apply_batch_transfer_handler(batch, device, dataloader_idx)
 
     @property
     def headline(self) -> str:

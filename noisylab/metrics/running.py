@@ -29,7 +29,8 @@ class RunningMeans:
 
     def add(self, name: str, value: Tensor | float, weight: float = 1.0) -> None:
         """Add a scalar with a weight, usually the number of samples that it is the mean of."""
-        device = value.device if isinstance(value, Tensor) else torch.device("cpu")
+        here = torch.device("cpu") if self._sums is None else self._sums.device
+        device = value.device if isinstance(value, Tensor) else here
         if self._sums is None or self._sums.device != device or name not in self._cells:
             self._make_room(name, device)
         total, weights = self._cells[name]
@@ -42,7 +43,7 @@ class RunningMeans:
     def _make_room(self, name: str, device: torch.device) -> None:
         # sums of many small numbers; devices without float64 take float32
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        sums = torch.zeros(16, 2) if self._sums is None else self._sums
+        sums = torch.zeros(64, 2) if self._sums is None else self._sums
         if name not in self._names:
             self._names.append(name)
         if len(self._names) > len(sums):

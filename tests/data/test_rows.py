@@ -113,7 +113,7 @@ def test_workers_stop_with_their_rows_even_in_a_cycle(folder: Path) -> None:
     list(train_batches(data))
     store = data.source.train
     assert isinstance(store, FileRows)
-    (_, loader), store.own = store._pools["train"], store  # type: ignore[attr-defined]
+    (_, loader), store.own = store._pools["train", False], store  # type: ignore[attr-defined]
     (worker,) = loader._iterator._workers  # type: ignore[union-attr]
     stopped = weakref.ref(loader)
     del data, store, loader

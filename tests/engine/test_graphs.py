@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from helpers import PACKAGED, DropoutMLP, PhasedDummy, PlainMLP, SaveEveryBatch, ToyData, assert_same, fit
@@ -21,6 +22,7 @@ class FakeRecorder:
 
     module: NoisyLabelMethod
     recorded = replayed = eager = 0
+    waiting = False
 
     def __init__(self, device: torch.device) -> None:
         type(self).recorded = type(self).replayed = type(self).eager = 0
@@ -36,6 +38,13 @@ class FakeRecorder:
     def run(self, work: Callable[[], Any]) -> Any:
         type(self).eager += 1
         return work()
+
+    def waits(self, work: Callable[[], Any]) -> bool:
+        self.run(work)
+        return self.waiting
+
+    def forget(self) -> None:
+        pass
 
     def record(self, work: Callable[[], Any]) -> Callable[[], None]:
         type(self).recorded += 1
@@ -58,7 +67,8 @@ class FakeRecorder:
 @pytest.fixture
 def fake_graphs(monkeypatch: pytest.MonkeyPatch) -> type[FakeRecorder]:
     monkeypatch.setattr(speed, "CudaRecorder", FakeRecorder)
-    monkeypatch.setattr(speed, "_no_graphs", lambda trainer: None)
+    monkeypatch.setattr(speed, "_no_graphs", speed._not_alone)
+    monkeypatch.setattr(PhasedDummy, "recordable", True)
     return FakeRecorder
 
 
@@ -96,6 +106,26 @@ def test_a_recorded_run_resumes_exactly_after_every_batch(name: str, tmp_path: P
         assert_same(_fit(METHODS[name], file.with_suffix(""), graphs=True, resume=file), straight, file.stem)
 
 
+@pytest.mark.parametrize(("first", "second"), [(False, True), (True, False)])
+def test_the_step_count_goes_on_when_the_switch_is_turned(
+    first: bool, second: bool, tmp_path: Path, fake_graphs: type[FakeRecorder]
+) -> None:
+    straight = _fit(METHODS["ce"], tmp_path / "straight", graphs=False)
+    _fit(METHODS["ce"], tmp_path / "first", graphs=first, epochs=1)
+    resumed = _fit(METHODS["ce"], tmp_path / "second", graphs=second, resume=tmp_path / "first" / "last.ckpt")
+    assert resumed["step"] == straight["step"] == 14
+    assert_same(resumed["curves"], straight["curves"])
+
+
+def test_the_method_gets_its_own_step_back(tmp_path: Path, fake_graphs: type[FakeRecorder]) -> None:
+    method = FakeRecorder.module = CrossEntropy(3, PlainMLP)
+    for folder in ("one", "two"):
+        fit(method, ToyData(num_train=60), tmp_path / folder, 1, callbacks=(Speed(cuda_graphs=True),))
+        assert fake_graphs.recorded == 1
+        assert method.automatic_optimization
+        assert "training_step" not in vars(method)
+
+
 def test_every_phase_and_size_has_its_own_recording(tmp_path: Path, fake_graphs: type[FakeRecorder]) -> None:
     def make(network: Any) -> NoisyLabelMethod:
         method = PhasedDummy(3, network)
@@ -123,10 +153,59 @@ def test_a_step_that_looks_at_its_place_is_not_recorded(tmp_path: Path, fake_gra
     assert fake_graphs.recorded == 0
 
 
-def test_what_a_recording_would_not_follow_is_refused(tmp_path: Path, fake_graphs: type[FakeRecorder]) -> None:
-    with pytest.raises(ValueError, match=r"cuda_graphs cannot be combined with trainer\.gradient_clip_val"):
-        _fit(PACKAGED["ce"], tmp_path, graphs=True, gradient_clip_val=1.0)
+def test_a_step_that_waits_for_the_device_is_not_recorded(
+    tmp_path: Path, fake_graphs: type[FakeRecorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeRecorder, "waiting", True)
+    with pytest.warns(UserWarning, match="ACT cannot be recorded, it waits for the device"):
+        _fit(METHODS["act"], tmp_path, graphs=True)
+    assert fake_graphs.recorded == 0
 
+
+class _Listener(L.Callback):
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        pass
+
+
+class _ClippedCE(CrossEntropy):
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+class _Unsaid(CrossEntropy):
+    recordable = False
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "reason"),
+    [
+        (CrossEntropy, {"gradient_clip_val": 1.0}, "with trainer.gradient_clip_val"),
+        (CrossEntropy, {"accumulate_grad_batches": 2}, "or trainer.accumulate_grad_batches"),
+        (CrossEntropy, {"callbacks": (_Listener(),)}, "a callback or a hook of the method takes part"),
+        (CrossEntropy, {"detect_anomaly": True}, "takes part in every step"),
+        (_ClippedCE, {}, "a hook of the method takes part"),
+        (_Unsaid, {}, "for _Unsaid, which does not say that its step can be recorded"),
+    ],
+)
+def test_where_a_recording_would_leave_something_out_there_is_none(
+    method: type[CrossEntropy], options: dict[str, Any], reason: str, tmp_path: Path, fake_graphs: type[FakeRecorder]
+) -> None:
+    with pytest.warns(UserWarning, match=f"cuda_graphs has no effect .*{reason}"):
+        _fit(lambda network: method(3, network), tmp_path, graphs=True, **options)
+    assert fake_graphs.recorded == 0
+
+
+def test_a_rate_that_changes_within_an_epoch_is_recorded_anew(tmp_path: Path, fake_graphs: type[FakeRecorder]) -> None:
+    class Halve(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+            if args[-1] == 3:
+                trainer.optimizers[0].param_groups[0]["lr"] *= 0.5
+
+    usual = _fit(METHODS["ce"], tmp_path / "usual", graphs=False, callbacks=(Halve(),))
+    assert_same(_fit(METHODS["ce"], tmp_path / "recorded", graphs=True, callbacks=(Halve(),)), usual)
+
+
+def test_a_schedule_that_counts_batches_is_refused(tmp_path: Path, fake_graphs: type[FakeRecorder]) -> None:
     class PerStep(CrossEntropy):
         def configure_optimizers(self) -> Any:
             optimizer = self.optimizer(self.networks.parameters())
@@ -134,7 +213,7 @@ def test_what_a_recording_would_not_follow_is_refused(tmp_path: Path, fake_graph
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     with pytest.raises(ValueError, match="cannot follow a schedule that counts batches"):
-        _fit(lambda network: PerStep(3, network), tmp_path / "per-step", graphs=True)
+        _fit(lambda network: PerStep(3, network), tmp_path, graphs=True)
 
 
 def test_without_cuda_the_switch_says_that_it_has_no_effect(tmp_path: Path) -> None:

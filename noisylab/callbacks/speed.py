@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -28,12 +31,23 @@ class Speed(L.Callback):
         cuda_graphs: record whole training steps, of methods for which that is possible, and replay them
             (`noisylab.engine.graphs.GraphedStep`). On one CUDA device, not with ``16-mixed``, the Trainer's own clipping or
             accumulation, or callbacks that listen within a step; elsewhere it has no effect, and a warning says why.
-        backend: of ``torch.compile``.
+        backend: of ``torch.compile``: its name, or a function that takes a graph and its inputs.
+
+    Raises:
+        ValueError: for the name of a backend that torch does not know.
     """
 
     def __init__(
-        self, channels_last: bool = False, compile: bool = False, cuda_graphs: bool = False, backend: str = "inductor"
+        self,
+        channels_last: bool = False,
+        compile: bool = False,
+        cuda_graphs: bool = False,
+        backend: str | Callable[..., Any] = "inductor",
     ) -> None:
+        if backend != "inductor" and isinstance(backend, str):  # asking takes a second, the default is there
+            known = torch.compiler.list_backends(exclude_tags=())
+            if backend not in known:
+                raise ValueError(f"backend must be one of {', '.join(known)}, got {backend!r}")
         self.channels_last, self.compile, self.cuda_graphs, self.backend = channels_last, compile, cuda_graphs, backend
         self._graphed: GraphedStep | None = None
 
@@ -118,7 +132,7 @@ def _not_alone(trainer: L.Trainer, method: NoisyLabelMethod) -> str | None:
     return None
 
 
-def _compile_training(network: nn.Module, backend: str) -> None:
+def _compile_training(network: nn.Module, backend: str | Callable[..., Any]) -> None:
     # Static shapes: which kernels run must not depend on the sizes seen before, or a resumed run would differ.
     network.compile(backend=backend, dynamic=False)
     compiled = network._compiled_call_impl

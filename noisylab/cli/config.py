@@ -63,6 +63,10 @@ def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
             raise UserError(f"no {node} is given; use a recipe (--config NAME.yaml, see: noisylab recipes) or --{node} CLASS")
     _complete(composed.config["model"], ["model"])
     _complete(composed.config["data"], ["data"])
+    try:
+        Speed(**composed.config.get("speed", {}))
+    except ValueError as error:
+        raise UserError(f"speed: {error}") from error
     seed = composed.config["seed_everything"]
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"seed_everything: expected a whole number from 0, got {seed!r}; every run names its seed")
@@ -212,7 +216,9 @@ def _set_speed(speed: dict[str, Any], path: list[str], value: Any) -> None:
         if name not in allowed:
             raise unknown("speed: key", name, allowed)
         if not _fits(item, allowed[name].hint):
-            raise UserError(f"speed.{name}: wrong value\n  given: {item!r}\n  allowed: {allowed[name].hint.__name__}")
+            raise UserError(
+                f"speed.{name}: wrong value\n  given: {item!r}\n  allowed: {inspect.formatannotation(allowed[name].hint)}"
+            )
         speed[name] = item
 
 

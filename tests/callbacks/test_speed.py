@@ -85,7 +85,7 @@ def test_only_training_passes_are_compiled(tmp_path: Path) -> None:
         return graph.forward
 
     torch.compiler.reset()
-    method = _act_on_digits(tmp_path, Speed(compile=True, backend=backend))  # type: ignore[arg-type]
+    method = _act_on_digits(tmp_path, Speed(compile=True, backend=backend))
     # batches of 32 alone: neither evaluation, of up to 512 rows, nor diagnostics
     assert compiled
     assert set(compiled) == {(True, (32, 1, 8, 8))}

@@ -160,6 +160,7 @@ def test_speed_switches_are_plain_keys(tmp_path):
     [
         (("speed.chanels_last", "true"), "nearest: channels_last"),
         (("speed.compile", "3"), "allowed: bool"),
+        (("speed.backend", "nope"), "speed: backend must be one of"),
         (("speed.compile.x", "true"), "speed.compile has no parts"),
         (("speed", "fast"), "expected keys and values, got 'fast'"),
     ],

@@ -113,6 +113,7 @@ def _help() -> str:
         f"flags of noisylab\n{flags}\n\nEvery value of a recipe is a flag too, classes by their short names:\n"
         "  noisylab fit --config act_digits.yaml --data.noise.rate 0.2 --trainer.max_epochs 30\n"
         "  noisylab fit --model CrossEntropy --model.network SmallCNN --data Digits --data.noise PairFlip --data.noise.rate 0.4\n"
+        "Faster: --config RECIPE.yaml --config fast.yaml, or --speed.channels_last true and others (noisylab fit --help Speed)\n"
         "What a class takes: noisylab fit --help ACT (any method, data set, noise or network)"
     )
 

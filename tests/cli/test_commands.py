@@ -234,7 +234,9 @@ def test_smoke_overlay(tmp_path):
     assert json.loads((tmp_path / "S" / "summary.json").read_text())["data"]["num_train_used"] == 64
 
 
-@pytest.mark.parametrize("argv", [[], ["--help"], ["--version"], ["recipes"], ["fit", "--help"], ["fit", "--help", "ACT"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["--help"], ["--version"], ["recipes"], ["fit", "--help"], ["fit", "--help", "ACT"], ["fit", "--help", "Speed"]]
+)
 def test_help_and_recipes(argv, capsys):
     assert main(argv) == 0
     assert capsys.readouterr().out

@@ -30,7 +30,8 @@ class Speed(L.Callback):
             compiled. It takes from seconds to a minute at the first step, and on the CPU needs a C++ compiler.
         cuda_graphs: record whole training steps, of methods for which that is possible, and replay them
             (`noisylab.engine.graphs.GraphedStep`). On one CUDA device, not with ``16-mixed``, the Trainer's own clipping or
-            accumulation, or callbacks that listen within a step; elsewhere it has no effect, and a warning says why.
+            accumulation, a schedule that counts batches, or callbacks that listen within a step; elsewhere it has no effect, and
+            a warning says why.
         backend: of ``torch.compile``: its name, or a function that takes a graph and its inputs.
 
     Raises:
@@ -62,22 +63,13 @@ class Speed(L.Callback):
                 _compile_training(network, self.backend)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put recorded steps in the place of the method's.
-
-        Raises:
-            ValueError: for a learning-rate schedule that counts batches: there would be nothing but recordings.
-        """
+        """Put recorded steps in the place of the method's."""
         if not self.cuda_graphs or not isinstance(pl_module, NoisyLabelMethod):
             return
         reason = _no_graphs(trainer, pl_module)
         if reason is not None:
             rank_zero_warn(f"cuda_graphs has no effect {reason}")
             return
-        if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
-            raise ValueError(
-                "cuda_graphs records the learning rate once an epoch and cannot follow a schedule that counts batches; "
-                "use one that counts epochs, or set speed.cuda_graphs to false"
-            )
         self._graphed = GraphedStep(pl_module, CudaRecorder(trainer.strategy.root_device))
         self._graphed.install()
 
@@ -127,6 +119,8 @@ def _not_alone(trainer: L.Trainer, method: NoisyLabelMethod) -> str | None:
         return f"for {type(method).__name__}, which does not say that its step can be recorded (recordable)"
     if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1:
         return "with trainer.gradient_clip_val or trainer.accumulate_grad_batches"
+    if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
+        return "with a learning-rate schedule that counts batches, since every rate would need a recording of its own"
     if trainer._detect_anomaly or not steps_bare(method):
         return "where a strategy, a profiler, a callback or a hook of the method takes part in every step"
     return None

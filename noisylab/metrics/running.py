@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -53,10 +54,7 @@ class RunningMeans:
 
     def compute(self, sum_over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
         """The means so far; NaN where all weights were 0. All ranks must call it together."""
-        if self._sums is None:
-            return {}
-        sums = sum_over_ranks(self._sums)
-        return dict(zip(self._names, (sums[:, 0] / sums[:, 1]).tolist(), strict=False))
+        return {name: s / w if w else math.nan for name, (s, w) in self.totals(sum_over_ranks).items()}
 
     def totals(self, sum_over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, tuple[float, float]]:
         """(weighted sum, weight) by name; what two calls differ by is what came between them. All ranks must call it together."""

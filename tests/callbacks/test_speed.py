@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,11 +47,11 @@ def test_a_run_with_a_switch_resumes_exactly_after_every_batch(method: str, swit
 
 @pytest.mark.parametrize("switch", ["chunks", "host"])
 def test_where_data_lies_changes_nothing(switch: str, tmp_path: Path) -> None:
-    usual = fit_usual(tmp_path / "usual")
+    usual = _fit_usual(tmp_path / "usual")
     assert_same(_run("act", switch, tmp_path / "other"), usual)
 
 
-def fit_usual(folder: Path) -> dict[str, Any]:
+def _fit_usual(folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)
     data = ToyData(num_train=29, noise=Symmetric(0.4), val_fraction=0.15, seed=5)
     return fit(PACKAGED["act"](), data, folder, 2, callbacks=(Diagnostics(),))
@@ -108,8 +109,6 @@ def test_inductor_computes_what_the_usual_run_does(tmp_path: Path) -> None:
 
 
 def test_a_copy_of_a_compiled_network_is_its_own(tmp_path: Path) -> None:
-    import copy
-
     method = CrossEntropy(3, DropoutMLP, optimizer=partial(torch.optim.SGD, lr=0.1))
     fit(method, ToyData(), tmp_path, 1, callbacks=(Speed(compile=True, backend="eager"),))
     network = method.networks["network"]

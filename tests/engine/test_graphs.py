@@ -172,6 +172,13 @@ class _ClippedCE(CrossEntropy):
         pass
 
 
+class _PerStep(CrossEntropy):
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.networks.parameters())
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
 class _Unsaid(CrossEntropy):
     recordable = False
 
@@ -184,6 +191,7 @@ class _Unsaid(CrossEntropy):
         (CrossEntropy, {"callbacks": (_Listener(),)}, "a callback or a hook of the method takes part"),
         (CrossEntropy, {"detect_anomaly": True}, "takes part in every step"),
         (_ClippedCE, {}, "a hook of the method takes part"),
+        (_PerStep, {}, "with a learning-rate schedule that counts batches"),
         (_Unsaid, {}, "for _Unsaid, which does not say that its step can be recorded"),
     ],
 )
@@ -203,17 +211,6 @@ def test_a_rate_that_changes_within_an_epoch_is_recorded_anew(tmp_path: Path, fa
 
     usual = _fit(METHODS["ce"], tmp_path / "usual", graphs=False, callbacks=(Halve(),))
     assert_same(_fit(METHODS["ce"], tmp_path / "recorded", graphs=True, callbacks=(Halve(),)), usual)
-
-
-def test_a_schedule_that_counts_batches_is_refused(tmp_path: Path, fake_graphs: type[FakeRecorder]) -> None:
-    class PerStep(CrossEntropy):
-        def configure_optimizers(self) -> Any:
-            optimizer = self.optimizer(self.networks.parameters())
-            schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    with pytest.raises(ValueError, match="cannot follow a schedule that counts batches"):
-        _fit(lambda network: PerStep(3, network), tmp_path, graphs=True)
 
 
 def test_without_cuda_the_switch_says_that_it_has_no_effect(tmp_path: Path) -> None:

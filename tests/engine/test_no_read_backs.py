@@ -12,11 +12,12 @@ import lightning as L
 import pytest
 import torch
 from helpers import PACKAGED, DropoutMLP, ToyData, make_trainer
+from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from noisylab.callbacks import Diagnostics, RunProgress
+from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress
 from noisylab.methods import NoisyLabelMethod
 from noisylab.models import Network, SmallCNN
 from noisylab.noise import Symmetric
@@ -55,14 +56,18 @@ def test_the_counter_counts() -> None:
     assert mode.found["_unique2"] == 1
 
 
-class _Watch(L.Callback):
-    """Counts read-backs from each batch's start to its end: the step and the hooks around it."""
+class _Watch(Checkpoint):
+    """Counts read-backs of each step and of the callbacks around it.
+
+    `begins` comes first among the callbacks; this, a checkpoint callback, is to come last.
+    """
 
     def __init__(self) -> None:
         self.found: Counter[str] = Counter()
         self.steps = 0
+        self.begins = L.pytorch.callbacks.LambdaCallback(on_train_batch_start=self._begin)
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def _begin(self, *_: Any) -> None:
         self.mode = ReadBacks()
         self.mode.__enter__()
 
@@ -75,7 +80,8 @@ class _Watch(L.Callback):
 @pytest.mark.parametrize("name", PACKAGED)
 def test_no_value_is_read_back_within_a_step(name: str, tmp_path: Path) -> None:
     watch = _Watch()
-    trainer = make_trainer(tmp_path, 3, (watch, RunProgress(), Diagnostics()))
+    own = (RunProgress(), Diagnostics(), Curves(tmp_path), RunCheckpoint(tmp_path))
+    trainer = make_trainer(tmp_path, 3, (watch.begins, *own, watch))
     trainer.fit(PACKAGED[name](), datamodule=ToyData(num_train=29, noise=Symmetric(0.4), val_fraction=0.15))
     assert watch.steps == 9
     assert not watch.found

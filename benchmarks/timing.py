@@ -28,7 +28,7 @@ import torch
 
 import noisylab
 from noisylab.callbacks.summary import versions
-from noisylab.engine.resume import atomic_path
+from noisylab.files import atomic_path
 
 __all__ = [
     "Claim",

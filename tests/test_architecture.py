@@ -34,12 +34,13 @@ _LEVELS: dict[str, int] = {
     "transforms": 2,
     "models": 2,
     "specs": 1,
+    "files": 1,
     "types": 1,
     "reports": 8,
 }
 _BESIDE = {("issues", "callbacks"), ("callbacks", "issues")}  # one level, and they meet the methods and the data
 _TYPING_ONLY = {("engine", "methods")}  # engine.step names its caller's type
-_REPORTS_MAY_IMPORT = {"reports"}
+_REPORTS_MAY_IMPORT = {"reports", "files"}
 
 
 def _room(file: Path) -> str:

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from noisylab.data.splits import stratified_subset
-from noisylab.engine.resume import atomic_path
+from noisylab.files import atomic_path
 from noisylab.noise import FromFile, NoisyTargets, save_noise
 
 Array = np.ndarray[Any, Any]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from noisylab.engine.resume import AtomicCheckpointIO
+from noisylab.engine.signals import StopSignals
+from noisylab.files import clear_partials
 from noisylab.methods.base import NoisyLabelMethod
 
 __all__ = ["RunCheckpoint"]
@@ -21,24 +25,41 @@ class RunCheckpoint(Checkpoint):
     Files are written whole or not at all (`AtomicCheckpointIO`). A save that falls between the last batch of an epoch and the
     epoch's end, by this callback or any other, is put off to the epoch's end: Lightning would skip the epoch-end hooks after a
     resume from there. A save while gradients are being accumulated, which are in no checkpoint, is put off to the next update;
-    one before a validation within the epoch, which Lightning would leave out after the resume, to the batch after it. A SIGTERM
-    waits as long, at most for one validation. The limit ``max_steps`` is kept here, as Lightning repeats the epoch-end hooks when
-    it resumes a run with that limit; the last epoch is validated.
+    one before a validation within the epoch, which Lightning would leave out after the resume, to the batch after it. The limit
+    ``max_steps`` is kept here, as Lightning repeats the epoch-end hooks when it resumes a run with that limit; the last epoch is
+    validated.
+
+    SIGTERM and Ctrl-C end the run with a ``SystemExit`` after a save, which waits as long: for the end of the step, or of the
+    epoch with its validation. Several ranks agree on the step, whichever of them got the signal. A second Ctrl-C stops at once.
 
     Args:
-        folder: where the files go.
-        every_n_steps: also write ``last.ckpt`` after every so many batches; None does not.
+        folder: where the files go; None for ``checkpoints`` in the Trainer's ``default_root_dir``.
+        every_n_steps: also write ``last.ckpt`` after every so many batches of an epoch; None does not.
         every_n_minutes: also write it when this much time has passed since the last one; None does not.
+
+    Attributes:
+        stopped_by: the signal that ended the run, None if none did.
+
+    Raises:
+        ValueError: for an interval that is not positive.
     """
 
-    def __init__(self, folder: str | Path, every_n_steps: int | None = None, every_n_minutes: float | None = 10.0) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self, folder: str | Path | None = None, every_n_steps: int | None = None, every_n_minutes: float | None = 10.0
+    ) -> None:
+        for name, value in (("every_n_steps", every_n_steps), ("every_n_minutes", every_n_minutes)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}; None writes no such checkpoints")
+        self.folder = None if folder is None else Path(folder)
         self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
         self.best: tuple[float, int] | None = None
+        self._signals = StopSignals()
         self._saved_at = time.monotonic()
         self._max_steps = -1
-        self._in_epoch = self._terminated = False
+        self._in_epoch = False
         self._deferred: list[tuple[Any, bool, Any]] = []
+        self._group: Any = None
+        self.stopped_by: signal.Signals | None = None
 
     @property
     def state_key(self) -> str:
@@ -57,6 +78,8 @@ class RunCheckpoint(Checkpoint):
         """Make every save of this trainer atomic, and put off those that fall before the end of an epoch."""
         if stage != "fit":
             return
+        if self.folder is None:
+            self.folder = Path(trainer.default_root_dir) / "checkpoints"
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         if trainer.max_steps != -1:
             self._max_steps, trainer.fit_loop.epoch_loop.max_steps = trainer.max_steps, -1
@@ -71,7 +94,21 @@ class RunCheckpoint(Checkpoint):
         trainer.save_checkpoint = save_checkpoint  # type: ignore[method-assign]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, take over the signals, remove what a killed run left half-written."""
+        assert self.folder is not None
+        if trainer.is_global_zero:
+            clear_partials(self.folder)
+        self._signals = StopSignals()
+        self.stopped_by = None
+        self._signals.install(loud=trainer.is_global_zero)
+        connector = trainer._signal_connector
+        if connector.received_sigterm:  # before there was anybody to save anything
+            self._signals.received, connector.received_sigterm = signal.SIGTERM, False
+        if trainer.world_size > 1:
+            # Lightning's own way waits for the device in every step, and broadcasts from within the signal handler
+            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+            backend = torch.distributed.get_backend()
+            self._group = None if backend == "gloo" else torch.distributed.new_group(backend="gloo")
         self._saved_at = time.monotonic()
         trainer.should_stop |= self._finished(trainer)
 
@@ -82,20 +119,18 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when due."""
+        """Save when due; end the run where a signal asks for it."""
         trainer.should_stop |= self._finished(trainer)
+        late = self.every_n_minutes is not None and time.monotonic() - self._saved_at > 60 * self.every_n_minutes
+        late, stop = self._agree(trainer, late)
         if self._must_wait(trainer):
-            self._hold_sigterm(trainer)
             return
-        self._release_sigterm(trainer)
         self._flush(trainer)
         due = self.every_n_steps is not None and (batch_idx + 1) % self.every_n_steps == 0
-        if not due and self.every_n_minutes is not None:
-            due = time.monotonic() - self._saved_at > 60 * self.every_n_minutes
-            if trainer.world_size > 1:  # ranks have clocks of their own; asking costs an exchange, so not every batch
-                due = batch_idx % 20 == 0 and bool(trainer.strategy.broadcast(due))
-        if due or trainer.received_sigterm:
+        if late or due or stop:
             self._save(trainer, "last.ckpt")
+        if stop:
+            self._stop(trainer, stop)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The epoch is complete: save it, and whatever was put off."""
@@ -107,21 +142,31 @@ class RunCheckpoint(Checkpoint):
             self._save(trainer, "best.ckpt")
         self._flush(trainer)
         self._save(trainer, "last.ckpt")
-        self._release_sigterm(trainer)
+        _, stop = self._agree(trainer)
+        if stop:
+            self._stop(trainer, stop)
 
-    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Let a validation within an epoch finish."""
-        if self._in_epoch:
-            self._hold_sigterm(trainer)
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        self._signals.restore()
 
-    def _hold_sigterm(self, trainer: L.Trainer) -> None:
-        # Lightning would stop right here, and what was trained since the last save would be lost
-        if trainer.received_sigterm:
-            self._terminated, trainer._signal_connector.received_sigterm = True, False
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """The same after an error."""
+        self._signals.restore()
 
-    def _release_sigterm(self, trainer: L.Trainer) -> None:
-        if self._terminated:
-            self._terminated, trainer._signal_connector.received_sigterm = False, True
+    def _agree(self, trainer: L.Trainer, late: bool = False) -> tuple[bool, int]:
+        """Whether the clock of any rank says that a save is due, and the signal that any rank received, else 0."""
+        found = (late, int(self._signals.received or 0))
+        if trainer.world_size == 1:
+            return found
+        flags = torch.tensor(found, dtype=torch.int64)  # on the host: the device is not waited for
+        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX, self._group)
+        return bool(flags[0]), int(flags[1])
+
+    def _stop(self, trainer: L.Trainer, number: int) -> None:
+        """Let Lightning end the run at the end of this batch or epoch, on every rank."""
+        self.stopped_by = signal.Signals(number)
+        trainer._signal_connector.received_sigterm = True
 
     def _must_wait(self, trainer: L.Trainer) -> bool:
         if not self._in_epoch:
@@ -143,5 +188,6 @@ class RunCheckpoint(Checkpoint):
             trainer.save_checkpoint(*arguments)
 
     def _save(self, trainer: L.Trainer, name: str) -> None:
+        assert self.folder is not None
         trainer.save_checkpoint(self.folder / name)
         self._saved_at = time.monotonic()

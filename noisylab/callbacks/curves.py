@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from noisylab.engine.resume import atomic_path
+from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
 
 __all__ = ["Curves"]

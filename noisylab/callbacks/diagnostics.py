@@ -40,13 +40,14 @@ class Diagnostics(L.Callback):
         self._peak: tuple[float, int] = (-math.inf, -1)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best accuracy so far and its epoch."""
-        return {"peak": list(self._peak)}
+        """The best accuracy so far and its epoch, and the last histogram."""
+        return {"peak": list(self._peak), "histogram": self.histogram}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         value, epoch = state["peak"]
         self._peak = float(value), int(epoch)
+        self.histogram = dict(state.get("histogram", {}))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compute and log everything that is due."""

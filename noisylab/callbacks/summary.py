@@ -20,7 +20,7 @@ from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.callbacks.diagnostics import Diagnostics
 from noisylab.data.base import NoisyDataModule
-from noisylab.engine.resume import atomic_path
+from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.metrics import balanced_accuracy
 from noisylab.noise import digest, save_noise
@@ -48,6 +48,9 @@ class RunSummary(Checkpoint):
     Args:
         folder: the run folder.
         recipe: name of the recipe, for the summary.
+
+    Attributes:
+        written: whether training came to its end and the summary was written, here or by the first rank.
     """
 
     def __init__(self, folder: str | Path, recipe: str = "") -> None:
@@ -55,6 +58,7 @@ class RunSummary(Checkpoint):
         self.seconds = 0.0
         self.images = 0
         self._started = 0.0
+        self.written = False
 
     @property
     def state_key(self) -> str:
@@ -87,10 +91,16 @@ class RunSummary(Checkpoint):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the summary."""
-        if trainer.is_global_zero and isinstance(pl_module, NoisyLabelMethod):
-            text = json.dumps(_finite(self.summary(trainer, pl_module)), indent=2)
+        if isinstance(pl_module, NoisyLabelMethod):
+            self.write(trainer, pl_module)
+
+    def write(self, trainer: L.Trainer, method: NoisyLabelMethod) -> None:
+        """Write the summary of a run whose curves are complete and whose last evaluation is at hand."""
+        if trainer.is_global_zero:
+            text = json.dumps(_finite(self.summary(trainer, method)), indent=2)
             with atomic_path(self.folder / "summary.json") as partial:
                 partial.write_text(text + "\n")
+        self.written = True
 
     def summary(self, trainer: L.Trainer, method: NoisyLabelMethod) -> dict[str, Any]:
         """The content of ``summary.json``; NaN where a figure is undefined."""

@@ -13,9 +13,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DDPStrategy
 
 from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress, RunSummary, Speed
+from noisylab.cli.config import switches
 from noisylab.cli.registry import class_kind, locate, parameters
 from noisylab.data.base import NoisyDataModule
-from noisylab.engine.resume import atomic_path
+from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.noise import Noise
 
@@ -62,8 +63,10 @@ class App(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The recipe's name; the speed switches; classes and seed from one place."""
+        """The recipe's name; the switches of speed and checkpoints; classes and seed from one place."""
         parser.add_lightning_class_args(Speed, "speed")
+        for name, switch in switches("checkpoint").items():
+            parser.add_argument(f"--checkpoint.{name}", type=switch.hint, default=switch.default)
         parser.add_argument("--recipe", type=str, default="", help="name of the recipe, for the run folder and the summary")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed")
@@ -107,7 +110,10 @@ class App(LightningCLI):
             if not any(isinstance(callback, RunProgress) for callback in callbacks):
                 callbacks.append(RunProgress(recipe or "fit"))
             curves = Curves(self.folder, every_n_steps=config.get("log_every_n_steps") or None)
-            callbacks += [curves, RunSummary(self.folder, recipe), RunCheckpoint(self.folder / "checkpoints")]
+            intervals = {name: self._get(self.config, f"checkpoint.{name}") for name in switches("checkpoint")}
+            self.checkpoint = RunCheckpoint(self.folder / "checkpoints", **intervals)
+            self.summary = RunSummary(self.folder, recipe)
+            callbacks += [curves, self.summary, self.checkpoint]
         config["callbacks"] = callbacks
         if self.folder is not None:
             config["logger"] = [_logger(name, self.folder, recipe) for name in self.loggers] or False
@@ -117,9 +123,10 @@ class App(LightningCLI):
 
 
 def _choose_strategy(trainer: L.Trainer) -> None:
-    """Two networks with a loss each need DDP to look for unused parameters."""
+    """Two networks with a loss each need DDP to look for unused parameters; their buffers the method keeps equal itself."""
     if isinstance(trainer.strategy, DDPStrategy):
         trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+        trainer.strategy._ddp_kwargs.setdefault("broadcast_buffers", False)
 
 
 def _logger(name: str, folder: Path, recipe: str) -> Any:

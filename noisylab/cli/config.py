@@ -10,17 +10,18 @@ from typing import Any
 import jsonargparse
 import lightning as L
 
-from noisylab.callbacks import Speed
+from noisylab.callbacks import RunCheckpoint, Speed
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.recipes import find_config, load_yaml
-from noisylab.cli.registry import accepts_any, class_kind, full_name, locate, parameters, resolve_class
+from noisylab.cli.registry import Parameter, accepts_any, class_kind, full_name, locate, parameters, resolve_class
 from noisylab.data.base import NoisyDataModule
 from noisylab.methods.base import NoisyLabelMethod
 
-__all__ = ["Composed", "compose"]
+__all__ = ["Composed", "compose", "switches"]
 
-_TOP = ("recipe", "seed_everything", "model", "data", "trainer", "speed", "ckpt_path")
+_TOP = ("recipe", "seed_everything", "model", "data", "trainer", "speed", "checkpoint", "ckpt_path")
 _NODES: dict[str, type] = {"model": NoisyLabelMethod, "data": NoisyDataModule}
+_SWITCHES: dict[str, type] = {"speed": Speed, "checkpoint": RunCheckpoint}  # callbacks that every run has
 
 
 @dataclass
@@ -63,10 +64,11 @@ def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
             raise UserError(f"no {node} is given; use a recipe (--config NAME.yaml, see: noisylab recipes) or --{node} CLASS")
     _complete(composed.config["model"], ["model"])
     _complete(composed.config["data"], ["data"])
-    try:
-        Speed(**composed.config.get("speed", {}))
-    except ValueError as error:
-        raise UserError(f"speed: {error}") from error
+    for top, cls in _SWITCHES.items():
+        try:
+            cls(**composed.config.get(top, {}))
+        except ValueError as error:
+            raise UserError(f"{top}: {error}") from error
     seed = composed.config["seed_everything"]
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"seed_everything: expected a whole number from 0, got {seed!r}; every run names its seed")
@@ -103,8 +105,8 @@ def _set(composed: Composed, path: list[str], value: Any, where: str) -> None:
         composed.config[top] = _merge(composed, node, _NODES[top], path[1:], value, [top])
     elif top == "trainer":
         _set_trainer(composed.config["trainer"], path[1:], value)
-    elif top == "speed":
-        _set_speed(composed.config.setdefault("speed", {}), path[1:], value)
+    elif top in _SWITCHES:
+        _set_switch(top, composed.config.setdefault(top, {}), path[1:], value)
     elif len(path) > 1:
         raise UserError(f"{where}: {top} has no parts, got {'.'.join(path)}")
     else:
@@ -205,21 +207,26 @@ def _set_trainer(trainer: dict[str, Any], path: list[str], value: Any) -> None:
             trainer[name] = item
 
 
-def _set_speed(speed: dict[str, Any], path: list[str], value: Any) -> None:
+def switches(top: str) -> dict[str, Parameter]:
+    """The arguments of a callback that every run has which a configuration may set."""
+    return {name: parameter for name, parameter in parameters(_SWITCHES[top]).items() if name != "folder"}
+
+
+def _set_switch(top: str, switch: dict[str, Any], path: list[str], value: Any) -> None:
     if len(path) > 1:
-        raise UserError(f"speed.{path[0]} has no parts, got speed.{'.'.join(path)}")
+        raise UserError(f"{top}.{path[0]} has no parts, got {top}.{'.'.join(path)}")
     items = {path[0]: value} if path else (value or {})
     if not isinstance(items, dict):
-        raise UserError(f"speed: expected keys and values, got {items!r}")
-    allowed = parameters(Speed)
+        raise UserError(f"{top}: expected keys and values, got {items!r}")
+    allowed = switches(top)
     for name, item in items.items():
         if name not in allowed:
-            raise unknown("speed: key", name, allowed)
+            raise unknown(f"{top}: key", name, allowed)
         if not _fits(item, allowed[name].hint):
             raise UserError(
-                f"speed.{name}: wrong value\n  given: {item!r}\n  allowed: {inspect.formatannotation(allowed[name].hint)}"
+                f"{top}.{name}: wrong value\n  given: {item!r}\n  allowed: {inspect.formatannotation(allowed[name].hint)}"
             )
-        speed[name] = item
+        switch[name] = item
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -6,7 +6,7 @@ import inspect
 
 import torch
 
-from noisylab.callbacks import Speed
+from noisylab.callbacks import RunCheckpoint, Speed
 from noisylab.cli.errors import unknown
 from noisylab.cli.registry import known_classes, parameters
 from noisylab.data.base import NoisyDataModule
@@ -25,7 +25,7 @@ def describe(name: str) -> str:
     """
     kinds = (NoisyLabelMethod, NoisyDataModule, Noise, Network, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
     known: dict[str, type] = {short: cls for kind in kinds for short, cls in known_classes(kind).items()}
-    known["Speed"] = Speed
+    known |= {"Speed": Speed, "RunCheckpoint": RunCheckpoint}
     if name not in known:
         raise unknown("--help: class", name, known)
     cls = known[name]

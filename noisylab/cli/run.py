@@ -7,6 +7,7 @@ import datetime
 import os
 import re
 import shutil
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -19,7 +20,8 @@ from noisylab.cli.config import compose
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.plan import StepTimer, plan_text
 from noisylab.data.base import NoisyDataModule
-from noisylab.engine.resume import atomic_path, newest_readable
+from noisylab.engine.resume import newest_readable
+from noisylab.files import atomic_path, clear_partials
 
 if TYPE_CHECKING:
     from noisylab.cli.main import Options
@@ -74,8 +76,8 @@ def _claim(folder: Path, options: Options) -> Path | None:
     if "resume" in options.own:
         if "overwrite" in options.own:
             raise UserError("--resume and --overwrite exclude each other; give one")
-        checkpoint, damage = newest_readable(folder / "checkpoints" / "last.ckpt")
-        if damage:
+        checkpoint, damage = newest_readable(folder / "checkpoints" / "last.ckpt", folder / "checkpoints" / "best.ckpt")
+        if damage and "LOCAL_RANK" not in os.environ:
             print(f"{damage}; continuing from {checkpoint.name}", file=sys.stderr)
         return checkpoint
     if started and "LOCAL_RANK" not in os.environ:
@@ -119,17 +121,34 @@ def fit(options: Options) -> int:
         shutil.rmtree(folder)  # only now: a mistake above leaves the run before in place
     folder.mkdir(parents=True, exist_ok=True)
     if app.trainer.is_global_zero:
+        clear_partials(folder)
         write_config(app, folder)
     try:
         app.trainer.fit(app.model, datamodule=app.datamodule, ckpt_path=found or checkpoint, weights_only=True)
+        if not app.summary.written:  # a run that was killed after its last checkpoint: nothing is left but to say so
+            app.trainer.validate(app.model, datamodule=app.datamodule, verbose=False)
+            app.summary.write(app.trainer, app.model)
     except SystemExit:  # Lightning's answer to Ctrl-C and to a request to terminate
-        print(f"\nstopped; continue with: noisylab fit --run_dir {folder} --resume", file=sys.stderr)
-        return 143 if app.trainer.received_sigterm else 130
+        return _stopped(app, folder)
     if app.trainer.is_global_zero:
         accuracy = app.model.last_accuracy("test")
         shown = "" if accuracy is None else f" (test accuracy at the end {accuracy:.4f})"
         print(f"run folder: {folder}{shown}")
     return 0
+
+
+def _stopped(app: App, folder: Path) -> int:
+    """Say how to go on; the exit status."""
+    number = app.checkpoint.stopped_by
+    if not app.trainer.is_global_zero:
+        # Lightning kills the first process when another ends with an error, also in the middle of what it has to say
+        return 0 if number is not None else 130
+    if any((folder / "checkpoints").glob("last.ckpt*")):
+        saved = "saved and stopped" if number is not None else "stopped"
+        print(f"\n{saved}; continue with: noisylab fit --run_dir {folder} --resume", file=sys.stderr)
+    else:
+        print("\nstopped before the first checkpoint", file=sys.stderr)
+    return 128 + (signal.SIGINT if number is None else number)
 
 
 def _dry_run(config: dict[str, Any], options: Options) -> int:

@@ -11,11 +11,12 @@ import urllib.request
 import zlib
 from pathlib import Path
 
-from noisylab.engine.resume import atomic_path
+from noisylab.files import atomic_path, clear_partials
 
 __all__ = ["download", "file_md5", "unpack"]
 
 _TIMEOUT = 60  # seconds without an answer
+_ABANDONED = 3600  # seconds without a write, after which a partial file is nobody's any more
 
 
 def file_md5(path: Path) -> str:
@@ -35,6 +36,7 @@ def download(url: str, path: Path, md5: str) -> None:
     Raises:
         OSError: naming the address, the digest and the folder, when the file does not come or is another one.
     """
+    clear_partials(path.parent, path.name, older_than=_ABANDONED)
     try:
         with atomic_path(path) as partial:
             request = urllib.request.Request(url, headers={"User-Agent": "noisylab"})

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
-from noisylab.reports.atomic import atomic_path
+from noisylab.files import atomic_path
 from noisylab.reports.table import markdown_table
 
 __all__ = ["MethodEntry", "RecipeText", "method_pages", "outdated_pages", "write_pages"]
@@ -51,6 +51,8 @@ class MethodEntry(TypedDict):
         cost: of an epoch, relative to cross-entropy, such as "2x".
         recipes: shown whole.
         results: rows of one table, each from column to cell; empty where there is nothing yet.
+        memory: what is kept of each sample, one row a table, each from column to cell.
+        bytes_a_sample: how much that is, such as "12 + 4 K".
     """
 
     name: str
@@ -61,6 +63,8 @@ class MethodEntry(TypedDict):
     cost: str
     recipes: Sequence[RecipeText]
     results: Sequence[Mapping[str, str]]
+    memory: NotRequired[Sequence[Mapping[str, str]]]
+    bytes_a_sample: NotRequired[str]
 
 
 def method_pages(methods: Sequence[MethodEntry]) -> dict[str, str]:
@@ -140,7 +144,7 @@ def _file_name(method: MethodEntry) -> str:
 
 
 def _page(method: MethodEntry) -> str:
-    parts = [_MARK, f"# {method['name']}", _docstring_to_markdown(method["docstring"]), "## Recipes"]
+    parts = [_MARK, f"# {method['name']}", _docstring_to_markdown(method["docstring"]), *_memory(method), "## Recipes"]
     for recipe in method["recipes"]:
         parts += [f"`noisylab fit --config {Path(recipe['path']).name}` runs `{recipe['path']}`:"]
         parts += [_fence(recipe["text"].strip("\n"), "yaml")]
@@ -149,6 +153,19 @@ def _page(method: MethodEntry) -> str:
     parts += ["## Results", _results(method["results"])]
     parts.append(f"[All methods]({_INDEX})")
     return "\n\n".join(parts) + "\n"
+
+
+def _memory(method: MethodEntry) -> list[str]:
+    rows = method.get("memory", ())
+    if not rows:
+        return []
+    columns = list(rows[0])
+    return [
+        "## State",
+        "A checkpoint holds networks, optimizers, schedules, counters, the epoch's means so far, the place in the epoch, and of "
+        f"each training sample, {method.get('bytes_a_sample', '?')} bytes for K classes:",
+        markdown_table(columns, [[row[column] for column in columns] for row in rows]).rstrip("\n"),
+    ]
 
 
 def _results(rows: Sequence[Mapping[str, str]]) -> str:

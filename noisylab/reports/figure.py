@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from noisylab.reports.atomic import atomic_path
+from noisylab.files import atomic_path
 from noisylab.reports.runs import RunFolder, distinctions
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from noisylab.engine import resume
-from noisylab.engine.resume import AtomicCheckpointIO, atomic_path, check_stamp, newest_readable, stamp
+from noisylab.engine.resume import AtomicCheckpointIO, check_stamp, damage, newest_readable, stamp
+from noisylab.files import atomic_path, clear_partials
 
 
 @pytest.fixture
@@ -139,3 +140,44 @@ def test_stamp_is_compared_by_method_and_classes() -> None:
         check_stamp(checkpoint, "ACT", 4)
     with pytest.raises(ValueError, match="not one of noisylab"):
         check_stamp({}, "ACT", 3)
+
+
+def test_a_flipped_bit_in_a_tensor_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"w": torch.arange(1000)}, path)
+    assert damage(path) is None
+    content = bytearray(path.read_bytes())
+    place = content.find(torch.arange(500, 502).numpy().tobytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    assert torch.load(path, weights_only=True)["w"][500] == 501, "torch itself does not notice"
+    assert "checksum" in str(damage(path))
+
+
+def test_a_damaged_checkpoint_never_becomes_the_kept_one(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    for value in (1.0, 2.0):
+        _save(path, value)
+    path.write_bytes(b"damaged")
+    _save(path, 3.0)  # as the first save after a resume from the one before
+    assert (_value(path), _value(path.with_name("last.ckpt.previous"))) == (3.0, 1.0)
+
+
+def test_best_is_there_when_both_of_the_last_are_damaged(tmp_path: Path) -> None:
+    for name in ("last.ckpt", "best.ckpt"):
+        for value in (1.0, 2.0):
+            _save(tmp_path / name, value)
+    for name in ("last.ckpt", "last.ckpt.previous"):
+        (tmp_path / name).write_bytes(b"PK damaged")
+    found, wrong = newest_readable(tmp_path / "last.ckpt", tmp_path / "best.ckpt")
+    assert found == tmp_path / "best.ckpt" and str(wrong).count("is damaged") == 2
+
+
+def test_what_killed_processes_left_is_cleared(tmp_path: Path) -> None:
+    for name in (".last.ckpt.17.partial", ".best.ckpt.18.partial", "last.ckpt"):
+        (tmp_path / name).touch()
+    assert clear_partials(tmp_path, older_than=60) == []
+    assert clear_partials(tmp_path, "best.ckpt") == [tmp_path / ".best.ckpt.18.partial"]
+    assert clear_partials(tmp_path) == [tmp_path / ".last.ckpt.17.partial"]
+    assert _files(tmp_path) == ["last.ckpt"]
+    assert clear_partials(tmp_path / "absent") == []

@@ -1,0 +1,89 @@
+"""Training processes that can be killed: forked from one that has imported everything, so that a start takes no seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+__all__ = ["StepLog", "child", "steps_in", "wait_for_steps"]
+
+
+class StepLog(L.Callback):
+    """Writes a line to a file as a step begins and as it ends, without delay, so that a killed process leaves it behind.
+
+    Args:
+        path: the file, appended to.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def _write(self, what: str, step: int) -> None:
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(handle, f"{what} {step}\n".encode())
+        os.close(handle)
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        self._write("begin", trainer.global_step)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self._write("done", trainer.global_step)
+
+
+def steps_in(log: Path) -> list[tuple[str, int]]:
+    """What a `StepLog` has written: ("begin", steps before) and ("done", steps with this one)."""
+    lines = log.read_text().split("\n")[:-1] if log.exists() else []  # the last line may not be whole yet
+    return [(what, int(step)) for what, step in (line.split() for line in lines)]
+
+
+def wait_for_steps(process: BaseProcess, log: Path, step: int) -> None:
+    """Until so many steps are done, or the process has ended."""
+    while process.is_alive() and ("done", step) not in steps_in(log)[-4:]:
+        time.sleep(0.002)
+
+
+def _command(argv: list[str], output: str, file_size: int | None) -> None:
+    handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    if file_size is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    import torch
+
+    from noisylab.cli import main
+
+    torch.set_num_threads(1)
+    raise SystemExit(main(argv))
+
+
+@contextlib.contextmanager
+def child(target: list[str] | Callable[..., None], output: Path, *arguments: Any, file_size: int | None = None) -> Iterator[Any]:
+    """A process that runs the noisylab command, or a function; killed at the end of the block if it has not ended.
+
+    Args:
+        target: arguments of the command, or a function at the top of a module.
+        output: where its output goes.
+        *arguments: of the function.
+        file_size: largest file that it can write, in bytes, as on a disk that is full.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["noisylab.cli.run", "noisylab.methods", "noisylab.data", "sklearn.datasets"])
+    if callable(target):
+        process = context.Process(target=target, args=arguments)
+    else:
+        process = context.Process(target=_command, args=(target, str(output), file_size))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from noisylab.data.finite import FirstBad, may_be_bad
 from noisylab.data.loaders import EvalLoader, build_in_chunks, build_in_workers, chunk_rows, open_in_workers
 from noisylab.data.residency import Residency
 from noisylab.data.rows import DenseRows, FileRows, RowStore, TensorStore, build_views
@@ -108,6 +109,7 @@ class NoisyDataModule(L.LightningDataModule):
         self.chunk_size, self._residency = chunk_size, Residency(residency)
         self._source: Source | None = None
         self._unlabelled: RowStore | None = None
+        self._first_bad = FirstBad()
         self.noisy: NoisyTargets | None = None
 
     # ---- what a subclass says
@@ -282,6 +284,8 @@ class NoisyDataModule(L.LightningDataModule):
     def _build(self, store: TensorStore, rows: StreamRows, device: torch.device) -> Batch:
         views = build_views(self._residency.gather(store, rows.index, device), rows.position, rows.views, rows.key, self._views)
         index = to_device(rows.index, device)
+        if may_be_bad(store):
+            self._first_bad.watch("train", index, views)
         return Batch(views, self._labels(self.given_target, index), index)
 
     @property
@@ -328,9 +332,34 @@ class NoisyDataModule(L.LightningDataModule):
             opened = (self._eval_batch(inputs, rows, split) for rows, inputs in open_in_workers(store, chunks))
             yield from ahead((batch.map(Tensor.pin_memory) for batch in opened) if store.pin_memory else opened, device)
             return
+        watched = may_be_bad(store)
         for rows in chunks:
             (inputs,) = build_views(self._residency.gather(store, rows, device), rows, ("eval",), 0, self._views)
-            yield self._eval_batch(inputs, to_device(rows, device), split)
+            index = to_device(rows, device)
+            if watched:
+                self._first_bad.watch(split, index, (inputs,))
+            yield self._eval_batch(inputs, index, split)
+        if watched:
+            self.refuse_bad_inputs(split)
+
+    def refuse_bad_inputs(self, split: str = "train", largest_over_ranks: Callable[[Tensor], Tensor] | None = None) -> None:
+        """Stop where an input of a split was NaN or infinite; waits for the device.
+
+        Args:
+            split: "train", "val", "test" or "predict".
+            largest_over_ranks: see `FirstBad.check`.
+
+        Raises:
+            ValueError: naming the first sample.
+        """
+        source = self._source
+        names = None if source is None else {"train": source.names, "val": source.names, "test": source.test_names}.get(split)
+
+        def name(row: int) -> str:
+            called = {"train": "training", "val": "training"}.get(split, split)
+            return f"{called} sample {row}" + ("" if names is None else f" ({names[row]})")
+
+        self._first_bad.check(split, name, largest_over_ranks or (lambda values: values))
 
     def _eval_batch(self, inputs: Inputs, index: Tensor, split: str) -> EvalBatch:
         if split == "predict":

@@ -112,13 +112,13 @@ class SparseRows:
         self.data, self.indices = self.data.to(device), self.indices.to(device)
 
     def gather(self, index: Tensor) -> Tensor:
-        """Rows `index` as a dense (B, D) float32 tensor."""
+        """Rows `index` as a dense (B, D) tensor of the values' type, float32."""
         start, counts = self.indptr[index], self.indptr[index + 1] - self.indptr[index]
         row = torch.repeat_interleave(torch.arange(len(index)), counts)
         first = torch.cumsum(counts, 0) - counts
         place = torch.stack([row, torch.arange(len(row)) - first[row] + start[row]])
         row, source = to_device(place, self.data.device)
-        dense = torch.zeros(len(index), self.num_columns, device=self.data.device)
+        dense = self.data.new_zeros(len(index), self.num_columns)
         return dense.index_put((row, self.indices[source]), self.data[source], accumulate=True)
 
 

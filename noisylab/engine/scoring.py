@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from noisylab.engine.precision import cast_inputs
 from noisylab.types import EvalBatch, ScoredRows
 
 __all__ = ["score_rows"]
@@ -22,11 +24,12 @@ def score_rows(
     rank: int = 0,
     world_size: int = 1,
     all_gather: Callable[[Tensor], Tensor] | None = None,
+    forward_context: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Measure something of each sample and return it by original row.
 
-    Every module below `networks` is in eval mode during the pass and back in its own mode after it. Ranks share the rows and all
-    receive the whole result.
+    Every module below `networks` is in eval mode during the pass and back in its own mode after it. Floating-point inputs are
+    given in the type of the networks' weights. Ranks share the rows and all receive the whole result.
 
     Args:
         networks: what is evaluated.
@@ -37,6 +40,7 @@ def score_rows(
         rank: this process.
         world_size: number of processes.
         all_gather: maps a tensor to the stack (ranks, ...) of all ranks' tensors; needed when `world_size` > 1.
+        forward_context: entered for each call of `measure`, and only for that: batches are built outside of it.
 
     Returns:
         Tables (N, ...) by name, zero where not visited, and the mask (N,) of visited rows, on `device`.
@@ -56,7 +60,9 @@ def score_rows(
     try:
         with torch.no_grad():
             for batch in data.evaluation_batches(rows[:1] if unseen else mine, device):
-                for name, values in measure(batch).items():
+                with forward_context():
+                    measured = measure(cast_inputs(batch, networks))
+                for name, values in measured.items():
                     parts.setdefault(name, []).append(values)
                 visited.append(batch.index)
     finally:

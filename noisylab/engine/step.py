@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
-from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from noisylab.methods.base import NoisyLabelMethod
 
 __all__ = ["NoProfiler", "carry_step_count", "count_step", "step", "step_schedules", "steps_bare"]
+
+_added: WeakKeyDictionary[torch.optim.Optimizer, int] = WeakKeyDictionary()
+"""Calls that have added to an optimizer's gradient since its last update."""
 
 
 def step(
@@ -33,16 +37,17 @@ def step(
 
     Exactly one step of a training step, the last one with ``final=True``, is counted, so that ``trainer.global_step`` counts
     training steps whatever number of optimizers a method has. It goes through Lightning's wrapper unless that has nothing else to
-    do (`steps_bare`). Under a gradient scaler every optimizer is unscaled and stepped through the scaler, and the scaler is
-    updated once.
+    do (`steps_bare`). Under a gradient scaler every optimizer is unscaled and stepped through the scaler, which leaves out the
+    step of a network whose gradient has overflowed, and that one alone; the scaler is updated once, at the last step.
 
     Args:
         module: the method; its ``optimizer_names`` are the allowed names.
         losses: a scalar loss for each network to be updated now. A loss may not depend on the parameters of a network that is
             stepped before it in this call.
         final: whether this is the last call of the training step.
-        clip_norm: largest 2-norm of each network's true (unscaled) gradient, positive.
-        accumulate: training steps whose mean gradient makes one update.
+        clip_norm: largest 2-norm of each network's true (unscaled, accumulated) gradient, positive.
+        accumulate: training steps whose mean gradient makes one update. A shorter group, as at the end of an epoch, makes an
+            update of the mean over its own length, which is counted in calls: name a network in one call a training step.
         boundary: whether an update is due now; with ``accumulate=1`` always. Between boundaries only gradients are added.
 
     Raises:
@@ -54,37 +59,70 @@ def step(
         raise ValueError(f"losses must name optimizers among {', '.join(names)}, got {', '.join(losses) or 'none'}")
     if (clip_norm is not None and clip_norm <= 0) or accumulate < 1:
         raise ValueError(f"clip_norm and accumulate must be positive, got {clip_norm} and {accumulate}")
-    scaler = getattr(module.trainer.precision_plugin, "scaler", None)
+    scaler: Any = getattr(module.trainer.precision_plugin, "scaler", None)
+    if scaler is not None and not scaler.is_enabled():
+        scaler = None
     optimizers = module.wrapped_optimizers()
-    for loss in losses.values():
+    grouped = accumulate > 1 or not boundary
+    for name, loss in losses.items():
         share = loss / accumulate if accumulate > 1 else loss
         if module.steps_bare:
             share.backward()
         else:
             module.manual_backward(share)
-    module.pending_gradients = not boundary
-    if not boundary:
-        return
+        if grouped:
+            _added[optimizers[name].optimizer] = _added.get(optimizers[name].optimizer, 0) + 1
     last = list(losses)[-1]
-    for name in losses:
+    for name in losses if boundary else ():
         wrapped = optimizers[name]
         raw = wrapped.optimizer
+        calls = _added.pop(raw, 1)
+        if accumulate > 1 and calls != accumulate:
+            _multiply_gradients(raw, accumulate / calls)
         if clip_norm is not None:
-            # clipping the scaled gradient at clip * scale equals clipping the true one at clip
-            scale = scaler._scale if scaler is not None and scaler.is_enabled() else 1.0
-            parameters = [p for group in raw.param_groups for p in group["params"] if p.grad is not None]
-            torch.nn.utils.clip_grad_norm_(parameters, clip_norm * scale)
+            _clip(raw, clip_norm, scaler)
         if final and name == last and module.steps_bare:
             raw.step()
             count_step(module)
         elif final and name == last:
+            before = None if scaler is None else scaler._scale.clone()
             wrapped.step()
+            if scaler is not None:  # gradients that wait for others do so at the scale of those to come
+                for other in optimizers.values():
+                    if other.optimizer in _added:
+                        _multiply_gradients(other.optimizer, scaler._scale / before)
         elif scaler is not None:
-            scaler.unscale_(raw)
-            scaler.step(raw)
+            _step_scaled(scaler, raw)
         else:
             raw.step()
         raw.zero_grad(set_to_none=True)
+    if grouped or module.pending_gradients:
+        module.pending_gradients = any(wrapped.optimizer in _added for wrapped in optimizers.values())
+
+
+def _with_gradient(optimizer: torch.optim.Optimizer) -> list[Any]:
+    return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+
+def _multiply_gradients(optimizer: torch.optim.Optimizer, factor: Tensor | float) -> None:
+    for parameter in _with_gradient(optimizer):
+        parameter.grad.mul_(factor)
+
+
+def _clip(optimizer: torch.optim.Optimizer, clip_norm: float, scaler: Any) -> None:
+    parameters = _with_gradient(optimizer)
+    # clipping the scaled gradient at clip * scale equals clipping the true one at clip
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm if scaler is None else clip_norm * scaler._scale)
+    if scaler is not None and parameters:
+        # a finite gradient of infinite norm was clipped to 0; NaN instead makes the scaler leave out the step and back off
+        parameters[0].grad.add_(norm - norm)
+
+
+def _step_scaled(scaler: Any, optimizer: torch.optim.Optimizer) -> None:
+    scaler.step(optimizer)
+    # an overflow is kept for the update, but not as the optimizer's, which may be stepped again before it
+    states = scaler._per_optimizer_states
+    states[-len(states)] = states.pop(id(optimizer))
 
 
 def steps_bare(module: NoisyLabelMethod) -> bool:
@@ -93,7 +131,7 @@ def steps_bare(module: NoisyLabelMethod) -> bool:
     They cannot with several processes, a gradient scaler, a profiler, or when anyone listens to the hooks in between.
     """
     trainer: Any = module.trainer
-    plain_precision = type(trainer.precision_plugin) in (Precision, MixedPrecision)
+    plain_precision = type(trainer.precision_plugin) in (Precision, MixedPrecision, HalfPrecision, DoublePrecision)
     if type(trainer.strategy) is not SingleDeviceStrategy or not plain_precision:
         return False
     if getattr(trainer.precision_plugin, "scaler", None) is not None or not isinstance(trainer.profiler, PassThroughProfiler):
@@ -124,10 +162,12 @@ def count_step(module: NoisyLabelMethod) -> None:
 def carry_step_count(module: NoisyLabelMethod) -> None:
     """Let ``trainer.global_step`` go on from a checkpoint whose run optimised the other way, automatically or manually."""
     loop = module.trainer.fit_loop.epoch_loop
-    counts = (loop.manual_optimization.optim_step_progress.total, loop.automatic_optimization.optim_progress.optimizer.step.total)
-    done = max(count.completed for count in counts)
-    for count in counts:
-        count.ready = count.completed = done
+    counts = {
+        False: loop.manual_optimization.optim_step_progress.total,
+        True: loop.automatic_optimization.optim_progress.optimizer.step.total,
+    }
+    used = counts[bool(module.automatic_optimization)]
+    used.ready = used.completed = max(count.completed for count in counts.values())
 
 
 def step_schedules(module: NoisyLabelMethod, metrics: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Losses: pure functions of tensors, stable in float32 whatever the precision of training."""
+"""Losses: pure functions of tensors, stable in at least float32 whatever the precision of training."""
 
 from noisylab.losses.cross_entropy import cross_entropy, soft_cross_entropy
 from noisylab.losses.entropy import negative_entropy

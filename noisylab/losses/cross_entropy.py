@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,7 +21,7 @@ def cross_entropy(
     convention: Literal["torch", "others"] = "torch",
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Cross-entropy against smoothed labels, ``-sum_c t_c log softmax(logits)_c``, in float32.
+    """Cross-entropy against smoothed labels, ``-sum_c t_c log softmax(logits)_c``, in float32 (float64 for such logits).
 
     The target t puts, with smoothing s and K classes: "torch", ``1 - s + s/K`` on the label and ``s/K`` elsewhere (Szegedy et
     al., CVPR 2016, section 7); "others", ``1 - s`` on the label and ``s/(K-1)`` elsewhere.
@@ -37,7 +38,7 @@ def cross_entropy(
     >>> round(cross_entropy(z, torch.tensor([0, 1, 3]), smoothing=0.1, convention="others").item(), 6)
     1.391215
     """
-    logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if convention == "others" and smoothing:
         log_probs = F.log_softmax(logits, 1)
         given = log_probs.gather(1, target[:, None]).squeeze(1)
@@ -48,12 +49,13 @@ def cross_entropy(
 
 
 def soft_cross_entropy(logits: Tensor, probs: Tensor, *, reduction: Reduction = "mean") -> Tensor:
-    """Cross-entropy against a distribution over the classes, in float32.
+    """Cross-entropy against a distribution over the classes, in float32 (float64 for such logits).
 
     Args:
         logits: (B, K) float, unnormalised.
         probs: (B, K) float, rows sum to one.
         reduction: "mean" over the batch or "none" for (B,).
     """
-    losses = -(probs.float() * F.log_softmax(logits.float(), 1)).sum(1)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    losses = -(probs.to(logits.dtype) * F.log_softmax(logits, 1)).sum(1)
     return losses.mean() if reduction == "mean" else losses

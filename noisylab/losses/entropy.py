@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -11,7 +12,9 @@ __all__ = ["negative_entropy"]
 
 
 def negative_entropy(logits: Tensor, *, clamp_logits: bool = False, reduction: Literal["mean", "none"] = "mean") -> Tensor:
-    """``sum_c q_c log q_c`` with q the softmax of the logits: a penalty on confident predictions, in float32.
+    """``sum_c q_c log q_c`` with q the softmax of the logits: a penalty on confident predictions.
+
+    Computed in float32, of float64 logits in float64.
 
     Args:
         logits: (B, K) float, unnormalised.
@@ -24,7 +27,7 @@ def negative_entropy(logits: Tensor, *, clamp_logits: bool = False, reduction: L
     >>> round(negative_entropy(z).item(), 6), round(negative_entropy(z, clamp_logits=True).item(), 6)
     (-0.72699, -0.925296)
     """
-    logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if clamp_logits:
         logits = logits.clamp(min=1e-12)
     log_probs = F.log_softmax(logits, 1)

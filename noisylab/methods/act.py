@@ -175,7 +175,7 @@ class ACT(NoisyLabelMethod):
         table = self.memory["selected_epoch"]
         table[index] = table[index].masked_fill(clean, batch.epoch)
         labels = torch.lerp(F.softmax(z0.detach().float(), 1), self.memory["label_table"][index], self.label_momentum)
-        weight = self.memory["times_selected"][index] / (batch.epoch + 1) if self.reweight else torch.ones_like(y)
+        weight = self.memory["times_selected"][index].float() / (batch.epoch + 1) if self.reweight else torch.ones_like(y)
         loss = self.supervised_weight * self.mean(self._cross_entropy(z0, y) * weight, clean)
         if self.consistency:
             pseudo = torch.where(clean, y, labels.argmax(1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,8 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
+from noisylab.engine.finite import refuse_diverged
+from noisylab.engine.ranks import average_over_ranks, gather
 from noisylab.engine.resume import check_stamp, stamp
 from noisylab.engine.scoring import score_rows
 from noisylab.engine.step import NoProfiler, step_schedules, steps_bare
@@ -57,7 +59,7 @@ class NoisyLabelMethod(Predictor):
         self.memory.add("observed_pred", dtype=torch.int32, fill=-1)
         self.memory.add("observed_epoch", dtype=torch.int32, fill=-1)
         self.means = RunningMeans()
-        self.pending_gradients = self.steps_bare = False
+        self.pending_gradients = self.steps_bare = self._stepped = False
 
     def save_hyperparameters(self, *_: Any, **__: Any) -> None:
         """Keep the constructor's arguments, callables as ``class_path`` and ``init_args``, so that a checkpoint rebuilds them."""
@@ -103,6 +105,7 @@ class NoisyLabelMethod(Predictor):
 
     def setup(self, stage: str) -> None:
         """Meet the data: compare the number of classes, allocate the memory."""
+        super().setup(stage)
         info = getattr(getattr(self.trainer, "datamodule", None), "info", None)
         if not isinstance(info, DataInfo):
             raise TypeError(f"{type(self).__name__} needs a noisylab data module: trainer.{stage}(model, datamodule=...)")
@@ -133,7 +136,8 @@ class NoisyLabelMethod(Predictor):
             config.reduce_on_plateau = False  # see lr_scheduler_step
         if type(self.trainer.profiler) is PassThroughProfiler:  # type: ignore[attr-defined]
             self.trainer.profiler = NoProfiler()  # type: ignore[attr-defined]
-        self.steps_bare = steps_bare(self)
+        self.steps_bare, self.pending_gradients = steps_bare(self), False
+        self.zero_grad()  # of a fit that was broken off while it accumulated
         if self.trainer.ckpt_path is not None:
             if len(self.memory) != self.info.num_train:
                 raise ValueError(
@@ -154,6 +158,7 @@ class NoisyLabelMethod(Predictor):
         torch.default_generator.manual_seed(key)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(key)
+        self._stepped = True
         if self.trainer.world_size > 1:
             rows = torch.cat([batch[name].index for name in batch.streams])
             self.memory.watch(rows, sum(batch.share.values()))
@@ -185,7 +190,7 @@ class NoisyLabelMethod(Predictor):
         if mask is None and self.trainer.world_size == 1:
             return values.mean() if len(values) else values.sum()
         mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
-        share = self.sum_over_ranks(mask.sum()) / self.trainer.world_size
+        share = self.sum_over_ranks(mask.sum()).to(values.dtype) / self.trainer.world_size
         # not values * mask: an infinite value outside the mask would become NaN
         return torch.where(mask, values, torch.zeros_like(values)).sum() / share.clamp(min=1 / self.trainer.world_size)
 
@@ -195,26 +200,23 @@ class NoisyLabelMethod(Predictor):
 
     def gather(self, values: Tensor) -> Tensor:
         """The stack (ranks, ...) of all ranks' tensors, which must be of one shape; detached."""
-        values = values.detach().contiguous()
-        parts = [torch.empty_like(values) for _ in range(self.trainer.world_size)]
-        torch.distributed.all_gather(parts, values)
-        return torch.stack(parts)
+        return gather(values, self.trainer.world_size)
 
     def score(self, measure: Any, rows: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """The scoring pass over training rows; see `noisylab.engine.scoring.score_rows`."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         rows = self.info.train_rows if rows is None else rows
-        with self.trainer.precision_plugin.forward_context():
-            return score_rows(
-                self.networks,
-                data,
-                measure,
-                rows=rows,
-                device=self.device,
-                rank=self.global_rank,
-                world_size=self.trainer.world_size,
-                all_gather=self.gather,
-            )
+        return score_rows(
+            self.networks,
+            data,
+            measure,
+            rows=rows,
+            device=self.device,
+            rank=self.global_rank,
+            world_size=self.trainer.world_size,
+            all_gather=self.gather,
+            forward_context=self.trainer.precision_plugin.forward_context,
+        )
 
     def wrapped_optimizers(self) -> dict[str, LightningOptimizer]:
         """Lightning's optimizers by name."""
@@ -222,11 +224,30 @@ class NoisyLabelMethod(Predictor):
         return dict(zip(self.optimizer_names, found if isinstance(found, list) else [found], strict=True))
 
     def on_train_batch_end(self, outputs: Any, batch: PlanBatch, batch_idx: int) -> None:
-        """Bring in the memory rows that other ranks wrote."""
+        """Make the ranks equal again."""
+        self._share()
+
+    def _share(self) -> None:
+        """Bring in the memory rows that other ranks wrote, average the batch statistics; once a step."""
         self.memory.share(self.gather)
+        if self._stepped and self.trainer.world_size > 1:
+            average_over_ranks(self.networks.buffers(), self.trainer.world_size)
+        self._stepped = False
+
+    def _refuse_nonfinite(self) -> None:
+        """Stop before a bad input or a diverged network is learnt from, or kept in a checkpoint."""
+        several = self.trainer.world_size > 1
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        data.refuse_bad_inputs("train", (lambda row: self.gather(row).amax(0)) if several else None)
+        refuse_diverged(dict(self.networks.items()), self.current_epoch, str(self.trainer.precision))
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means, step the schedules, prepare the next epoch."""
+        """Log the epoch's means, step the schedules, prepare the next epoch.
+
+        Raises:
+            ValueError: if an input or a weight was NaN or infinite.
+        """
+        self._refuse_nonfinite()
         rates = {f"lr/{name}": opt.param_groups[0]["lr"] for name, opt in self.wrapped_optimizers().items()}
         self.log_epoch({**self.means.compute(self.sum_over_ranks), **rates})
         self.means.reset()
@@ -240,10 +261,22 @@ class NoisyLabelMethod(Predictor):
 
     # ---- checkpoints
 
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """The method that a checkpoint holds, its networks and memory included; only tensors and plain values are unpickled.
+
+        Args:
+            checkpoint_path: the file.
+            *args: see Lightning's ``LightningModule.load_from_checkpoint``.
+            **kwargs: the same; ``weights_only`` is always true.
+        """
+        return super().load_from_checkpoint(checkpoint_path, *args, **{**kwargs, "weights_only": True})
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add whose checkpoint it is and the epoch's numbers so far."""
         # callbacks save before on_train_batch_end; the tables in the checkpoint are written in place
-        self.memory.share(self.gather)
+        self._share()
+        self._refuse_nonfinite()
         names = self.info.class_names if hasattr(self, "info") else ()
         checkpoint["noisylab"] = stamp(type(self).__name__, self.num_classes, names)
         checkpoint["noisylab_means"] = self.means.state(self.sum_over_ranks)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.optim import SGD
+from torch.optim.lr_scheduler import LRScheduler
 
 from noisylab.losses import cross_entropy
 from noisylab.methods.base import NoisyLabelMethod
@@ -75,7 +76,7 @@ class CrossEntropy(NoisyLabelMethod):
         self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
         default = Factory(SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4})
         self.optimizer = default if optimizer is None else as_factory(optimizer, torch.optim.Optimizer, "optimizer")
-        self.scheduler = None if scheduler is None else as_factory(scheduler, object, "scheduler")
+        self.scheduler = None if scheduler is None else as_factory(scheduler, LRScheduler, "scheduler")
         self.add_networks(network, "network")
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:

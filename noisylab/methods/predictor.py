@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from noisylab.engine.precision import prepare_precision
 from noisylab.metrics.evaluation import SplitConfusions, accuracies, accuracy
 from noisylab.types import EvalBatch, Inputs, PlanBatch
 
@@ -48,6 +50,10 @@ class Predictor(L.LightningModule):
         else:
             super().__setattr__(name, value)
 
+    def setup(self, stage: str) -> None:
+        """Take the Trainer's precision; see `noisylab.engine.precision.prepare_precision`."""
+        prepare_precision(self.trainer, self, stage)
+
     def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
         """The batch: Lightning would look for hooks for every batch anew, where `setup` found that nobody has any."""
         return batch if self.transfers_plainly else super()._on_before_batch_transfer(batch, dataloader_idx)
@@ -72,7 +78,8 @@ class Predictor(L.LightningModule):
         several."""
         logits = {name: self.checked(network(inputs)).float() for name, network in self.networks.items()}
         if len(logits) > 1:
-            logits["ensemble"] = torch.stack([F.softmax(z, 1) for z in logits.values()]).mean(0).log()
+            log_probs = torch.stack([F.log_softmax(z, 1) for z in logits.values()])
+            logits["ensemble"] = log_probs.logsumexp(0) - math.log(len(log_probs))
         return logits
 
     def checked(self, logits: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def loss_histogram(loss: Tensor, right: Tensor, wrong: Tensor, bins: int = 64) -
         name: torch.histc(loss[mask].float().cpu().clamp(0, top), bins, 0, top).tolist()
         for name, mask in (("right", right), ("wrong", wrong))
     }
-    return {"edges": torch.linspace(0, top, bins + 1).tolist(), **counts}
+    return {"edges": torch.linspace(0, top, bins + 1, dtype=torch.float32).tolist(), **counts}
 
 
 def _share(values: Tensor, mask: Tensor) -> float:

@@ -44,7 +44,7 @@ class RunningMeans:
     def _make_room(self, name: str, device: torch.device) -> None:
         # sums of many small numbers; devices without float64 take float32
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        sums = torch.zeros(64, 2) if self._sums is None else self._sums
+        sums = torch.zeros(64, 2, dtype=dtype) if self._sums is None else self._sums
         if name not in self._names:
             self._names.append(name)
         if len(self._names) > len(sums):

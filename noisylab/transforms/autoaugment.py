@@ -85,7 +85,7 @@ CIFAR10_POLICY: tuple[tuple[Step, Step], ...] = (
 
 _WAYS = two_ways(LEVELS, BLEND_CENTRES | SHIFT_CENTRES)
 _NUMBER = torch.tensor([[number_of(step.operation) for step in pair] for pair in CIFAR10_POLICY])
-_P = torch.tensor([[step.p for step in pair] for pair in CIFAR10_POLICY])
+_P = torch.tensor([[step.p for step in pair] for pair in CIFAR10_POLICY], dtype=torch.float32)
 _LEVEL = torch.tensor([[step.level for step in pair] for pair in CIFAR10_POLICY])
 
 

@@ -154,8 +154,8 @@ def _resize_shorter(image: Image.Image, side: int) -> Image.Image:
 
 def _normalized(image: Image.Image, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
-    scale = torch.tensor([1 / (255 * value) for value in std]).view(-1, 1, 1)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(-1, 1, 1)
+    scale = torch.tensor([1 / (255 * value) for value in std], dtype=torch.float32).view(-1, 1, 1)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32).view(-1, 1, 1)
     return pixels.mul_(scale).add_(shift)
 
 

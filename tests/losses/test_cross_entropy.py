@@ -89,3 +89,31 @@ def test_loss_is_never_negative_and_the_input_is_left_alone() -> None:
     kept = logits.clone()
     losses = cross_entropy(logits, torch.randint(4, (50,)), reduction="none")
     assert bool((losses >= 0).all()) and torch.equal(logits, kept)
+
+
+@pytest.mark.parametrize("convention", ["torch", "others"])
+def test_float64_logits_are_differentiated_in_float64(convention: str) -> None:
+    logits = A.double().requires_grad_()
+    soft = torch.full((3, 4), 0.25)
+    assert torch.autograd.gradcheck(lambda z: cross_entropy(z, Y, smoothing=0.1, convention=convention), logits)  # type: ignore[arg-type]
+    assert torch.autograd.gradcheck(lambda z: soft_cross_entropy(z, soft), logits)
+    assert soft_cross_entropy(logits, soft).dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_soft_loss_of_16_bit_logits_is_that_of_their_float32_values(dtype: torch.dtype) -> None:
+    logits, probs = torch.randn(20, 7).to(dtype), torch.rand(20, 7).softmax(1)
+    losses = soft_cross_entropy(logits, probs, reduction="none")
+    assert losses.dtype == torch.float32
+    assert torch.equal(losses, soft_cross_entropy(logits.float(), probs, reduction="none"))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_no_loss_follows_torchs_default_type(reduction: str) -> None:
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        losses = cross_entropy(A, Y, smoothing=0.1, reduction=reduction), soft_cross_entropy(A, A.softmax(1), reduction=reduction)  # type: ignore[arg-type]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    expected = cross_entropy(A, Y, smoothing=0.1, reduction=reduction), soft_cross_entropy(A, A.softmax(1), reduction=reduction)  # type: ignore[arg-type]
+    assert all(torch.equal(*pair) for pair in zip(losses, expected, strict=True))

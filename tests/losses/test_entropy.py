@@ -37,3 +37,15 @@ def test_large_logits_stay_finite_and_within_bounds(dtype: torch.dtype, clamp: b
     values.sum().backward()
     assert bool((values <= 0).all()) and bool((values >= -math.log(4) - 1e-6).all())
     assert logits.grad is not None and bool(logits.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("clamp", [False, True])
+def test_float64_logits_are_differentiated_in_float64(clamp: bool) -> None:
+    logits = Z.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: negative_entropy(z, clamp_logits=clamp), logits)
+    assert negative_entropy(logits).dtype == torch.float64
+
+
+def test_16_bit_logits_are_taken_at_their_float32_values() -> None:
+    values = negative_entropy(Z.bfloat16(), reduction="none")
+    assert values.dtype == torch.float32 and torch.equal(values, negative_entropy(Z.bfloat16().float(), reduction="none"))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import pickle
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +31,8 @@ class TorchvisionNet(Network):
         num_classes: K.
         name: name of the network in torchvision, such as "resnet50", "vit_b_16".
         weights: name of pretrained weights, such as "DEFAULT" or "IMAGENET1K_V2"; `None` for random ones. They are read
-            from the `checkpoints` folder of `torch.hub.get_dir()`, and downloaded to it when they are missing.
+            from the `checkpoints` folder of `torch.hub.get_dir()`, and downloaded to it when they are missing. A file whose
+            SHA-256 does not begin with the digits in its name, or that holds anything but tensors, is refused.
         freeze: what is not trained: "all_but_head", or the first parts of torchvision's parameter names, such as
             `[conv1, bn1, layer1]`. The new head is always trained.
         train_batchnorm: whether batch normalisation in frozen parts is trained nevertheless. If not, it also keeps its
@@ -123,14 +127,32 @@ def _pretrained(models: ModuleType, name: str, weights: str) -> nn.Module:
     if weights not in choices:
         raise ValueError(f"weights of {name!r} must be one of {list(choices)} or None, got {weights!r}")
     url = choices[weights].url
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     try:
-        return models.get_model(name, weights=choices[weights])
+        _fetch(url, file)
     except (OSError, RuntimeError) as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise FileNotFoundError(
-            f"the weights {weights!r} of {name!r} cannot be had ({error}); "
-            f"put the file {Path(urlparse(url).path).name} from {url} into the folder {folder}"
+            f"the weights {weights!r} of {name!r} cannot be had ({error}); put the file {file.name} from {url} into the folder "
+            f"{file.parent}"
         ) from error
+    return models.get_model(name, weights=choices[weights])
+
+
+def _fetch(url: str, file: Path) -> None:
+    """Have a file of weights in its place, verified: torchvision unpickles whatever it finds there."""
+    found = re.search(r"-([0-9a-f]{8,})\.", file.name)
+    prefix = None if found is None else found.group(1)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(file), prefix, progress=False)
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    if prefix is not None and not digest.startswith(prefix):
+        raise OSError(f"{file} is damaged or another file: its SHA-256 begins with {digest[: len(prefix)]}; remove it")
+    try:
+        torch.load(file, map_location="meta", weights_only=True)
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise OSError(f"{file} holds more than weights, or is damaged, and is not read; remove it") from error
 
 
 def _last_linear(net: nn.Module, name: str) -> tuple[str, nn.Linear]:

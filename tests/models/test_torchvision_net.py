@@ -1,9 +1,13 @@
+import hashlib
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from noisylab.models import TorchvisionNet
@@ -137,13 +141,49 @@ def test_weights_out_of_reach_name_the_file_and_the_folder(tmp_path: Path, monke
         TorchvisionNet(num_classes=5, name="resnet18", weights="DEFAULT")
 
 
-def test_weights_in_the_folder_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torchvision
-
-    source = torchvision.models.shufflenet_v2_x0_5()
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    url = torchvision.models.ShuffleNet_V2_X0_5_Weights.DEFAULT.url
-    torch.save(source.state_dict(), tmp_path / "hub" / "checkpoints" / url.rpartition("/")[2])
+@pytest.fixture
+def shufflenet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Puts a file in the place of a network's weights, under a name with the right digits."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    weights = torchvision.models.ShuffleNet_V2_X0_5_Weights.DEFAULT
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+
+    def put(content: Any) -> None:
+        torch.save(content, folder / "content")
+        digest = hashlib.sha256((folder / "content").read_bytes()).hexdigest()
+        monkeypatch.setattr(weights.value, "url", f"https://a.test/shufflenet-{digest[:10]}.pth")
+        (folder / "content").rename(folder / f"shufflenet-{digest[:10]}.pth")
+
+    return put
+
+
+def test_weights_in_the_folder_are_read(shufflenet_file: Callable[[Any], None]) -> None:
+    source = torchvision.models.shufflenet_v2_x0_5()
+    shufflenet_file(source.state_dict())
     net = TorchvisionNet(num_classes=5, name="shufflenet_v2_x0_5", weights="DEFAULT")
     torch.testing.assert_close(net.net.get_parameter("conv1.0.weight"), source.conv1[0].weight)
+
+
+def test_damaged_weights_are_not_read(shufflenet_file: Callable[[Any], None], tmp_path: Path) -> None:
+    shufflenet_file(torchvision.models.shufflenet_v2_x0_5().state_dict())
+    (file,) = (tmp_path / "hub" / "checkpoints").iterdir()
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(FileNotFoundError, match="is damaged or another file: its SHA-256 begins with"):
+        TorchvisionNet(num_classes=5, name="shufflenet_v2_x0_5", weights="DEFAULT")
+
+
+class _Runs:
+    """Runs a function when it is unpickled."""
+
+    ran = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return setattr, (_Runs, "ran", True)
+
+
+def test_a_file_that_would_run_code_is_not_unpickled(shufflenet_file: Callable[[Any], None]) -> None:
+    shufflenet_file(_Runs())
+    with pytest.raises(FileNotFoundError, match="holds more than weights"):
+        TorchvisionNet(num_classes=5, name="shufflenet_v2_x0_5", weights="DEFAULT")
+    assert not _Runs.ran

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 RESULT_KEYS = {"method", "recipe", "figure", "measure", "seeds", "command", "commit", "device"}
 COST_KEYS = {"value", "command", "commit", "device"}
+_CLASSES = 97  # a number that is nothing else in the shape of a table
 
 
 def concrete_methods() -> list[type[NoisyLabelMethod]]:
@@ -74,12 +76,27 @@ def recipes_of(cls: type[NoisyLabelMethod]) -> list[RecipeText]:
     return found
 
 
+def memory_of(method: NoisyLabelMethod) -> tuple[list[dict[str, str]], str]:
+    """The tables of a method of `_CLASSES` classes, and the bytes that a row of all of them takes, as a formula in K."""
+    tables, fixed, by_class = [], 0, 0
+    for name, (shape, dtype, fill) in method.memory.fields().items():
+        per_class = _CLASSES in shape
+        count = math.prod(1 if size == _CLASSES else size for size in shape) * dtype.itemsize
+        fixed, by_class = fixed + count * (not per_class), by_class + count * per_class
+        of_row = " x ".join("K" if size == _CLASSES else str(size) for size in shape) or "1"
+        kind = str(dtype).removeprefix("torch.")
+        tables.append({"table": f"`{name}`", "numbers": of_row, "type": kind, "before it is written": f"{fill:g}"})
+    return tables, f"{fixed} + {by_class} K" if by_class else str(fixed)
+
+
 def entries(results: Path = DOCS / "results.yaml") -> list[MethodEntry]:
     """What the pages say of each method."""
     rows, costs = read_results(results)
     found: list[MethodEntry] = []
     for cls in concrete_methods():
         docstring = cls.__doc__ or ""
+        method = cls(num_classes=_CLASSES, network=partial(MLP, in_features=2))
+        tables, size = memory_of(method)
         cost = costs.get(cls.__name__, {}).get("value")
         found.append(
             {
@@ -87,10 +104,12 @@ def entries(results: Path = DOCS / "results.yaml") -> list[MethodEntry]:
                 "slug": cls.__module__.rpartition(".")[2],
                 "docstring": docstring,
                 "inputs": inputs_needed(docstring),
-                "networks": len(cls(num_classes=2, network=partial(MLP, in_features=2)).networks),
+                "networks": len(method.networks),
                 "cost": "1" if cls is CrossEntropy else cost or "not yet measured",
                 "recipes": recipes_of(cls),
                 "results": [_cells(row) for row in rows if row["method"] == cls.__name__],
+                "memory": tables,
+                "bytes_a_sample": size,
             }
         )
     return found

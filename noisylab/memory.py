@@ -54,6 +54,10 @@ class SampleMemory(nn.Module):
             raise ValueError(f"memory field {name!r} has dtype {dtype}; memories are kept in float32 or integers")
         self._shapes[name] = (shape, dtype, fill)
 
+    def fields(self) -> dict[str, tuple[tuple[int, ...], torch.dtype, float]]:
+        """The declared fields by name: shape of a row, dtype, value of rows never written."""
+        return dict(self._shapes)
+
     def allocate(self, num_train: int) -> None:
         """Create the declared fields for `num_train` samples; fields that have that size keep their rows."""
         for name, (shape, dtype, fill) in self._shapes.items():

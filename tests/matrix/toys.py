@@ -1,0 +1,247 @@
+"""Toys in the place of a recipe's data, networks and length, so that any recipe trains within seconds.
+
+A new recipe needs no line here, a new data class an entry in `FILES`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from samples import write_cifar, write_folders
+from torch import Tensor, nn
+
+from noisylab.cli import main, recipes
+from noisylab.cli.config import compose
+from noisylab.cli.registry import class_kind, full_name, locate, parameters
+from noisylab.data import CIFAR10, CIFAR100, Arrays, Digits, ImageFolder, WebImages
+from noisylab.models.network import Network
+from noisylab.noise import FromFile, digest
+from noisylab.types import Inputs
+
+BATCH, ROWS = 16, 48
+"""Samples a batch, and at most so many training, validation and test rows: three steps an epoch."""
+EPOCHS = 2
+LENGTHS = {"trainer.max_epochs": EPOCHS, "data.batch_size": BATCH, "data.subset": ROWS, "data.num_workers": 0}
+DEVICE = {"trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.precision": "32-true"}
+
+
+def _with_model(model: bool) -> list[str]:
+    texts = {name: path.read_text(encoding="utf-8") for name, path in recipes.packaged().items()}
+    return [name for name, text in texts.items() if ("model" in (recipes.load_yaml(text, name) or {})) == model]
+
+
+def packaged_recipes() -> list[str]:
+    """Names of the packaged recipes, as ``--config`` takes them."""
+    return _with_model(True)
+
+
+def packaged_overlays() -> list[str]:
+    """Names of the packaged files that go on top of a recipe."""
+    return _with_model(False)
+
+
+class ToyNet(Network):
+    """A network for inputs of any form and size: images, feature vectors, a dict of both."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.body = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2))
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        views = [inputs[name] for name in sorted(inputs)] if isinstance(inputs, dict) else [inputs]
+        pooled = [nn.functional.adaptive_avg_pool1d(view.float().flatten(1)[:, None], 16)[:, 0] for view in views]
+        return self.head(self.body(torch.stack(pooled).sum(0)))
+
+
+# ---- data
+
+
+@dataclass(frozen=True)
+class ToyFiles:
+    """A tiny data set on disk.
+
+    Args:
+        arguments: of the data class, so that it reads these files.
+        classes: of the data, before noise.
+        test_rows: test rows, as many of each class.
+        truth: whether the true labels are known, so that memorisation is reported; labels that get noise are true.
+    """
+
+    arguments: dict[str, Any]
+    classes: int
+    test_rows: int
+    truth: bool = True
+
+
+def _cifar10(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    write_cifar(folder, 10, 100, 40)
+    return ToyFiles({"root": str(folder), "download": False, "verify": False}, classes=10, test_rows=40)
+
+
+def _cifar100(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    write_cifar(folder, 100, 300, 100)
+    return ToyFiles({"root": str(folder), "download": False, "verify": False}, classes=100, test_rows=100)
+
+
+def _digits(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    return ToyFiles({}, classes=10, test_rows=359)
+
+
+def _web(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    pytest.importorskip("randaugment")  # the extra [views]
+    write_folders(folder / "train", each=ROWS // 2, size=(20, 18))
+    write_folders(folder / "val", each=5, size=(20, 18))
+    arguments = {"root": str(folder), "resize": 16, "crop": 16}
+    return ToyFiles(arguments, classes=2, test_rows=10, truth=given.get("noise") is not None)
+
+
+def _image_folder(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    if given.get("load") == "files":
+        pytest.importorskip("randaugment")
+    write_folders(folder / "train", each=ROWS // 2, size=(20, 18))
+    write_folders(folder / "test", each=5, size=(20, 18))
+    none = dict.fromkeys(["labels_csv", "test_images", "test_csv", "mean", "std"])
+    arguments = {**none, "images": str(folder), "size": 16, "resize": 18}
+    return ToyFiles(arguments, classes=2, test_rows=10, truth=given.get("noise") is not None)
+
+
+def _arrays(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    rng, stored = np.random.default_rng(0), {"y": np.arange(60) % 3, "group": np.arange(60) % 5, "test_y": np.arange(30) % 3}
+    for view in given.get("views") or [""]:
+        name = f"x_{view}" if view else "x"
+        stored |= {name: rng.normal(size=(60, 5)).astype("f4"), f"test_{name}": rng.normal(size=(30, 5)).astype("f4")}
+    np.savez(folder / "toy.npz", **stored)
+    arguments = {**dict.fromkeys(["test_path", "mean", "std"]), "path": str(folder / "toy.npz")}
+    return ToyFiles(arguments, classes=3, test_rows=30, truth=given.get("noise") is not None)
+
+
+FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
+    Arrays: _arrays,
+    CIFAR10: _cifar10,
+    CIFAR100: _cifar100,
+    Digits: _digits,
+    ImageFolder: _image_folder,
+    WebImages: _web,
+}
+"""By data class: writes tiny files in the official format into a new folder, given the recipe's arguments of the class."""
+
+
+def write_files(data: dict[str, Any], folder: Path) -> ToyFiles:
+    """Files for the data of a composed recipe.
+
+    Raises:
+        LookupError: for a data class without an entry, saying where it belongs.
+    """
+    cls = locate(data["class_path"])
+    if cls not in FILES:
+        raise LookupError(
+            f"no toy files for the data class {full_name(cls)}: add to tests/matrix/toys.py: FILES a function that writes a few "
+            f"rows in its official format and returns the arguments with which {cls.__name__} reads them"
+        )
+    folder.mkdir(parents=True)
+    return FILES[cls](folder, data["init_args"])
+
+
+def write_noise(data: dict[str, Any], files: ToyFiles, folder: Path) -> dict[str, Any]:
+    """Arguments of the recipe's noise, its file written; none where the noise reads no file."""
+    noise = data["init_args"].get("noise")
+    if noise is None or locate(noise["class_path"]) is not FromFile:
+        return {}
+    source = locate(data["class_path"])(**{**data["init_args"], **files.arguments, "noise": None})
+    source.setup()
+    clean = source.given_target
+    known = noise["init_args"].get("model_classes") or files.classes
+    given = (clean + (torch.arange(len(clean)) % 5 == 0)) % known
+    labels = {noise["init_args"].get("key", "given_target"): given.numpy()}
+    np.savez(folder / "labels.npz", clean_sha256=digest(clean), **labels)
+    return {"path": str(folder / "labels.npz")}
+
+
+# ---- a recipe on toys
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A recipe with everything large replaced.
+
+    Args:
+        name: of the recipe.
+        files: its data.
+        flags: of the command line, after ``--config name``.
+        networks: the arguments of the method that take a network.
+        classes: of the method.
+        test_rows: evaluated on.
+    """
+
+    name: str
+    files: ToyFiles
+    flags: list[str]
+    networks: list[str]
+    classes: int
+    test_rows: int
+
+
+def make_toy(name: str, folder: Path) -> Toy:
+    """The flags that make a toy of a packaged recipe; its files go into `folder`."""
+    config = compose([name], []).config
+    model, data = config["model"], config["data"]
+    files = write_files(data, folder / "files")
+    networks = network_arguments(model)
+    values = {
+        **{f"model.{argument}": full_name(ToyNet) for argument in networks},
+        **{f"model.{argument}": 1 for argument in epoch_arguments(model)},
+        **{f"data.{argument}": value for argument, value in files.arguments.items()},
+        **{f"data.noise.{argument}": value for argument, value in write_noise(data, files, folder).items()},
+        **LENGTHS,
+        **DEVICE,
+    }
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    flags = [part for key, text in texts.items() for part in (f"--{key}", text)]
+    noise = data["init_args"].get("noise")
+    classes = files.classes if noise is None else locate(noise["class_path"])(**noise["init_args"]).num_classes(files.classes)
+    visible = files.test_rows * classes // files.classes
+    return Toy(name, files, flags, networks, classes, min(visible, ROWS))
+
+
+def network_arguments(model: dict[str, Any]) -> list[str]:
+    """The method's arguments that take a network and have one."""
+    return [name for name, hint, value in _arguments(model) if class_kind(hint) is Network and value is not None]
+
+
+def epoch_arguments(model: dict[str, Any]) -> list[str]:
+    """The method's lengths in epochs: set to 1, what comes after the first phase is met in the second epoch."""
+    return [name for name, _, value in _arguments(model) if name.endswith("_epochs") and type(value) is int]
+
+
+def _arguments(model: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    taken = parameters(locate(model["class_path"]))
+    return [(name, p.hint, model["init_args"].get(name, p.default)) for name, p in taken.items()]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe trained on toys.
+
+    Args:
+        toy: what was trained.
+        folder: the run folder.
+        status: exit status of ``noisylab fit``.
+    """
+
+    toy: Toy
+    folder: Path
+    status: int
+
+
+def train(name: str, folder: Path) -> Run:
+    """Train a packaged recipe on toys; everything is written below `folder`."""
+    toy = make_toy(name, folder)
+    return Run(toy, folder / "R", main(["fit", "--config", name, *toy.flags, "--run_dir", str(folder / "R")]))

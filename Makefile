@@ -1,5 +1,6 @@
-# make demo: train two methods on real images and compare; make test: run every test; make bench: the benchmarks
-# in short, make bench-gpu: those for a CUDA device. All make .venv first.
+# make demo: train two methods on real images and compare; make test: every test but those of make faults, which kills,
+# interrupts and damages runs; make bench: the benchmarks in short, make bench-gpu: those for a CUDA device.
+# All make .venv first.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	if $$p -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))" 2>/dev/null; then echo $$p; break; fi; done)
 ENV := .venv
@@ -7,9 +8,10 @@ BIN := $(ENV)/bin
 STAMP := $(ENV)/.installed
 DEV_STAMP := $(ENV)/.installed-dev
 DEMO := runs/demo
+KILLS := 20
 SOURCES := $(shell find noisylab -name '*.py')
 
-.PHONY: demo test lint docs bench bench-gpu clean
+.PHONY: demo test faults lint docs bench bench-gpu clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "noisylab needs Python 3.11 or 3.12 with venv; install one, or call: make PYTHON=/path/to/python3.12"; exit 1; }
@@ -34,7 +36,10 @@ test: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/faults
+
+faults: $(DEV_STAMP)
+	NOISYLAB_KILLS=$(KILLS) $(BIN)/python -m pytest tests/faults
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
@@ -46,7 +51,7 @@ docs: $(DEV_STAMP)
 	$(BIN)/python docs/make_pages.py
 
 bench: $(DEV_STAMP)
-	for name in floor methods views loop epoch scaling loaders; do \
+	for name in floor methods views loop epoch scaling loaders checkpoints; do \
 		OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py --short --device cpu --out runs/benchmarks/$$name-short.json || exit 1; \
 	done
 

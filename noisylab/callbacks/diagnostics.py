@@ -54,6 +54,7 @@ class Diagnostics(L.Callback):
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, NoisyDataModule) or not isinstance(pl_module, NoisyLabelMethod):
             return
+        pl_module.refuse_nonfinite()  # figures of a network that has diverged say nothing
         epoch, device = trainer.current_epoch, pl_module.device
         given, clean = data.given_target.to(device), data.clean_target.to(device)
         rows = torch.zeros_like(given, dtype=torch.bool)

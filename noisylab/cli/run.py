@@ -200,6 +200,12 @@ def _finished(options: Options) -> tuple[App, Path, str]:
         raise UserError(f"--ckpt_path {checkpoint}: no such file")
     composed = compose(configs, options.flags)
     composed.config.pop("ckpt_path", None)
+    if options.command == "predict":
+        composed.config["trainer"] |= {
+            "devices": 1,
+            "num_nodes": 1,
+            "strategy": "auto",
+        }  # each rank would have a share of the rows
     app = build(options.command, composed.config, folder=None)
     return app, folder or Path(checkpoint).parent, checkpoint
 

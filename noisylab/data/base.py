@@ -313,8 +313,11 @@ class NoisyDataModule(L.LightningDataModule):
 
     def _eval_loader(self, split: str, rows: Tensor) -> EvalLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        build = partial(self._build_evaluation, split=split, device=self._device)
-        return EvalLoader(split, rows[rank::world], self.eval_batch_size, build)
+        mine = rows[rank::world]
+        # Lightning refuses a rank without batches; one sample that does not count is one
+        idle = len(mine) == 0
+        build = partial(self._build_evaluation, split=split, device=self._device, counted=not idle)
+        return EvalLoader(split, rows[:1] if idle else mine, self.eval_batch_size, build)
 
     def _store(self, split: str) -> RowStore:
         store = {"test": self.source.test, "predict": self._unlabelled}.get(split, self.source.train)
@@ -325,11 +328,13 @@ class NoisyDataModule(L.LightningDataModule):
         """Training rows in the evaluation view with their given labels, for the scoring pass."""
         return EvalLoader("train", rows, self.eval_batch_size, partial(self._build_evaluation, split="train", device=device))
 
-    def _build_evaluation(self, chunks: Iterator[Tensor], split: str, device: torch.device) -> Iterator[EvalBatch]:
+    def _build_evaluation(
+        self, chunks: Iterator[Tensor], split: str, device: torch.device, counted: bool = True
+    ) -> Iterator[EvalBatch]:
         store = self._store(split)
         if isinstance(store, FileRows):
             store.pin_memory = device.type == "cuda"
-            opened = (self._eval_batch(inputs, rows, split) for rows, inputs in open_in_workers(store, chunks))
+            opened = (self._eval_batch(inputs, rows, split, counted) for rows, inputs in open_in_workers(store, chunks))
             yield from ahead((batch.map(Tensor.pin_memory) for batch in opened) if store.pin_memory else opened, device)
             return
         watched = may_be_bad(store)
@@ -338,31 +343,27 @@ class NoisyDataModule(L.LightningDataModule):
             index = to_device(rows, device)
             if watched:
                 self._first_bad.watch(split, index, (inputs,))
-            yield self._eval_batch(inputs, index, split)
-        if watched:
-            self.refuse_bad_inputs(split)
+            yield self._eval_batch(inputs, index, split, counted)
 
-    def refuse_bad_inputs(self, split: str = "train", largest_over_ranks: Callable[[Tensor], Tensor] | None = None) -> None:
+    def refuse_bad_inputs(self, split: str = "train", largest_over_ranks: Callable[[Tensor], Tensor] = lambda row: row) -> None:
         """Stop where an input of a split was NaN or infinite; waits for the device.
 
         Args:
             split: "train", "val", "test" or "predict".
-            largest_over_ranks: see `FirstBad.check`.
+            largest_over_ranks: the largest value of a tensor over all ranks, which must then all call this.
 
         Raises:
-            ValueError: naming the first sample.
+            ValueError: naming the first sample that was seen.
         """
-        source = self._source
-        names = None if source is None else {"train": source.names, "val": source.names, "test": source.test_names}.get(split)
+        row = int(largest_over_ranks(self._first_bad.row(split, self._device)))
+        if row < 0:
+            return
+        names = {"test": self.source.test_names, "predict": None}.get(split, self.source.names)
+        sample = f"{'training' if split in ('train', 'val') else split} sample {row}" + (f" ({names[row]})" if names else "")
+        raise ValueError(f"the input of {sample} is nan or infinite; replace its values or leave the sample out")
 
-        def name(row: int) -> str:
-            called = {"train": "training", "val": "training"}.get(split, split)
-            return f"{called} sample {row}" + ("" if names is None else f" ({names[row]})")
-
-        self._first_bad.check(split, name, largest_over_ranks or (lambda values: values))
-
-    def _eval_batch(self, inputs: Inputs, index: Tensor, split: str) -> EvalBatch:
-        if split == "predict":
+    def _eval_batch(self, inputs: Inputs, index: Tensor, split: str, counted: bool = True) -> EvalBatch:
+        if split == "predict" or not counted:
             return EvalBatch(inputs, torch.full_like(index, -1), index, split)
         labels = {"train": self.given_target, "val": self._val_target}.get(split, self.source.test_target)
         assert labels is not None

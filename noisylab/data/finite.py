@@ -1,8 +1,8 @@
-"""Inputs that are NaN or infinite, noticed on the device and named at a moment when it is read anyway."""
+"""Inputs that are NaN or infinite, noticed on the device, to be named at a moment when it is read anyway."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ __all__ = ["FirstBad", "may_be_bad"]
 class FirstBad:
     """The first row of each split whose views held a value that is not finite, in the order in which they were built.
 
-    Nothing is read back from the device until `check`.
+    Nothing is read back from the device.
     """
 
     def __init__(self) -> None:
@@ -34,26 +34,9 @@ class FirstBad:
         first = self._first.get(split)
         self._first[split] = row if first is None else torch.where(first >= 0, first, row)
 
-    def check(
-        self,
-        split: str,
-        name: Callable[[int], str],
-        largest_over_ranks: Callable[[Tensor], Tensor] = lambda values: values,
-    ) -> None:
-        """Refuse a split of which a bad row was seen.
-
-        Args:
-            split: its name.
-            name: what to call a row.
-            largest_over_ranks: the largest value of a tensor over all ranks, which must then all call this.
-
-        Raises:
-            ValueError: naming the row.
-        """
-        first = self._first.get(split)
-        row = -1 if first is None else int(largest_over_ranks(first))
-        if row >= 0:
-            raise ValueError(f"the input of {name(row)} is nan or infinite; replace its values or leave the sample out")
+    def row(self, split: str, device: torch.device) -> Tensor:
+        """(1,) the first bad row of a split, -1 if none was seen; on `device` where nothing was watched."""
+        return self._first.get(split, torch.full((1,), -1, device=device))
 
 
 def may_be_bad(store: object) -> bool:

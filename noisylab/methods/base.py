@@ -206,7 +206,7 @@ class NoisyLabelMethod(Predictor):
         """The scoring pass over training rows; see `noisylab.engine.scoring.score_rows`."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         rows = self.info.train_rows if rows is None else rows
-        return score_rows(
+        scored = score_rows(
             self.networks,
             data,
             measure,
@@ -217,6 +217,8 @@ class NoisyLabelMethod(Predictor):
             all_gather=self.gather,
             forward_context=self.trainer.precision_plugin.forward_context,
         )
+        self.refuse_bad_inputs("train")
+        return scored
 
     def wrapped_optimizers(self) -> dict[str, LightningOptimizer]:
         """Lightning's optimizers by name."""
@@ -234,11 +236,13 @@ class NoisyLabelMethod(Predictor):
             average_over_ranks(self.networks.buffers(), self.trainer.world_size)
         self._stepped = False
 
-    def _refuse_nonfinite(self) -> None:
-        """Stop before a bad input or a diverged network is learnt from, or kept in a checkpoint."""
-        several = self.trainer.world_size > 1
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        data.refuse_bad_inputs("train", (lambda row: self.gather(row).amax(0)) if several else None)
+    def refuse_nonfinite(self) -> None:
+        """Stop before a bad input or a diverged network is learnt from, or kept in a checkpoint; waits for the device.
+
+        Raises:
+            ValueError: naming the first training sample whose input is NaN or infinite, else the network whose weights are.
+        """
+        self.refuse_bad_inputs("train")
         refuse_diverged(dict(self.networks.items()), self.current_epoch, str(self.trainer.precision))
 
     def on_train_epoch_end(self) -> None:
@@ -247,7 +251,7 @@ class NoisyLabelMethod(Predictor):
         Raises:
             ValueError: if an input or a weight was NaN or infinite.
         """
-        self._refuse_nonfinite()
+        self.refuse_nonfinite()
         rates = {f"lr/{name}": opt.param_groups[0]["lr"] for name, opt in self.wrapped_optimizers().items()}
         self.log_epoch({**self.means.compute(self.sum_over_ranks), **rates})
         self.means.reset()
@@ -276,7 +280,7 @@ class NoisyLabelMethod(Predictor):
         """Add whose checkpoint it is and the epoch's numbers so far."""
         # callbacks save before on_train_batch_end; the tables in the checkpoint are written in place
         self._share()
-        self._refuse_nonfinite()
+        self.refuse_nonfinite()
         names = self.info.class_names if hasattr(self, "info") else ()
         checkpoint["noisylab"] = stamp(type(self).__name__, self.num_classes, names)
         checkpoint["noisylab_means"] = self.means.state(self.sum_over_ranks)

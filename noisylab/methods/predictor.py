@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisylab.engine.precision import prepare_precision
+from noisylab.engine.ranks import gather
 from noisylab.metrics.evaluation import SplitConfusions, accuracies, accuracy
 from noisylab.types import EvalBatch, Inputs, PlanBatch
 
@@ -105,14 +106,33 @@ class Predictor(L.LightningModule):
     test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        """Log accuracies; see `noisylab.metrics.evaluation.accuracies`."""
+        """Log accuracies; see `noisylab.metrics.evaluation.accuracies`.
+
+        Raises:
+            ValueError: naming a sample whose input was NaN or infinite.
+        """
         confusions = self.confusions.compute()
         self.confusions.reset()
+        for split in dict.fromkeys(split for split, _ in confusions):
+            self.refuse_bad_inputs(split)
         if not self.trainer.sanity_checking:
             self.last_confusions = confusions
             self.log_epoch(accuracies(confusions, self.headline))
 
     on_test_epoch_end = on_validation_epoch_end
+
+    def on_predict_epoch_end(self) -> None:
+        """Refuse inputs that were NaN or infinite, as `on_validation_epoch_end` does."""
+        self.refuse_bad_inputs("predict")
+
+    def refuse_bad_inputs(self, split: str) -> None:
+        """Stop on all ranks where one was given an input of a split that is NaN or infinite; waits for the device.
+
+        Raises:
+            ValueError: naming the sample.
+        """
+        data, world_size = self.trainer.datamodule, self.trainer.world_size  # type: ignore[attr-defined]
+        data.refuse_bad_inputs(split, lambda row: gather(row, world_size).amax(0) if world_size > 1 else row)
 
     def last_accuracy(self, split: str) -> float | None:
         """Accuracy of the headline network in the last evaluation of `split`."""

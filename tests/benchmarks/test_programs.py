@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import checkpoints
 import epoch
 import floor
 import lightning as L
@@ -33,6 +34,15 @@ PROGRAMS = sorted((Path(__file__).resolve().parents[2] / "benchmarks").glob("*.p
 
 def by_row(facts: dict[str, Any]) -> dict[str, Any]:
     return {row["row"]: row for row in facts["rows"]}
+
+
+def test_checkpoints(run: Run, tmp_path: Path) -> None:
+    facts = run(checkpoints, "--repeats", 2, "--rows", 4000, "--classes", 10, "--folder", tmp_path)
+    assert list(by_row(facts)) == ["plain", "atomic", "verify", "load"]
+    sizes = {row["group"].split(",")[0]: row["bytes_a_sample"] for row in facts["rows"]}
+    # observed loss, prediction, epoch; ACT also times and epoch of selection and ten label probabilities; 4 bytes each
+    assert abs(sizes["CrossEntropy"] - 12) < 1 and abs(sizes["ACT"] - 60) < 1
+    assert not list(tmp_path.glob("tmp*")), "the files are removed"
 
 
 def test_views(run: Run) -> None:

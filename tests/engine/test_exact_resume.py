@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,20 @@ from helpers import (
     assert_same,
     fit,
 )
+from helpers.packaged import Maker
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from noisylab.callbacks.diagnostics import Diagnostics
-from noisylab.methods import NoisyLabelMethod
 from noisylab.noise import Symmetric
 
-METHODS: dict[str, Callable[[], NoisyLabelMethod]] = {
+METHODS: dict[str, Maker] = {
     **PACKAGED,
-    "phased": lambda: PhasedDummy(3, DropoutMLP),
-    "staged": lambda: StagedDummy(3, DropoutMLP),
-    "side-stream": lambda: SideStreamDummy(3, DropoutMLP),
-    "accumulating": lambda: AccumulatingDummy(3, DropoutMLP),
+    "phased": partial(PhasedDummy, 3),
+    "staged": partial(StagedDummy, 3),
+    "side-stream": partial(SideStreamDummy, 3),
+    "accumulating": partial(AccumulatingDummy, 3),
 }
+AUTOMATIC = [name for name, make in METHODS.items() if make(DropoutMLP).automatic_optimization]
 
 
 def _data() -> ToyData:
@@ -51,7 +52,7 @@ def _run(
 ) -> dict[str, Any]:
     # other weights and another random state than in the run that is resumed
     torch.manual_seed(0 if resume is None else 99)
-    return fit(METHODS[name](), _data(), folder, epochs, resume=resume, callbacks=(*callbacks, Diagnostics()), **kwargs)
+    return fit(METHODS[name](DropoutMLP), _data(), folder, epochs, resume=resume, callbacks=(*callbacks, Diagnostics()), **kwargs)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -66,8 +67,8 @@ def _assert_all_resume(name: str, files: list[Path], epochs: int, straight: dict
     for file in files:
         torch.manual_seed(99)
         resumed = _run(name, file.with_suffix(""), epochs, resume=file, **kwargs)
-        if file == files[-1]:  # nothing was left to train, so nothing was written in the new folder
-            resumed["file"] = straight["file"]
+        if resumed["file"] is None and torch.load(file, weights_only=True)["global_step"] == straight["step"]:
+            resumed["file"] = straight["file"]  # nothing was left to train, so nothing was written in the new folder
         assert_same(resumed, straight, file.stem)
 
 
@@ -76,20 +77,21 @@ def test_resume_after_every_batch_equals_the_straight_run(name: str, tmp_path: P
     saver = SaveEveryBatch(tmp_path)
     epochs = 3 if name == "staged" else 2
     straight = _run(name, tmp_path / "straight", epochs, callbacks=(saver,))
-    assert len(saver.files) >= 3 * epochs
+    assert len(saver.files) >= 2 * epochs  # a method may leave samples out
     _assert_all_resume(name, saver.files, epochs, straight)
 
 
-@pytest.mark.parametrize("name", ["ce", "act", "phased"])
+@pytest.mark.parametrize("name", METHODS)
 def test_saving_does_not_disturb_the_run(name: str, tmp_path: Path) -> None:
     saved = _run(name, tmp_path / "saved", 2, callbacks=(SaveEveryBatch(tmp_path),))
     assert_same(_run(name, tmp_path / "undisturbed", 2), saved)
 
 
-def test_resume_in_the_middle_of_accumulated_gradients_equals_the_straight_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", AUTOMATIC)
+def test_resume_in_the_middle_of_accumulated_gradients_equals_the_straight_run(name: str, tmp_path: Path) -> None:
     saver = SaveEveryBatch(tmp_path)
-    straight = _run("ce", tmp_path / "straight", 2, callbacks=(saver,), accumulate_grad_batches=2)
-    _assert_all_resume("ce", saver.files, 2, straight, accumulate_grad_batches=2)
+    straight = _run(name, tmp_path / "straight", 2, callbacks=(saver,), accumulate_grad_batches=2)
+    _assert_all_resume(name, saver.files, 2, straight, accumulate_grad_batches=2)
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")  # the resumed run saves nothing itself

@@ -83,7 +83,7 @@ def test_no_value_is_read_back_within_a_step(name: str, tmp_path: Path) -> None:
     own = (RunProgress(), Diagnostics(), Curves(tmp_path), RunCheckpoint(tmp_path))
     trainer = make_trainer(tmp_path, 3, (watch.begins, *own, watch))
     trainer.fit(PACKAGED[name](), datamodule=ToyData(num_train=29, noise=Symmetric(0.4), val_fraction=0.15))
-    assert watch.steps == 9
+    assert watch.steps == trainer.fit_loop.total_batch_idx + 1 >= 3
     assert not watch.found
 
 

@@ -14,23 +14,14 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import assert_same
-from helpers.ranks import METHODS, run
+from helpers import PACKAGED, assert_same
+from helpers.ranks import METHODS, PLACES, run
 from torch import Tensor
 
 pytestmark = pytest.mark.slow
 
 _TESTS = Path(__file__).parents[1]
-_EPOCH_ENDS = {"ce": 3, "act": 3, "phased": 4, "staged": 3, "side-stream": 3}  # the batch whose save waits for the epoch's end
-_MIDDLE = 1
-
-
-def _strip(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in state.items() if name not in ("file", "files")}
-
-
-def _load(file: Path) -> dict[str, Any]:
-    return _strip(torch.load(file, weights_only=False))
+_EQUAL_ON_RANKS = ("networks", "memory", "written", "selections", "curves", "step", "epoch", "schedules")
 
 
 def _assert_close(found: Any, expected: Any, where: str = "state") -> None:
@@ -56,24 +47,19 @@ def _assert_close(found: Any, expected: Any, where: str = "state") -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process and then two ranks left: straight runs, the ranks' resumed from those of one process, a scoring pass."""
+    """What one process and then two ranks left: straight and resumed runs, runs with batch statistics, a scoring pass."""
     folder = tmp_path_factory.mktemp("ranks")
     for name in METHODS:
-        state = run(name, folder / f"one-{name}", save=True)
-        torch.save(state, folder / f"one-{name}.pt")
-        for place, file in enumerate(state["files"]):
-            if place not in (_MIDDLE, _EPOCH_ENDS[name]):
-                (folder / f"one-{name}" / file).unlink()
+        torch.save(run(name, folder / f"one-{name}"), folder / f"one-{name}.pt")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     paths = os.pathsep.join([str(_TESTS.parent), str(_TESTS)])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    processes, logs = [], []
+    processes = []
     for rank in (0, 1):
-        logs.append(folder / f"log-{rank}.txt")
         command = [sys.executable, "-m", "helpers.ranks", str(rank), str(port), str(folder)]
-        with logs[-1].open("w") as log:
+        with (folder / f"log-{rank}.txt").open("w") as log:
             processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
     deadline = time.monotonic() + 300
     try:
@@ -84,49 +70,108 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finally:
         for process in processes:
             process.kill()
-    assert codes == [0, 0], "\n".join(log.read_text()[-3000:] for log in logs)
+            process.wait()
     return folder
+
+
+def _load(file: Path) -> dict[str, Any]:
+    """A state that the pair, or one process, has left; where the pair failed before, what it said."""
+    if not file.exists():
+        logs = sorted(file.parent.glob("log-*.txt"))
+        pytest.fail(f"no {file.name}: the pair failed\n" + "\n".join(log.read_text()[-3000:] for log in logs), pytrace=False)
+    return {name: value for name, value in torch.load(file, weights_only=False).items() if name != "file"}
+
+
+def _both(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    return _load(folder / f"{name}-0.pt"), _load(folder / f"{name}-1.pt")
+
+
+def _plan(state: dict[str, Any]) -> dict[str, Any]:
+    """What does not depend on random draws: counters, rates, the names of the metrics."""
+    curves = [row if row[2].startswith("lr/") else row[:3] for row in state["curves"]]
+    return {"step": state["step"], "epoch": state["epoch"], "curves": curves}
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_ranks_end_with_equal_weights_memories_and_curves(name: str, folder: Path) -> None:
-    first, second = (_load(folder / f"two-{name}-{rank}.pt") for rank in (0, 1))
-    for part in ("networks", "memory", "curves", "step"):
+    first, second = _both(folder, f"two-{name}")
+    for part in _EQUAL_ON_RANKS:
         assert_same(second[part], first[part], part)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_row_of_the_memory_is_written(name: str, folder: Path) -> None:
-    memory = _load(folder / f"two-{name}-0.pt")["memory"]
-    # the phased dummy observes the rows that it keeps, and scores all
-    written = memory["score" if name == "phased" else "observed_loss"].isfinite()
-    assert int(written.sum()) == 29  # five of 34 are held out
+    one, two = _load(folder / f"one-{name}.pt")["written"], _load(folder / f"two-{name}-0.pt")["written"]
+    assert list(one) == list(two)
+    written = [torch.stack(list(fields.values())).any(0).sum() for fields in (one, two)]
+    assert written[0] == written[1] and int(written[1]) in (0, 29)  # five of 34 are held out; with mixup nothing is observed
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_two_ranks_give_the_answer_of_one_process(name: str, folder: Path) -> None:
-    _assert_close(_load(folder / f"two-{name}-0.pt"), _load(folder / f"one-{name}.pt"))
+    found, expected = _load(folder / f"two-{name}-0.pt"), _load(folder / f"one-{name}.pt")
+    assert found["draws"] == expected["draws"]
+    if expected["draws"]:
+        found, expected = _plan(found), _plan(expected)
+    _assert_close(found, expected)
 
 
-@pytest.mark.parametrize("where", ["middle", "end"])
+@pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize("name", METHODS)
-def test_two_ranks_continue_a_run_of_one_process(name: str, where: str, folder: Path) -> None:
-    batch = _MIDDLE if where == "middle" else _EPOCH_ENDS[name]
-    for rank in (0, 1):
-        _assert_close(_load(folder / f"resumed-{name}-batch-{batch}-{rank}.pt"), _load(folder / f"one-{name}.pt"))
+def test_two_ranks_continue_a_run(name: str, where: str, folder: Path) -> None:
+    """That of one process; if the steps draw, one of two ranks, and then bit for bit."""
+    for rank, resumed in enumerate(_both(folder, f"resumed-{name}-{where}")):
+        if resumed["draws"]:
+            assert_same(resumed, _load(folder / f"two-{name}-{rank}.pt"))
+        else:
+            _assert_close(resumed, _load(folder / f"one-{name}.pt"))
 
 
-@pytest.mark.parametrize("where", ["middle", "end"])
+@pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize("name", METHODS)
 def test_one_process_continues_a_run_of_two_ranks(name: str, where: str, folder: Path) -> None:
-    batch = _MIDDLE if where == "middle" else _EPOCH_ENDS[name]
-    file = folder / f"two-{name}" / f"batch-{batch}.ckpt"
-    resumed = _strip(run(name, folder / f"back-{name}-{where}", resume=file))
-    _assert_close(resumed, _load(folder / f"one-{name}.pt"))
+    expected = _load(folder / f"two-{name}-0.pt")  # the pair must have come this far
+    resumed = run(name, folder / f"back-{name}-{where}", resume=folder / f"two-{name}" / f"{where}.ckpt")
+    resumed.pop("file")
+    if expected["draws"]:
+        assert _plan(resumed) == _plan(expected)
+    else:
+        _assert_close(resumed, _load(folder / f"one-{name}.pt"))
+
+
+def test_steps_that_draw_are_noticed(folder: Path) -> None:
+    assert _load(folder / "one-ce-mixup.pt")["draws"]
+    assert not any(_load(folder / f"one-{name}.pt")["draws"] for name in ("ce", "act", "phased"))
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_ranks_end_with_equal_batch_statistics_metrics_and_selections(name: str, folder: Path) -> None:
+    first, second = _both(folder, f"norm-{name}")
+    assert any("running_mean" in key for key in first["networks"])
+    for part in _EQUAL_ON_RANKS:
+        assert_same(second[part], first[part], part)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_two_ranks_resume_batch_statistics_exactly(name: str, folder: Path) -> None:
+    for resumed, straight in zip(_both(folder, f"norm-resumed-{name}"), _both(folder, f"norm-{name}"), strict=True):
+        assert_same(resumed, straight)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_one_row_to_evaluate_on_gives_two_ranks_the_metrics_of_one_process(name: str, folder: Path) -> None:
+    first, second = _both(folder, f"few-{name}")
+    assert_same(second["curves"], first["curves"])
+    expected = run(name, folder / f"few-one-{name}", few=True)
+    names = [row[2] for row in expected["curves"]]
+    assert "val/acc" in names and "test/acc" in names
+    if first["draws"]:
+        first, expected = _plan(first), _plan(expected)
+    _assert_close(first["curves"], expected["curves"])
 
 
 def test_scoring_pass_measures_every_row_once_over_the_ranks(folder: Path) -> None:
-    first, second = (torch.load(folder / f"scored-{rank}.pt") for rank in (0, 1))
+    first, second = _both(folder, "scored")
     mask = first["mask"]
     assert int(mask.sum()) == 29
     measured = first["measured"] + second["measured"]
@@ -140,7 +185,6 @@ def test_scoring_pass_measures_every_row_once_over_the_ranks(folder: Path) -> No
 
 
 def test_scoring_fewer_rows_than_ranks(folder: Path) -> None:
-    for rank in (0, 1):
-        tables = torch.load(folder / f"scored-{rank}.pt")
+    for tables in _both(folder, "scored"):
         assert tables["one_mask"].nonzero().flatten().tolist() == [7]
         assert int(tables["one"][7]) == 7

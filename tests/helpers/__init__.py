@@ -3,11 +3,12 @@
 from helpers.dummies import AccumulatingDummy, PhasedDummy, SideStreamDummy, StagedDummy
 from helpers.packaged import PACKAGED
 from helpers.runs import SaveEveryBatch, assert_same, fit, make_trainer, state_of
-from helpers.toy import DropoutMLP, PlainMLP, ToyData
+from helpers.toy import BatchNormMLP, DropoutMLP, PlainMLP, ToyData
 
 __all__ = [
     "PACKAGED",
     "AccumulatingDummy",
+    "BatchNormMLP",
     "DropoutMLP",
     "PhasedDummy",
     "PlainMLP",

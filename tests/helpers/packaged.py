@@ -1,44 +1,137 @@
-"""Every packaged method, ready to train on `ToyData`. A new method is entered here and meets every test of the engine."""
+"""Every packaged method, ready to train on `ToyData`. A new method is found by itself and meets every test of the engine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import importlib
+import math
+import pkgutil
+import typing
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
+import lightning as L
 import torch
+from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
+import noisylab.methods
 from helpers.toy import DropoutMLP
+from noisylab.cli.registry import known_classes, parameters
 from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
 from noisylab.models.network import NetFactory
 
-__all__ = ["PACKAGED"]
+__all__ = ["PACKAGED", "Maker", "Selections", "alternatives", "assert_sound", "build", "makers", "method_classes", "written_rows"]
+
+Maker = Callable[..., NoisyLabelMethod]
+"""Takes the factory of the networks; other arguments of the method by name."""
 
 _SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-_COSINE = partial(CosineAnnealingLR, T_max=3)
 _PLATEAU = partial(ReduceLROnPlateau, mode="max", patience=0, factor=0.5)
 
-
-def _ce(network: NetFactory = DropoutMLP) -> NoisyLabelMethod:
-    return CrossEntropy(3, network, optimizer=_SGD, scheduler=_COSINE)
-
-
-def _ce_mixup(network: NetFactory = DropoutMLP) -> NoisyLabelMethod:
-    return CrossEntropy(3, network, mixup_alpha=1.0, optimizer=_SGD, scheduler=_COSINE)
-
-
-def _ce_plateau(network: NetFactory = DropoutMLP) -> NoisyLabelMethod:
-    return CrossEntropy(3, network, optimizer=_SGD, scheduler=_PLATEAU)
-
-
-def _act(network: NetFactory = DropoutMLP) -> NoisyLabelMethod:
-    return ACT(3, network, warmup_epochs=1, lr_plan="cosine:1,1e-3,3", clip_norm=1.0)
-
-
-PACKAGED: dict[str, Callable[..., NoisyLabelMethod]] = {
-    "ce": _ce,
-    "ce-mixup": _ce_mixup,
-    "ce-plateau": _ce_plateau,
-    "act": _act,
+TOYS: dict[type, dict[str, Any]] = {
+    ACT: {"lr_plan": "cosine:1,1e-3,3", "clip_norm": 1.0},
+    CrossEntropy: {"optimizer": _SGD, "scheduler": partial(CosineAnnealingLR, T_max=3)},
 }
+"""Arguments for a short run, where the defaults and one epoch a stage will not do; what a method requires must be here."""
+
+VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
+    "ce-mixup": (CrossEntropy, {"mixup_alpha": 1.0}),
+    "ce-plateau": (CrossEntropy, {"scheduler": _PLATEAU}),
+}
+"""More makers: class and what differs from its toy arguments."""
+
+_NAMES = {"CrossEntropy": "ce"}  # others go by their class name in lower case
+
+
+def method_classes() -> list[type[NoisyLabelMethod]]:
+    """The concrete methods of the package, also those that ``noisylab.methods`` forgot to import."""
+    for module in pkgutil.iter_modules(noisylab.methods.__path__, "noisylab.methods."):
+        importlib.import_module(module.name)
+    found = known_classes(NoisyLabelMethod).values()
+    return sorted((cls for cls in found if cls.__module__.startswith("noisylab.methods.")), key=lambda cls: cls.__name__)
+
+
+def build(cls: type[NoisyLabelMethod], network: NetFactory = DropoutMLP, *, toy: bool = True, **given: Any) -> NoisyLabelMethod:
+    """A three-class method.
+
+    Args:
+        cls: its class.
+        network: factory of its networks.
+        toy: set every number of epochs to 1 and take the arguments in `TOYS`; else the class's own defaults.
+        **given: further arguments, which come before all others.
+    """
+    extra, accepted = TOYS.get(cls, {}), parameters(cls)
+    if toy:
+        epochs = {
+            name: 1 for name, p in accepted.items() if name.endswith("_epochs") and int in (p.hint, *typing.get_args(p.hint))
+        }
+        extra = {**epochs, **extra}
+    else:
+        extra = {name: value for name, value in extra.items() if accepted[name].required}
+    missing = [name for name, p in accepted.items() if p.required and name not in {"network", *extra, *given}]
+    if missing:
+        raise TypeError(f"{cls.__name__} requires {', '.join(missing)}: enter values for it in helpers.packaged.TOYS")
+    return cls(3, network, **{**extra, **given})  # type: ignore[arg-type, call-arg]
+
+
+def makers(classes: Iterable[type[NoisyLabelMethod]]) -> dict[str, Maker]:
+    """A maker for each class, by name."""
+    return {_NAMES.get(cls.__name__, cls.__name__.lower()): partial(build, cls) for cls in classes}
+
+
+PACKAGED: dict[str, Maker] = makers(method_classes())
 """Makers of three-class methods by name; each takes the factory of its networks."""
+PACKAGED |= {name: partial(build, cls, **given) for name, (cls, given) in VARIANTS.items()}
+
+
+def alternatives(cls: type[NoisyLabelMethod]) -> list[tuple[str, Any]]:
+    """(argument, value) for each choice that an argument offers beside its default: literals, and both truth values."""
+    found: list[tuple[str, Any]] = []
+    for name, parameter in parameters(cls).items():
+        parts = [parameter.hint, *typing.get_args(parameter.hint)]
+        values = [value for part in parts if typing.get_origin(part) is typing.Literal for value in typing.get_args(part)]
+        values += [False, True] if bool in parts else []
+        values += [None] if values and type(None) in parts else []
+        found += [(name, value) for value in values if value != parameter.default or parameter.required]
+    return found
+
+
+class Selections(L.Callback):
+    """Keeps what a method takes as clean at the end of each epoch: (mask, probability), as the diagnostics see them."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[Tensor | None, Tensor | None]] = []
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, NoisyLabelMethod)
+        both = pl_module.clean_mask(), pl_module.clean_prob()
+        self.found.append(tuple(None if found is None else found.clone() for found in both))  # type: ignore[arg-type]
+
+
+def written_rows(method: NoisyLabelMethod) -> dict[str, Tensor]:
+    """(N,) bool for each field of a method's memory: rows that are not as they were at the start of fit."""
+    blank, found = copy.deepcopy(method.memory), {}
+    blank.reset()
+    for name in method.memory:
+        now, before = (memory[name].reshape(len(memory), -1) for memory in (method.memory, blank))
+        found[name] = ~((now == before) | ((now != now) & (before != before))).all(1)
+    return found
+
+
+def assert_sound(method: NoisyLabelMethod, rows: Iterable[tuple[int, int, str, float]] = ()) -> None:
+    """Weights, statistics, memory and training curves of a trained method are finite, as far as they were written.
+
+    Args:
+        method: after a fit.
+        rows: of `noisylab.callbacks.Curves`; those of ``train/`` are looked at.
+    """
+    for name, value in method.networks.state_dict().items():
+        assert bool(value.isfinite().all()), name
+    observed = method.memory["observed_epoch"] >= 0
+    assert bool(method.memory["observed_loss"][observed].isfinite().all())
+    for name, written in written_rows(method).items():
+        assert bool(method.memory[name][written].isfinite().all()), name
+    losses = {(epoch, name): value for epoch, _, name, value in rows if name.startswith("train/")}
+    assert all(math.isfinite(value) for value in losses.values()), losses

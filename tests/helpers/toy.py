@@ -85,3 +85,10 @@ class DropoutMLP(MLP):
 
     def __init__(self, num_classes: int, in_features: int = 2, hidden: tuple[int, ...] = (8,)) -> None:
         super().__init__(num_classes, in_features, hidden, dropout=0.3, batch_norm=True)
+
+
+class BatchNormMLP(MLP):
+    """A small network that keeps batch statistics and does not draw."""
+
+    def __init__(self, num_classes: int, in_features: int = 2, hidden: tuple[int, ...] = (8,)) -> None:
+        super().__init__(num_classes, in_features, hidden, batch_norm=True)

@@ -20,6 +20,7 @@ from noisylab.cli.config import compose
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.plan import StepTimer, plan_text
 from noisylab.data.base import NoisyDataModule
+from noisylab.engine.precision import check_trainable
 from noisylab.engine.resume import newest_readable
 from noisylab.files import atomic_path, clear_partials
 
@@ -105,6 +106,7 @@ def fit(options: Options) -> int:
     for note in composed.notes:
         print(note, file=sys.stderr)
     config, loggers = composed.config, _loggers(options)
+    check_trainable(config["trainer"].get("precision"))
     checkpoint = config.pop("ckpt_path", None)
     if "print_config" in options.own:
         print(config_text(config), end="")

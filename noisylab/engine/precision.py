@@ -11,9 +11,22 @@ from torch import nn
 
 from noisylab.types import Batch, EvalBatch, PlanBatch
 
-__all__ = ["cast_inputs", "prepare_precision"]
+__all__ = ["cast_inputs", "check_trainable", "prepare_precision"]
 
 _TRAINABLE = ("32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed")
+
+
+def check_trainable(precision: object) -> None:
+    """Refuse a precision in which training would fail quietly.
+
+    Raises:
+        ValueError: for "16-true": float16 weights, whose gradients nothing scales.
+    """
+    if precision == "16-true":
+        raise ValueError(
+            "trainer.precision='16-true' trains float16 weights without a gradient scaler, and small gradients become 0; "
+            f"training takes {', '.join(_TRAINABLE)}: use 16-mixed or bf16-true"
+        )
 
 
 def prepare_precision(trainer: Any, module: nn.Module, stage: str) -> None:
@@ -29,14 +42,11 @@ def prepare_precision(trainer: Any, module: nn.Module, stage: str) -> None:
         stage: "fit", "validate", "test" or "predict".
 
     Raises:
-        ValueError: for training with float16 weights, whose gradients nothing scales.
+        ValueError: see `check_trainable`.
     """
     plugin = trainer.precision_plugin
-    if stage == "fit" and plugin.precision == "16-true":
-        raise ValueError(
-            "trainer.precision='16-true' trains float16 weights without a gradient scaler, and small gradients become 0; "
-            f"training takes {', '.join(_TRAINABLE)}: use 16-mixed or bf16-true"
-        )
+    if stage == "fit":
+        check_trainable(plugin.precision)
     if isinstance(plugin, HalfPrecision | DoublePrecision):
         plugin.convert_module(module)
         if not isinstance(plugin.convert_input, partial):

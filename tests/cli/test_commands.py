@@ -149,6 +149,9 @@ def test_overwrite_spares_a_folder_that_is_no_run(tmp_path, capsys):
         (["--model.warmup_epochs", "-1"], "warmup_epochs"),
         (["--data.val_fraction", "1.0"], "val_fraction"),
         (["--model.optimizer.lr", "1e-6"], "lr_plan"),
+        (["--trainer.precision", "16-true"], "use 16-mixed or bf16-true"),
+        (["--checkpoint.every_n_steps", "0"], "every_n_steps must be positive"),
+        (["--checkpoint.every_n_hours", "1"], "allowed: every_n_minutes, every_n_steps"),
     ],
 )
 def test_mistakes_stop_before_any_data_is_read(flags, told, capsys, tmp_path, monkeypatch):

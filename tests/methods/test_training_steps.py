@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import DropoutMLP, PhasedDummy, PlainMLP, SideStreamDummy, StagedDummy, ToyData, make_trainer
+from helpers import PACKAGED, DropoutMLP, PhasedDummy, PlainMLP, SideStreamDummy, StagedDummy, ToyData, make_trainer
 from lightning.pytorch.plugins import MixedPrecision
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,10 +20,8 @@ from noisylab.noise import Symmetric
 from noisylab.types import PlanBatch
 
 _METHODS: dict[str, Any] = {
-    "ce": partial(CrossEntropy, 3, DropoutMLP, label_smoothing=0.1),
+    **PACKAGED,
     "ce-others": partial(CrossEntropy, 3, DropoutMLP, label_smoothing=0.1, smoothing="others"),
-    "ce-mixup": partial(CrossEntropy, 3, DropoutMLP, mixup_alpha=1.0),
-    "act": partial(ACT, 3, DropoutMLP, warmup_epochs=1, lr_plan="cosine:1,1e-3,3", clip_norm=1.0),
     "act-web": partial(ACT, 3, DropoutMLP, warmup_epochs=1, lr_plan="cosine:1,1e-3,3", variant="web", label_smoothing=0.35),
 }
 
@@ -63,7 +61,7 @@ def _watched(method: NoisyLabelMethod, watch: Any) -> None:
 def test_training_step_reads_nothing_back(name: str, tmp_path: Path) -> None:
     method, mode = _METHODS[name](), _ReadBacks()
     _watched(method, lambda: mode)
-    make_trainer(tmp_path, 2).fit(method, datamodule=ToyData(noise=Symmetric(0.4)))
+    make_trainer(tmp_path, 2).fit(method, datamodule=ToyData(noise=Symmetric(0.4), val_fraction=0.2))
     assert mode.calls > 100
     assert dict(+mode.found) == {}
 
@@ -97,7 +95,7 @@ def test_training_step_logs_nothing(name: str, tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(method, "log", log)
     _watched(method, Inside)
-    make_trainer(tmp_path, 2).fit(method, datamodule=ToyData())
+    make_trainer(tmp_path, 2).fit(method, datamodule=ToyData(val_fraction=0.2))
     assert "train/loss" in method.epoch_metrics
 
 
@@ -109,16 +107,15 @@ def test_no_method_file_logs_but_through_log_epoch() -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
-@pytest.mark.parametrize("cls", [CrossEntropy, ACT, PhasedDummy, StagedDummy, SideStreamDummy])
+@pytest.mark.parametrize("cls", [PhasedDummy, StagedDummy, SideStreamDummy])  # methods: tests/engine/test_precision.py
 def test_mixed_precision_trains_with_memories_in_float32(cls: Any, precision: str, tmp_path: Path) -> None:
-    options = {"warmup_epochs": 1, "lr_plan": "cosine:1,1e-3,3"} if cls is ACT else {}
-    method = cls(3, PlainMLP, **options)
+    method = cls(3, PlainMLP)
     before = [p.detach().clone() for p in method.networks.parameters()]
     seen: list[torch.dtype] = []
     hook = method.networks[method.headline].head.register_forward_hook(lambda *given: seen.append(given[2].dtype))
     # Lightning has no float16 for the CPU unless it is handed a scaler
     half = {"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=64.0))]}
-    options = half if precision == "16-mixed" else {"precision": precision}
+    options: dict[str, Any] = half if precision == "16-mixed" else {"precision": precision}
     make_trainer(tmp_path, 3, **options).fit(method, datamodule=ToyData(val_fraction=0.1))
     hook.remove()
     assert torch.bfloat16 in seen or torch.float16 in seen

@@ -9,6 +9,7 @@ STAMP := $(ENV)/.installed
 DEV_STAMP := $(ENV)/.installed-dev
 DEMO := runs/demo
 KILLS := 20
+WORKERS := 2
 SOURCES := $(shell find noisylab -name '*.py')
 
 .PHONY: demo test faults lint docs bench bench-gpu clean
@@ -36,7 +37,7 @@ test: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
-	$(BIN)/python -m pytest --ignore=tests/faults
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --ignore=tests/faults
 
 faults: $(DEV_STAMP)
 	NOISYLAB_KILLS=$(KILLS) $(BIN)/python -m pytest tests/faults

@@ -102,10 +102,11 @@ def test_every_method_can_be_imported_from_the_package() -> None:
 def newcomer() -> Iterator[type[NoisyLabelMethod]]:
     """The method of docs/methods.md, as if it were in a file of its own in the package."""
     page = (_ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    code = page.split('```python title="smallloss.py"\n', 1)[1].split("```", 1)[0]
+    # under a name of its own: the tests of the page leave a class of that name behind
+    code = page.split('```python title="smallloss.py"\n', 1)[1].split("```", 1)[0].replace("SmallLoss", "Newcomer")
     module = sys.modules["noisylab.methods.new"] = types.ModuleType("noisylab.methods.new")
     exec(code, module.__dict__)
-    cls = module.__dict__["SmallLoss"]
+    cls = module.__dict__["Newcomer"]
     yield cls
     del sys.modules["noisylab.methods.new"]
     cls.__module__ = __name__  # a class is known as long as it lives: from now on as one of the tests
@@ -113,7 +114,7 @@ def newcomer() -> Iterator[type[NoisyLabelMethod]]:
 
 def test_a_new_method_is_in_the_matrix(newcomer: type[NoisyLabelMethod], tmp_path: Path) -> None:
     assert newcomer in method_classes()
-    method = makers(method_classes())["smallloss"](_NETWORK)
+    method = makers(method_classes())["newcomer"](_NETWORK)
     assert type(method) is newcomer and method.hparams["warmup_epochs"] == 1
     run = _learn(method, tmp_path)
     assert _last(run, "test/acc") > 0.8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,22 +42,26 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def clear_partials(folder: str | Path, name: str = "*", older_than: float = 0.0) -> list[Path]:
-    """Remove what killed processes left half-written in a folder.
+    """Remove the files and folders that killed processes left half-written in a folder.
 
     Args:
         folder: it need not be there.
-        name: of the file that they were writing, "*" for any.
-        older_than: seconds since the last write; above 0 where another process may be writing.
+        name: of the file or folder that they were writing, "*" for any.
+        older_than: seconds since the last write, in a folder since the last entry made or removed at its top; above 0 where
+            another process may be writing.
 
     Returns:
-        The files that were removed.
+        What was removed.
     """
     found = []
-    for file in sorted(Path(folder).glob(f".{name}.*{_PARTIAL}")) if Path(folder).is_dir() else []:
+    for path in sorted(Path(folder).glob(f".{name}.*{_PARTIAL}")) if Path(folder).is_dir() else []:
         with contextlib.suppress(FileNotFoundError):  # another process was first
-            if time.time() - file.stat().st_mtime >= older_than:
-                file.unlink()
-                found.append(file)
+            if time.time() - path.stat().st_mtime >= older_than:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+                found.append(path)
     return found
 
 

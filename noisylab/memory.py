@@ -85,7 +85,7 @@ class SampleMemory(nn.Module):
         return {name: table[index] for name, table in self._tables.items()}
 
     def watch(self, index: Tensor, width: int) -> None:
-        """Before a step of several ranks: these are the rows (B,) that this one may write, `width` the largest B over ranks."""
+        """Before a step of several ranks: the rows (B,) that this one may write and the largest B; see `gather_rows`."""
         self._watched = index, width, self.rows(index)
 
     def share(self, all_gather: Callable[[Tensor], Tensor]) -> None:
@@ -104,10 +104,14 @@ class SampleMemory(nn.Module):
     ) -> None:
         """Exchange the rows that each rank wrote, after which the tables are equal on all ranks.
 
-        A row that several ranks changed in one field is that of the last of them.
+        Ranks hold strided shares of the batch: entry i of `index` is position ``rank + ranks * i``. A row that several ranks
+        changed in one field is that of the last position, as one process would have left it by writing in the order of the
+        batch; a write that left a value as it was is not seen. Where the rows of several streams follow each other, each a
+        strided share, positions are the batch's as long as each stream begins at the same entry on all ranks: fill the streams
+        up with -1 to their largest share. Without, ranks whose share of a stream is shorter count as earlier in those after it.
 
         Args:
-            index: (B,) rows that this rank may have written.
+            index: (B,) rows that this rank may have written, in the order of the batch; -1 is no row.
             width: the largest B over ranks.
             all_gather: maps a tensor to the stack (ranks, ...) of all ranks' tensors.
             before: these rows (`rows`) as they were before, equal on all ranks: only what has changed is taken over; None takes
@@ -115,12 +119,13 @@ class SampleMemory(nn.Module):
         """
         sent = index.new_full((width, 1 + len(self._tables)), -1)
         sent[: len(index), 0] = index
+        taken = index >= 0
         for column, (name, table) in enumerate(self._tables.items(), 1):
-            sent[: len(index), column] = 1 if before is None else _changed(table[index], before[name])
-        everyone = all_gather(sent).reshape(-1, sent.shape[1])
+            sent[: len(index), column] = taken if before is None else taken & _changed(table[index], before[name])
+        everyone = _in_batch_order(all_gather(sent))
         rows = everyone[:, 0].clamp(min=0)
         for column, table in enumerate(self._tables.values(), 1):
-            theirs = all_gather(table[sent[:, 0].clamp(min=0)]).reshape(-1, *table.shape[1:])
+            theirs = _in_batch_order(all_gather(table[sent[:, 0].clamp(min=0)]))
             # no masks and no repeated writes of unequal values: neither a read-back to the host nor chance
             place = torch.where(everyone[:, column] > 0, torch.arange(len(rows), device=rows.device), -1)
             last = place.new_full((len(table),), -1).scatter_reduce(0, rows, place, "amax")[rows]
@@ -184,6 +189,11 @@ class SampleMemory(nn.Module):
         copy._device = self._device
         memo[id(self)] = copy
         return copy
+
+
+def _in_batch_order(shares: Tensor) -> Tensor:
+    """Strided shares (ranks, B, ...) one position after the other (B * ranks, ...)."""
+    return shares.transpose(0, 1).flatten(0, 1)
 
 
 def _changed(now: Tensor, before: Tensor) -> Tensor:

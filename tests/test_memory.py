@@ -265,3 +265,56 @@ def test_a_row_that_ranks_wrote_in_one_field_is_equal_afterwards() -> None:
 
     _in_step(rank(0), rank(1))
     assert [float(memory["loss"][3]) for memory in memories] == [1.0, 1.0]
+
+
+def _write_over_ranks(streams: list[list[int]], ranks: int, padded: bool) -> tuple[SampleMemory, list[SampleMemory]]:
+    """Rows at their positions in a batch are written their position: by one process in order, and by ranks."""
+    one, memories = _memory(10), [_memory(10) for _ in range(ranks)]
+    batch = [(row, float(position)) for position, row in enumerate(row for stream in streams for row in stream)]
+    firsts = [sum(len(stream) for stream in streams[:place]) for place in range(len(streams))]
+    shares = [-(-len(stream) // ranks) for stream in streams]
+
+    def write(memory: SampleMemory, row: int, value: float) -> None:
+        memory.write("loss", torch.tensor([row]), torch.tensor([value]))
+        memory.write("table", torch.tensor([row]), torch.tensor([[value, -value, 1]]))
+
+    def rank(place: int) -> Callable[[Callable[[Tensor], Tensor]], None]:
+        def work(all_gather: Callable[[Tensor], Tensor]) -> None:
+            index = []
+            for stream, share in zip(streams, shares, strict=True):
+                mine = stream[place::ranks]
+                index += mine + [-1] * (share - len(mine) if padded else 0)
+            memories[place].watch(torch.tensor(index, dtype=torch.int64), sum(shares))
+            for stream, first in zip(streams, firsts, strict=True):
+                for row, value in batch[first : first + len(stream)][place::ranks]:
+                    write(memories[place], row, value)
+            memories[place].share(all_gather)
+
+        return work
+
+    for row, value in batch:
+        write(one, row, value)
+    _in_step(*(rank(place) for place in range(ranks)))
+    return one, memories
+
+
+def test_a_row_at_several_positions_of_a_batch_is_that_of_the_last_position() -> None:
+    one, memories = _write_over_ranks([[0, 1, 2, 9, 4, 5, 9, 7]], ranks=2, padded=False)
+    assert [float(memory["loss"][9]) for memory in (one, *memories)] == [6.0, 6.0, 6.0]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("sizes", [[8], [7], [1], [7, 5, 4], [4, 10, 1]], ids=str)
+def test_ranks_leave_repeated_rows_as_one_process_does(ranks: int, sizes: list[int]) -> None:
+    generator = torch.Generator().manual_seed(sum(sizes))
+    for _ in range(5):
+        streams = [torch.randint(10, (size,), generator=generator).tolist() for size in sizes]
+        one, memories = _write_over_ranks(streams, ranks, padded=len(sizes) > 1)
+        for memory in memories:
+            for name in one:
+                torch.testing.assert_close(memory[name], one[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_streams_that_are_not_filled_up_still_leave_the_ranks_equal() -> None:
+    _, memories = _write_over_ranks([[9, 8, 9], [8, 9, 9], [9]], ranks=2, padded=False)
+    assert torch.equal(memories[0]["table"], memories[1]["table"])

@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_warn
 
 from noisylab.engine.resume import AtomicCheckpointIO
 from noisylab.engine.signals import StopSignals
@@ -28,6 +29,9 @@ class RunCheckpoint(Checkpoint):
     one before a validation within the epoch, which Lightning would leave out after the resume, to the batch after it. The limit
     ``max_steps`` is kept here, as Lightning repeats the epoch-end hooks when it resumes a run with that limit; the last epoch is
     validated.
+
+    Where something else ends the run within an epoch (``max_time``), the checkpoint is that of the last step, and a resume takes
+    up the epoch there. A run that ``max_steps`` ends within an epoch is complete; the rest of that epoch is not taken up.
 
     SIGTERM and Ctrl-C end the run with a ``SystemExit`` after a save, which waits as long: for the end of the step, or of the
     epoch with its validation. Several ranks agree on the step, whichever of them got the signal. A second Ctrl-C stops at once.
@@ -56,7 +60,7 @@ class RunCheckpoint(Checkpoint):
         self._signals = StopSignals()
         self._saved_at = time.monotonic()
         self._max_steps = -1
-        self._in_epoch = False
+        self._in_epoch = self._cut_short = False
         self._deferred: list[tuple[Any, bool, Any]] = []
         self._group: Any = None
         self.stopped_by: signal.Signals | None = None
@@ -109,6 +113,7 @@ class RunCheckpoint(Checkpoint):
             trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
             backend = torch.distributed.get_backend()
             self._group = None if backend == "gloo" else torch.distributed.new_group(backend="gloo")
+        self._in_epoch, self._cut_short, self._deferred = False, False, []
         self._saved_at = time.monotonic()
         trainer.should_stop |= self._finished(trainer)
 
@@ -123,11 +128,15 @@ class RunCheckpoint(Checkpoint):
         trainer.should_stop |= self._finished(trainer)
         late = self.every_n_minutes is not None and time.monotonic() - self._saved_at > 60 * self.every_n_minutes
         late, stop = self._agree(trainer, late)
+        ends = trainer.should_stop and trainer.fit_loop._can_stop_early and not (trainer.is_last_batch or self._finished(trainer))
         if self._must_wait(trainer):
+            if ends:
+                rank_zero_warn("the run ends where no checkpoint can be resumed from: a resume would leave out the epoch's rest")
             return
         self._flush(trainer)
         due = self.every_n_steps is not None and (batch_idx + 1) % self.every_n_steps == 0
-        if late or due or stop:
+        self._cut_short = ends
+        if late or due or stop or ends:
             self._save(trainer, "last.ckpt")
         if stop:
             self._stop(trainer, stop)
@@ -136,6 +145,8 @@ class RunCheckpoint(Checkpoint):
         """The epoch is complete: save it, and whatever was put off."""
         self._in_epoch = False
         assert isinstance(pl_module, NoisyLabelMethod)
+        if self._cut_short:  # the epoch is not complete, and its last step is saved
+            return
         accuracy = pl_module.epoch_metrics.get("val/acc")
         if accuracy is not None and (self.best is None or accuracy > self.best[0]):
             self.best = (accuracy, trainer.current_epoch)
@@ -151,8 +162,9 @@ class RunCheckpoint(Checkpoint):
         self._signals.restore()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """The same after an error."""
+        """The same after an error; nothing waits for the end of an epoch any more."""
         self._signals.restore()
+        self._in_epoch, self._deferred = False, []
 
     def _agree(self, trainer: L.Trainer, late: bool = False) -> tuple[bool, int]:
         """Whether the clock of any rank says that a save is due, and the signal that any rank received, else 0."""

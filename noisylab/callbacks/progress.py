@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import Any
+import os
+import sys
+from typing import Any, TextIO
 
 import lightning as L
 from tqdm.auto import tqdm
 
 from noisylab.methods.base import NoisyLabelMethod
 
-__all__ = ["RunProgress"]
+__all__ = ["RunProgress", "silence"]
+
+
+def silence(stream: TextIO) -> None:
+    """Send to nowhere what a stream holds back and what comes, after its reader has gone: Python would fail on it at its end."""
+    with contextlib.suppress(OSError, ValueError):  # some streams have no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class RunProgress(L.Callback):
@@ -46,7 +55,11 @@ class RunProgress(L.Callback):
     ) -> None:
         """One step more."""
         if self._bar is not None:
-            self._bar.update()
+            try:
+                self._bar.update()
+            except OSError:  # nobody reads it any more; the run goes on
+                silence(sys.stderr)
+                self._bar = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the accuracy."""
@@ -64,6 +77,9 @@ class RunProgress(L.Callback):
         self._close()
 
     def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            try:
+                bar.close()
+            except OSError:
+                silence(sys.stderr)

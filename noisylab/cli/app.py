@@ -123,10 +123,9 @@ class App(LightningCLI):
 
 
 def _choose_strategy(trainer: L.Trainer) -> None:
-    """Two networks with a loss each need DDP to look for unused parameters; their buffers the method keeps equal itself."""
+    """Two networks with a loss each need DDP to look for unused parameters."""
     if isinstance(trainer.strategy, DDPStrategy):
         trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
-        trainer.strategy._ddp_kwargs.setdefault("broadcast_buffers", False)
 
 
 def _logger(name: str, folder: Path, recipe: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import jsonargparse
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 import noisylab
+from noisylab.callbacks.progress import silence
 from noisylab.cli.errors import UserError, short, unknown
 
 __all__ = ["main"]
@@ -152,8 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return _run(parse(arguments))
     except BrokenPipeError:  # the reader of our output has gone, as in `noisylab recipes | head`
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - what is still buffered goes nowhere
-        return 0
+        silence(sys.stdout)
+        return 128 + signal.SIGPIPE if arguments[:1] == ["fit"] else 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

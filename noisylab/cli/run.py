@@ -11,10 +11,11 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import lightning as L
 
+from noisylab.callbacks.progress import silence
 from noisylab.cli.app import App, build, config_text, write_config
 from noisylab.cli.config import compose
 from noisylab.cli.errors import UserError, unknown
@@ -71,17 +72,33 @@ def _default_folder(config: dict[str, Any]) -> Path:
     return Path(os.environ["NOISYLAB_RUN_DIR"])
 
 
+def _first_process() -> bool:
+    """Whether nobody has started this process as one of several, or it is the first of them."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def _say(text: str, stream: TextIO) -> None:
+    """Print at the end of a run, even when whoever read it has gone."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        silence(stream)
+
+
 def _claim(folder: Path, options: Options) -> Path | None:
     """Look at the run folder, changing nothing; returns the checkpoint to continue from."""
     started = folder.exists() and any(folder.iterdir())
     if "resume" in options.own:
         if "overwrite" in options.own:
             raise UserError("--resume and --overwrite exclude each other; give one")
-        checkpoint, damage = newest_readable(folder / "checkpoints" / "last.ckpt", folder / "checkpoints" / "best.ckpt")
-        if damage and "LOCAL_RANK" not in os.environ:
-            print(f"{damage}; continuing from {checkpoint.name}", file=sys.stderr)
+        try:
+            checkpoint, damage = newest_readable(folder / "checkpoints" / "last.ckpt", folder / "checkpoints" / "best.ckpt")
+        except FileNotFoundError as error:
+            raise UserError(f"{error}, with --overwrite in place of --resume") from error
+        if damage and _first_process():
+            _say(f"{damage}; continuing from {checkpoint.name}", sys.stderr)
         return checkpoint
-    if started and "LOCAL_RANK" not in os.environ:
+    if started and _first_process():
         if "overwrite" not in options.own:
             raise UserError(
                 f"--run_dir {folder} is not empty\n  add --resume to continue it, --overwrite to replace it, or name another"
@@ -135,7 +152,7 @@ def fit(options: Options) -> int:
     if app.trainer.is_global_zero:
         accuracy = app.model.last_accuracy("test")
         shown = "" if accuracy is None else f" (test accuracy at the end {accuracy:.4f})"
-        print(f"run folder: {folder}{shown}")
+        _say(f"run folder: {folder}{shown}", sys.stdout)
     return 0
 
 
@@ -147,9 +164,9 @@ def _stopped(app: App, folder: Path) -> int:
         return 0 if number is not None else 130
     if any((folder / "checkpoints").glob("last.ckpt*")):
         saved = "saved and stopped" if number is not None else "stopped"
-        print(f"\n{saved}; continue with: noisylab fit --run_dir {folder} --resume", file=sys.stderr)
+        _say(f"\n{saved}; continue with: noisylab fit --run_dir {folder} --resume", sys.stderr)
     else:
-        print("\nstopped before the first checkpoint", file=sys.stderr)
+        _say(f"\nstopped before the first checkpoint; start again with --run_dir {folder} --overwrite", sys.stderr)
     return 128 + (signal.SIGINT if number is None else number)
 
 
@@ -196,7 +213,11 @@ def _finished(options: Options) -> tuple[App, Path, str]:
         which = options.own.get("checkpoint", "last")
         if which not in ("last", "best"):
             raise unknown("--checkpoint", which, ("last", "best"))
-        checkpoint = checkpoint or str(newest_readable(folder / "checkpoints" / f"{which}.ckpt")[0])
+        if checkpoint is None:
+            found, damage = newest_readable(folder / "checkpoints" / f"{which}.ckpt")
+            if found.name != f"{which}.ckpt":
+                _say(f"{damage or f'{which}.ckpt is missing'}; taking {found.name}, which is older", sys.stderr)
+            checkpoint = str(found)
     assert checkpoint is not None
     if not Path(checkpoint).is_file():
         raise UserError(f"--ckpt_path {checkpoint}: no such file")

@@ -18,6 +18,7 @@ from noisylab.data.rows import DenseRows, FileRows, RowStore, TensorStore, build
 from noisylab.data.splits import group_holdout, stratified_subset
 from noisylab.data.transfer import ahead
 from noisylab.engine.plan import PlanLoader, ResolvedPlan
+from noisylab.engine.ranks import batch_statistics
 from noisylab.noise import Noise, NoisyTargets
 from noisylab.transforms.base import to_device
 from noisylab.types import Batch, DataInfo, EvalBatch, Inputs, PlanBatch, StreamRows
@@ -241,15 +242,23 @@ class NoisyDataModule(L.LightningDataModule):
                     raise ValueError(
                         f"the method asks for the view {unknown[0]!r}; {type(self).__name__} offers {', '.join(self.view_names)}"
                     )
-        return ResolvedPlan(
+        resolved = ResolvedPlan(
             plan,
             epoch=epoch,
             seed=self.seed,
             train_rows=self._train_rows,
             batch_size=self.batch_size,
-            # the same for any number of ranks, so that either resumes the other; batch normalisation needs two samples a rank
+            # the same for any number of ranks, so that either resumes the other
             min_last=max(2, min(16, self.batch_size // 4)),
         )
+        ranks = self.trainer.world_size
+        if ranks > 1 and resolved.smallest_share(ranks) < 2 and batch_statistics(method):
+            raise ValueError(
+                f"a batch of epoch {epoch} leaves fewer than two samples to one of {ranks} processes, and batch normalisation "
+                f"needs two; with {len(self._train_rows)} training rows choose another data.batch_size than {self.batch_size}, "
+                "or fewer trainer.devices"
+            )
+        return resolved
 
     def train_dataloader(self) -> PlanLoader:
         """Batches with their views, on the device, in the order of the epoch's plan."""
@@ -358,6 +367,7 @@ class NoisyDataModule(L.LightningDataModule):
         row = int(largest_over_ranks(self._first_bad.row(split, self._device)))
         if row < 0:
             return
+        self._first_bad.forget(split)
         names = {"test": self.source.test_names, "predict": None}.get(split, self.source.names)
         sample = f"{'training' if split in ('train', 'val') else split} sample {row}" + (f" ({names[row]})" if names else "")
         raise ValueError(f"the input of {sample} is nan or infinite; replace its values or leave the sample out")

@@ -55,7 +55,8 @@ def download(url: str, path: Path, md5: str) -> None:
 def unpack(archive: Path, name: str, folder: Path) -> None:
     """Take the folder `name` out of a tar archive and put it at `folder / name`, whole or not at all.
 
-    Members that would land outside their folder are refused, as are links and devices that lead there.
+    Members that would land outside their folder are refused, as are links and devices that lead there. What processes killed
+    while unpacking left is removed once it is old enough.
 
     Args:
         archive: a tar file, compressed or not.
@@ -66,6 +67,7 @@ def unpack(archive: Path, name: str, folder: Path) -> None:
         ValueError: when the archive is damaged, holds a forbidden member, or has no such folder.
         OSError: when the disk is full or not writable.
     """
+    clear_partials(folder, name, older_than=_ABANDONED)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.", suffix=".partial") as partial:
         try:
             with tarfile.open(archive) as tar:

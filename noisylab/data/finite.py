@@ -23,12 +23,15 @@ class FirstBad:
 
     def watch(self, split: str, index: Tensor, views: Sequence[Inputs]) -> None:
         """Look at the views of rows `index` (B,), all on one device."""
+        if len(index) == 0:  # a rank may have no share of a small batch
+            return
         bad = torch.zeros_like(index, dtype=torch.bool)
         for view in views:
             for values in view.values() if isinstance(view, dict) else (view,):
-                # NaN passes through a minimum and a maximum
-                low, high = values.flatten(1).aminmax(dim=1)
-                bad |= ~(low.isfinite() & high.isfinite())
+                if values.is_floating_point():
+                    # NaN passes through a minimum and a maximum
+                    low, high = values.reshape(len(index), -1).aminmax(dim=1)
+                    bad |= ~(low.isfinite() & high.isfinite())
         place = bad.to(torch.uint8).argmax(0, keepdim=True)
         row = torch.where(bad.any(), index.gather(0, place), -1)
         first = self._first.get(split)
@@ -37,6 +40,10 @@ class FirstBad:
     def row(self, split: str, device: torch.device) -> Tensor:
         """(1,) the first bad row of a split, -1 if none was seen; on `device` where nothing was watched."""
         return self._first.get(split, torch.full((1,), -1, device=device))
+
+    def forget(self, split: str) -> None:
+        """Start anew, after the values may have been replaced."""
+        self._first.pop(split, None)
 
 
 def may_be_bad(store: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import signal
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -229,6 +230,16 @@ class _ViewBuilder:
         return tuple(built)
 
 
+def _outlive_signals(worker: int) -> None:
+    """What is sent to all processes of a run is for the main one, which still needs its workers to come to a good end."""
+
+    def once(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)  # the second is the main process's own
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, once)
+
+
 class FileRows:
     """Image files, opened and augmented in worker processes that hold no random state.
 
@@ -276,6 +287,7 @@ class FileRows:
                 num_workers=self.num_workers,
                 persistent_workers=self.num_workers > 0,
                 pin_memory=self.pin_memory,
+                worker_init_fn=_outlive_signals if self.num_workers else None,
                 generator=torch.Generator(),  # else the loader takes its base seed from torch's own generator
             )
             self._pools[key] = sampler, loader

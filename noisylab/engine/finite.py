@@ -1,38 +1,44 @@
-"""Networks that have become NaN."""
+"""Methods whose state has become NaN."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from noisylab.engine.ranks import batch_statistics
+
 __all__ = ["refuse_diverged"]
 
 
-def refuse_diverged(networks: Mapping[str, nn.Module], epoch: int, precision: str) -> None:
+def refuse_diverged(networks: Mapping[str, nn.Module], tables: Mapping[str, Tensor], epoch: int, precision: str) -> None:
     """Stop a training that has diverged; waits for the device once.
 
     Args:
-        networks: by name.
+        networks: by name; their parameters and running batch statistics are looked at.
+        tables: of the sample memory, by name.
         epoch: 0-based, for the message.
         precision: of the Trainer, for the message.
 
     Raises:
-        ValueError: naming the first network with a weight that is NaN or infinite.
+        ValueError: naming the first that holds a value that is NaN or infinite.
     """
-    largest = {name: _largest(network) for name, network in networks.items()}
-    for name, value in zip(largest, torch.stack(list(largest.values())).tolist(), strict=True):
+    largest = {f"the weights of the network {name!r} are": _largest(network.parameters()) for name, network in networks.items()}
+    for name, network in networks.items():
+        if statistics := batch_statistics(network):
+            largest[f"the batch statistics of the network {name!r} are"] = _largest(statistics)
+    largest |= {f"values of the memory field {name!r} are": _largest([table]) for name, table in tables.items() if table.numel()}
+    for what, value in zip(largest, torch.stack(list(largest.values())).tolist(), strict=True):
         if not math.isfinite(value):
             raise ValueError(
-                f"the weights of the network {name!r} are nan or infinite in epoch {epoch}: training diverged. Lower the "
-                "optimizer's lr, limit the gradient (the method's clip_norm or trainer.gradient_clip_val), or use more precision "
-                f"than {precision}; the checkpoints hold the state before"
+                f"{what} nan or infinite in epoch {epoch}: training diverged, or numbers became too large for the precision "
+                f"{precision}. Lower the optimizer's lr, limit the gradient (clip_norm of the method, trainer.gradient_clip_val) "
+                "or use more precision (bf16-mixed in place of 16-mixed); the checkpoints hold the state before"
             )
 
 
-def _largest(network: nn.Module) -> Tensor:
-    """The largest magnitude of all parameters; NaN and infinity stay what they are."""
-    parameters = [parameter.detach() for parameter in network.parameters()]
-    return torch.nn.utils.get_total_norm(parameters, norm_type=math.inf).float()
+def _largest(tensors: Iterable[Tensor]) -> Tensor:
+    """The largest magnitude; NaN and infinity stay what they are."""
+    return torch.nn.utils.get_total_norm([tensor.detach() for tensor in tensors], norm_type=math.inf).float()

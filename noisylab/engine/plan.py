@@ -75,6 +75,16 @@ class ResolvedPlan:
         whole, rest = divmod(rows, size)
         return whole + (rest >= self._min_last or whole == 0)
 
+    def smallest_share(self, world_size: int) -> int:
+        """Samples of a stream's batch that the rank with the fewest of them gets, at least."""
+        shares = []
+        for place, phase in enumerate(self.plan.phases):
+            for name, stream in phase.streams.items():
+                size, total = self._size(stream), len(self._rows[place, name])
+                last = size if stream.endless else total - (self._batches(total, size) - 1) * size
+                shares.append(min(size, last) // world_size)
+        return min(shares)
+
     def locate(self, position: int) -> tuple[int, int]:
         """(phase number, step within the phase) of the epoch's batch number `position`."""
         for place, steps in enumerate(self.phase_steps):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["average_over_ranks", "gather"]
+__all__ = ["average_over_ranks", "batch_statistics", "gather"]
 
 
 def gather(values: Tensor, world_size: int) -> Tensor:
@@ -18,16 +18,22 @@ def gather(values: Tensor, world_size: int) -> Tensor:
     return torch.stack(parts)
 
 
-def average_over_ranks(buffers: Iterable[Tensor], world_size: int) -> None:
-    """Set floating-point tensors to their mean over the ranks, in place, in one exchange.
+def average_over_ranks(statistics: Sequence[Tensor], world_size: int) -> None:
+    """Set running batch statistics to their mean over the ranks, in place, in one exchange.
 
     A running mean of batch statistics is linear in them, so averaging it after every step gives the running mean of the ranks'
     averaged statistics: that of the whole batch, but for the part of the variance that lies between the ranks' means.
     """
-    floats = [buffer for buffer in buffers if buffer.is_floating_point()]
-    if not floats:
+    if not statistics:
         return
-    flat = torch.cat([buffer.detach().float().flatten() for buffer in floats])
+    dtype = torch.float64 if any(part.dtype == torch.float64 for part in statistics) else torch.float32
+    flat = torch.cat([part.detach().to(dtype).flatten() for part in statistics]) / world_size
     torch.distributed.all_reduce(flat)
-    for buffer, part in zip(floats, (flat / world_size).split([buffer.numel() for buffer in floats]), strict=True):
-        buffer.copy_(part.view_as(buffer))
+    for part, mean in zip(statistics, flat.split([part.numel() for part in statistics]), strict=True):
+        part.copy_(mean.view_as(part))
+
+
+def batch_statistics(networks: nn.Module) -> list[Tensor]:
+    """The running means and variances of all normalisation layers; other buffers may hold anything, masks for instance."""
+    found = [getattr(module, name, None) for module in networks.modules() for name in ("running_mean", "running_var")]
+    return [part for part in found if isinstance(part, Tensor)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import pickle
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,42 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from noisylab.files import atomic_path
+from noisylab.types import DataInfo
 
-__all__ = ["AtomicCheckpointIO", "check_stamp", "damage", "newest_readable", "stamp"]
+_WRITER = ("inline_container", "PytorchStreamWriter")  # torch's own words for a disk that takes no more
+_OURS = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # say nothing of the file
+
+__all__ = ["AtomicCheckpointIO", "check_data_stamp", "check_stamp", "damage", "data_stamp", "newest_readable", "stamp"]
 
 
-def stamp(method: str, num_classes: int, class_names: Sequence[str]) -> dict[str, Any]:
-    """What a checkpoint says of itself."""
-    return {"method": method, "num_classes": num_classes, "class_names": list(class_names)}
+def stamp(method: str, num_classes: int, class_names: Sequence[str], data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a checkpoint says of itself: whose it is and, after a fit, which data it was trained on (`data_stamp`)."""
+    return {"method": method, "num_classes": num_classes, "class_names": list(class_names), "data": dict(data or {})}
+
+
+def data_stamp(info: DataInfo) -> dict[str, Any]:
+    """What a run may not change on a resume, or should know that it changes."""
+    labels = hashlib.sha256()
+    for part in (info.given_target, info.train_rows):
+        labels.update(part.cpu().numpy().tobytes())
+    return {"labels": labels.hexdigest(), "seed": info.seed, "batch_size": info.batch_size}
+
+
+def check_data_stamp(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Compare the data of a checkpoint with those of the run that it is to continue.
+
+    Returns:
+        What differs and may: "seed 0, now 5".
+
+    Raises:
+        ValueError: for other given labels or other training rows: what the checkpoint remembers of the samples is not of these.
+    """
+    if theirs.get("labels", ours["labels"]) != ours["labels"]:
+        raise ValueError(
+            "the checkpoint was trained on other labels or rows: the noise, its seed, the held-out rows or the subset differ; "
+            "resume with the data that the run began with, or start a run of its own"
+        )
+    return [f"{key} {theirs[key]}, now {ours[key]}" for key in ("seed", "batch_size") if theirs.get(key, ours[key]) != ours[key]]
 
 
 def check_stamp(checkpoint: dict[str, Any], method: str, num_classes: int) -> None:
@@ -67,8 +98,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 "numbers, strings, lists and dicts. If it is, the disk is at fault: choose another --run_dir"
             ) from error
         except (OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not any(part in str(error) for part in _WRITER):
+                raise
+            reason = str(error) if isinstance(error, OSError) else "the file could not be written to its end"
             raise OSError(
-                f"could not save {path}: {error}; free some disk space or choose another --run_dir, then continue with --resume"
+                f"could not save {path}: {reason}; free some disk space or choose another --run_dir, then continue with --resume"
             ) from error
         self._whole.add(path)
 
@@ -107,20 +141,31 @@ def _verify(path: Path) -> None:
 
 
 def damage(path: str | Path) -> str | None:
-    """What is wrong with a checkpoint file; None if every byte of its content is as it was written."""
+    """What is wrong with a checkpoint file; None if every byte of its content is as it was written.
+
+    Raises:
+        OSError: when that cannot be found out: no permission, no memory, too many open files.
+    """
     try:
         _verify(Path(path))
+    except MemoryError:
+        raise
     except Exception as error:  # whatever a damaged file raises
+        if isinstance(error, OSError) and error.errno in _OURS:
+            raise
         return f"{type(error).__name__}: {error}".splitlines()[0][:200]
     return None
 
 
 def newest_readable(path: str | Path, *others: str | Path) -> tuple[Path, str | None]:
-    """`path`, or the first readable of those that come after it: the one kept before it, then the `others`, each followed by the
-    one kept before it.
+    """`path`, or, where it is damaged or absent, that of the others which has done most steps.
+
+    Args:
+        path: the checkpoint that is wanted.
+        *others: further ones that would do; beside each, the one kept before it would do, too.
 
     Returns:
-        The checkpoint to load, and what was wrong with the ones before it, if any.
+        The checkpoint to load, and what was wrong with damaged ones, if any.
 
     Raises:
         FileNotFoundError: when there is none.
@@ -129,11 +174,18 @@ def newest_readable(path: str | Path, *others: str | Path) -> tuple[Path, str | 
     path = Path(path)
     candidates = [file for place in (path, *map(Path, others)) for file in (place, previous(place)) if file.exists()]
     if not candidates:
-        raise FileNotFoundError(f"there is no checkpoint at {path}; start the run without --resume")
+        raise FileNotFoundError(f"there is no checkpoint at {path}: the run was stopped before its first one; start it again")
     found: list[str] = []
+    readable: list[tuple[int, Path]] = []
     for file in candidates:
         wrong = damage(file)
-        if wrong is None:
-            return file, "; ".join(found) or None
-        found.append(f"{file.name} is damaged ({wrong})")
-    raise ValueError(f"no readable checkpoint in {path.parent}: {'; '.join(found)}; start again in a new --run_dir")
+        if wrong is not None:
+            found.append(f"{file.name} is damaged ({wrong})")
+        elif file == path:
+            return file, None
+        else:
+            readable.append((torch.load(file, map_location="meta", weights_only=True).get("global_step", 0), file))
+    if not readable:
+        raise ValueError(f"no readable checkpoint in {path.parent}: {'; '.join(found)}; start again in a new --run_dir")
+    best = max(steps for steps, _ in readable)
+    return next(file for steps, file in readable if steps == best), "; ".join(found) or None

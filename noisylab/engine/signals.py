@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -50,5 +51,6 @@ class StopSignals:
         first, self.received = self.received is None, self.received or signal.Signals(number)
         if first and self._loud:
             again = "; a second Ctrl-C stops at once, without saving" if number == signal.SIGINT else ""
-            # print may be in the middle of a line of its own
-            os.write(2, f"\n{signal.Signals(number).name}: saving after this step{again}\n".encode())
+            # print may be in the middle of a line of its own; who reads may have been stopped by the same Ctrl-C
+            with contextlib.suppress(OSError):
+                os.write(2, f"\n{signal.Signals(number).name}: saving after this step{again}\n".encode())

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from noisylab.engine.finite import refuse_diverged
-from noisylab.engine.ranks import average_over_ranks, gather
-from noisylab.engine.resume import check_stamp, stamp
+from noisylab.engine.ranks import average_over_ranks, batch_statistics, gather
+from noisylab.engine.resume import check_data_stamp, check_stamp, data_stamp, stamp
 from noisylab.engine.scoring import score_rows
 from noisylab.engine.step import NoProfiler, step_schedules, steps_bare
 from noisylab.memory import SampleMemory
@@ -60,6 +61,8 @@ class NoisyLabelMethod(Predictor):
         self.memory.add("observed_epoch", dtype=torch.int32, fill=-1)
         self.means = RunningMeans()
         self.pending_gradients = self.steps_bare = self._stepped = False
+        self._data_stamp: dict[str, Any] = {}
+        self._trained_on: dict[str, Any] = {}
 
     def save_hyperparameters(self, *_: Any, **__: Any) -> None:
         """Keep the constructor's arguments, callables as ``class_path`` and ``init_args``, so that a checkpoint rebuilds them."""
@@ -114,7 +117,7 @@ class NoisyLabelMethod(Predictor):
                 f"the data has {info.num_classes} classes, the method was built for {self.num_classes}; "
                 "build it with num_classes=data.num_classes"
             )
-        self.info = info
+        self.info, self._data_stamp = info, data_stamp(info)
         hooks = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         self.transfers_plainly = not any(is_overridden(hook, owner) for hook in hooks for owner in (self, data))
@@ -130,7 +133,7 @@ class NoisyLabelMethod(Predictor):
         """Prepare the first epoch of a run that starts from the beginning; check that a resumed one has its data.
 
         Raises:
-            ValueError: if the checkpoint remembers another number of samples than the data has.
+            ValueError: if the checkpoint remembers another number of samples than the data has, or other labels.
         """
         for config in self.trainer.lr_scheduler_configs:
             config.reduce_on_plateau = False  # see lr_scheduler_step
@@ -144,6 +147,9 @@ class NoisyLabelMethod(Predictor):
                     f"the checkpoint remembers {len(self.memory)} training samples, the data has {self.info.num_train}; "
                     "resume with the data that the run began with"
                 )
+            changed = check_data_stamp(self._trained_on, self._data_stamp)
+            if changed:
+                rank_zero_warn(f"the run goes on with another {' and '.join(changed)}: it is not the one that was stopped")
         elif self.current_epoch == 0:  # not in a second call of fit by one trainer, which goes on
             self.memory.reset()
             self.prepare_epoch(0)
@@ -160,7 +166,7 @@ class NoisyLabelMethod(Predictor):
             torch.cuda.manual_seed(key)
         self._stepped = True
         if self.trainer.world_size > 1:
-            rows = torch.cat([batch[name].index for name in batch.streams])
+            rows = torch.cat([F.pad(batch[n].index, (0, batch.share[n] - len(batch[n].index)), value=-1) for n in batch.streams])
             self.memory.watch(rows, sum(batch.share.values()))
 
     def observe(self, index: Tensor, logits: Tensor, target: Tensor) -> Tensor:
@@ -233,17 +239,20 @@ class NoisyLabelMethod(Predictor):
         """Bring in the memory rows that other ranks wrote, average the batch statistics; once a step."""
         self.memory.share(self.gather)
         if self._stepped and self.trainer.world_size > 1:
-            average_over_ranks(self.networks.buffers(), self.trainer.world_size)
+            average_over_ranks(batch_statistics(self.networks), self.trainer.world_size)
         self._stepped = False
 
     def refuse_nonfinite(self) -> None:
         """Stop before a bad input or a diverged network is learnt from, or kept in a checkpoint; waits for the device.
 
         Raises:
-            ValueError: naming the first training sample whose input is NaN or infinite, else the network whose weights are.
+            ValueError: naming the first training sample whose input is NaN or infinite, else what of the method's state is.
         """
         self.refuse_bad_inputs("train")
-        refuse_diverged(dict(self.networks.items()), self.current_epoch, str(self.trainer.precision))
+        # a field that starts as NaN may hold it in rows that were never written
+        fields = [name for name, (_, dtype, fill) in self.memory.fields().items() if dtype.is_floating_point and fill == fill]
+        tables = {name: self.memory[name] for name in fields}
+        refuse_diverged(dict(self.networks.items()), tables, self.current_epoch, str(self.trainer.precision))
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means, step the schedules, prepare the next epoch.
@@ -279,15 +288,17 @@ class NoisyLabelMethod(Predictor):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add whose checkpoint it is and the epoch's numbers so far."""
         # callbacks save before on_train_batch_end; the tables in the checkpoint are written in place
-        self._share()
-        self.refuse_nonfinite()
+        if isinstance(getattr(self, "info", None), DataInfo) and self.trainer.datamodule is not None:  # type: ignore[attr-defined]
+            self._share()
+            self.refuse_nonfinite()
         names = self.info.class_names if hasattr(self, "info") else ()
-        checkpoint["noisylab"] = stamp(type(self).__name__, self.num_classes, names)
+        checkpoint["noisylab"] = stamp(type(self).__name__, self.num_classes, names, self._data_stamp)
         checkpoint["noisylab_means"] = self.means.state(self.sum_over_ranks)
         checkpoint["noisylab_metrics"] = dict(self.epoch_metrics)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another method's checkpoint, or one for another number of classes, with a ValueError."""
         check_stamp(checkpoint, type(self).__name__, self.num_classes)
+        self._trained_on = dict(checkpoint["noisylab"].get("data", {}))
         self.means.load(checkpoint["noisylab_means"], mine=self._trainer is None or self.global_rank == 0)
         self.epoch_metrics = dict(checkpoint["noisylab_metrics"])

@@ -123,7 +123,8 @@ class Predictor(L.LightningModule):
 
     def on_predict_epoch_end(self) -> None:
         """Refuse inputs that were NaN or infinite, as `on_validation_epoch_end` does."""
-        self.refuse_bad_inputs("predict")
+        for split in ("predict", "test"):  # without inputs of its own the test set is predicted
+            self.refuse_bad_inputs(split)
 
     def refuse_bad_inputs(self, split: str) -> None:
         """Stop on all ranks where one was given an input of a split that is NaN or infinite; waits for the device.

@@ -50,8 +50,9 @@ class Noise(ABC):
     Args:
         rate: the kind's parameter, a fraction in [0, 1); `None` for kinds without one.
         sampler: "vectorised" draws one uniform number a row from a torch generator and inverts the cumulative row;
-            "legacy" makes one numpy multinomial draw a row, in order, from `RandomState(seed)`, which is how published
-            label files of T-Revision, DMI and ACT were made. The two give different labels of the same distribution.
+            "legacy" makes one multinomial draw a row, in order, from numpy's `RandomState(seed)`, which is how published
+            label files of T-Revision, DMI and ACT were made; with any numpy it draws as those before 2.5 did. The two give
+            different labels of the same distribution.
         seed: seed of the draws, at least 0.
 
     Raises:
@@ -178,6 +179,28 @@ def _sample_vectorised(clean: Tensor, matrix: Tensor, seed: int) -> Tensor:
 
 
 def _sample_legacy(clean: Tensor, matrix: Tensor, seed: int) -> Tensor:
-    random = np.random.RandomState(seed)
-    rows = matrix.numpy()
-    return torch.tensor([int(random.multinomial(1, rows[label]).argmax()) for label in clean.tolist()]).long()
+    # RandomState.multinomial(1, row).argmax() of numpy before 2.5, draw for draw. From 2.5 on numpy's own consumes a number for
+    # classes of probability 0, too, and no longer gives the published labels; the stream of its binomial is the same in all.
+    binomial = np.random.RandomState(seed).binomial
+    chances = [_chances(row) for row in matrix.tolist()]
+    given = clean.tolist()
+    for place, label in enumerate(given):
+        for k, chance in chances[label]:
+            if binomial(1, chance):
+                given[place] = k
+                break
+        else:
+            given[place] = len(chances) - 1
+    return torch.tensor(given, dtype=torch.int64)
+
+
+def _chances(row: list[float]) -> list[tuple[int, float]]:
+    """The classes that can be drawn but the last, each with its probability given that none before it was drawn."""
+    chances, left = [], 1.0
+    for k, probability in enumerate(row[:-1]):
+        if probability > 0:
+            chances.append((k, min(probability / left, 1.0)))
+            if probability >= left:  # certain; what is left for others is at most a rounding error
+                break
+        left -= probability
+    return chances

@@ -196,3 +196,55 @@ def test_method_of_another_kind_is_not_checkpointed_silently(tmp_path: Path) -> 
     trainer = make_trainer(tmp_path, 1, (own,))
     with pytest.raises(AssertionError):
         own.on_train_epoch_end(trainer, Other())
+
+
+class _Ends(L.Callback):
+    """Ends the run after batch number `at`, as `max_time` does."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        trainer.should_stop |= trainer.fit_loop.total_batch_idx == self.at
+
+
+@pytest.mark.parametrize("at", [0, 2, 4, 6])
+@pytest.mark.parametrize("name", ["ce", "act"])
+def test_a_run_that_is_ended_within_an_epoch_resumes_there(name: str, at: int, tmp_path: Path) -> None:
+    def run(folder: str, **kwargs: Any) -> dict[str, Any]:
+        torch.manual_seed(99 if "resume" in kwargs else 0)
+        return fit(_LIMITED[name](), ToyData(num_train=50, val_fraction=0.2), tmp_path / folder, 2, **kwargs)
+
+    straight = run("straight")
+    ended = run("ended", callbacks=(_Ends(at),))
+    assert ended["step"] == at + 1
+    assert_same(run("ended", resume=tmp_path / "ended" / "last.ckpt"), straight)
+
+
+def test_a_method_that_was_never_fitted_can_be_saved(tmp_path: Path) -> None:
+    trainer, method = make_trainer(tmp_path, 1), CrossEntropy(3, PlainMLP)
+    trainer.strategy.connect(method)
+    trainer.save_checkpoint(tmp_path / "new.ckpt")
+    again = CrossEntropy.load_from_checkpoint(tmp_path / "new.ckpt")
+    assert_same(dict(again.networks.state_dict()), dict(method.networks.state_dict()))
+
+
+def test_nothing_of_a_failed_run_holds_back_a_later_save(tmp_path: Path) -> None:
+    class Fails(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+            if trainer.is_last_batch:
+                raise RuntimeError("in the last batch")
+
+    trainer = make_trainer(tmp_path, 1, (RunCheckpoint(tmp_path), Fails()))
+    with pytest.raises(RuntimeError, match="in the last batch"):
+        trainer.fit(CrossEntropy(3, PlainMLP), datamodule=ToyData())
+    trainer.save_checkpoint(tmp_path / "after.ckpt")
+    assert (tmp_path / "after.ckpt").exists()
+
+
+def test_a_resume_on_other_data_is_refused_and_another_seed_is_said(tmp_path: Path) -> None:
+    fit(CrossEntropy(3, PlainMLP), ToyData(noise=Symmetric(0.4)), tmp_path, 1)
+    with pytest.raises(ValueError, match="other labels or rows"):
+        fit(CrossEntropy(3, PlainMLP), ToyData(noise=Symmetric(0.2)), tmp_path, 2, resume=tmp_path / "last.ckpt")
+    with pytest.warns(UserWarning, match="another seed 0, now 7"):
+        fit(CrossEntropy(3, PlainMLP), ToyData(noise=Symmetric(0.4), seed=7), tmp_path, 2, resume=tmp_path / "last.ckpt")

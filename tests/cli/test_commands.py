@@ -110,6 +110,34 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(act_run, capsys):
     assert Path("D/metrics.csv").read_text() == (act_run / "metrics.csv").read_text()
 
 
+def test_a_stand_in_for_a_damaged_checkpoint_is_said(act_run, capsys):
+    shutil.copytree(act_run, "E")
+    last = Path("E/checkpoints/last.ckpt")
+    last.write_bytes(b"PK damaged")
+    assert main(["test", "--run_dir", "E"]) == 0
+    assert "taking last.ckpt.previous, which is older" in capsys.readouterr().err
+    shutil.rmtree("E/checkpoints")
+    assert main(["fit", "--run_dir", "E", "--resume"]) == 2
+    assert "--overwrite in place of --resume" in capsys.readouterr().err
+
+
+def test_the_first_of_several_processes_guards_the_folder(act_run, capsys, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    before = (act_run / "metrics.csv").read_text()
+    assert main([*ACT, "--run_dir", str(act_run)]) == 2
+    assert "is not empty" in capsys.readouterr().err and (act_run / "metrics.csv").read_text() == before
+
+
+def test_a_summary_that_a_kill_prevented_is_made_up_for(act_run):
+    shutil.copytree(act_run, "F")
+    Path("F/summary.json").unlink()
+    assert main(["fit", "--run_dir", "F", "--resume"]) == 0
+    found, straight = (json.loads(Path(folder, "summary.json").read_text()) for folder in ("F", act_run))
+    for summary in (found, straight):
+        del summary["wall_time_s"], summary["images_per_s"]
+    assert found == straight
+
+
 def test_a_used_folder_is_refused(act_run, capsys):
     assert main([*ACT, "--run_dir", str(act_run)]) == 2
     assert "--resume" in capsys.readouterr().err

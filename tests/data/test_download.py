@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from noisylab.data.download import download, file_md5, unpack
+from noisylab.files import clear_partials
 
 
 class Stalling(io.BytesIO):
@@ -84,3 +87,27 @@ def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot unpack"):
         unpack(tmp_path / "a.tar", "wanted", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
+def test_what_was_left_by_processes_killed_while_unpacking_is_cleared_unless_one_may_be_at_work(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        member = tarfile.TarInfo("wanted")
+        member.type = tarfile.DIRTYPE
+        tar.addfile(member)
+    for name in (".wanted.old.partial", ".wanted.new.partial", ".other.old.partial"):
+        (tmp_path / name / "wanted" / "deep").mkdir(parents=True)
+        (tmp_path / name / "wanted" / "half").touch()
+        if "old" in name:
+            os.utime(tmp_path / name, (time.time() - 7200,) * 2)
+    unpack(tmp_path / "a.tar", "wanted", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.old.partial", ".wanted.new.partial", "a.tar", "wanted"]
+
+
+def test_clearing_takes_files_folders_and_links_but_nothing_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    (tmp_path / ".a.1.partial").touch()
+    (tmp_path / ".b.1.partial" / "b").mkdir(parents=True)
+    (tmp_path / ".c.1.partial").symlink_to(tmp_path / "kept")
+    assert [path.name for path in clear_partials(tmp_path)] == [".a.1.partial", ".b.1.partial", ".c.1.partial"]
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"] and (tmp_path / "kept" / "file").is_file()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,17 @@ import pytest
 import torch
 
 from noisylab.engine import resume
-from noisylab.engine.resume import AtomicCheckpointIO, check_stamp, damage, newest_readable, stamp
+from noisylab.engine.resume import (
+    AtomicCheckpointIO,
+    check_data_stamp,
+    check_stamp,
+    damage,
+    data_stamp,
+    newest_readable,
+    stamp,
+)
 from noisylab.files import atomic_path, clear_partials
+from noisylab.types import DataInfo
 
 
 @pytest.fixture
@@ -115,7 +125,7 @@ def test_missing_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None
 
 
 def test_no_readable_checkpoint_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="without --resume"):
+    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint at .*start it again"):
         newest_readable(tmp_path / "last.ckpt")
     (tmp_path / "last.ckpt").write_bytes(b"")
     with pytest.raises(ValueError, match=r"no readable checkpoint in .*last.ckpt is damaged"):
@@ -181,3 +191,40 @@ def test_what_killed_processes_left_is_cleared(tmp_path: Path) -> None:
     assert clear_partials(tmp_path) == [tmp_path / ".last.ckpt.17.partial"]
     assert _files(tmp_path) == ["last.ckpt"]
     assert clear_partials(tmp_path / "absent") == []
+
+
+def test_of_several_stand_ins_the_one_with_most_steps_is_taken(tmp_path: Path) -> None:
+    for name, steps in (("last.ckpt.previous", 8), ("best.ckpt", 10), ("best.ckpt.previous", 5)):
+        torch.save({"global_step": steps}, tmp_path / name)
+    (tmp_path / "last.ckpt").write_bytes(b"PK damaged")
+    assert newest_readable(tmp_path / "last.ckpt", tmp_path / "best.ckpt")[0] == tmp_path / "best.ckpt"
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "not yours"), OSError(errno.EMFILE, "too many"), MemoryError()])
+def test_what_says_nothing_of_the_file_is_not_damage(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    _save(tmp_path / "last.ckpt", 1.0)
+    monkeypatch.setattr(resume.torch, "load", refuse)
+    with pytest.raises(type(error)):
+        newest_readable(tmp_path / "last.ckpt")
+
+
+def test_an_error_of_somebody_else_is_not_blamed_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a worker was killed")
+
+    monkeypatch.setattr(resume.torch, "save", fail)
+    with pytest.raises(RuntimeError, match="a worker was killed"):
+        _save(tmp_path / "last.ckpt", 1.0)
+
+
+def test_data_of_a_checkpoint_are_compared() -> None:
+    info = DataInfo(3, 4, torch.tensor([0, 1, 3]), torch.tensor([0, 1, -1, 2]), ("a", "b", "c"), 8, 0)
+    ours = data_stamp(info)
+    assert check_data_stamp(ours, ours) == [] == check_data_stamp({}, ours)  # a checkpoint from before there were stamps
+    assert check_data_stamp(data_stamp(replace(info, seed=5, batch_size=4)), ours) == ["seed 5, now 0", "batch_size 4, now 8"]
+    for other in (replace(info, given_target=torch.tensor([0, 2, -1, 2])), replace(info, train_rows=torch.tensor([0, 1]))):
+        with pytest.raises(ValueError, match="other labels or rows"):
+            check_data_stamp(data_stamp(other), ours)

@@ -176,3 +176,16 @@ def test_loader_starts_another_epoch_at_its_beginning() -> None:
     loader = PlanLoader(lambda: _plan(epoch=1))
     loader.load_state_dict({"epoch": 0, "position": 2})
     assert [batch.position for batch in loader] == [0, 1, 2, 3]
+
+
+def test_smallest_share_of_a_rank() -> None:
+    def share(rows: int, size: int, ranks: int, **stream: object) -> int:
+        plan = EpochPlan((Phase(streams={"a": Stream(**stream)}, steps=2 if stream else None),))  # type: ignore[arg-type]
+        resolved = ResolvedPlan(plan, epoch=0, seed=0, train_rows=torch.arange(rows), batch_size=size, min_last=2)
+        return resolved.smallest_share(ranks)
+
+    assert share(26, 8, 2) == 1  # 8, 8, 8 and 2
+    assert share(25, 8, 2) == 4  # 8, 8 and 9
+    assert share(24, 8, 3) == 2
+    assert share(6, 1, 2) == 0
+    assert share(5, 8, 2, endless=True) == 4

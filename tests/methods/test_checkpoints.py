@@ -92,6 +92,8 @@ def test_checkpoint_holds_tensors_and_builtins_alone(tmp_path: Path) -> None:
     for cls in (CrossEntropy, ACT, PhasedDummy):
         path = _trained(cls(3, PlainMLP), tmp_path / cls.__name__)
         checkpoint = torch.load(path, weights_only=True)
+        trained_on = checkpoint["noisylab"].pop("data")
+        assert len(trained_on.pop("labels")) == 64 and trained_on == {"seed": 0, "batch_size": 8}
         assert checkpoint["noisylab"] == {
             "method": cls.__name__,
             "num_classes": 3,

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -100,6 +101,44 @@ def test_samplers_agree_in_distribution_but_not_in_labels() -> None:
     legacy = Symmetric(0.4, sampler="legacy")(BALANCED, 10)
     assert abs(legacy.measured_rate - 0.4) < 5 * math.sqrt(0.24 / len(BALANCED))
     assert not torch.equal(legacy.given_target, Symmetric(0.4)(BALANCED, 10).given_target)
+
+
+class _Given(Noise):
+    """A matrix as it is."""
+
+    kind = "given"
+
+    def __init__(self, matrix: torch.Tensor, seed: int) -> None:
+        super().__init__(None, "legacy", seed)
+        self.matrix = matrix
+
+    def transition_matrix(self, num_classes: int, class_names: Sequence[str] | None = None) -> torch.Tensor:
+        return self.matrix
+
+
+@pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) >= "2.5.0.dev0",
+    reason="from numpy 2.5 on RandomState.multinomial draws otherwise; the labels of those before are wanted",
+)
+@pytest.mark.parametrize("seed", range(6))
+def test_the_legacy_sampler_is_the_multinomial_of_numpy_before_2_5(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    classes = int(random.integers(2, 30))
+    matrix = random.random((classes, classes)) ** 4 * (random.random((classes, classes)) < random.random((classes, 1)))
+    matrix[np.arange(classes), random.integers(0, classes, classes)] += 0.1
+    matrix[0] = np.eye(classes)[seed % classes]
+    matrix /= matrix.sum(1, keepdims=True)
+    clean = random.integers(0, classes, 1000)
+    published = np.random.RandomState(seed)  # one stream: a number too many or too few shows in all labels after it
+    expected = [int(published.multinomial(1, matrix[label]).argmax()) for label in clean]
+    given = _Given(torch.from_numpy(matrix), seed)(torch.from_numpy(clean), classes).given_target
+    assert given.tolist() == expected
+
+
+def test_a_certain_class_followed_by_a_rounding_error_is_drawn() -> None:
+    matrix = torch.tensor([[0.4, 0.6, 1e-20, 0.0]] * 4, dtype=torch.float64)
+    drawn = _Given(matrix, 0)(torch.zeros(500, dtype=torch.int64), 4).given_target
+    assert set(drawn.tolist()) == {0, 1}
 
 
 def test_any_integer_type_gives_the_same_labels() -> None:

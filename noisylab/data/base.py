@@ -225,6 +225,17 @@ class NoisyDataModule(L.LightningDataModule):
         self._test_rows = self._shrink(visible, test_target)
         self._source = source
 
+    def teardown(self, stage: str | None = None) -> None:
+        """Let worker processes end."""
+        stores = [] if self._source is None else [self._source.train, self._source.test, self._unlabelled]
+        for store in stores:
+            if isinstance(store, FileRows):
+                store.close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """The same after an error."""
+        self.teardown()
+
     def _shrink(self, rows: Tensor, labels: Tensor) -> Tensor:
         if self.subset is None or len(rows) <= self.subset:
             return rows

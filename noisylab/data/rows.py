@@ -271,6 +271,14 @@ class FileRows:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pools": {}}
 
+    def close(self) -> None:
+        """Let the workers end; the next `run` starts new ones."""
+        for _, loader in self._pools.values():
+            iterator: Any = getattr(loader, "_iterator", None)
+            if hasattr(iterator, "_shutdown_workers"):
+                iterator._shutdown_workers()
+        self._pools.clear()
+
     def run(self, tasks: Iterable[list[ViewTask]], pool: str) -> Iterator[list[tuple[Tensor, ...]]]:
         """Results of `tasks` in order; workers of the same `pool` name stay alive from call to call."""
         if not self._pools:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import PACKAGED, assert_same
-from helpers.ranks import METHODS, PLACES, run
+from helpers.ranks import METHODS, PLACES, run, run_single_rows
 from torch import Tensor
 
 pytestmark = pytest.mark.slow
@@ -168,6 +168,16 @@ def test_one_row_to_evaluate_on_gives_two_ranks_the_metrics_of_one_process(name:
     if first["draws"]:
         first, expected = _plan(first), _plan(expected)
     _assert_close(first["curves"], expected["curves"])
+
+
+def test_a_rank_without_a_row_of_the_batch_changes_nothing(folder: Path) -> None:
+    first, second = _both(folder, "single")
+    for part in ("networks", "memory", "curves", "step", "epoch", "schedules"):
+        assert_same(second[part], first[part], part)
+    expected = run_single_rows(folder / "single-one")
+    expected.pop("file")
+    assert expected["step"] == 6 and bool((expected["memory"]["observed_epoch"] == 0).all())
+    _assert_close(first, expected)
 
 
 def test_scoring_pass_measures_every_row_once_over_the_ranks(folder: Path) -> None:

@@ -8,12 +8,11 @@ import http.server
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.nursery import child
+from helpers.nursery import child, wait_for
 
 from noisylab.data.download import download
 
@@ -75,8 +74,7 @@ def test_a_killed_download_never_looks_like_a_file(number: int, old: bytes | Non
         target.write_bytes(old)
     with child(download, tmp_path / "out", _address(server), target, MD5) as process:
         assert server.half_sent.wait(60)
-        while not any(file.stat().st_size for file in tmp_path.glob(".*.partial")):
-            time.sleep(0.01)
+        wait_for(process, lambda: any(file.stat().st_size for file in tmp_path.glob(".*.partial")), "the first bytes on disk", 60)
         os.kill(process.pid, number)
         process.join(30)
         assert process.exitcode not in (None, 0)

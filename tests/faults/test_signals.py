@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import assert_same
-from helpers.nursery import child, steps_in, wait_for_steps
+from helpers.nursery import child, last_step, steps_in, wait_for, wait_for_steps
+from samples import write_folders
 
 from noisylab.engine.resume import damage
 
@@ -22,14 +24,36 @@ pytestmark = pytest.mark.slow
 
 _TESTS = Path(__file__).parents[1]
 FITS = ["fit", "--config", "act_digits.yaml", "--trainer.accelerator", "cpu", "--model.warmup_epochs", "1"]
-FITS += ["--data.subset", "240", "--data.batch_size", "24", "--trainer.callbacks"]
-FITS += ['[{"class_path": "helpers.nursery.StepLog", "init_args": {"path": "steps.log"}}]']
+FITS += ["--data.subset", "240", "--data.batch_size", "24"]  # ten steps an epoch
+_LOG = {"class_path": "helpers.nursery.StepLog", "init_args": {"path": "steps.log"}}
+LOGGED = ["--trainer.callbacks", json.dumps([_LOG])]
+FITS += LOGGED
+WEB = ["fit", "--model", "CrossEntropy", "--model.network", "MLP", "--model.network.in_features", "768"]
+WEB += ["--data", "WebImages", "--data.root", "web", "--data.resize", "16", "--data.crop", "16", "--data.batch_size", "4"]
+WEB += ["--data.num_workers", "2", "--trainer.accelerator", "cpu", *LOGGED]
 
 
 def _saved(folder: Path) -> dict[str, object]:
     last = folder / "checkpoints" / "last.ckpt"
     assert damage(last) is None
     return torch.load(last, weights_only=True)
+
+
+def _alive(group: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, 0)
+        return True
+    return False
+
+
+def _members(group: int) -> set[int]:
+    """The processes of a group."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if int(stat.read_text().rpartition(")")[2].split()[2]) == group:
+                found.add(int(stat.parent.name))
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +75,7 @@ def test_nothing_is_lost(number: int, status: int, tmp_path: Path) -> None:
         output = (tmp_path / "out").read_text()
         assert process.exitcode == status, output
     assert "saving after this step" in output and "--run_dir run --resume" in output
-    done = max(step for what, step in steps_in(log) if what == "done")
-    assert _saved(tmp_path / "run")["global_step"] == done, "the last step is in the checkpoint"
+    assert _saved(tmp_path / "run")["global_step"] == last_step(log), "the last step is in the checkpoint"
     with child(["fit", "--run_dir", "run", "--resume"], tmp_path / "out") as process:
         process.join(120)
         assert process.exitcode == 0, (tmp_path / "out").read_text()
@@ -62,17 +85,69 @@ def test_nothing_is_lost(number: int, status: int, tmp_path: Path) -> None:
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
-    with child([*FITS, "--trainer.max_epochs", "900", "--run_dir", "run"], tmp_path / "out") as process:
-        wait_for_steps(process, tmp_path / "steps.log", 12)
-        os.kill(process.pid, signal.SIGSTOP)  # so that both arrive within one step
+    slow = {"class_path": "helpers.nursery.SlowStep", "init_args": {"after": 12}}
+    log, out = tmp_path / "steps.log", tmp_path / "out"
+    arguments = [*FITS, "--trainer.callbacks", json.dumps([_LOG, slow]), "--trainer.max_epochs", "3", "--run_dir", "run"]
+    with child(arguments, out) as process:
+        wait_for(process, lambda: ("begin", 12) in steps_in(log), "the slow step")
         os.kill(process.pid, signal.SIGINT)
-        os.kill(process.pid, signal.SIGCONT)
-        while "saving after" not in (tmp_path / "out").read_text() and process.is_alive():
-            time.sleep(0.0005)
+        wait_for(process, lambda: "saving after this step" in out.read_text(), "the answer to the first Ctrl-C", 30)
+        assert process.is_alive(), "the first one waits for the step"
         os.kill(process.pid, signal.SIGINT)
+        process.join(20)  # the step would take a minute
+        assert process.exitcode == 130, out.read_text()
+    assert "saved and stopped" not in out.read_text()
+    assert last_step(log) == 12, "the step was not waited for"
+    assert _saved(tmp_path / "run")["global_step"] == 10, "what there is was saved as the first epoch ended"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_the_loader_workers_get_too_loses_nothing(number: int, status: int, tmp_path: Path) -> None:
+    """As a terminal sends Ctrl-C, and a batch system SIGTERM: to the whole process group."""
+    pytest.importorskip("randaugment")  # the extra [views]
+    for part, each in (("train", 24), ("val", 2)):
+        write_folders(tmp_path / "web" / part, each=each, size=(20, 18))
+    log, out = tmp_path / "steps.log", tmp_path / "out"
+    with child([*WEB, "--trainer.max_epochs", "900", "--run_dir", "run"], out, group=True) as process:
+        wait_for_steps(process, log, 15)  # of twelve an epoch
+        workers = _members(process.pid) - {process.pid}
+        os.killpg(process.pid, number)
         process.join(60)
-        assert process.exitcode == 130, (tmp_path / "out").read_text()
-    _saved(tmp_path / "run")
+        assert process.exitcode == status, out.read_text()
+        assert len(workers) >= 2, "there were workers in the group"
+        deadline = time.monotonic() + 30
+        while _alive(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not _alive(process.pid), "the workers have ended, too"
+    assert "saved and stopped" in out.read_text() and "Traceback" not in out.read_text()
+    checkpoint = _saved(tmp_path / "run")
+    assert checkpoint["global_step"] == last_step(log), "the last step is in the checkpoint"
+    epochs = int(checkpoint["epoch"]) + 2
+    with child(["fit", "--run_dir", "run", "--resume", "--trainer.max_epochs", str(epochs)], out) as process:
+        process.join(120)
+        assert process.exitcode == 0, out.read_text()
+    assert _saved(tmp_path / "run")["global_step"] == 12 * epochs
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_nothing_is_lost_when_nobody_reads_the_output_any_more(number: int, status: int, tmp_path: Path) -> None:
+    """`noisylab fit ... 2>&1 | tee log`: tee gets the Ctrl-C as well, and may be gone first."""
+    log, pipe = tmp_path / "steps.log", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with child([*FITS, "--trainer.max_epochs", "900", "--run_dir", "run"], pipe, group=True) as process:
+            wait_for_steps(process, log, 13)
+            assert process.is_alive(), os.read(reader, 10**5).decode()
+            os.close(reader)
+            reader = -1
+            os.killpg(process.pid, number)
+            process.join(60)
+            assert process.exitcode == status
+    finally:
+        if reader >= 0:
+            os.close(reader)
+    assert _saved(tmp_path / "run")["global_step"] == last_step(log), "the last step is in the checkpoint"
 
 
 @contextlib.contextmanager
@@ -88,13 +163,6 @@ def _two_ranks(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _alive(group: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, 0)
-        return True
-    return False
 
 
 @pytest.mark.parametrize(

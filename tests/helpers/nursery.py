@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import resource
+import signal
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -14,7 +15,7 @@ from typing import Any
 
 import lightning as L
 
-__all__ = ["StepLog", "child", "steps_in", "wait_for_steps"]
+__all__ = ["SlowStep", "StepLog", "StopWithin", "child", "last_step", "steps_in", "wait_for", "wait_for_steps"]
 
 
 class StepLog(L.Callback):
@@ -39,19 +40,72 @@ class StepLog(L.Callback):
         self._write("done", trainer.global_step)
 
 
+class SlowStep(L.Callback):
+    """From a step on, every step takes a minute, in which Python can still answer signals.
+
+    Args:
+        after: steps that are done before the first slow one.
+    """
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        until = time.monotonic() + 60
+        while trainer.global_step >= self.after and time.monotonic() < until:
+            time.sleep(0.01)
+
+
+class StopWithin(L.Callback):
+    """Sends this very process a SIGTERM as a batch begins.
+
+    Args:
+        epoch: of the batch, from 0.
+        batch: its number in the epoch, from 0.
+    """
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        self.epoch, self.batch = epoch, batch
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
+            assert callable(signal.getsignal(signal.SIGTERM)), "the signal would end the test run"
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def steps_in(log: Path) -> list[tuple[str, int]]:
     """What a `StepLog` has written: ("begin", steps before) and ("done", steps with this one)."""
     lines = log.read_text().split("\n")[:-1] if log.exists() else []  # the last line may not be whole yet
     return [(what, int(step)) for what, step in (line.split() for line in lines)]
 
 
-def wait_for_steps(process: BaseProcess, log: Path, step: int) -> None:
-    """Until so many steps are done, or the process has ended."""
-    while process.is_alive() and ("done", step) not in steps_in(log)[-4:]:
+def last_step(log: Path) -> int:
+    """How many steps are done, by a `StepLog`."""
+    return max((step for what, step in steps_in(log) if what == "done"), default=0)
+
+
+def wait_for(process: BaseProcess, condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    """Until `condition` holds, or the process has ended.
+
+    Raises:
+        TimeoutError: naming `what`, when neither happens.
+    """
+    deadline = time.monotonic() + seconds
+    while process.is_alive() and not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:g} s for {what}")
         time.sleep(0.002)
 
 
-def _command(argv: list[str], output: str, file_size: int | None) -> None:
+def wait_for_steps(process: BaseProcess, log: Path, step: int) -> None:
+    """Until so many steps are done, or more, or the process has ended."""
+    wait_for(process, lambda: last_step(log) >= step, f"step {step}")
+
+
+def _command(argv: list[str], output: str, file_size: int | None, group: bool) -> None:
+    if group:
+        os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # its own processes begin as those of a command do, not from the server
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
@@ -66,7 +120,9 @@ def _command(argv: list[str], output: str, file_size: int | None) -> None:
 
 
 @contextlib.contextmanager
-def child(target: list[str] | Callable[..., None], output: Path, *arguments: Any, file_size: int | None = None) -> Iterator[Any]:
+def child(
+    target: list[str] | Callable[..., None], output: Path, *arguments: Any, file_size: int | None = None, group: bool = False
+) -> Iterator[Any]:
     """A process that runs the noisylab command, or a function; killed at the end of the block if it has not ended.
 
     Args:
@@ -74,16 +130,20 @@ def child(target: list[str] | Callable[..., None], output: Path, *arguments: Any
         output: where its output goes.
         *arguments: of the function.
         file_size: largest file that it can write, in bytes, as on a disk that is full.
+        group: the command gets a process group of its own, with its number; what is left of it is killed, too.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["noisylab.cli.run", "noisylab.methods", "noisylab.data", "sklearn.datasets"])
     if callable(target):
         process = context.Process(target=target, args=arguments)
     else:
-        process = context.Process(target=_command, args=(target, str(output), file_size))
+        process = context.Process(target=_command, args=(target, str(output), file_size, group))
     process.start()
     try:
         yield process
     finally:
         process.kill()
+        if group:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         process.join()

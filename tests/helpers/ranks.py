@@ -1,8 +1,8 @@
 """One of two processes that train together: ``python -m helpers.ranks RANK PORT FOLDER``.
 
 For each method: a straight run that saves in the middle and at the end of its first epoch, which is then resumed from either
-place; a run with batch statistics, resumed too; and a run with fewer rows to evaluate on than ranks. What each rank ends up with
-is written to FOLDER, where the runs of one process lie.
+place; a run with batch statistics, resumed too; and a run with fewer rows to evaluate on than ranks. Then a run in which one rank
+has no row of any batch. What each rank ends up with is written to FOLDER, where the runs of one process lie.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from helpers.dummies import PhasedDummy, SideStreamDummy, StagedDummy
@@ -24,6 +23,7 @@ from helpers.packaged import PACKAGED, Maker, Selections, written_rows
 from helpers.runs import fit, make_trainer
 from helpers.toy import BatchNormMLP, PlainMLP, ToyData
 from noisylab.callbacks.diagnostics import Diagnostics
+from noisylab.cli.app import _choose_strategy
 from noisylab.methods import CrossEntropy, NoisyLabelMethod
 from noisylab.noise import Symmetric
 from noisylab.types import EvalBatch, PlanBatch
@@ -49,6 +49,13 @@ class _SaveTwice(L.Callback):
         last = int(trainer.num_training_batches) - 1
         if trainer.current_epoch == 0 and batch_idx in ((last - 1) // 2, last):
             trainer.save_checkpoint(self.folder / f"{PLACES[batch_idx == last]}.ckpt")
+
+
+class _AsTheCommand(L.Callback):
+    """The strategy is set up as ``noisylab fit`` does it; hooks named ``setup`` come before the networks are wrapped."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        _choose_strategy(trainer)
 
 
 def _watch_draws(method: NoisyLabelMethod) -> list[bool]:
@@ -83,13 +90,20 @@ def run(
     torch.manual_seed(0 if resume is None else 99)
     method, selections = METHODS[name](network), Selections()
     draws = _watch_draws(method)
-    callbacks = (*(() if resume or few else (_SaveTwice(folder),)), selections, Diagnostics())
+    callbacks = (*(() if resume or few else (_SaveTwice(folder),)), selections, Diagnostics(), _AsTheCommand())
     state = fit(method, data, folder, 1 if few else 2, resume=resume, callbacks=callbacks, **kwargs)
     written = written_rows(method)
     return {**state, "selections": selections.found[-1], "written": written, "draws": any(draws)}
 
 
-def scored(rank: int, strategy: Any) -> dict[str, Tensor]:
+def run_single_rows(folder: Path, **kwargs: Any) -> dict[str, Any]:
+    """Batches of one row: of two ranks, one has none."""
+    torch.manual_seed(0)
+    data = ToyData(num_train=6, batch_size=1)
+    return fit(CrossEntropy(3, PlainMLP), data, folder, 1, callbacks=(_AsTheCommand(),), **kwargs)
+
+
+def scored() -> dict[str, Tensor]:
     """What a scoring pass returns, with how often each row was measured on this rank."""
     measured = torch.zeros(34, dtype=torch.int64)
 
@@ -104,7 +118,7 @@ def scored(rank: int, strategy: Any) -> dict[str, Tensor]:
             super().on_train_epoch_end()
 
     method = Scoring(3, PlainMLP)
-    trainer = make_trainer(Path(), 1, devices=2, strategy=strategy)
+    trainer = make_trainer(Path(), 1, (_AsTheCommand(),), devices=2)
     trainer.fit(method, datamodule=ToyData(num_train=34, val_fraction=0.15, eval_batch_size=4))
     return {"measured": measured, "mask": method.mask, **method.tables, "one": method.one["row"], "one_mask": method.one_mask}
 
@@ -118,11 +132,8 @@ def main(rank: int, port: int, folder: Path) -> None:
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)  # lightning 2.6
 
-    def strategy() -> DDPStrategy:
-        return DDPStrategy(process_group_backend="gloo", find_unused_parameters=True)
-
     def both(name: str, run_name: str, **kwargs: Any) -> dict[str, Any]:
-        state = run(name, folder / run_name, devices=2, strategy=strategy(), **kwargs)
+        state = run(name, folder / run_name, devices=2, **kwargs)
         torch.save(state, folder / f"{run_name}-{rank}.pt")
         return state
 
@@ -132,12 +143,13 @@ def main(rank: int, port: int, folder: Path) -> None:
             # what ranks draw is not what one process draws: such a run can only go on as it began
             begun = folder / f"{'two' if straight['draws'] else 'one'}-{name}" / f"{where}.ckpt"
             both(name, f"resumed-{name}-{where}", resume=begun)
-    torch.save(scored(rank, strategy()), folder / f"scored-{rank}.pt")
+    torch.save(scored(), folder / f"scored-{rank}.pt")
     for name in PACKAGED:
         both(name, f"norm-{name}", network=BatchNormMLP)
         both(name, f"norm-resumed-{name}", network=BatchNormMLP, resume=folder / f"norm-{name}" / "middle.ckpt")
     for name in PACKAGED:
         both(name, f"few-{name}", few=True)
+    torch.save(run_single_rows(folder / "single", devices=2), folder / f"single-{rank}.pt")
 
 
 if __name__ == "__main__":

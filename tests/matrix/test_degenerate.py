@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -190,10 +190,32 @@ def _poisoned(
     fit(PACKAGED[name](DropoutMLP), data, folder, 2, callbacks=callbacks)
 
 
-def _assert_only_finite_checkpoints(folder: Path) -> None:
+def _tensors(node: Any, path: str) -> Iterator[tuple[str, Tensor]]:
+    """Path and value of every tensor, however deep it lies."""
+    if isinstance(node, Tensor):
+        yield path, node
+    elif isinstance(node, dict | list | tuple):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _tensors(value, f"{path}.{key}")
+
+
+def _assert_only_finite_checkpoints(name: str, folder: Path) -> None:
+    """Of the memory of method `name`, rows that were never written may be NaN if that is what their field begins with."""
+    fills = {field: fill for field, (_, _, fill) in PACKAGED[name](PlainMLP).memory.fields().items()}
     for file in folder.rglob("*.ckpt*"):
-        for key, value in torch.load(file, weights_only=True)["state_dict"].items():
-            assert not isinstance(value, Tensor) or bool(value.isfinite().all()), f"{file.name}: {key}"
+        checkpoint = torch.load(file, weights_only=True)
+        memory = checkpoint["state_dict"].pop("memory._extra_state")
+        assert set(memory) == set(fills)
+        seen = memory["observed_epoch"] >= 0
+        for field, table in memory.items():
+            unwritten = table.isnan() if fills[field] != fills[field] else torch.zeros_like(table, dtype=torch.bool)
+            if field == "observed_loss":  # of which it is known where it was written
+                unwritten &= ~seen
+            assert bool((table.isfinite() | unwritten).all()), f"{file.name}: memory {field}"
+        found = dict(_tensors(checkpoint["state_dict"], "state_dict"))
+        assert any("networks." in path for path in found)
+        for path, value in (*found.items(), *_tensors(checkpoint["optimizer_states"], "optimizer_states")):
+            assert bool(value.isfinite().all()), f"{file.name}: {path}"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -202,7 +224,7 @@ def _assert_only_finite_checkpoints(folder: Path) -> None:
 def test_a_bad_value_in_a_training_sample_is_named(name: str, scored: bool, value: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"(?s)(?=.*training sample 17\b)(?=.*(nan|NaN) or infinite)"):
         _poisoned(name, tmp_path, *((Diagnostics(),) if scored else ()), train=(17,), value=value)
-    _assert_only_finite_checkpoints(tmp_path)
+    _assert_only_finite_checkpoints(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", PACKAGED)
@@ -218,7 +240,7 @@ def test_of_two_bad_samples_the_first_in_the_epoch_is_named(name: str, tmp_path:
 def test_no_save_within_the_epoch_keeps_what_a_bad_value_spoilt(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="training sample 17"):
         _poisoned(name, tmp_path, SaveEveryBatch(tmp_path), train=(17,))
-    _assert_only_finite_checkpoints(tmp_path)
+    _assert_only_finite_checkpoints(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", PACKAGED)
@@ -241,4 +263,4 @@ def test_a_run_that_diverges_says_so_and_keeps_no_broken_weights(name: str, scor
     else:
         assert_sound(method, state["curves"])  # a limit on the gradient may have saved it
     assert diverged or name != "ce"
-    _assert_only_finite_checkpoints(tmp_path)
+    _assert_only_finite_checkpoints(name, tmp_path)

@@ -9,7 +9,7 @@ from itertools import takewhile
 import pytest
 import torch
 import yaml
-from helpers import ToyData
+from helpers import ToyData, assert_same
 from samples import train_batches
 
 from matrix import toys
@@ -181,6 +181,28 @@ def test_a_run_goes_on_for_one_more_epoch(name, trained, tmp_path):
     assert new["global_step"] > old["global_step"]
     first = next(key for key in old["state_dict"] if key.startswith("networks.") and key.endswith("head.weight"))
     assert not torch.equal(old["state_dict"][first], new["state_dict"][first])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_run_stopped_within_an_epoch_and_resumed_ends_as_if_it_had_not(name, trained, tmp_path):
+    run, folder = trained(name), tmp_path / "R"
+    stop = {"class_path": "helpers.nursery.StopWithin", "init_args": {"epoch": 1, "batch": 1}}
+    asked = ["fit", "--config", name, *run.toy.flags, "--run_dir", "R", "--trainer.callbacks", json.dumps([stop])]
+    assert main(asked) == 143
+    stopped, straight = checkpoint_of(folder), checkpoint_of(run.folder)
+    assert stopped["epoch"] == 1 and stopped["global_step"] < straight["global_step"]
+    assert list(losses(folder)) == [0] and not (folder / "summary.json").exists(), "it is within its second epoch"
+    assert main(["fit", "--run_dir", "R", "--resume"]) == 0  # the batch of the signal does not come again
+    assert (folder / "metrics.csv").read_text() == (run.folder / "metrics.csv").read_text()
+    found = checkpoint_of(folder)
+    assert "observed_loss" in found["state_dict"]["memory._extra_state"]
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
+        assert_same(found[part], straight[part], part)
+    times = ("wall_time_s", "images_per_s")
+    resumed, expected = (
+        {key: value for key, value in summary_of(place).items() if key not in times} for place in (folder, run.folder)
+    )
+    assert_same(resumed, expected, "summary")
 
 
 @pytest.mark.parametrize(("name", "classes"), [("act_cifar100.yaml", 100), ("act_cifar80.yaml", 80)])

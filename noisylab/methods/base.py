@@ -251,7 +251,7 @@ class NoisyLabelMethod(Predictor):
         self.refuse_bad_inputs("train")
         # a field that starts as NaN may hold it in rows that were never written
         fields = [name for name, (_, dtype, fill) in self.memory.fields().items() if dtype.is_floating_point and fill == fill]
-        tables = {name: self.memory[name] for name in fields}
+        tables = {name: self.memory[name] for name in fields if name in self.memory}
         refuse_diverged(dict(self.networks.items()), tables, self.current_epoch, str(self.trainer.precision))
 
     def on_train_epoch_end(self) -> None:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
+from noisylab.engine.resume import damage
 from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
 from noisylab.noise import Symmetric
 
@@ -227,6 +228,9 @@ def test_a_method_that_was_never_fitted_can_be_saved(tmp_path: Path) -> None:
     trainer.save_checkpoint(tmp_path / "new.ckpt")
     again = CrossEntropy.load_from_checkpoint(tmp_path / "new.ckpt")
     assert_same(dict(again.networks.state_dict()), dict(method.networks.state_dict()))
+    trainer.test(method, datamodule=ToyData(), verbose=False)
+    trainer.save_checkpoint(tmp_path / "tested.ckpt")
+    assert damage(tmp_path / "tested.ckpt") is None
 
 
 def test_nothing_of_a_failed_run_holds_back_a_later_save(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from noisylab.data.finite import FirstBad, may_be_bad
 from noisylab.data.loaders import EvalLoader, build_in_chunks, build_in_workers, chunk_rows, open_in_workers
 from noisylab.data.residency import Residency
 from noisylab.data.rows import DenseRows, FileRows, RowStore, TensorStore, build_views
+from noisylab.data.source import Source, check_labels
 from noisylab.data.splits import group_holdout, stratified_subset
 from noisylab.data.transfer import ahead
 from noisylab.engine.plan import PlanLoader, ResolvedPlan
@@ -24,34 +24,6 @@ from noisylab.transforms.base import to_device
 from noisylab.types import Batch, DataInfo, EvalBatch, Inputs, PlanBatch, StreamRows
 
 __all__ = ["NoisyDataModule", "Source"]
-
-
-@dataclass
-class Source:
-    """A data set as read, before noise, splits and subsets.
-
-    Args:
-        train: inputs of the N training rows.
-        given: (N,) int64 labels as they stand.
-        class_names: one name a class of the source.
-        clean: (N,) int64 true labels, -1 where unknown; `None` when nothing is known.
-        test: inputs of the test rows, or `None`.
-        test_target: (M,) int64 labels of the test rows.
-        group: (N,) int64 group of each training row (speaker, patient), or `None`.
-        names: a name for each training row (its file), or `None`.
-        test_names: the same for the test rows.
-    """
-
-    train: RowStore
-    given: Tensor
-    class_names: tuple[str, ...]
-    clean: Tensor | None = None
-    test: RowStore | None = None
-    test_target: Tensor | None = None
-    group: Tensor | None = None
-    names: list[str] | None = None
-    test_names: list[str] | None = None
-    places: dict[str, str] = field(default_factory=dict)
 
 
 class NoisyDataModule(L.LightningDataModule):
@@ -190,7 +162,7 @@ class NoisyDataModule(L.LightningDataModule):
         if self._source is not None:
             return
         source = self.load()
-        _check_labels(source)
+        check_labels(source)
         if self.noise is not None:
             clean = source.given if source.clean is None else source.clean
             if bool((clean < 0).any()):
@@ -396,23 +368,3 @@ class NoisyDataModule(L.LightningDataModule):
         if key not in cached:
             cached[key] = labels.to(index.device)
         return cached[key][index]
-
-
-def _check_labels(source: Source) -> None:
-    """Refuse labels outside the classes, unequal lengths and classes without a sample."""
-    classes = len(source.class_names)
-    if len(source.given) != len(source.train):
-        raise ValueError(f"{len(source.train)} training inputs but {len(source.given)} labels; they must be of one length")
-    for name, labels in (("training", source.given), ("test", source.test_target)):
-        if labels is None:
-            continue
-        bad = ((labels < 0) | (labels >= classes)).nonzero().flatten()
-        if len(bad):
-            raise ValueError(
-                f"{len(bad)} {name} labels are outside 0..{classes - 1}; the first is row {int(bad[0])} with "
-                f"{int(labels[bad[0]])}. Number the classes from 0, or give all class names"
-            )
-    counts = torch.bincount(source.given, minlength=classes)
-    if bool((counts == 0).any()):
-        empty = [source.class_names[i] for i in (counts == 0).nonzero().flatten().tolist()]
-        raise ValueError(f"no training sample has the class {', '.join(empty[:10])}; remove the class or add samples")

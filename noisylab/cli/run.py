@@ -224,11 +224,8 @@ def _finished(options: Options) -> tuple[App, Path, str]:
     composed = compose(configs, options.flags)
     composed.config.pop("ckpt_path", None)
     if options.command == "predict":
-        composed.config["trainer"] |= {
-            "devices": 1,
-            "num_nodes": 1,
-            "strategy": "auto",
-        }  # each rank would have a share of the rows
+        # one process: each of several would have a share of the rows
+        composed.config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     app = build(options.command, composed.config, folder=None)
     return app, folder or Path(checkpoint).parent, checkpoint
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from noisylab.files import atomic_path
 from noisylab.noise.base import Noise, NoisyTargets, check_targets
 from noisylab.types import Inputs
 
@@ -144,10 +144,8 @@ def digest(targets: Tensor) -> str:
 def save_noise(path: str | Path, noisy: NoisyTargets, kind: str, seed: int | None) -> None:
     """Write the labels to an .npz, whole or not at all.
 
-    The file is written beside its final place, synced to disk and renamed; on failure the old file, if any, stays.
-
     Args:
-        path: file to write; its folder must exist.
+        path: file to write; on failure the old file, if any, stays.
         noisy: the labels; the true ones enter only as a digest.
         kind: the noise kind.
         seed: seed of the draws; `None` for labels that were not drawn.
@@ -155,7 +153,6 @@ def save_noise(path: str | Path, noisy: NoisyTargets, kind: str, seed: int | Non
     Raises:
         OSError: the file cannot be written.
     """
-    path = Path(path)
     entries: dict[str, Any] = {
         "given_target": noisy.given_target.numpy(),
         "kind": kind,
@@ -164,15 +161,8 @@ def save_noise(path: str | Path, noisy: NoisyTargets, kind: str, seed: int | Non
         "seed": seed,
         "clean_sha256": digest(noisy.clean_target),
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, **{key: value for key, value in entries.items() if value is not None})
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        np.savez(file, **{key: value for key, value in entries.items() if value is not None})
 
 
 def load_noise(path: str | Path, key: str = "given_target") -> NoiseFile:

@@ -51,7 +51,7 @@ class MethodEntry(TypedDict):
         cost: of an epoch, relative to cross-entropy, such as "2x".
         recipes: shown whole.
         results: rows of one table, each from column to cell; empty where there is nothing yet.
-        memory: what is kept of each sample, one row a table, each from column to cell.
+        memory: what is kept of each sample, one row a table, each from column to cell; with it goes `bytes_a_sample`.
         bytes_a_sample: how much that is, such as "12 + 4 K".
     """
 
@@ -163,7 +163,7 @@ def _memory(method: MethodEntry) -> list[str]:
     return [
         "## State",
         "A checkpoint holds networks, optimizers, schedules, counters, the epoch's means so far, the place in the epoch, and of "
-        f"each training sample, {method.get('bytes_a_sample', '?')} bytes for K classes:",
+        f"each training sample, {method['bytes_a_sample']} bytes for K classes:",
         markdown_table(columns, [[row[column] for column in columns] for row in rows]).rstrip("\n"),
     ]
 

@@ -12,10 +12,10 @@ import lightning as L
 import pytest
 import torch
 from helpers import PACKAGED, DropoutMLP, ToyData, make_trainer
+from helpers.read_backs import ReadBacks
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress
 from noisylab.methods import NoisyLabelMethod
@@ -23,25 +23,6 @@ from noisylab.models import Network, SmallCNN
 from noisylab.noise import Symmetric
 from noisylab.transforms import mixing
 from noisylab.types import Batch, DataInfo, PlanBatch
-
-_READING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal", "index by mask")
-
-
-class ReadBacks(TorchDispatchMode):
-    """Counts the operations that bring a value from the device to the host."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        indices = args[1] if name.startswith("index") and isinstance(args[1], list | tuple) else ()
-        if any(isinstance(part, Tensor) and part.dtype == torch.bool for part in indices):
-            name = "index by mask"
-        if name in _READING:
-            self.found[name] += 1
-        return func(*args, **(kwargs or {}))
 
 
 def test_the_counter_counts() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from helpers import PACKAGED, DropoutMLP, PhasedDummy, PlainMLP, SideStreamDummy, StagedDummy, ToyData, make_trainer
+from helpers.read_backs import ReadBacks
 from lightning.pytorch.plugins import MixedPrecision
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import noisylab
 from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
@@ -24,26 +23,6 @@ _METHODS: dict[str, Any] = {
     "ce-others": partial(CrossEntropy, 3, DropoutMLP, label_smoothing=0.1, smoothing="others"),
     "act-web": partial(ACT, 3, DropoutMLP, warmup_epochs=1, lr_plan="cosine:1,1e-3,3", variant="web", label_smoothing=0.35),
 }
-
-
-class _ReadBacks(TorchDispatchMode):
-    """Counts operations that wait for the device."""
-
-    waiting = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique", "repeat_interleave")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: Counter[str] = Counter()
-        self.calls = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.name().removeprefix("aten::").split(".")[0]
-        self.calls += 1
-        if name.strip("_") in {waiting.strip("_") for waiting in self.waiting}:
-            self.found[name] += 1
-        if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
-            self.found["boolean index"] += any(i is not None and i.dtype == torch.bool for i in args[1])
-        return func(*args, **(kwargs or {}))
 
 
 def _watched(method: NoisyLabelMethod, watch: Any) -> None:
@@ -59,7 +38,7 @@ def _watched(method: NoisyLabelMethod, watch: Any) -> None:
 
 @pytest.mark.parametrize("name", _METHODS)
 def test_training_step_reads_nothing_back(name: str, tmp_path: Path) -> None:
-    method, mode = _METHODS[name](), _ReadBacks()
+    method, mode = _METHODS[name](), ReadBacks()
     _watched(method, lambda: mode)
     make_trainer(tmp_path, 2).fit(method, datamodule=ToyData(noise=Symmetric(0.4), val_fraction=0.2))
     assert mode.calls > 100
@@ -67,10 +46,10 @@ def test_training_step_reads_nothing_back(name: str, tmp_path: Path) -> None:
 
 
 def test_the_counter_sees_a_read_back() -> None:
-    with _ReadBacks() as mode:
+    with ReadBacks() as mode:
         torch.ones(3).sum().item()
         torch.ones(3)[torch.tensor([True, False, True])]
-    assert mode.found["_local_scalar_dense"] == 1 and mode.found["boolean index"] == 1
+    assert mode.found["_local_scalar_dense"] == 1 and mode.found["index by mask"] == 1
 
 
 @pytest.mark.parametrize("name", _METHODS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["EpochValuesLR", "act_plan", "step_plan"]
+__all__ = ["EpochValuesLR", "LinearDecay", "act_plan", "forget_rates", "sigmoid_rampup", "step_plan"]
 
 
 def act_plan(lr: float, total: int, warmup_epochs: int, warmup_lr: float, plan: str) -> list[float]:
@@ -56,6 +56,21 @@ def step_plan(lr: float, total: int, milestones: Sequence[int] = (60, 120, 150))
     return [lr * 0.1 ** sum(epoch >= m for m in milestones) for epoch in range(total)]
 
 
+def sigmoid_rampup(step: int, length: int) -> float:
+    """``exp(-5 (1 - min(step, length) / length)^2)``: from 0.0067 at step 0 up to 1 at `length` (Laine and Aila, ICLR 2017).
+
+    Args:
+        step: steps so far, 0 or more.
+        length: steps until 1 is reached; 0 for 1 from the beginning.
+
+    >>> [round(sigmoid_rampup(step, 40_000), 6) for step in (0, 10_000, 20_000, 40_000, 90_000)]
+    [0.006738, 0.060055, 0.286505, 1.0, 1.0]
+    """
+    if step < 0 or length < 0:
+        raise ValueError(f"step and length must be 0 or more, got {step} and {length}")
+    return 1.0 if length == 0 else math.exp(-5 * (1 - min(step, length) / length) ** 2)
+
+
 class EpochValuesLR(torch.optim.lr_scheduler.LRScheduler):
     """A schedule that reads the rate of each epoch from a list; past its end the last value stays.
 
@@ -75,3 +90,70 @@ class EpochValuesLR(torch.optim.lr_scheduler.LRScheduler):
     def get_lr(self) -> list[float | torch.Tensor]:
         """The rate of the current epoch for every group."""
         return [self.values[min(self.last_epoch, len(self.values) - 1)]] * len(self.optimizer.param_groups)
+
+
+def forget_rates(rate: float, ramp_epochs: int = 10, exponent: float = 1.0) -> list[float]:
+    """The fraction of each batch that Co-teaching leaves out (Han et al., NeurIPS 2018; authors' code).
+
+    ``f_e = rate^exponent * e / (ramp_epochs - 1)`` in the first `ramp_epochs` epochs, 0 in a ramp of one epoch; `rate` from
+    then on. With another exponent than 1 the ramp does not end at `rate`: there is a jump after it.
+
+    Args:
+        rate: fraction in [0, 1).
+        ramp_epochs: epochs, at least 1.
+        exponent: positive.
+
+    Returns:
+        ``ramp_epochs + 1`` fractions; entry e is that of epoch e, the last one stays.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    >>> [round(f, 4) for f in forget_rates(0.2, ramp_epochs=10)][:4], forget_rates(0.25, 3, exponent=0.5)
+    ([0.0, 0.0222, 0.0444, 0.0667], [0.0, 0.25, 0.5, 0.25])
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"forget_rate must be a fraction in [0, 1), got {rate}")
+    if ramp_epochs < 1 or not exponent > 0:
+        raise ValueError(f"ramp_epochs must be at least 1 and exponent positive, got {ramp_epochs} and {exponent}")
+    top = rate**exponent
+    return [top * epoch / max(ramp_epochs - 1, 1) for epoch in range(ramp_epochs)] + [rate]
+
+
+class LinearDecay(torch.optim.lr_scheduler.LRScheduler):
+    """A constant rate that falls linearly from some epoch on, when Adam's first momentum may change, too (Co-teaching).
+
+    The rate of epoch e from `start` on is ``lr (stop - e) / (stop - start)``: still whole at `start`, 0 at `stop`, which is not
+    reached: from epoch ``stop - 1`` on it stays at ``lr / (stop - start)``.
+
+    Args:
+        optimizer: whose groups are set.
+        start: epoch in which the decay starts.
+        stop: epoch in which the rate would be 0, after `start`; usually the length of the run.
+        beta1: first beta of Adam from epoch `start` on, in [0, 1); 0.1 in the papers. None leaves it as it is.
+
+    Raises:
+        ValueError: for an argument outside its range, or a `beta1` for an optimizer without betas.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, start: int, stop: int, beta1: float | None = None) -> None:
+        if not 0 <= start < stop:
+            raise ValueError(f"start and stop must be epochs with 0 <= start < stop, got {start} and {stop}")
+        if beta1 is not None and not 0 <= beta1 < 1:
+            raise ValueError(f"beta1 must be in [0, 1), got {beta1}")
+        if beta1 is not None and any("betas" not in group for group in optimizer.param_groups):
+            raise ValueError(f"beta1={beta1} needs an optimizer with betas, such as Adam; {type(optimizer).__name__} has none")
+        self.start, self.stop, self.beta1 = start, stop, beta1
+        super().__init__(optimizer)
+
+    def step(self, epoch: int | None = None) -> None:
+        """Go to the next epoch."""
+        super().step(epoch)
+        if self.beta1 is not None and self.last_epoch >= self.start:
+            for group in self.optimizer.param_groups:
+                group["betas"] = (self.beta1, *group["betas"][1:])
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        """The rate of the current epoch for every group."""
+        left = self.stop - min(max(self.last_epoch, self.start), self.stop - 1)
+        return [rate * left / (self.stop - self.start) for rate in self.base_lrs]

@@ -5,7 +5,7 @@ Letters in shapes: B batch, K classes, N training samples (rows of the original 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -24,6 +24,7 @@ __all__ = [
     "PlanBatch",
     "Stream",
     "StreamRows",
+    "join_inputs",
     "map_inputs",
 ]
 
@@ -44,6 +45,18 @@ def map_inputs(function: Callable[[Tensor], Tensor], value: Inputs) -> Inputs:
     if isinstance(value, dict):
         return {name: function(tensor) for name, tensor in value.items()}
     return function(value)
+
+
+def join_inputs(parts: Sequence[Inputs]) -> Inputs:
+    """The samples of several inputs of one kind, one after the other.
+
+    Args:
+        parts: at least one; all tensors, or all dicts with the same names.
+    """
+    first = parts[0]
+    if isinstance(first, dict):
+        return {name: torch.cat([part[name] for part in parts if isinstance(part, dict)]) for name in first}
+    return torch.cat([part for part in parts if isinstance(part, Tensor)])
 
 
 def _split(value: Inputs, sizes: list[int]) -> list[Any]:
@@ -190,6 +203,8 @@ class PlanBatch:
         last_of_epoch: whether the epoch ends with this batch.
         share: rows of the largest rank share of each stream, the width of a gather over ranks.
         weight: rows of each stream over all ranks, divided by the number of ranks.
+        step: batches of this phase before this one.
+        steps: batches of this phase.
     """
 
     phase: str
@@ -200,6 +215,8 @@ class PlanBatch:
     last_of_epoch: bool
     share: Mapping[str, int] = field(default_factory=dict)
     weight: Mapping[str, float] = field(default_factory=dict)
+    step: int = 0
+    steps: int = 1
 
     def __getitem__(self, stream: str) -> Batch:
         batch = self.streams[stream]
@@ -229,6 +246,8 @@ class PlanBatch:
             self.last_of_epoch,
             self.share,
             self.weight,
+            self.step,
+            self.steps,
         )
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
-from torch.optim import SGD
+from torch.optim import SGD, Adam
 
-from noisylab.schedules import EpochValuesLR, act_plan, step_plan
+from noisylab.schedules import EpochValuesLR, LinearDecay, act_plan, forget_rates, sigmoid_rampup, step_plan
 
 
 def test_plan_of_the_paper() -> None:
@@ -87,3 +90,122 @@ def test_restored_schedule_goes_on_with_the_longer_list_of_the_longer_run() -> N
     longer.load_state_dict(optimizer.state_dict())
     resumed.load_state_dict(schedule.state_dict())
     assert _walk(longer, resumed, 3) == [0.3, 0.2, 0.1]
+
+
+@pytest.mark.parametrize(("step", "value"), [(0, 0.006738), (10_000, 0.060055), (20_000, 0.286505), (40_000, 1), (90_000, 1)])
+def test_ramp_rises_from_almost_nothing_to_one(step: int, value: float) -> None:
+    assert sigmoid_rampup(step, 40_000) == pytest.approx(value, abs=5e-7)
+
+
+def test_ramp_of_no_length_is_one_at_once() -> None:
+    assert sigmoid_rampup(0, 0) == sigmoid_rampup(7, 0) == 1.0
+
+
+@pytest.mark.parametrize(("step", "length"), [(-1, 10), (3, -1)])
+def test_impossible_ramp_is_refused(step: int, length: int) -> None:
+    with pytest.raises(ValueError, match="step and length must be 0 or more"):
+        sigmoid_rampup(step, length)
+
+
+# ---- Co-teaching
+
+
+def test_forget_rate_rises_to_the_rate_and_stays() -> None:
+    rates = forget_rates(0.2, ramp_epochs=10)
+    assert len(rates) == 11
+    assert rates == pytest.approx([*(0.2 * e / 9 for e in range(10)), 0.2])
+    assert [round(rate, 4) for rate in rates[:3]] == [0, 0.0222, 0.0444] and rates[9] == rates[10] == 0.2
+
+
+def test_forget_rate_jumps_after_a_ramp_with_an_exponent() -> None:
+    assert forget_rates(0.25, ramp_epochs=3, exponent=0.5) == [0, 0.25, 0.5, 0.25]
+    assert forget_rates(0.5, ramp_epochs=3, exponent=2) == [0, 0.125, 0.25, 0.5]
+
+
+def test_ramp_of_one_epoch_forgets_nothing_in_it() -> None:
+    assert forget_rates(0.4, ramp_epochs=1) == [0, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("rate", "ramp_epochs", "exponent", "message"),
+    [
+        (1.0, 10, 1.0, r"forget_rate must be a fraction in \[0, 1\), got 1.0"),
+        (-0.1, 10, 1.0, "forget_rate must be"),
+        (float("nan"), 10, 1.0, "forget_rate must be"),
+        (0.2, 0, 1.0, "ramp_epochs must be at least 1 and exponent positive, got 0 and 1.0"),
+        (0.2, 10, 0.0, "exponent positive"),
+    ],
+)
+def test_impossible_forget_rates_are_refused(rate: float, ramp_epochs: int, exponent: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        forget_rates(rate, ramp_epochs, exponent)
+
+
+def _adam(**kwargs: Any) -> tuple[Adam, LinearDecay]:
+    optimizer = Adam([{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(2)], lr=0.001)
+    return optimizer, LinearDecay(optimizer, **{"start": 80, "stop": 200, **kwargs})
+
+
+def _settings(optimizer: Adam, schedule: LinearDecay, epochs: int) -> list[tuple[float, float]]:
+    """(rate, beta1) of each epoch, the same in every group."""
+    found = []
+    for _ in range(epochs):
+        first, second = ((group["lr"], *group["betas"]) for group in optimizer.param_groups)
+        assert first == second and first[2] == 0.999
+        found.append(first[:2])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_linear_decay_of_the_paper() -> None:
+    found = _settings(*_adam(beta1=0.1), 205)
+    for epoch, rate in {
+        0: 1e-3,
+        79: 1e-3,
+        80: 1e-3,
+        81: 119e-3 / 120,
+        140: 5e-4,
+        199: 8.3333e-6,
+        200: 8.3333e-6,
+        204: 8.3333e-6,
+    }.items():
+        assert found[epoch][0] == pytest.approx(rate, rel=1e-4), epoch
+    assert [beta1 for _, beta1 in found] == [0.9] * 80 + [0.1] * 125
+
+
+def test_linear_decay_leaves_the_momentum_alone_unless_told() -> None:
+    assert {beta1 for _, beta1 in _settings(*_adam(start=1, stop=3), 4)} == {0.9}
+
+
+def test_linear_decay_that_starts_at_once() -> None:
+    assert _settings(*_adam(start=0, stop=2, beta1=0.5), 3) == [(1e-3, 0.5), (5e-4, 0.5), (5e-4, 0.5)]
+
+
+@pytest.mark.parametrize("saved", [1, 2, 3, 5])
+def test_restored_linear_decay_goes_on(saved: int, tmp_path: Path) -> None:
+    settings = {"start": 2, "stop": 5, "beta1": 0.1}
+    expected = _settings(*_adam(**settings), 7)
+    optimizer, schedule = _adam(**settings)
+    _settings(optimizer, schedule, saved)
+    torch.save([optimizer.state_dict(), schedule.state_dict()], tmp_path / "saved")
+    states = torch.load(tmp_path / "saved", weights_only=True)
+    optimizer, schedule = _adam(**settings)
+    optimizer.load_state_dict(states[0])
+    schedule.load_state_dict(states[1])
+    assert _settings(optimizer, schedule, 7 - saved) == expected[saved:]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"start": 5, "stop": 5}, "start and stop must be epochs with 0 <= start < stop, got 5 and 5"),
+        ({"start": -1, "stop": 5}, "got -1 and 5"),
+        ({"start": 0, "stop": 5, "beta1": 1.0}, r"beta1 must be in \[0, 1\), got 1.0"),
+        ({"start": 0, "stop": 5, "beta1": 0.1}, r"beta1=0.1 needs an optimizer with betas, such as Adam; SGD has none"),
+    ],
+)
+def test_impossible_linear_decay_is_refused(kwargs: dict[str, Any], message: str) -> None:
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    with pytest.raises(ValueError, match=message):
+        LinearDecay(optimizer, **kwargs)

@@ -13,7 +13,16 @@ from torch import Tensor
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.splits import stratified_subset
 from noisylab.methods.base import NoisyLabelMethod
-from noisylab.metrics import label_groups, loss_histogram, memorization, selection_metrics, transition_metrics
+from noisylab.metrics import (
+    MixtureRecord,
+    label_groups,
+    loss_histogram,
+    memorization,
+    mixture_metrics,
+    mixture_record,
+    selection_metrics,
+    transition_metrics,
+)
 from noisylab.types import EvalBatch
 
 __all__ = ["Diagnostics"]
@@ -23,13 +32,17 @@ class Diagnostics(L.Callback):
     """Logs who memorised what, how good the selection is and how far an estimated transition matrix is off.
 
     The only place where true labels meet a method, and only to be reported: ``memorization/*`` from a scoring pass in eval mode,
-    ``memorization_online/*`` from what the training steps saw, ``select/*`` and ``transition/*`` where the method exposes them.
-    Samples of unknown truth are left out; without any known truth nothing is logged.
+    ``memorization_online/*`` from what the training steps saw, ``select/*``, ``mixture/*`` and ``transition/*`` where the method
+    exposes them. Samples of unknown truth are left out; without any known truth only the components of a mixture are logged.
 
     Args:
         every_n_epochs: how often the scoring pass runs; the last epoch always has one.
         max_rows: score a seeded subset of at most this many rows, stratified by right and wrong; None scores all.
         seed: names the subset.
+
+    Attributes:
+        histogram: of the losses in the last scoring pass; see `noisylab.metrics.loss_histogram`.
+        mixtures: by network, in the order of the epochs, the mixtures that the method's selection rested on.
     """
 
     def __init__(self, every_n_epochs: int = 1, max_rows: int | None = None, seed: int = 0) -> None:
@@ -37,17 +50,20 @@ class Diagnostics(L.Callback):
             raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}")
         self.every_n_epochs, self.max_rows, self.seed = every_n_epochs, max_rows, seed
         self.histogram: dict[str, list[float]] = {}
+        self.mixtures: dict[str, list[MixtureRecord]] = {}
         self._peak: tuple[float, int] = (-math.inf, -1)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best accuracy so far and its epoch, and the last histogram."""
-        return {"peak": list(self._peak), "histogram": self.histogram}
+        """The best accuracy so far and its epoch, the last histogram, and the mixtures of all epochs."""
+        mixtures = {network: list(records) for network, records in self.mixtures.items()}
+        return {"peak": list(self._peak), "histogram": self.histogram, "mixtures": mixtures}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         value, epoch = state["peak"]
         self._peak = float(value), int(epoch)
         self.histogram = dict(state.get("histogram", {}))
+        self.mixtures = {network: list(records) for network, records in state.get("mixtures", {}).items()}
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compute and log everything that is due."""
@@ -71,6 +87,7 @@ class Diagnostics(L.Callback):
             if (epoch + 1) % self.every_n_epochs == 0 or epoch + 1 == trainer.max_epochs:
                 found |= self._score(pl_module, right, wrong, outside, given, clean)
             found |= self._peak_and_drop(pl_module, data, epoch)
+        found |= self._mixtures(pl_module, right, wrong | outside, epoch)
         estimate = pl_module.transition_matrix()
         truth = None if data.noisy is None else data.noisy.transition_matrix
         if estimate is not None and truth is not None:
@@ -109,6 +126,16 @@ class Diagnostics(L.Callback):
         figures = memorization(**values, given=given[mask], clean=clean[mask], num_classes=method.num_classes)
         self.histogram = loss_histogram(values["loss"], right[mask], wrong[mask])
         return {f"memorization/{name}": value for name, value in {**figures, "entropy": entropy}.items()}
+
+    def _mixtures(self, method: NoisyLabelMethod, right: Tensor, wrong: Tensor, epoch: int) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for network, fit in method.mixture_fit().items():
+            rows = fit.rows.to(right.device)
+            groups = right[rows], wrong[rows]
+            before = [record for record in self.mixtures.get(network, []) if record["epoch"] < epoch]  # in a new fit none
+            self.mixtures[network] = [*before, mixture_record(epoch, fit, *groups)]
+            found |= {f"mixture/{network}_{name}": value for name, value in mixture_metrics(fit, *groups).items()}
+        return found
 
     def _peak_and_drop(self, method: NoisyLabelMethod, data: NoisyDataModule, epoch: int) -> dict[str, float]:
         # clean labels only: those of the test set, else of held-out rows; given ones would reward memorising

@@ -37,11 +37,8 @@ class RunProgress(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar where the run stands."""
-        epochs = trainer.max_epochs or 0
-        total = trainer.num_training_batches * epochs
-        known = epochs > 0 and not math.isinf(total)
         self._bar = tqdm(
-            total=int(total) if known else None,
+            total=_expected_steps(trainer),
             initial=trainer.global_step,
             desc=self.label,
             unit="step",
@@ -53,8 +50,10 @@ class RunProgress(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """One step more."""
+        """One step more; at the beginning of an epoch, whose length may be its own, how many there will be."""
         if self._bar is not None:
+            if batch_idx == 0:
+                self._bar.total = _expected_steps(trainer)
             try:
                 self._bar.update()
             except OSError:  # nobody reads it any more; the run goes on
@@ -83,3 +82,12 @@ class RunProgress(L.Callback):
                 bar.close()
             except OSError:
                 silence(sys.stderr)
+
+
+def _expected_steps(trainer: L.Trainer) -> int | None:
+    """Steps of the whole fit if all epochs to come are as long as this one; None without an end."""
+    if not trainer.max_epochs or trainer.max_epochs < 0 or math.isinf(trainer.num_training_batches):
+        return None
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress
+    before = trainer.global_step - progress.current.processed
+    return before + int(trainer.num_training_batches) * (trainer.max_epochs - trainer.current_epoch)

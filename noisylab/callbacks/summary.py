@@ -97,7 +97,7 @@ class RunSummary(Checkpoint):
     def write(self, trainer: L.Trainer, method: NoisyLabelMethod) -> None:
         """Write the summary of a run whose curves are complete and whose last evaluation is at hand."""
         if trainer.is_global_zero:
-            text = json.dumps(_finite(self.summary(trainer, method)), indent=2)
+            text = _text(_finite(self.summary(trainer, method)))
             with atomic_path(self.folder / "summary.json") as partial:
                 partial.write_text(text + "\n")
         self.written = True
@@ -117,9 +117,9 @@ class RunSummary(Checkpoint):
         headline = test["headline"] if test["headline"]["last"] is not None else val
         diagnostics: dict[str, Any] = {}
         for _, _, name, value in curves.rows:
-            if name.split("/")[0] in ("memorization", "memorization_online", "select", "transition"):
+            if name.split("/")[0] in ("memorization", "memorization_online", "select", "mixture", "transition"):
                 diagnostics[name] = value
-        histogram = next((c.histogram for c in trainer.callbacks if isinstance(c, Diagnostics)), {})  # type: ignore[attr-defined]
+        watched = next((c for c in trainer.callbacks if isinstance(c, Diagnostics)), None)  # type: ignore[attr-defined]
         info = data.info
         noisy = data.noisy
         return {
@@ -145,7 +145,8 @@ class RunSummary(Checkpoint):
             "test": test,
             "val": val,
             "diagnostics": diagnostics,
-            "loss_histogram": histogram,
+            "loss_histogram": {} if watched is None else watched.histogram,
+            "mixture": {} if watched is None else watched.mixtures,
             "epochs": trainer.current_epoch,
             "complete": trainer.max_epochs is None or trainer.current_epoch >= trainer.max_epochs,
             "wall_time_s": self._elapsed(),
@@ -194,3 +195,14 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(value: Any, margin: str = "") -> str:
+    """Indented JSON with each list of plain values, and each epoch's mixture, in one line: there are many."""
+    inner = margin + "  "
+    if isinstance(value, dict) and value and "epoch" not in value:
+        rows = [f"{inner}{json.dumps(key)}: {_text(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{margin}}}"
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        return "[\n" + ",\n".join(inner + _text(item, inner) for item in value) + f"\n{margin}]"
+    return json.dumps(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import json
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from noisylab.data.base import NoisyDataModule
 from noisylab.engine.precision import check_trainable
 from noisylab.engine.resume import newest_readable
 from noisylab.files import atomic_path, clear_partials
+from noisylab.reports import mixture_figure
 
 if TYPE_CHECKING:
     from noisylab.cli.main import Options
@@ -150,10 +152,19 @@ def fit(options: Options) -> int:
     except SystemExit:  # Lightning's answer to Ctrl-C and to a request to terminate
         return _stopped(app, folder)
     if app.trainer.is_global_zero:
+        _draw(folder)
         accuracy = app.model.last_accuracy("test")
         shown = "" if accuracy is None else f" (test accuracy at the end {accuracy:.4f})"
         _say(f"run folder: {folder}{shown}", sys.stdout)
     return 0
+
+
+def _draw(folder: Path) -> None:
+    """Draw ``mixture.png`` where the method fitted mixtures to its losses; a run of an older version may know nothing of them."""
+    file = folder / "summary.json"
+    summary = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if any(summary.get("mixture", {}).values()):
+        mixture_figure(summary, folder / "mixture.png")
 
 
 def _stopped(app: App, folder: Path) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["CudaRecorder", "GraphedStep", "Recorder"]
 
 _EAGER_STEPS = 3  # of every kind and epoch: they make optimizer state and library workspaces, and the last of them is watched
-_CHANGING = ("position", "last_of_phase", "last_of_epoch")
+_CHANGING = ("position", "step", "last_of_phase", "last_of_epoch")
 
 
 class Recorder(Protocol):

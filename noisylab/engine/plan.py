@@ -145,6 +145,8 @@ class ResolvedPlan:
             last_of_epoch=position + 1 == self.steps,
             share=share,
             weight=weight,
+            step=step,
+            steps=self.phase_steps[place],
         )
 
     def batches(self, start: int = 0, rank: int = 0, world_size: int = 1) -> Iterator[PlanBatch]:

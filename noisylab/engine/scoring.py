@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from noisylab.engine.modes import in_mode
 from noisylab.engine.precision import cast_inputs
 from noisylab.types import EvalBatch, ScoredRows
 
@@ -53,21 +54,15 @@ def score_rows(
         raise ValueError("there are no rows to score; name at least one")
     mine = rows[rank::world_size]
     unseen = len(mine) == 0  # more ranks than rows: measure one to know the names and shapes, and leave it out
-    modes = {module: module.training for module in networks.modules()}
-    networks.eval()
     parts: dict[str, list[Tensor]] = {}
     visited: list[Tensor] = []
-    try:
-        with torch.no_grad():
-            for batch in data.evaluation_batches(rows[:1] if unseen else mine, device):
-                with forward_context():
-                    measured = measure(cast_inputs(batch, networks))
-                for name, values in measured.items():
-                    parts.setdefault(name, []).append(values)
-                visited.append(batch.index)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with torch.no_grad(), in_mode(networks, training=False):
+        for batch in data.evaluation_batches(rows[:1] if unseen else mine, device):
+            with forward_context():
+                measured = measure(cast_inputs(batch, networks))
+            for name, values in measured.items():
+                parts.setdefault(name, []).append(values)
+            visited.append(batch.index)
     index = torch.cat(visited)[: len(mine)]
     columns = {name: torch.cat(values)[: len(mine)] for name, values in parts.items()}
     if world_size > 1:

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import SGD
 
+from noisylab.engine.optimizers import optimizer_factory
 from noisylab.engine.step import step
 from noisylab.losses import cross_entropy, negative_entropy
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
 from noisylab.schedules import EpochValuesLR, act_plan, step_plan
 from noisylab.selection.agreement import asymmetric_agreement
-from noisylab.specs import Factory, as_factory
 from noisylab.types import EpochPlan, OptimizerFactory, Phase, PlanBatch, Stream
 
 __all__ = ["ACT"]
@@ -118,8 +118,7 @@ class ACT(NoisyLabelMethod):
         )
         self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
         self.mining, self.reweight, self.consistency = mining, reweight, consistency
-        default = Factory(SGD, {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4})
-        self.optimizer = default if optimizer is None else as_factory(optimizer, torch.optim.Optimizer, "optimizer")
+        self.optimizer = optimizer_factory(optimizer, SGD, lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
         # look at the plan now, not when the optimizers are made; a rate that is not given is the optimizer's default
         act_plan(float(self.optimizer.init_args.get("lr", float("inf"))), 0, warmup_epochs, 0.0, lr_plan)
         self.add_networks(network, "robust", "standard")

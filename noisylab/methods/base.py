@@ -23,6 +23,7 @@ from noisylab.memory import SampleMemory
 from noisylab.methods.predictor import Predictor
 from noisylab.metrics.running import RunningMeans
 from noisylab.models.network import Network
+from noisylab.selection.fit import MixtureFit
 from noisylab.specs import as_factory, constructor_arguments
 from noisylab.transforms.draws import key_from
 from noisylab.types import DataInfo, EpochPlan, Phase, PlanBatch, Stream
@@ -40,7 +41,7 @@ class NoisyLabelMethod(Predictor):
         num_classes: K, at least 2.
 
     Attributes:
-        networks: by name; the first is the headline predictor.
+        networks: by name; the first is the headline predictor unless `headline` says otherwise.
         memory: per-sample tables; ``observed_loss``, ``observed_pred`` and ``observed_epoch`` are there for every method.
         means: scalars to be averaged over the epoch and logged at its end.
         info: what the method may know of its data; set at the start of fit.
@@ -98,6 +99,10 @@ class NoisyLabelMethod(Predictor):
     def transition_matrix(self) -> Tensor | None:
         """(K, K) estimate of P(given = column | true = row); None where there is none."""
         return None
+
+    def mixture_fit(self) -> dict[str, MixtureFit]:
+        """The mixtures that the current epoch's selection rests on, by network; empty where there are none."""
+        return {}
 
     @property
     def optimizer_names(self) -> tuple[str, ...]:
@@ -174,7 +179,7 @@ class NoisyLabelMethod(Predictor):
 
         Args:
             index: (B,) rows.
-            logits: (B, K) of the headline network.
+            logits: (B, K) of the headline predictor, or of the first of its networks.
             target: (B,) given labels.
 
         Returns:
@@ -200,6 +205,18 @@ class NoisyLabelMethod(Predictor):
         # not values * mask: an infinite value outside the mask would become NaN
         return torch.where(mask, values, torch.zeros_like(values)).sum() / share.clamp(min=1 / self.trainer.world_size)
 
+    def mean_rows(self, values: Tensor) -> Tensor:
+        """Mean (K,) over the samples of `values` (B, K), of all ranks.
+
+        A function of it has, once the ranks' gradients are averaged, the gradient that one process would find.
+        """
+        if self.trainer.world_size == 1:
+            return values.mean(0)
+        size = self.sum_over_ranks(torch.tensor(len(values), device=values.device))
+        own = values.sum(0) / size
+        # the value of the whole batch; of its gradient every rank has its own part, which the averaging divides
+        return self.sum_over_ranks(own.detach()) + self.trainer.world_size * (own - own.detach())
+
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all ranks."""
         return values if self.trainer.world_size == 1 else self.gather(values).sum(0)
@@ -207,6 +224,26 @@ class NoisyLabelMethod(Predictor):
     def gather(self, values: Tensor) -> Tensor:
         """The stack (ranks, ...) of all ranks' tensors, which must be of one shape; detached."""
         return gather(values, self.trainer.world_size)
+
+    def whole_batch(self, values: Tensor, share: int, fill: float) -> Tensor:
+        """Values (B,) of this rank's part of a stream's batch, with those of all other ranks, in the order of the batch.
+
+        Args:
+            values: (B,) of this rank.
+            share: rows of the largest rank share, ``batch.share[stream]``.
+            fill: stands where a rank's share is shorter; such places come last.
+
+        Returns:
+            (B_all,) detached; with one process the values themselves.
+        """
+        if self.trainer.world_size == 1:
+            return values.detach()
+        padded = F.pad(values.detach(), (0, share - len(values)), value=fill)
+        return self.gather(padded).T.flatten()
+
+    def own_share(self, whole: Tensor, count: int) -> Tensor:
+        """This rank's `count` entries of what `whole_batch` returned, or of something computed from it in the same order."""
+        return whole[self.global_rank :: self.trainer.world_size][:count]
 
     def score(self, measure: Any, rows: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """The scoring pass over training rows; see `noisylab.engine.scoring.score_rows`."""
@@ -239,7 +276,7 @@ class NoisyLabelMethod(Predictor):
         """Bring in the memory rows that other ranks wrote, average the batch statistics; once a step."""
         self.memory.share(self.gather)
         if self._stepped and self.trainer.world_size > 1:
-            average_over_ranks(batch_statistics(self.networks), self.trainer.world_size)
+            average_over_ranks(batch_statistics(self), self.trainer.world_size)
         self._stepped = False
 
     def refuse_nonfinite(self) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 from torch.optim import SGD
-from torch.optim.lr_scheduler import LRScheduler
 
+from noisylab.engine.optimizers import one_for_all, optimizer_factory, scheduler_factory
 from noisylab.losses import cross_entropy
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
-from noisylab.specs import Factory, as_factory
 from noisylab.transforms.mixing import cutmix, mixup
 from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
 
@@ -74,9 +72,8 @@ class CrossEntropy(NoisyLabelMethod):
             raise ValueError(f"mixup_alpha={mixup_alpha} and cutmix_alpha={cutmix_alpha}: choose one, set the other to 0")
         self.label_smoothing, self.smoothing = label_smoothing, smoothing
         self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
-        default = Factory(SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4})
-        self.optimizer = default if optimizer is None else as_factory(optimizer, torch.optim.Optimizer, "optimizer")
-        self.scheduler = None if scheduler is None else as_factory(scheduler, LRScheduler, "scheduler")
+        self.optimizer = optimizer_factory(optimizer, SGD, lr=0.1, momentum=0.9, weight_decay=5e-4)
+        self.scheduler = scheduler_factory(scheduler)
         self.add_networks(network, "network")
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -102,7 +99,4 @@ class CrossEntropy(NoisyLabelMethod):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule."""
-        optimizer = self.optimizer(self.networks.parameters())
-        if self.scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "monitor": "val/acc"}}
+        return one_for_all(self.networks.parameters(), self.optimizer, self.scheduler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import lightning as L
 import torch
@@ -31,7 +31,10 @@ class Predictor(L.LightningModule):
         networks: by name; the first is the headline predictor.
         epoch_metrics: what was logged in the current epoch.
         last_confusions: (K, K) counts by (split, predictor), of the last evaluation.
+        ensemble: how several networks answer together: by the mean of their "probs" or of their "logits".
     """
+
+    ensemble: ClassVar[Literal["probs", "logits"]] = "probs"
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -67,20 +70,23 @@ class Predictor(L.LightningModule):
 
     @property
     def headline(self) -> str:
-        """Name of the network whose accuracy the method's protocol reports."""
+        """Whose accuracy the method's protocol reports: a network's name, or "ensemble"."""
         return next(iter(self.networks))
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Logits (B, K) of the headline network."""
+        """Logits (B, K) of the headline predictor."""
+        if self.headline == "ensemble":
+            return self.all_logits(inputs)["ensemble"]
         return self.checked(self.networks[self.headline](inputs))
 
     def all_logits(self, inputs: Inputs) -> dict[str, Tensor]:
-        """Float32 logits (B, K) of each network, and of their "ensemble" (log of the mean probability) where there are
-        several."""
+        """Float32 logits (B, K) of each network, and where there are several of their "ensemble": the mean of their logits, or
+        the log of their mean probability."""
         logits = {name: self.checked(network(inputs)).float() for name, network in self.networks.items()}
         if len(logits) > 1:
-            log_probs = torch.stack([F.log_softmax(z, 1) for z in logits.values()])
-            logits["ensemble"] = log_probs.logsumexp(0) - math.log(len(log_probs))
+            each = torch.stack(list(logits.values()))
+            by_probs = self.ensemble == "probs"
+            logits["ensemble"] = F.log_softmax(each, 2).logsumexp(0) - math.log(len(each)) if by_probs else each.mean(0)
         return logits
 
     def checked(self, logits: Tensor) -> Tensor:

@@ -1,6 +1,9 @@
 """Networks. Every one derives from `Network` and takes the number of classes first."""
 
 from noisylab.models.act_cnn import ACTNet
+from noisylab.models.co_teaching_cnn import CoTeachingCNN
+from noisylab.models.fusion import FusionNet
+from noisylab.models.lenet import LeNet
 from noisylab.models.mlp import MLP
 from noisylab.models.network import Network
 from noisylab.models.resnet import PreActResNet18, ResNet18, ResNet34
@@ -11,6 +14,9 @@ from noisylab.models.wrap import Wrap
 __all__ = [
     "MLP",
     "ACTNet",
+    "CoTeachingCNN",
+    "FusionNet",
+    "LeNet",
     "Network",
     "PreActResNet18",
     "ResNet18",

@@ -2,6 +2,7 @@
 
 from noisylab.reports.docs_pages import MethodEntry, RecipeText, method_pages, outdated_pages, write_pages
 from noisylab.reports.figure import curves_figure
+from noisylab.reports.mixture import mixture_figure
 from noisylab.reports.results import SeedResults, Spread, aggregate, group_by_seed, result_row, results_table
 from noisylab.reports.runs import Curve, RunFolder, RunFolderError, find_runs, read_run, run_labels
 from noisylab.reports.table import comparison_table
@@ -20,6 +21,7 @@ __all__ = [
     "find_runs",
     "group_by_seed",
     "method_pages",
+    "mixture_figure",
     "outdated_pages",
     "read_run",
     "result_row",

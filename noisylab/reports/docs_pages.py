@@ -16,7 +16,7 @@ from noisylab.reports.table import markdown_table
 
 __all__ = ["MethodEntry", "RecipeText", "method_pages", "outdated_pages", "write_pages"]
 
-_MARK = "<!-- Made from the docstring, the recipes and the results: edit those, then make the pages again. -->"
+MARK = "<!-- Made from the docstring, the recipes and the results: edit those, then make the pages again. -->"
 _INDEX = "README.md"
 _REQUIRED = ("name", "docstring", "inputs", "networks", "cost", "recipes", "results")
 _SECTIONS = {
@@ -134,7 +134,7 @@ def _changes(methods: Sequence[MethodEntry], folder: Path) -> dict[str, tuple[Li
         elif page.read_bytes() != text.encode():
             changes[name] = ("changed", text)
     for page in sorted(folder.glob("*.md")):
-        if page.name not in pages and page.read_text(encoding="utf-8").startswith(_MARK):
+        if page.name not in pages and page.read_text(encoding="utf-8").startswith(MARK):
             changes[page.name] = ("left over", "")
     return changes
 
@@ -144,7 +144,7 @@ def _file_name(method: MethodEntry) -> str:
 
 
 def _page(method: MethodEntry) -> str:
-    parts = [_MARK, f"# {method['name']}", _docstring_to_markdown(method["docstring"]), *_memory(method), "## Recipes"]
+    parts = [MARK, f"# {method['name']}", _docstring_to_markdown(method["docstring"]), *_memory(method), "## Recipes"]
     for recipe in method["recipes"]:
         parts += [f"`noisylab fit --config {Path(recipe['path']).name}` runs `{recipe['path']}`:"]
         parts += [_fence(recipe["text"].strip("\n"), "yaml")]
@@ -194,7 +194,7 @@ def _index(methods: Sequence[MethodEntry]) -> str:
         "besides; *oracle* marks what is not known outside of an experiment."
     )
     body = markdown_table(columns, rows).rstrip("\n") if rows else "None yet."
-    return "\n\n".join([_MARK, "# Methods", intro, body]) + "\n"
+    return "\n\n".join([MARK, "# Methods", intro, body]) + "\n"
 
 
 def _paper(docstring: str) -> str:

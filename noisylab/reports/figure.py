@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from noisylab.files import atomic_path
 from noisylab.reports.runs import RunFolder, distinctions
+from noisylab.reports.style import STYLE, png_path, save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,15 +35,6 @@ _LINES = [
     _Line("memorization/noisy_as_given", "wrong labels memorised", "#D55E00", "-", 2.0),
 ]
 _WARMUP = "end of the warm-up"
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "xtick.color": "#333333",
-    "ytick.color": "#333333",
-}
 _PANEL = (3.6, 3.3)  # inches
 _MOST_IN_A_ROW = 4
 _SUBTITLE_CHARACTERS = 46  # what fits over a panel
@@ -70,9 +61,7 @@ def curves_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> Pa
     """
     if not runs:
         raise ValueError("runs is empty; give at least one run, for example read_run(path) of each of find_runs('runs')")
-    target = Path(path)
-    if target.suffix.lower() != ".png":
-        raise ValueError(f"path={str(target)!r} does not end in .png, the one format written; rename it")
+    target = png_path(path)
     for run in runs:
         if not any(line.name in run.curves for line in _LINES):
             wanted = ", ".join(line.name for line in _LINES)
@@ -86,7 +75,7 @@ def curves_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> Pa
     rows = math.ceil(len(runs) / columns)
     subtitles = [_subtitle(run, parts) for run, parts in zip(runs, distinctions(runs), strict=True)]
     subtitle_lines = max(len(lines) for lines in subtitles)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         size = (max(_PANEL[0] * columns, 5.2) + 0.5, (_PANEL[1] + 0.15 * subtitle_lines) * rows + 0.6)
         figure = Figure(figsize=size, dpi=150, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
@@ -115,9 +104,7 @@ def curves_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> Pa
             frameon=False,
             handlelength=2.8,
         )
-        with atomic_path(target) as partial:
-            figure.savefig(partial, format="png")
-    return target
+        return save_png(figure, target)
 
 
 def _curves(axis: Axes, run: RunFolder) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 __all__ = ["Curve", "RunFolder", "RunFolderError", "distinctions", "find_runs", "read_run", "run_labels"]
 
 _COLUMNS = ["epoch", "step", "name", "value"]
+_WITHIN_EPOCHS = "_step"  # ending of what is logged several times an epoch (trainer.log_every_n_steps)
 _NEXT_STEP = {
     "config.yaml": "a run writes it before it trains, so it was moved or deleted: start the run again from its recipe",
     "metrics.csv": "a run writes it after its first epoch: wait for the run, resume it, or start it again",
@@ -271,6 +272,8 @@ def _read_curves(folder: Path) -> dict[str, Curve]:
         except ValueError as error:
             problem = f"line {line} is {','.join(row)!r}, not {','.join(_COLUMNS)}"
             raise _error(folder, name, problem, "restore the file or start the run again") from error
+        if metric.endswith(_WITHIN_EPOCHS):
+            continue
         curve = points.setdefault(metric, {})
         if epoch in curve:
             problem = f"line {line} gives '{metric}' of epoch {epoch} a second time"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["cutmix", "cutmix_box", "mix_weight", "mixup"]
+from noisylab.types import Inputs, map_inputs
+
+__all__ = ["cutmix", "cutmix_box", "mix", "mix_weight", "mixup"]
 
 
 def mix_weight(alpha: float) -> float:
@@ -14,6 +16,20 @@ def mix_weight(alpha: float) -> float:
         return 1.0
     first, second = torch._standard_gamma(torch.tensor([alpha, alpha], dtype=torch.float64)).tolist()
     return first / (first + second) if first + second > 0 else 0.5
+
+
+def mix(inputs: Inputs, order: Tensor, lam: float) -> Inputs:
+    """``lam * x + (1 - lam) * x[order]`` of every tensor of the inputs.
+
+    Args:
+        inputs: tensors (B, ...) of floats.
+        order: (M,) int64, M <= B, rows to be mixed into the first M.
+        lam: share of the first, in [0, 1].
+
+    Returns:
+        The first M rows, mixed.
+    """
+    return map_inputs(lambda x: lam * x[: len(order)] + (1 - lam) * x[order], inputs)
 
 
 def mixup(inputs: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
@@ -30,7 +46,9 @@ def mixup(inputs: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
     if lam == 1.0:
         return inputs, torch.arange(len(inputs), device=inputs.device), 1.0
     order = torch.randperm(len(inputs), device=inputs.device)
-    return lam * inputs + (1 - lam) * inputs[order], order, lam
+    mixed = mix(inputs, order, lam)
+    assert isinstance(mixed, Tensor)
+    return mixed, order, lam
 
 
 def cutmix_box(height: int, width: int, lam: float, centre: tuple[int, int]) -> tuple[slice, slice, float]:

@@ -15,6 +15,7 @@ import floor
 import lightning as L
 import loaders
 import loop
+import mixture
 import pytest
 import scaling
 import torch
@@ -180,7 +181,22 @@ def test_loaders(run: Run) -> None:
     assert facts["cores"] >= 1 and facts["kilobytes_an_image"] > 0
 
 
-@pytest.mark.parametrize("program", [views, loop, epoch, scaling, loaders])
+def test_mixture(run: Run) -> None:
+    facts = run(mixture, "--repeats", 3, "--sizes", 40, 700)
+    rows = [(row["group"], row["row"]) for row in facts["rows"]]
+    assert rows == [(f"N = {size}", row) for size in (40, 700) for row in ("scikit-learn", "noisylab")]
+    assert [(claim["bound"], claim["direction"]) for claim in facts["claims"]] == [(None, "at least")] * 2  # 5 is for 10^6
+    for found in facts["differences"].values():
+        assert 0 <= found["scikit-learn's spread"] < 0.5 and 0 <= found["farthest from scikit-learn"] < 0.5
+
+
+def test_mixture_bound_is_that_of_a_million_losses(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixture, "CLAIMED", 700)
+    facts = run(mixture, "--repeats", 2, "--sizes", 699, 700)
+    assert [claim["bound"] for claim in facts["claims"]] == [None, 5]
+
+
+@pytest.mark.parametrize("program", [views, loop, epoch, scaling, loaders, mixture])
 def test_program_says_what_is_timed_and_how_to_read_it(program: ModuleType) -> None:
     text = " ".join((program.__doc__ or "").split())
     assert "imed is" in text and "How to read it" in text and f"python benchmarks/{program.__name__}.py" in text

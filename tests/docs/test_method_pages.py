@@ -24,11 +24,14 @@ def test_pages_are_up_to_date(make_pages: ModuleType, capsys: pytest.CaptureFixt
 
 
 def test_check_finds_missing_pages_and_writes_nothing(make_pages: ModuleType, tmp_path: Path) -> None:
-    assert make_pages.main(["--check", "--folder", str(tmp_path)]) == 1
+    folder = tmp_path / "methods"
+    assert make_pages.main(["--check", "--folder", str(folder)]) == 1
     assert list(tmp_path.iterdir()) == []
-    assert make_pages.main(["--folder", str(tmp_path)]) == 0
-    assert make_pages.main(["--check", "--folder", str(tmp_path)]) == 0
-    assert {"README.md", "act.md", "crossentropy.md"} <= {page.name for page in tmp_path.iterdir()}
+    assert make_pages.main(["--folder", str(folder)]) == 0
+    assert make_pages.main(["--check", "--folder", str(folder)]) == 0
+    assert {"README.md", "act.md", "crossentropy.md"} <= {page.name for page in folder.iterdir()}
+    (tmp_path / "results.md").unlink()
+    assert make_pages.main(["--check", "--folder", str(folder)]) == 1
 
 
 def test_every_method_has_a_page_with_its_recipes(make_pages: ModuleType) -> None:
@@ -55,6 +58,27 @@ def test_a_measured_row_and_a_cost_reach_the_page(make_pages: ModuleType, tmp_pa
     assert (row["percent"], row["seeds"], row["command"]) == ("97.40", "0, 1", "`noisylab fit`")
     assert entries["ACT"]["cost"] == "3.8"
     assert entries["CrossEntropy"]["results"] == []
+
+
+TABLE = ROW.replace("commit: abc, device: cpu}\ncosts", "commit: abc, device: cpu, table: easy, more: {best: '98.1'}}\ncosts")
+TABLE += "tables: {easy: {title: Easy data, text: Three classes.}}\n"
+
+
+def test_rows_of_a_table_stand_on_the_page_of_results(make_pages: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "results.yaml").write_text(TABLE)
+    text = make_pages.results_page(tmp_path / "results.yaml")
+    assert "## Easy data\n\nThree classes.\n\n| method | last ten | best | seeds | commit |" in text
+    assert "| ACT | 97.40 | 98.1 | 0, 1 | abc |" in text and "ACT: noisylab fit" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [("table: easy", "table: hard", "'hard'"), ("title: Easy data, ", "", "needed"), (", table: easy", "", "has no rows")],
+)
+def test_a_wrong_table_is_refused(make_pages: ModuleType, old: str, new: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "results.yaml").write_text(TABLE.replace(old, new))
+    with pytest.raises(ValueError, match=told):
+        make_pages.results_page(tmp_path / "results.yaml")
 
 
 @pytest.mark.parametrize(("old", "new", "told"), [("method: ACT", "method: ATC", "ATC"), ("commit: abc, ", "", "needed")])

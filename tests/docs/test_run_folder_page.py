@@ -10,6 +10,7 @@ import pytest
 from blocks import ROOT
 
 from noisylab.cli import main
+from noisylab.metrics import MixtureRecord
 
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 
@@ -44,8 +45,16 @@ def test_every_kind_of_curve_is_named(run: Path) -> None:
     missing = []
     for name in names:
         group, _, what = name.partition("/")
-        open_end = group in ("train", "lr", "memorization_online") or what.startswith("acc_")
+        open_end = group in ("train", "lr", "memorization_online", "mixture") or what.startswith("acc_")
         words = (f"`{group}/",) if open_end else (f"`{group}/", what.removesuffix("_median"))
         if not all(word in table for word in words):
             missing.append(name)
     assert not missing
+
+
+def test_every_key_of_a_mixture_is_named() -> None:
+    row = next(line for line in PAGE.splitlines() if line.startswith("| `mixture` |"))
+    assert not [key for key in (*MixtureRecord.__annotations__, "right", "wrong", "unknown") if f"`{key}`" not in row]
+    assert "| `mixture.png` |" in PAGE
+    table = PAGE.partition("### metrics.csv")[2].partition("### summary.json")[0]
+    assert all(word in table for word in ("`mixture/<network>_low_mean`", "_high_mean`", "_low_weight`", "<network>_auroc`"))

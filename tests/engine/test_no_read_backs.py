@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+import noisylab.methods
 from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress
 from noisylab.methods import NoisyLabelMethod
 from noisylab.models import Network, SmallCNN
@@ -96,26 +97,49 @@ def _on_fake_cuda(make: Any, network: Any) -> NoisyLabelMethod:
     return method
 
 
-def _fake_batch(shape: tuple[int, ...], epoch: int, views: int) -> PlanBatch:
-    inputs = tuple(torch.zeros(8, *shape, device="cuda") for _ in range(views))
-    index = torch.arange(8, device="cuda")
-    return PlanBatch("train", {"train": Batch(inputs, index % 3, index)}, epoch, 0, False, False)
+class _Structure(L.Callback):
+    """One batch of each (epoch, phase): what a method's plan asks for, which may depend on what it remembers."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[int, str], PlanBatch] = {}
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        self.found.setdefault((batch.epoch, batch.phase), batch)
+
+
+def _fake_batch(real: PlanBatch, shape: tuple[int, ...]) -> PlanBatch:
+    streams: dict[str, Any] = {}
+    for name in real.streams:
+        index = torch.arange(len(real[name]), device="cuda")
+        inputs = tuple(torch.zeros(len(index), *shape, device="cuda") for _ in real[name].views)
+        streams[name] = Batch(inputs, index % 3, index)
+    return real.with_streams(streams)
 
 
 @pytest.mark.parametrize("name", PACKAGED)
 @pytest.mark.parametrize(("network", "shape"), [(DropoutMLP, (2,)), (partial(SmallCNN, in_channels=3), (3, 8, 8))])
 def test_a_step_on_cuda_needs_no_value_on_the_host(
-    name: str, network: type[Network], shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    name: str, network: type[Network], shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    trained, structure = PACKAGED[name](DropoutMLP), _Structure()
+    make_trainer(tmp_path, 3, (structure,)).fit(
+        trained, datamodule=ToyData(num_train=20, noise=Symmetric(0.4), val_fraction=0.15)
+    )
+    assert {epoch for epoch, _ in structure.found} == {0, 1, 2}
+    plain = {key: value for key, value in vars(trained).items() if isinstance(value, bool | int | float | str) and key[0] != "_"}
     # torch's generator of a CUDA device would look for a real one
     monkeypatch.setattr(torch, "randperm", lambda n, device: torch.arange(n, device=device))
-    monkeypatch.setattr(mixing, "mix_weight", lambda alpha: 0.3)  # drawn on the host, where values are real
+    for module in [mixing, *(vars(noisylab.methods)[part] for part in dir(noisylab.methods))]:
+        if hasattr(module, "mix_weight"):
+            monkeypatch.setattr(module, "mix_weight", lambda alpha: 0.3)  # drawn on the host, where values are real
     with FakeTensorMode():
         method = _on_fake_cuda(PACKAGED[name], network)
-        for epoch in range(3):
-            method.prepare_epoch(epoch)
-            streams = method.epoch_plan(epoch).phases[0].streams
-            method.training_step(_fake_batch(shape, epoch, len(streams["train"].views)), 0)  # type: ignore[operator]
+        for key, value in plain.items():  # what the plan left on the host for the steps
+            setattr(method, key, value)
+        method.steps_bare = False
+        for (epoch, _), real in structure.found.items():
+            method.trainer.current_epoch = epoch  # type: ignore[misc]
+            method.training_step(_fake_batch(real, shape), 0)  # type: ignore[operator]
 
 
 def test_the_fake_device_would_tell() -> None:

@@ -19,8 +19,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 import noisylab.methods
 from helpers.toy import DropoutMLP
 from noisylab.cli.registry import known_classes, parameters
-from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
+from noisylab.methods import ACT, ELR, CoTeaching, CoTeachingPlus, CrossEntropy, DivideMix, ELRPlus, JoCoR, NoisyLabelMethod
 from noisylab.models.network import NetFactory
+from noisylab.schedules import LinearDecay
 
 __all__ = ["PACKAGED", "Maker", "Selections", "alternatives", "assert_sound", "build", "makers", "method_classes", "written_rows"]
 
@@ -30,15 +31,32 @@ Maker = Callable[..., NoisyLabelMethod]
 _SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
 _PLATEAU = partial(ReduceLROnPlateau, mode="max", patience=0, factor=0.5)
 
+_DECAY: dict[str, Any] = {"optimizer": _SGD, "scheduler": partial(LinearDecay, start=1, stop=4)}
+
 TOYS: dict[type, dict[str, Any]] = {
     ACT: {"lr_plan": "cosine:1,1e-3,3", "clip_norm": 1.0},
+    CoTeaching: _DECAY,
+    CoTeachingPlus: _DECAY,
     CrossEntropy: {"optimizer": _SGD, "scheduler": partial(CosineAnnealingLR, T_max=3)},
+    DivideMix: {"optimizer": _SGD, "scheduler": partial(CosineAnnealingLR, T_max=3)},
+    ELR: {"scheduler": partial(CosineAnnealingLR, T_max=3)},
+    ELRPlus: {"average_ramp_steps": 20, "coefficient_ramp_steps": 5, "scheduler": partial(CosineAnnealingLR, T_max=3)},
+    JoCoR: _DECAY,
 }
 """Arguments for a short run, where the defaults and one epoch a stage will not do; what a method requires must be here."""
 
 VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
     "ce-mixup": (CrossEntropy, {"mixup_alpha": 1.0}),
     "ce-plateau": (CrossEntropy, {"scheduler": _PLATEAU}),
+    "coteaching-oracle": (CoTeaching, {"forget_rate": 0.4, "divide_twice": True}),
+    "coteachingplus-literal": (
+        CoTeachingPlus,
+        {"divide_twice": True, "double_softmax": True, "drop_index_zero": True, "reference_empty": True},
+    ),
+    "dividemix-subsets": (
+        DivideMix,
+        {"learn": "labeled", "lambda_u": 0.0, "warmup_subset": 120, "eval_subset": 150, "average_epochs": 3, "alpha": 0.5},
+    ),
 }
 """More makers: class and what differs from its toy arguments."""
 

@@ -18,7 +18,7 @@ from noisylab.cli.config import compose
 from noisylab.cli.registry import full_name, locate
 from noisylab.data import Arrays, ImageFolder
 
-RECIPES, OVERLAYS = toys.packaged_recipes(), toys.packaged_overlays()
+RECIPES, OVERLAYS, COVERING = toys.packaged_recipes(), toys.packaged_overlays(), toys.covering_recipes()
 
 
 @pytest.fixture(autouse=True)
@@ -102,8 +102,8 @@ def leaves(node, path=()):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_value_of_an_overlay_reaches_every_recipe(name, overlay, capsys):
+@pytest.mark.parametrize("name", COVERING)
+def test_every_value_of_an_overlay_reaches_a_recipe(name, overlay, capsys):
     whole = dict(leaves(yaml.safe_load(printed(capsys, name, overlay))))
     wanted = dict(leaves(recipes.load_yaml(recipes.packaged()[overlay].read_text(), overlay)))
     assert wanted
@@ -153,7 +153,7 @@ def test_memorisation_is_reported_where_the_truth_is_known_and_nowhere_else(name
     assert (summary["noise"]["measured_rate"] is not None) == run.toy.files.truth
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", COVERING)
 def test_a_run_predicts_every_test_image(name, trained):
     run = trained(name)
     out = run.folder / "predictions.csv"
@@ -167,7 +167,7 @@ def test_a_run_predicts_every_test_image(name, trained):
     assert right / len(rows) == pytest.approx(summary["test"]["headline"]["last"])
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", COVERING)
 def test_a_run_goes_on_for_one_more_epoch(name, trained, tmp_path):
     run = trained(name)
     shutil.copytree(run.folder, tmp_path / "R")
@@ -183,7 +183,7 @@ def test_a_run_goes_on_for_one_more_epoch(name, trained, tmp_path):
     assert not torch.equal(old["state_dict"][first], new["state_dict"][first])
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", COVERING)
 def test_a_run_stopped_within_an_epoch_and_resumed_ends_as_if_it_had_not(name, trained, tmp_path):
     run, folder = trained(name), tmp_path / "R"
     stop = {"class_path": "helpers.nursery.StopWithin", "init_args": {"epoch": 1, "batch": 1}}
@@ -213,6 +213,14 @@ def test_open_set_classes_are_unknown_to_the_model(name, classes, trained):
 
 
 # ---- the matrix itself
+
+
+def test_every_method_and_data_class_of_the_recipes_is_among_those_that_resume():
+    def classes(names):
+        return {compose([name], []).config[part]["class_path"] for name in names for part in ("model", "data")}
+
+    assert set(COVERING) < set(RECIPES) and classes(COVERING) == classes(RECIPES)
+
 
 NEW = """\
 # Source: a test

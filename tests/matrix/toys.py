@@ -47,6 +47,19 @@ def packaged_overlays() -> list[str]:
     return _with_model(False)
 
 
+def covering_recipes() -> list[str]:
+    """Recipes that together have every method and every data class; others differ from them in values."""
+    found: list[str] = []
+    seen: set[str] = set()
+    for name in packaged_recipes():
+        config = compose([name], []).config
+        classes = {str(config[section]["class_path"]) for section in ("model", "data")}
+        if classes - seen:
+            found.append(name)
+            seen |= classes
+    return found
+
+
 class ToyNet(Network):
     """A network for inputs of any form and size: images, feature vectors, a dict of both."""
 

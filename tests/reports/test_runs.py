@@ -30,6 +30,13 @@ def test_a_curve_of_every_second_epoch_keeps_its_epochs_and_nan(make_run: MakeRu
     np.testing.assert_array_equal(values, [np.nan, 0.5])
 
 
+def test_what_is_logged_within_epochs_is_no_curve(make_run: MakeRun) -> None:
+    folder = make_run()
+    rows = "0,10,train/loss_step,2.5\n0,20,train/loss_step,1.5\n0,20,train/loss,2.0\n1,30,train/loss_step,1.0\n"
+    (folder / "metrics.csv").write_text(f"epoch,step,name,value\n{rows}")
+    assert list(read_run(folder).curves) == ["train/loss"]
+
+
 def test_number_is_none_where_absent_null_or_no_number(make_run: MakeRun) -> None:
     test = {"headline": {"last": 0.5, "best_by_val": None, "best": "high", "last10_mean": float("nan")}}
     run = read_run(make_run(test=test))

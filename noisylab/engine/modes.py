@@ -1,0 +1,35 @@
+"""Networks in another mode, or without gradients, for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+__all__ = ["in_mode", "without_gradient"]
+
+
+@contextmanager
+def without_gradient() -> Iterator[None]:
+    """``torch.no_grad()`` for forward passes of networks that are trained in the same step.
+
+    Up to some release after 2.6 torch keeps the 16-bit copies of weights that autocast makes here, and a later pass with
+    gradients would use these copies, which have none.
+    """
+    with torch.no_grad():
+        yield
+    torch.clear_autocast_cache()
+
+
+@contextmanager
+def in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
+    """A network and all modules below it in train or eval mode; afterwards each is in its own mode again."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.train(training)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

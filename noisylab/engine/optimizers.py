@@ -1,0 +1,59 @@
+"""Optimizers and their schedules: what a method is given, and what Lightning asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from noisylab.specs import Factory, as_factory
+from noisylab.types import LRSchedulerFactory, OptimizerFactory
+
+__all__ = ["one_each", "one_for_all", "optimizer_factory", "scheduler_factory"]
+
+
+def optimizer_factory(given: OptimizerFactory | None, default: type[Optimizer], **arguments: Any) -> Factory[Optimizer]:
+    """The optimizer that a method was given, in a form that a checkpoint can hold; else its own default.
+
+    Args:
+        given: the constructor's argument.
+        default: class of the default.
+        **arguments: of the default.
+    """
+    return Factory(default, arguments) if given is None else as_factory(given, Optimizer, "optimizer")
+
+
+def scheduler_factory(given: LRSchedulerFactory | None) -> Factory[LRScheduler] | None:
+    """The schedule that a method was given, in a form that a checkpoint can hold; None for a constant rate."""
+    return None if given is None else as_factory(given, LRScheduler, "scheduler")
+
+
+def one_for_all(parameters: Iterable[nn.Parameter], optimizer: OptimizerFactory, scheduler: LRSchedulerFactory | None) -> Any:
+    """What ``configure_optimizers`` returns with automatic optimisation: one optimizer and its schedule.
+
+    Args:
+        parameters: of all networks.
+        optimizer: called with the parameters.
+        scheduler: called with the optimizer; the schedule is stepped once an epoch. None for a constant rate.
+    """
+    made = optimizer(parameters)
+    return (
+        made if scheduler is None else {"optimizer": made, "lr_scheduler": {"scheduler": scheduler(made), "monitor": "val/acc"}}
+    )
+
+
+def one_each(
+    networks: Mapping[str, nn.Module] | nn.ModuleDict, optimizer: OptimizerFactory, scheduler: LRSchedulerFactory | None
+) -> Any:
+    """What ``configure_optimizers`` returns with manual optimisation: an optimizer for each network, each with its schedule.
+
+    Args:
+        networks: by name, in the order of the method's ``optimizer_names``.
+        optimizer: called with the parameters of each network.
+        scheduler: called with each optimizer; the schedule is stepped once an epoch. None for a constant rate.
+    """
+    optimizers = [optimizer(network.parameters()) for network in networks.values()]
+    return optimizers if scheduler is None else (optimizers, [scheduler(made) for made in optimizers])

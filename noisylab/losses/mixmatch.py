@@ -1,0 +1,47 @@
+"""The parts of MixMatch's objective, as DivideMix uses them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["prior_penalty", "sharpen", "squared_error"]
+
+
+def sharpen(probs: Tensor, temperature: float) -> Tensor:
+    """``p^(1/T) / sum p^(1/T)`` of each row, in at least float32 (Berthelot et al., NeurIPS 2019, equation 7).
+
+    Args:
+        probs: (B, K) float, at least 0, rows with a positive sum.
+        temperature: T, positive; below 1 sharpens.
+
+    >>> import torch
+    >>> [round(p, 6) for p in sharpen(torch.tensor([[.5, .3, .2]]), 0.5)[0].tolist()]
+    [0.657895, 0.236842, 0.105263]
+    """
+    powers = probs.to(torch.promote_types(probs.dtype, torch.float32)).pow(1 / temperature)
+    return powers / powers.sum(1, keepdim=True)
+
+
+def squared_error(logits: Tensor, probs: Tensor) -> Tensor:
+    """Mean over the classes of the squared distance of the softmax to a target, (B,), in at least float32.
+
+    Args:
+        logits: (B, K) float, unnormalised.
+        probs: (B, K) float target.
+    """
+    predicted = F.softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 1)
+    return (predicted - probs).square().mean(1)
+
+
+def prior_penalty(mean_probs: Tensor) -> Tensor:
+    """``sum_c (1/K) log((1/K) / p_c)``: how far a batch's mean prediction is from all classes alike (Li et al., ICLR 2020).
+
+    Args:
+        mean_probs: (K,) float mean of the batch's predicted probabilities.
+    """
+    # log of the smallest float32 in place of log 0, which has no gradient to come back by
+    return -math.log(len(mean_probs)) - mean_probs.clamp(min=torch.finfo(mean_probs.dtype).tiny).log().mean()

@@ -1,0 +1,321 @@
+"""DivideMix."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.optim import SGD
+
+from noisylab.engine.modes import in_mode, without_gradient
+from noisylab.engine.optimizers import one_each, optimizer_factory, scheduler_factory
+from noisylab.engine.step import step
+from noisylab.losses import cross_entropy, negative_entropy, prior_penalty, sharpen, soft_cross_entropy, squared_error
+from noisylab.methods.base import NoisyLabelMethod
+from noisylab.models.network import NetFactory
+from noisylab.selection.balanced import balanced_subset
+from noisylab.selection.fit import MixtureFit
+from noisylab.selection.mixture import fit_mixture, normalise
+from noisylab.transforms.draws import key_from
+from noisylab.transforms.mixing import mix, mix_weight
+from noisylab.types import (
+    Batch,
+    EpochPlan,
+    EvalBatch,
+    LRSchedulerFactory,
+    OptimizerFactory,
+    Phase,
+    PlanBatch,
+    Stream,
+    join_inputs,
+)
+
+__all__ = ["DivideMix"]
+
+_PEER = {"first": "second", "second": "first"}
+_FEWEST = 2  # rows that a part of the training set needs to be trained on: batch normalisation cannot use one
+
+
+class DivideMix(NoisyLabelMethod):
+    """Splits the data by a mixture of losses into labeled and unlabeled samples and learns from both, each network by its peer's
+    split.
+
+    Before each epoch the losses of each network on all samples, without augmentation, are fitted by a mixture of two Gaussians; w
+    is the probability that a sample's loss belongs to the one with the smaller mean. Samples with w > tau keep their label, the
+    others become unlabeled. The first network then trains a whole pass on the second's split, after that the second network on
+    the first's, by an improved MixMatch: the labels of labeled samples are refined by the network's own predictions, unlabeled
+    ones are guessed by both networks.
+
+    Objective of a pass, with M augmented views of B labeled samples x and of as many unlabeled ones u, and sharpening
+    ``s_T(p) = p^(1/T) / sum p^(1/T)``: targets ``t_x = s_T(w onehot(y) + (1 - w) mean_m p_k(x_m))`` and
+    ``t_u = s_T(mean_m of p_k(u_m) and p_peer(u_m))``; all views with their targets are mixed with partners drawn among all of
+    them, lam = max(l, 1 - l), l from Beta(alpha, alpha); then
+    ``L = mean_x CE(z, t) + lambda_u(e) mean_u |p - t|^2 / K + sum_c (1/K) log((1/K) / mean p_c)``, where lambda_u(e) rises
+    linearly for `rampup_epochs` after the warm-up, batch by batch.
+
+    What is evaluated is the sum of both networks' logits. In training a batch of the data module is B, 64 in the paper's code;
+    the warm-up takes 2 B. ``clean_mask`` is the labeled set of the first network, ``clean_prob`` the mean of both networks' w.
+
+    **Paper**: Li, Socher, Hoi, DivideMix: Learning with Noisy Labels as Semi-supervised Learning, ICLR 2020, arXiv 2002.07394.
+
+    **Authors' code**: https://github.com/LiJunnan1992/DivideMix
+
+    **Differences** from that code: the noise is not looked at (there the true rate switches the averaging of losses and the noise
+    kind the penalty: here `average_epochs` and `confidence_penalty`); the mixture starts from the best split of the losses in
+    two, so that runs repeat (there from unseeded draws); unlabeled batches are always whole and reshuffled at each pass; a last
+    labeled batch of a few samples joins the one before it, and the ramp of lambda_u counts batches as they are (there one more
+    where B divides the labeled set); the peer's guesses for all views are one forward pass, which changes nothing in eval mode.
+    Where the labeled set of a network has fewer than two samples, its pass is one of the warm-up; where the unlabeled one has,
+    labeled samples are mixed among themselves; both warn. Losses that are all equal tell nothing apart: all samples are labeled.
+    On Clothing1M the authors evaluate the best state of each network by itself, here the state of both in one epoch.
+
+    Args:
+        num_classes: K.
+        network: factory of both networks.
+        warmup_epochs: W, epochs of cross-entropy: 10 on CIFAR-10, 30 on CIFAR-100, 1 on Clothing1M and WebVision.
+        lambda_u: weight of the unlabeled samples, at least 0; depends on data and noise, see the recipes.
+        rampup_epochs: epochs after the warm-up in which `lambda_u` rises from 0, positive.
+        threshold: tau, fraction; 0.5, 0.6 for 90 % noise.
+        temperature: T, positive.
+        alpha: of the Beta distribution of mixup; 4, 0.5 on Clothing1M and WebVision.
+        num_views: M, augmented views of every sample.
+        average_epochs: the mixture is fitted to the mean of so many last losses; 5 for 90 % noise.
+        confidence_penalty: whether the warm-up subtracts the entropy of predictions; for asymmetric noise and Clothing1M.
+        learn: which part of the mixed batch is learnt: "all", or "labeled" samples alone (Clothing1M, WebVision; needs
+            ``lambda_u=0``; unlabeled samples then enter as partners).
+        warmup_subset: samples that each network sees in an epoch of the warm-up, drawn anew with equal classes by given label;
+            None for all (64,000 on Clothing1M).
+        eval_subset: the same for the epochs after it: their losses are fitted and split (32,000 on Clothing1M).
+        optimizer: factory of both optimizers; SGD with rate 0.02, momentum 0.9 and weight decay 5e-4 if None.
+        scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
+
+    Example:
+        >>> from noisylab.models import MLP
+        >>> from functools import partial
+        >>> DivideMix(num_classes=3, network=partial(MLP, in_features=4), lambda_u=25).headline
+        'ensemble'
+    """
+
+    ensemble = "logits"
+
+    def __init__(
+        self,
+        num_classes: int,
+        network: NetFactory,
+        warmup_epochs: int = 10,
+        lambda_u: float = 25.0,
+        rampup_epochs: int = 16,
+        threshold: float = 0.5,
+        temperature: float = 0.5,
+        alpha: float = 4.0,
+        num_views: int = 2,
+        average_epochs: int = 1,
+        confidence_penalty: bool = False,
+        learn: Literal["all", "labeled"] = "all",
+        warmup_subset: int | None = None,
+        eval_subset: int | None = None,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: LRSchedulerFactory | None = None,
+    ) -> None:
+        super().__init__(num_classes)
+        self.save_hyperparameters()
+        self.automatic_optimization = False
+        least = {"warmup_epochs": 0, "lambda_u": 0, "rampup_epochs": 1, "num_views": 1, "average_epochs": 1}
+        given = {
+            "warmup_epochs": warmup_epochs,
+            "lambda_u": lambda_u,
+            "rampup_epochs": rampup_epochs,
+            "num_views": num_views,
+            "average_epochs": average_epochs,
+        }
+        for name, value in given.items():
+            if not value >= least[name]:
+                raise ValueError(f"{name} must be at least {least[name]}, got {value}")
+        if not 0 <= threshold < 1:
+            raise ValueError(f"threshold must be a fraction in [0, 1), got {threshold}")
+        if not (temperature > 0 and alpha > 0):
+            raise ValueError(f"temperature and alpha must be positive, got {temperature} and {alpha}")
+        if learn == "labeled" and lambda_u > 0:
+            raise ValueError(f"learn='labeled' leaves unlabeled samples out of the loss, so lambda_u must be 0, got {lambda_u}")
+        for name, size in (("warmup_subset", warmup_subset), ("eval_subset", eval_subset)):
+            if size is not None and size < num_classes:
+                raise ValueError(f"{name} must be at least one sample a class, {num_classes}, got {size}; or None for all")
+        self.warmup_epochs, self.lambda_u, self.rampup_epochs = warmup_epochs, lambda_u, rampup_epochs
+        self.threshold, self.temperature, self.alpha = threshold, temperature, alpha
+        self.average_epochs, self.confidence_penalty = average_epochs, confidence_penalty
+        self.labeled_only, self.warmup_subset, self.eval_subset = learn == "labeled", warmup_subset, eval_subset
+        self.train_views = ("weak",) * num_views
+        self.optimizer = optimizer_factory(optimizer, SGD, lr=0.02, momentum=0.9, weight_decay=5e-4)
+        self.scheduler = scheduler_factory(scheduler)
+        self.add_networks(network, *_PEER)
+        for name in _PEER:
+            self.memory.add(f"losses_{name}", average_epochs, fill=-1.0)  # of the last epochs, in [0, 1]
+            self.memory.add(f"clean_prob_{name}", fill=0.5)
+            self.memory.add(f"split_epoch_{name}", dtype=torch.int32, fill=-1)
+
+    @property
+    def headline(self) -> str:
+        """Both networks together."""
+        return "ensemble"
+
+    # ---- co-divide
+
+    def prepare_epoch(self, epoch: int) -> None:
+        """Co-divide: the losses of both networks before either trains, their mixtures, the posteriors."""
+        if epoch < self.warmup_epochs:
+            return
+        rows = {name: self._subset(self.eval_subset, epoch, name) for name in _PEER}
+        names_by_rows = [tuple(_PEER)] if self.eval_subset is None else [(name,) for name in _PEER]
+        for names in names_by_rows:  # all rows are read once for both networks
+            tables, visited = self.score(lambda batch, names=names: self._losses(batch, names), rows[names[0]])
+            for name in names:
+                history = self.memory[f"losses_{name}"]
+                history[:, :-1] = history[:, 1:].clone()
+                history[:, -1] = -1
+                history[visited, -1] = normalise(tables[name][visited]).float()
+                self.memory[f"split_epoch_{name}"][visited] = epoch
+        for name, fit in self._fits(epoch).items():
+            self.memory.write(f"clean_prob_{name}", fit.rows, fit.mixture.clean_prob(fit.values).clamp(0, 1))
+        for name in _PEER:
+            labeled, unlabeled = self._split(epoch, name)
+            if len(labeled) < _FEWEST:
+                rank_zero_warn(
+                    f"epoch {epoch}: only {len(labeled)} samples look rightly labeled to the peer of the {name} network, which "
+                    f"trains on all given labels in this epoch; lower threshold={self.threshold} or change warmup_epochs"
+                )
+            elif len(unlabeled) < _FEWEST:
+                rank_zero_warn(
+                    f"epoch {epoch}: all but {len(unlabeled)} samples look rightly labeled to the peer of the {name} network, "
+                    "which mixes labeled samples among themselves in this epoch"
+                )
+
+    def _subset(self, size: int | None, epoch: int, name: str) -> Tensor:
+        """Training rows of an epoch, drawn with equal classes where `size` says how many."""
+        rows = self.info.train_rows
+        if size is None:
+            return rows
+        generator = torch.Generator().manual_seed(key_from(self.info.seed, "subset", epoch, name))
+        return balanced_subset(rows, self.info.given_target[rows], size, self.num_classes, generator).sort().values
+
+    def _losses(self, batch: EvalBatch, names: tuple[str, ...]) -> dict[str, Tensor]:
+        logits = {name: self.checked(self.networks[name](batch.inputs)) for name in names}
+        return {name: cross_entropy(z, batch.target, reduction="none") for name, z in logits.items()}
+
+    def _fits(self, epoch: int) -> dict[str, MixtureFit]:
+        """The mixture of each network's losses, made again from what is remembered, so that a resumed run has it, too."""
+        fits = {}
+        for name in _PEER:
+            rows = (self.memory[f"split_epoch_{name}"] == epoch).nonzero().flatten()
+            if len(rows):
+                history = self.memory[f"losses_{name}"][rows]
+                values = history.clamp(min=0).sum(1) / (history >= 0).sum(1)
+                fits[name] = MixtureFit(rows, values, fit_mixture(values))
+        return fits
+
+    def _split(self, epoch: int, name: str) -> tuple[Tensor, Tensor]:
+        """Labeled and unlabeled rows of a network: its peer's split."""
+        prob = self.memory[f"clean_prob_{_PEER[name]}"]
+        drawn = self.memory[f"split_epoch_{_PEER[name]}"] == epoch
+        return tuple((drawn & part).nonzero().flatten().cpu() for part in (prob > self.threshold, prob <= self.threshold))  # type: ignore[return-value]
+
+    def epoch_plan(self, epoch: int) -> EpochPlan:
+        """A whole pass of the first network, then one of the second."""
+        return EpochPlan(tuple(Phase(name, self._streams(epoch, name)) for name in _PEER))
+
+    def _streams(self, epoch: int, name: str) -> dict[str, Stream]:
+        if epoch >= self.warmup_epochs:
+            labeled, unlabeled = self._split(epoch, name)
+            if len(labeled) >= _FEWEST:
+                streams = {"labeled": Stream(labeled, self.train_views)}
+                if len(unlabeled) >= _FEWEST:
+                    streams["unlabeled"] = Stream(unlabeled, self.train_views, endless=True)
+                return streams
+        rows = None if self.warmup_subset is None else self._subset(self.warmup_subset, epoch, name)
+        return {"train": Stream(rows, self.train_views[:1], batch_size=2 * self.info.batch_size)}
+
+    # ---- training
+
+    def training_step(self, batch: PlanBatch, batch_idx: int) -> None:
+        """One step of the network whose pass it is."""
+        name = batch.phase
+        loss = self._warmup_loss(batch["train"], name) if "train" in batch.streams else self._mixmatch_loss(batch, name)
+        step(self, {name: loss})
+        self.means.add(
+            "train/loss" if name == "first" else f"train/loss_{name}", loss, batch.weight_of(next(iter(batch.streams)))
+        )
+
+    def _warmup_loss(self, samples: Batch, name: str) -> Tensor:
+        logits = self.networks[name](samples.views[0])
+        self._observe(name, samples, logits)
+        losses = cross_entropy(logits, samples.target, reduction="none")
+        return self.mean(losses + negative_entropy(logits, reduction="none") if self.confidence_penalty else losses)
+
+    def _mixmatch_loss(self, batch: PlanBatch, name: str) -> Tensor:
+        labeled, network = batch["labeled"], self.networks[name]
+        inputs, targets = list(labeled.views), []
+        with without_gradient():  # in train mode: these passes count in the batch statistics
+            if "unlabeled" in batch.streams:
+                unlabeled = batch["unlabeled"]
+                own, peers = [network(view) for view in unlabeled.views], self.networks[_PEER[name]]
+                with in_mode(peers, training=False):
+                    guesses = [*own, *peers(join_inputs(unlabeled.views)).split(len(unlabeled))]
+                guess = sharpen(_mean_probs(guesses), self.temperature)
+                inputs += unlabeled.views
+                targets = [guess] * len(unlabeled.views)
+                self._observe(name, unlabeled, own[0])
+            own = [network(view) for view in labeled.views]
+            self._observe(name, labeled, own[0])
+            mean = _mean_probs(own)
+            weight = self.memory[f"clean_prob_{_PEER[name]}"][labeled.index, None].to(mean.dtype)
+            refined = (mean * (1 - weight)).scatter_add(1, labeled.target[:, None], weight)
+            targets = [sharpen(refined, self.temperature)] * len(labeled.views) + targets
+        target, whole = torch.cat(targets), join_inputs(inputs)
+        lam = mix_weight(self.alpha)
+        lam = max(lam, 1 - lam)
+        size = len(labeled.views) * len(labeled)  # of the labeled part
+        partners = torch.randperm(len(target), device=target.device)[: size if self.labeled_only else None]
+        target = lam * target[: len(partners)] + (1 - lam) * target[partners]
+        logits = network(mix(whole, partners, lam))
+        loss = self.mean(soft_cross_entropy(logits[:size], target[:size], reduction="none"))
+        if len(partners) > size:
+            loss = loss + self._lambda_u(batch) * self.mean(squared_error(logits[size:], target[size:]))
+        return loss + prior_penalty(self.mean_rows(F.softmax(logits.float(), 1)))
+
+    def _lambda_u(self, batch: PlanBatch) -> float:
+        passed = batch.epoch + batch.step / batch.steps - self.warmup_epochs
+        return self.lambda_u * min(max(passed / self.rampup_epochs, 0.0), 1.0)
+
+    def _observe(self, name: str, samples: Batch, logits: Tensor) -> None:
+        if name == "first":
+            self.observe(samples.index, logits, samples.target)
+
+    # ---- what is looked at
+
+    def clean_mask(self) -> Tensor | None:
+        """The labeled set of the first network in the current epoch; None in the warm-up."""
+        if self.current_epoch < self.warmup_epochs:
+            return None
+        drawn = self.memory["split_epoch_second"] == self.current_epoch
+        return drawn & (self.memory["clean_prob_second"] > self.threshold)
+
+    def clean_prob(self) -> Tensor | None:
+        """Mean of both networks' posteriors, the last known of each; 0.5 for samples that were never split."""
+        if self.current_epoch < self.warmup_epochs:
+            return None
+        return (self.memory["clean_prob_first"] + self.memory["clean_prob_second"]) / 2
+
+    def mixture_fit(self) -> dict[str, MixtureFit]:
+        """The mixtures of both networks' losses that the current epoch's split rests on."""
+        return self._fits(self.current_epoch)
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer for each network, each with its schedule."""
+        return one_each(self.networks, self.optimizer, self.scheduler)
+
+
+def _mean_probs(logits: list[Tensor]) -> Tensor:
+    """Mean over views and networks of the probabilities (B, K), in at least float32."""
+    return torch.stack([F.softmax(z.to(torch.promote_types(z.dtype, torch.float32)), 1) for z in logits]).mean(0)

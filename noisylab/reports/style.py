@@ -1,0 +1,41 @@
+"""What all figures have in common: how they look, and that their file is whole or not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisylab.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["STYLE", "png_path", "save_png"]
+
+STYLE: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#666666",
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "hatch.linewidth": 0.7,
+}
+"""Settings of matplotlib for every figure, to be used in ``matplotlib.rc_context``."""
+
+
+def png_path(path: str | os.PathLike[str]) -> Path:
+    """The path, if it ends in ``.png``; else a ValueError."""
+    target = Path(path)
+    if target.suffix.lower() != ".png":
+        raise ValueError(f"path={str(target)!r} does not end in .png, the one format written; rename it")
+    return target
+
+
+def save_png(figure: Figure, target: Path) -> Path:
+    """Write the figure; the folder is made if missing, a file there is replaced. Returns `target`."""
+    with atomic_path(target) as partial:
+        figure.savefig(partial, format="png")
+    return target

@@ -114,8 +114,10 @@ def forget_rates(rate: float, ramp_epochs: int = 10, exponent: float = 1.0) -> l
     """
     if not 0 <= rate < 1:
         raise ValueError(f"forget_rate must be a fraction in [0, 1), got {rate}")
-    if ramp_epochs < 1 or not exponent > 0:
-        raise ValueError(f"ramp_epochs must be at least 1 and exponent positive, got {ramp_epochs} and {exponent}")
+    if not isinstance(ramp_epochs, int) or ramp_epochs < 1:
+        raise ValueError(f"ramp_epochs must be a whole number, at least 1, got {ramp_epochs}")
+    if not 0 < exponent < math.inf:
+        raise ValueError(f"exponent must be a positive number, got {exponent}")
     top = rate**exponent
     return [top * epoch / max(ramp_epochs - 1, 1) for epoch in range(ramp_epochs)] + [rate]
 

@@ -132,8 +132,8 @@ def test_ramp_of_one_epoch_forgets_nothing_in_it() -> None:
         (1.0, 10, 1.0, r"forget_rate must be a fraction in \[0, 1\), got 1.0"),
         (-0.1, 10, 1.0, "forget_rate must be"),
         (float("nan"), 10, 1.0, "forget_rate must be"),
-        (0.2, 0, 1.0, "ramp_epochs must be at least 1 and exponent positive, got 0 and 1.0"),
-        (0.2, 10, 0.0, "exponent positive"),
+        (0.2, 0, 1.0, "ramp_epochs must be a whole number, at least 1, got 0"),
+        (0.2, 10, 0.0, "exponent must be a positive number"),
     ],
 )
 def test_impossible_forget_rates_are_refused(rate: float, ramp_epochs: int, exponent: float, message: str) -> None:

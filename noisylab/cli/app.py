@@ -177,7 +177,14 @@ def _parse(cls: type[App], subcommand: str, config: dict[str, Any], **kwargs: An
 def _preflight(config: dict[str, Any]) -> None:
     """Build data and method once, so that what a constructor refuses is said in its own words: jsonargparse would wrap it."""
     data = _construct(config["data"])
-    _construct(config["model"], num_classes=data.num_classes)
+    method = _construct(config["model"], num_classes=data.num_classes)
+    # Lightning would advise to switch to automatic optimisation, which nobody who runs a recipe can
+    for name, nothing in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):
+        value = config.get("trainer", {}).get(name)
+        if value not in (None, nothing) and not method.automatic_optimization:
+            own = name == "gradient_clip_val" and "clip_norm" in parameters(type(method))
+            instead = f"set model.clip_norm to {value}" if own else "leave it out"
+            raise ValueError(f"trainer.{name}={value}: {type(method).__name__} steps its networks itself; {instead}")
 
 
 def _construct(node: dict[str, Any], **handed: Any) -> Any:

@@ -223,22 +223,24 @@ class NoisyDataModule(L.LightningDataModule):
                 unknown = [name for name in stream.views if name not in self._views]
                 if unknown:
                     raise ValueError(
-                        f"the method asks for the view {unknown[0]!r}; {type(self).__name__} offers {', '.join(self.view_names)}"
+                        f"the method asks for the view {unknown[0]!r}; {type(self).__name__} offers {', '.join(self._views)}: "
+                        "name one of them where the method has an argument for it"
                     )
+        ranks = self.trainer.world_size
+        normalised = ranks > 1 and bool(batch_statistics(method))
         resolved = ResolvedPlan(
             plan,
             epoch=epoch,
             seed=self.seed,
             train_rows=self._train_rows,
             batch_size=self.batch_size,
-            # the same for any number of ranks, so that either resumes the other
-            min_last=max(2, min(16, self.batch_size // 4)),
+            # the same for any number of ranks, so that either resumes the other, but for what batch normalisation needs
+            min_last=max(2 * ranks if normalised else 2, min(16, self.batch_size // 4)),
         )
-        ranks = self.trainer.world_size
-        if ranks > 1 and resolved.smallest_share(ranks) < 2 and batch_statistics(method):
+        if normalised and resolved.smallest_share(ranks) < 2:
             raise ValueError(
                 f"a batch of epoch {epoch} leaves fewer than two samples to one of {ranks} processes, and batch normalisation "
-                f"needs two; with {len(self._train_rows)} training rows choose another data.batch_size than {self.batch_size}, "
+                f"needs two; with {len(self._train_rows)} training rows choose a larger data.batch_size than {self.batch_size}, "
                 "or fewer trainer.devices"
             )
         return resolved

@@ -34,8 +34,9 @@ def refuse_diverged(networks: Mapping[str, nn.Module], tables: Mapping[str, Tens
         if not math.isfinite(value):
             raise ValueError(
                 f"{what} nan or infinite in epoch {epoch}: training diverged, or numbers became too large for the precision "
-                f"{precision}. Lower the optimizer's lr, limit the gradient (clip_norm of the method, trainer.gradient_clip_val) "
-                "or use more precision (bf16-mixed in place of 16-mixed); the checkpoints hold the state before"
+                f"{precision}. Lower the optimizer's lr, limit the gradient (clip_norm where the method has it, else "
+                "trainer.gradient_clip_val) or use more precision (bf16-mixed in place of 16-mixed); the checkpoints hold the "
+                "state before"
             )
 
 

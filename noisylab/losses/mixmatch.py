@@ -22,8 +22,8 @@ def sharpen(probs: Tensor, temperature: float) -> Tensor:
     >>> [round(p, 6) for p in sharpen(torch.tensor([[.5, .3, .2]]), 0.5)[0].tolist()]
     [0.657895, 0.236842, 0.105263]
     """
-    powers = probs.to(torch.promote_types(probs.dtype, torch.float32)).pow(1 / temperature)
-    return powers / powers.sum(1, keepdim=True)
+    # as logits: the powers themselves may all be too small for a number
+    return F.softmax(probs.to(torch.promote_types(probs.dtype, torch.float32)).log() / temperature, 1)
 
 
 def squared_error(logits: Tensor, probs: Tensor) -> Tensor:

@@ -63,6 +63,7 @@ class CoTeaching(NoisyLabelMethod):
         ramp_epochs: T_k, epochs, at least 1.
         view: view of the samples that is trained on; "eval" for none of the data module's augmentation.
         divide_twice: divide the mean loss by n again, as the authors' code does.
+        clip_norm: largest gradient norm of each network; None for no limit.
         optimizer: factory of both optimizers; Adam with rate 0.001 if None.
         scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
 
@@ -85,6 +86,7 @@ class CoTeaching(NoisyLabelMethod):
         ramp_epochs: int = 10,
         view: str = "weak",
         divide_twice: bool = False,
+        clip_norm: float | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
     ) -> None:
@@ -95,7 +97,9 @@ class CoTeaching(NoisyLabelMethod):
             raise ValueError(f"forget_rate must be a fraction in [0, 1) or 'auto', got {forget_rate!r}")
         forget_rates(0.0 if isinstance(forget_rate, str) else forget_rate, ramp_epochs, exponent)  # refuses what it cannot use
         self.forget_rate, self.exponent, self.ramp_epochs = forget_rate, exponent, ramp_epochs
-        self.view, self.divide_twice = view, divide_twice
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive, or None for no limit, got {clip_norm}")
+        self.view, self.divide_twice, self.clip_norm = view, divide_twice, clip_norm
         self.optimizer = optimizer_factory(optimizer, Adam, lr=1e-3)
         self.scheduler = scheduler_factory(scheduler)
         self.add_networks(network, "first", "second")
@@ -155,7 +159,7 @@ class CoTeaching(NoisyLabelMethod):
         """Step each network by the mean of its losses (B,) over its mask (B,), times `factor`."""
         first, second = (self.mean(values, mask) * factor for values, mask in zip(losses, masks, strict=True))
         self.remember_selected(batch, masks[0])
-        step(self, {"first": first, "second": second})
+        step(self, {"first": first, "second": second}, clip_norm=self.clip_norm)
         self.means.add("train/loss", first, batch.weight_of("train"))
         self.means.add("train/loss_second", second, batch.weight_of("train"))
 

@@ -55,6 +55,7 @@ class CoTeachingPlus(CoTeaching):
         double_softmax: see Differences.
         drop_index_zero: see Differences.
         reference_empty: see Differences; epochs count from 0. The training step is then not the same for every batch.
+        clip_norm: largest gradient norm of each network; None for no limit.
         optimizer: factory of both optimizers; Adam with rate 0.001 if None.
         scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
 
@@ -78,6 +79,7 @@ class CoTeachingPlus(CoTeaching):
         double_softmax: bool = False,
         drop_index_zero: bool = False,
         reference_empty: bool = False,
+        clip_norm: float | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
     ) -> None:
@@ -89,6 +91,7 @@ class CoTeachingPlus(CoTeaching):
             ramp_epochs=ramp_epochs,
             view=view,
             divide_twice=divide_twice,
+            clip_norm=clip_norm,
             optimizer=optimizer,
             scheduler=scheduler,
         )

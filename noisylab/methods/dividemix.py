@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -36,7 +37,7 @@ from noisylab.types import (
 __all__ = ["DivideMix"]
 
 _PEER = {"first": "second", "second": "first"}
-_FEWEST = 2  # rows that a part of the training set needs to be trained on: batch normalisation cannot use one
+_FEWEST = 2  # rows a process that a part of the training set needs to be trained on: batch normalisation cannot use one
 
 
 class DivideMix(NoisyLabelMethod):
@@ -68,9 +69,10 @@ class DivideMix(NoisyLabelMethod):
     two, so that runs repeat (there from unseeded draws); unlabeled batches are always whole and reshuffled at each pass; a last
     labeled batch of a few samples joins the one before it, and the ramp of lambda_u counts batches as they are (there one more
     where B divides the labeled set); the peer's guesses for all views are one forward pass, which changes nothing in eval mode.
-    Where the labeled set of a network has fewer than two samples, its pass is one of the warm-up; where the unlabeled one has,
-    labeled samples are mixed among themselves; both warn. Losses that are all equal tell nothing apart: all samples are labeled.
-    On Clothing1M the authors evaluate the best state of each network by itself, here the state of both in one epoch.
+    Where the labeled set of a network has fewer than two samples a process, its pass is one of the warm-up; where the unlabeled
+    one has, labeled samples are mixed among themselves; both warn. Losses that are all equal tell nothing apart: all samples are
+    labeled. A sample is observed online whenever the first network's pass shows it: an unlabeled one more than once or not at
+    all. On Clothing1M the authors evaluate the best state of each network by itself, here the state of both in one epoch.
 
     Args:
         num_classes: K.
@@ -89,6 +91,7 @@ class DivideMix(NoisyLabelMethod):
         warmup_subset: samples that each network sees in an epoch of the warm-up, drawn anew with equal classes by given label;
             None for all (64,000 on Clothing1M).
         eval_subset: the same for the epochs after it: their losses are fitted and split (32,000 on Clothing1M).
+        clip_norm: largest gradient norm of each network; None for no limit.
         optimizer: factory of both optimizers; SGD with rate 0.02, momentum 0.9 and weight decay 5e-4 if None.
         scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
 
@@ -117,6 +120,7 @@ class DivideMix(NoisyLabelMethod):
         learn: Literal["all", "labeled"] = "all",
         warmup_subset: int | None = None,
         eval_subset: int | None = None,
+        clip_norm: float | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
     ) -> None:
@@ -132,12 +136,18 @@ class DivideMix(NoisyLabelMethod):
             "average_epochs": average_epochs,
         }
         for name, value in given.items():
-            if not value >= least[name]:
-                raise ValueError(f"{name} must be at least {least[name]}, got {value}")
+            if not least[name] <= value < math.inf or (name != "lambda_u" and not isinstance(value, int)):
+                whole = "a number of" if name == "lambda_u" else "a whole number,"
+                raise ValueError(f"{name} must be {whole} at least {least[name]}, got {value}")
         if not 0 <= threshold < 1:
             raise ValueError(f"threshold must be a fraction in [0, 1), got {threshold}")
-        if not (temperature > 0 and alpha > 0):
-            raise ValueError(f"temperature and alpha must be positive, got {temperature} and {alpha}")
+        for name, value in (("temperature", temperature), ("alpha", alpha)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a positive number, got {value}")
+        if learn not in ("all", "labeled"):
+            raise ValueError(f"learn must be 'all' or 'labeled', got {learn!r}")
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive, or None for no limit, got {clip_norm}")
         if learn == "labeled" and lambda_u > 0:
             raise ValueError(f"learn='labeled' leaves unlabeled samples out of the loss, so lambda_u must be 0, got {lambda_u}")
         for name, size in (("warmup_subset", warmup_subset), ("eval_subset", eval_subset)):
@@ -147,6 +157,7 @@ class DivideMix(NoisyLabelMethod):
         self.threshold, self.temperature, self.alpha = threshold, temperature, alpha
         self.average_epochs, self.confidence_penalty = average_epochs, confidence_penalty
         self.labeled_only, self.warmup_subset, self.eval_subset = learn == "labeled", warmup_subset, eval_subset
+        self.clip_norm = clip_norm
         self.train_views = ("weak",) * num_views
         self.optimizer = optimizer_factory(optimizer, SGD, lr=0.02, momentum=0.9, weight_decay=5e-4)
         self.scheduler = scheduler_factory(scheduler)
@@ -181,16 +192,20 @@ class DivideMix(NoisyLabelMethod):
             self.memory.write(f"clean_prob_{name}", fit.rows, fit.mixture.clean_prob(fit.values).clamp(0, 1))
         for name in _PEER:
             labeled, unlabeled = self._split(epoch, name)
-            if len(labeled) < _FEWEST:
+            if len(labeled) < self._fewest:
                 rank_zero_warn(
                     f"epoch {epoch}: only {len(labeled)} samples look rightly labeled to the peer of the {name} network, which "
                     f"trains on all given labels in this epoch; lower threshold={self.threshold} or change warmup_epochs"
                 )
-            elif len(unlabeled) < _FEWEST:
+            elif len(unlabeled) < self._fewest:
                 rank_zero_warn(
                     f"epoch {epoch}: all but {len(unlabeled)} samples look rightly labeled to the peer of the {name} network, "
                     "which mixes labeled samples among themselves in this epoch"
                 )
+
+    @property
+    def _fewest(self) -> int:
+        return _FEWEST * self.trainer.world_size
 
     def _subset(self, size: int | None, epoch: int, name: str) -> Tensor:
         """Training rows of an epoch, drawn with equal classes where `size` says how many."""
@@ -228,9 +243,9 @@ class DivideMix(NoisyLabelMethod):
     def _streams(self, epoch: int, name: str) -> dict[str, Stream]:
         if epoch >= self.warmup_epochs:
             labeled, unlabeled = self._split(epoch, name)
-            if len(labeled) >= _FEWEST:
+            if len(labeled) >= self._fewest:
                 streams = {"labeled": Stream(labeled, self.train_views)}
-                if len(unlabeled) >= _FEWEST:
+                if len(unlabeled) >= self._fewest:
                     streams["unlabeled"] = Stream(unlabeled, self.train_views, endless=True)
                 return streams
         rows = None if self.warmup_subset is None else self._subset(self.warmup_subset, epoch, name)
@@ -242,7 +257,7 @@ class DivideMix(NoisyLabelMethod):
         """One step of the network whose pass it is."""
         name = batch.phase
         loss = self._warmup_loss(batch["train"], name) if "train" in batch.streams else self._mixmatch_loss(batch, name)
-        step(self, {name: loss})
+        step(self, {name: loss}, clip_norm=self.clip_norm)
         self.means.add(
             "train/loss" if name == "first" else f"train/loss_{name}", loss, batch.weight_of(next(iter(batch.streams)))
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -72,8 +73,8 @@ class ELR(NoisyLabelMethod):
         self.save_hyperparameters()
         if not 0 <= target_momentum < 1:
             raise ValueError(f"target_momentum must be a fraction in [0, 1), got {target_momentum}")
-        if regularisation < 0:
-            raise ValueError(f"regularisation must be 0 or more, got {regularisation}")
+        if not 0 <= regularisation < math.inf:
+            raise ValueError(f"regularisation must be a number of 0 or more, got {regularisation}")
         self.target_momentum, self.regularisation = target_momentum, regularisation
         self.optimizer = optimizer_factory(optimizer, SGD, lr=0.02, momentum=0.9, weight_decay=1e-3)
         self.scheduler = scheduler_factory(scheduler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -75,6 +76,7 @@ class ELRPlus(NoisyLabelMethod):
         average_mode: how the averaged copies predict. "train": with the statistics of the batch, as the authors' code does on one
             device; running statistics are their own, of their own passes. "eval": with running statistics, those of the network
             that they follow.
+        clip_norm: largest gradient norm of each network; None for no limit.
         optimizer: factory of both optimizers; SGD with rate 0.02, momentum 0.9 and weight decay 5e-4 if None.
         scheduler: factory of a schedule for each, stepped once an epoch; a constant rate if None.
 
@@ -100,6 +102,7 @@ class ELRPlus(NoisyLabelMethod):
         mixup_alpha: float = 1.0,
         class_reweighting: bool = False,
         average_mode: Literal["train", "eval"] = "train",
+        clip_norm: float | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
     ) -> None:
@@ -110,11 +113,16 @@ class ELRPlus(NoisyLabelMethod):
             raise ValueError(f"target_momentum must be a fraction in [0, 1), got {target_momentum}")
         if not 0 <= average_decay <= 1:
             raise ValueError(f"average_decay must be a fraction in [0, 1], got {average_decay}")
-        if regularisation < 0:
-            raise ValueError(f"regularisation must be 0 or more, got {regularisation}")
+        if not 0 <= regularisation < math.inf:
+            raise ValueError(f"regularisation must be a number of 0 or more, got {regularisation}")
         for name, steps in {"average_ramp_steps": average_ramp_steps, "coefficient_ramp_steps": coefficient_ramp_steps}.items():
             if steps is not None and steps < 0:
                 raise ValueError(f"{name} must be 0 or more steps, got {steps}")
+        if math.isnan(mixup_alpha) or math.isinf(mixup_alpha):
+            raise ValueError(f"mixup_alpha must be a number, not positive for no mixing, got {mixup_alpha}")
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive, or None for no limit, got {clip_norm}")
+        self.clip_norm = clip_norm
         if average_mode not in ("train", "eval"):
             raise ValueError(f"average_mode must be 'train' or 'eval', got {average_mode!r}")
         self.target_momentum, self.regularisation = target_momentum, regularisation
@@ -161,7 +169,7 @@ class ELRPlus(NoisyLabelMethod):
         coefficient = self.regularisation * sigmoid_rampup(taken, self.coefficient_ramp_steps)
         losses = soft_cross_entropy(logits, mixed_labels, reduction="none")
         loss = self.mean(losses + coefficient * elr_regulariser(logits, mixed_targets, reduction="none"))
-        step(self, {name: loss})
+        step(self, {name: loss}, clip_norm=self.clip_norm)
         self._average(name).update(self.networks[name], self.decay(taken), copy_buffers=self.average_mode == "eval")
         self.means.add("train/loss" if name == "first" else f"train/loss_{name}", loss, batch.weight_of("train"))
 

@@ -18,7 +18,7 @@ class CoTeachingCNN(Network):
     has no padding. PyTorch's initial values. For K = 10: 4,434,570 parameters.
 
     **Paper**: Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels", NeurIPS 2018.
-    **Authors' code**: bhanML/Co-teaching at 04f2991, model.py.
+    **Authors' code**: bhanML/Co-teaching, model.py.
 
     **Differences**: the authors' dropout stays on in evaluation, a default of the function they call; here it is off there.
     Their batch normalisation of the logits, off in all their experiments, is left out.

@@ -178,6 +178,8 @@ def test_overwrite_spares_a_folder_that_is_no_run(tmp_path, capsys):
         (["--data.val_fraction", "1.0"], "val_fraction"),
         (["--model.optimizer.lr", "1e-6"], "lr_plan"),
         (["--trainer.precision", "16-true"], "use 16-mixed or bf16-true"),
+        (["--trainer.gradient_clip_val", "0.5"], "ACT steps its networks itself; set model.clip_norm to 0.5"),
+        (["--trainer.accumulate_grad_batches", "2"], "ACT steps its networks itself; leave it out"),
         (["--checkpoint.every_n_steps", "0"], "every_n_steps must be positive"),
         (["--checkpoint.every_n_hours", "1"], "allowed: every_n_minutes, every_n_steps"),
     ],

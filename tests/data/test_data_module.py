@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 from samples import train_batches
+from torch import nn
 
 from noisylab.data import CIFAR100, Arrays, Digits, ImageFolder, NoisyDataModule, WebImages
 from noisylab.noise import OpenSet, PairFlip, Symmetric
-from noisylab.types import Batch
+from noisylab.types import Batch, EpochPlan, Phase, Stream
 
 CLASSES, ROWS = 4, 120
 TRUTH = np.arange(ROWS) % CLASSES
@@ -41,6 +43,21 @@ def parse(*arguments: str) -> NoisyDataModule:
     data = instantiate(parser.parse_args(list(arguments))).data
     assert isinstance(data, NoisyDataModule)
     return data
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "ranks", "sizes"), [(False, 2, [8, 8, 2]), (True, 1, [8, 8, 2]), (True, 2, [8, 10]), (True, 4, [8, 10])]
+)
+def test_a_last_batch_too_short_for_the_ranks_joins_the_one_before(
+    batch_norm: bool, ranks: int, sizes: list[int], path: str
+) -> None:
+    data = ready(path, batch_size=8)
+    phase = Phase(streams={"train": Stream(torch.arange(18))})
+    network = nn.BatchNorm1d(3) if batch_norm else nn.Linear(3, 3)
+    method = SimpleNamespace(epoch_plan=lambda epoch: EpochPlan((phase,)), modules=network.modules)
+    data.trainer = SimpleNamespace(world_size=ranks, lightning_module=method)
+    plan = data.resolved_plan(0)
+    assert [len(plan.rows(position, "train")[0]) for position in range(plan.steps)] == sizes
 
 
 # ---- promise 1: the truth never reaches training

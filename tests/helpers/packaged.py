@@ -55,7 +55,7 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
     ),
     "dividemix-subsets": (
         DivideMix,
-        {"learn": "labeled", "lambda_u": 0.0, "warmup_subset": 120, "eval_subset": 150, "average_epochs": 3, "alpha": 0.5},
+        {"learn": "labeled", "lambda_u": 0.0, "warmup_subset": 120, "eval_subset": 150, "average_epochs": 3, "clip_norm": 5.0},
     ),
 }
 """More makers: class and what differs from its toy arguments."""

@@ -57,6 +57,14 @@ def test_penalty_is_zero_for_equal_shares_and_finite_for_a_class_that_is_never_p
     assert math.isfinite(penalty.item()) and never.grad is not None and bool(never.grad.isfinite().all())
 
 
+@pytest.mark.parametrize("classes", [10, 100])
+def test_a_temperature_near_zero_takes_the_largest(classes: int) -> None:
+    probs = torch.full((1, classes), 1 / classes)
+    torch.testing.assert_close(sharpen(probs, 0.005), probs)
+    assert float(sharpen(probs + 0.01 * torch.eye(classes)[:1], 0.001)[0, 0]) == pytest.approx(1)
+    assert sharpen(torch.eye(classes)[:1], 0.01).tolist() == torch.eye(classes)[:1].tolist()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_low_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     assert sharpen(torch.tensor([[0.5, 0.5]], dtype=dtype), 0.5).dtype == torch.float32

@@ -48,12 +48,15 @@ def packaged_overlays() -> list[str]:
 
 
 def covering_recipes() -> list[str]:
-    """Recipes that together have every method and every data class; others differ from them in values."""
+    """Recipes that together have every method and every data class, and every method with several views of a sample where a
+    recipe has that; others differ from them in values."""
     found: list[str] = []
     seen: set[str] = set()
     for name in packaged_recipes():
         config = compose([name], []).config
         classes = {str(config[section]["class_path"]) for section in ("model", "data")}
+        if config["data"].get("init_args", {}).get("views"):
+            classes.add(f"several views: {config['model']['class_path']}")
         if classes - seen:
             found.append(name)
             seen |= classes

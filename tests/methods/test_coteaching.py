@@ -302,6 +302,20 @@ def test_estimate_reads_only_what_was_observed_in_the_epoch() -> None:
     assert not bool(method.memory["wrong_prob"][:60].any())
 
 
+def test_what_was_observed_in_earlier_epochs_does_not_count() -> None:
+    method = CoTeaching(3, PlainMLP)
+    method.memory.allocate(6)
+    method.memory.write("observed_loss", torch.arange(6), torch.tensor([0.1, 0.2, 3.0, 0.1, 0.2, 3.0]))
+    method.memory.write("observed_epoch", torch.arange(6), torch.tensor([0, 0, 0, 1, 1, 1]))
+    method.prepare_epoch(2)
+    assert [round(value, 3) for value in method.memory["wrong_prob"].tolist()] == [0, 0, 0, 0, 0, 1]
+
+
+def test_the_exponent_shapes_the_ramp_of_a_method() -> None:
+    method = CoTeaching(3, PlainMLP, forget_rate=0.4, exponent=2.0, ramp_epochs=5)
+    assert [method.forget_rate_at(epoch) for epoch in (0, 2, 4, 5, 9)] == pytest.approx([0, 0.08, 0.16, 0.4, 0.4])
+
+
 def test_equal_losses_tell_nothing_apart() -> None:
     method = _with_losses(0, 50, epoch=0)
     method.memory["observed_loss"].fill_(1.25)
@@ -376,8 +390,8 @@ def test_default_optimizer_is_adam_for_each_network() -> None:
         (CoTeaching, {"forget_rate": 1.0}, r"forget_rate must be a fraction in \[0, 1\), got 1.0"),
         (CoTeaching, {"forget_rate": -0.1}, "forget_rate must be"),
         (CoTeaching, {"forget_rate": "estimate"}, r"forget_rate must be a fraction in \[0, 1\) or 'auto', got 'estimate'"),
-        (CoTeaching, {"ramp_epochs": 0}, "ramp_epochs must be at least 1"),
-        (CoTeaching, {"exponent": 0.0}, "exponent positive"),
+        (CoTeaching, {"ramp_epochs": 0}, "ramp_epochs must be a whole number, at least 1"),
+        (CoTeaching, {"exponent": 0.0}, "exponent must be a positive number"),
         (CoTeachingPlus, {"warmup_epochs": -1}, "warmup_epochs must be 0 or more, got -1"),
     ],
 )

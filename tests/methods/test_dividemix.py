@@ -237,7 +237,7 @@ def _split_by(prob: Tensor, **kwargs: Any) -> DivideMix:
     rows = torch.arange(len(prob))
     method.info = DataInfo(3, len(prob), rows, rows % 3, ("a", "b", "c"), 4, 0)
     method.memory.allocate(len(prob))
-    method._trainer = SimpleNamespace(current_epoch=0)  # type: ignore[assignment]
+    method._trainer = SimpleNamespace(current_epoch=0, world_size=1)  # type: ignore[assignment]
     for name in ("first", "second"):
         method.memory.write(f"clean_prob_{name}", rows, prob)
         method.memory[f"split_epoch_{name}"].fill_(0)
@@ -322,6 +322,18 @@ def test_subsets_have_equal_classes_and_are_drawn_anew_for_each_network(tmp_path
     assert later[1, "first"] != later[2, "first"] and later[1, "first"] != later[1, "second"]
 
 
+def test_evaluated_subsets_are_drawn_anew_each_epoch(tmp_path: Path) -> None:
+    method, drawn = _method(eval_subset=24), []
+
+    class Keep(L.Callback):
+        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            drawn.append([method.memory[f"split_epoch_{name}"] == trainer.current_epoch for name in ("first", "second")])
+
+    make_trainer(tmp_path, 3, (Keep(),)).fit(method, datamodule=_data(num_train=90))
+    assert [int(rows.sum()) for pair in drawn for rows in pair] == [0, 0, 24, 24, 24, 24]
+    assert not torch.equal(drawn[1][0], drawn[2][0]) and not torch.equal(drawn[1][0], drawn[1][1])
+
+
 def test_labeled_samples_alone_are_learnt(fixed_mixing: None, tmp_path: Path) -> None:
     method = _method(PlainMLP, learn="labeled", lambda_u=0.0, warmup_epochs=0)
     sizes: list[int] = []
@@ -354,6 +366,29 @@ def test_posteriors_and_mixtures_are_there_after_the_warm_up(tmp_path: Path) -> 
     assert float(fits["first"].values.max()) == 1
 
 
+def test_the_score_of_a_sample_is_the_mean_of_both_networks() -> None:
+    method = _split_by(torch.tensor([0.2, 0.4]))
+    method.memory.write("clean_prob_second", torch.arange(2), torch.tensor([0.6, 1.0]))
+    prob, mask = method.clean_prob(), method.clean_mask()
+    assert prob is not None and mask is not None
+    torch.testing.assert_close(prob, torch.tensor([0.4, 0.7]))
+    assert mask.tolist() == [True, True], "the first network learns by the second's split"
+
+
+def test_samples_of_both_parts_are_observed_in_the_first_pass(tmp_path: Path) -> None:
+    method, observed = _method(), []
+
+    class Keep(L.Callback):
+        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            observed.append((method.memory["observed_epoch"] == trainer.current_epoch).nonzero().flatten().tolist())
+
+    record = _Record()
+    make_trainer(tmp_path, 2, (record, Keep())).fit(method, datamodule=_data())
+    first = [batch for batch in record.batches if batch.phase == "first" and batch.epoch == 1]
+    assert observed[1] == sorted({i for batch in first for part in batch.streams for i in batch[part].index.tolist()})
+    assert any(i in observed[1] for i in first[0]["unlabeled"].index.tolist())
+
+
 def test_the_sum_of_logits_is_evaluated() -> None:
     method, x = _method(PlainMLP), torch.randn(5, 2)
     first, second = (network(x) for network in method.networks.values())
@@ -365,13 +400,17 @@ def test_the_sum_of_logits_is_evaluated() -> None:
     ("arguments", "message"),
     [
         ({"threshold": 1.0}, r"threshold must be a fraction in \[0, 1\), got 1.0"),
-        ({"temperature": 0.0}, "temperature and alpha must be positive, got 0.0"),
-        ({"alpha": 0.0}, "must be positive"),
-        ({"lambda_u": -1.0}, "lambda_u must be at least 0, got -1.0"),
-        ({"rampup_epochs": 0}, "rampup_epochs must be at least 1, got 0"),
-        ({"num_views": 0}, "num_views must be at least 1, got 0"),
-        ({"average_epochs": 0}, "average_epochs must be at least 1, got 0"),
-        ({"warmup_epochs": -1}, "warmup_epochs must be at least 0, got -1"),
+        ({"temperature": 0.0}, "temperature must be a positive number, got 0.0"),
+        ({"alpha": 0.0}, "alpha must be a positive number, got 0.0"),
+        ({"alpha": float("inf")}, "alpha must be a positive number, got inf"),
+        ({"learn": "labelled"}, "learn must be 'all' or 'labeled', got 'labelled'"),
+        ({"average_epochs": 2.5}, "average_epochs must be a whole number, at least 1, got 2.5"),
+        ({"clip_norm": 0.0}, "clip_norm must be positive, or None for no limit, got 0.0"),
+        ({"lambda_u": -1.0}, "lambda_u must be a number of at least 0, got -1.0"),
+        ({"rampup_epochs": 0}, "rampup_epochs must be a whole number, at least 1, got 0"),
+        ({"num_views": 0}, "num_views must be a whole number, at least 1, got 0"),
+        ({"average_epochs": 0}, "average_epochs must be a whole number, at least 1, got 0"),
+        ({"warmup_epochs": -1}, "warmup_epochs must be a whole number, at least 0, got -1"),
         ({"learn": "labeled"}, "lambda_u must be 0, got 20.0"),
         ({"eval_subset": 2}, "eval_subset must be at least one sample a class, 3, got 2"),
         ({"warmup_subset": 1}, "warmup_subset must be at least one sample a class, 3, got 1"),

@@ -120,7 +120,7 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     """The losses of the last training step, which updates no network; mixing is three quarters to one, in a fixed order."""
     found: dict[str, Tensor] = {}
 
-    def step(module: NoisyLabelMethod, losses: dict[str, Tensor]) -> None:
+    def step(module: NoisyLabelMethod, losses: dict[str, Tensor], **_: Any) -> None:
         found.clear()
         found.update(losses)
 
@@ -496,9 +496,9 @@ def test_an_averaged_copy_that_is_not_finite_is_named(tmp_path: Path) -> None:
     ("cls", "kwargs", "message"),
     [
         (ELR, {"target_momentum": 1.0}, r"target_momentum must be a fraction in \[0, 1\), got 1.0"),
-        (ELR, {"regularisation": -1.0}, "regularisation must be 0 or more, got -1.0"),
+        (ELR, {"regularisation": -1.0}, "regularisation must be a number of 0 or more, got -1.0"),
         (ELRPlus, {"target_momentum": -0.1}, r"target_momentum must be a fraction in \[0, 1\), got -0.1"),
-        (ELRPlus, {"regularisation": -1.0}, "regularisation must be 0 or more, got -1.0"),
+        (ELRPlus, {"regularisation": -1.0}, "regularisation must be a number of 0 or more, got -1.0"),
         (ELRPlus, {"average_decay": 1.5}, r"average_decay must be a fraction in \[0, 1\], got 1.5"),
         (ELRPlus, {"average_ramp_steps": -1}, "average_ramp_steps must be 0 or more steps, got -1"),
         (ELRPlus, {"coefficient_ramp_steps": -2}, "coefficient_ramp_steps must be 0 or more steps, got -2"),

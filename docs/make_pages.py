@@ -147,7 +147,7 @@ RESULTS_INTRO = """# Results
 
 What was measured here, each row with the command that gives it again. Accuracies are percent on the true labels of the test set;
 ± is the population standard deviation over the seeds. Nothing on this page is a figure from a paper: those stand in the headers
-of the recipes, with their source."""
+of the recipes, with their source. Times are by the clock, other work on the machine included."""
 
 
 def results_page(results: Path = DOCS / "results.yaml") -> str:

@@ -72,7 +72,8 @@ def all_rows(network: NetFactory) -> list[Row]:
 def time_row(row: Row, network: NetFactory, *, batch: int, steps: int, warm: int, device: torch.device) -> float:
     """Seconds of one step, on average over `steps` after the first `warm`, which are one chunk of views."""
     torch.manual_seed(0)
-    data = RandomImages(batch * (steps + warm), CLASSES, batch_size=batch, chunk_size=batch * warm)
+    # more than is timed: a method that splits the rows has passes of lengths of its own
+    data = RandomImages(4 * batch * (steps + warm), CLASSES, batch_size=batch, chunk_size=batch * warm)
     if row.method is None:
         loop = PlainCE(network(CLASSES).to(device))
         batches = one_epoch(data, device, loop.views)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import SGD
 
 from noisylab.engine.optimizers import optimizer_factory
-from noisylab.engine.step import step
+from noisylab.engine.step import check_clip_norm, step
 from noisylab.losses import cross_entropy, negative_entropy
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
@@ -101,6 +101,7 @@ class ACT(NoisyLabelMethod):
         self.automatic_optimization = False
         if warmup_epochs < 0:
             raise ValueError(f"warmup_epochs must be 0 or more, got {warmup_epochs}")
+        check_clip_norm(clip_norm)
         fractions = {
             "label_momentum": label_momentum,
             "supervised_weight": supervised_weight,

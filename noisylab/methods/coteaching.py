@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from noisylab.engine.optimizers import one_each, optimizer_factory, scheduler_factory
-from noisylab.engine.step import step
+from noisylab.engine.step import check_clip_norm, step
 from noisylab.losses import cross_entropy
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
@@ -44,7 +44,7 @@ class CoTeaching(NoisyLabelMethod):
     **Paper**: Han et al., Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels, NeurIPS 2018, arXiv
     1804.06872.
 
-    **Authors' code**: https://github.com/bhanML/Co-teaching at 07a0f57
+    **Authors' code**: https://github.com/bhanML/Co-teaching
 
     **Differences** from that code: f is estimated by default (there the true noise rate, which nobody knows); the mean loss
     is not divided by n once more, which Adam hides and SGD does not (`divide_twice` does so); an empty selection contributes
@@ -97,8 +97,7 @@ class CoTeaching(NoisyLabelMethod):
             raise ValueError(f"forget_rate must be a fraction in [0, 1) or 'auto', got {forget_rate!r}")
         forget_rates(0.0 if isinstance(forget_rate, str) else forget_rate, ramp_epochs, exponent)  # refuses what it cannot use
         self.forget_rate, self.exponent, self.ramp_epochs = forget_rate, exponent, ramp_epochs
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm must be positive, or None for no limit, got {clip_norm}")
+        check_clip_norm(clip_norm)
         self.view, self.divide_twice, self.clip_norm = view, divide_twice, clip_norm
         self.optimizer = optimizer_factory(optimizer, Adam, lr=1e-3)
         self.scheduler = scheduler_factory(scheduler)

@@ -13,7 +13,7 @@ from torch.optim import SGD
 
 from noisylab.engine.modes import in_mode, without_gradient
 from noisylab.engine.optimizers import one_each, optimizer_factory, scheduler_factory
-from noisylab.engine.step import step
+from noisylab.engine.step import check_clip_norm, step
 from noisylab.losses import cross_entropy, negative_entropy, prior_penalty, sharpen, soft_cross_entropy, squared_error
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
@@ -146,8 +146,7 @@ class DivideMix(NoisyLabelMethod):
                 raise ValueError(f"{name} must be a positive number, got {value}")
         if learn not in ("all", "labeled"):
             raise ValueError(f"learn must be 'all' or 'labeled', got {learn!r}")
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm must be positive, or None for no limit, got {clip_norm}")
+        check_clip_norm(clip_norm)
         if learn == "labeled" and lambda_u > 0:
             raise ValueError(f"learn='labeled' leaves unlabeled samples out of the loss, so lambda_u must be 0, got {lambda_u}")
         for name, size in (("warmup_subset", warmup_subset), ("eval_subset", eval_subset)):

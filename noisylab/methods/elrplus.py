@@ -13,7 +13,7 @@ from noisylab.ema import AveragedNetwork
 from noisylab.engine.finite import refuse_diverged
 from noisylab.engine.modes import in_mode
 from noisylab.engine.optimizers import one_each, optimizer_factory, scheduler_factory
-from noisylab.engine.step import step
+from noisylab.engine.step import check_clip_norm, step
 from noisylab.losses import elr_regulariser, elr_target, given_share, predicts_given, reweighted_labels, soft_cross_entropy
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
@@ -120,8 +120,7 @@ class ELRPlus(NoisyLabelMethod):
                 raise ValueError(f"{name} must be 0 or more steps, got {steps}")
         if math.isnan(mixup_alpha) or math.isinf(mixup_alpha):
             raise ValueError(f"mixup_alpha must be a number, not positive for no mixing, got {mixup_alpha}")
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm must be positive, or None for no limit, got {clip_norm}")
+        check_clip_norm(clip_norm)
         self.clip_norm = clip_norm
         if average_mode not in ("train", "eval"):
             raise ValueError(f"average_mode must be 'train' or 'eval', got {average_mode!r}")

@@ -60,13 +60,7 @@ class ACTNet(Network):
         Raises:
             ValueError: the images have another size.
         """
-        image = self._tensor(inputs)
-        if image.shape[-2:] != (self.image_size, self.image_size):
-            raise ValueError(
-                f"ACTNet was built for {self.image_size}x{self.image_size} images, got shape {tuple(image.shape)}; "
-                "set image_size to the size of the images"
-            )
-        return self.head(self.features(image))
+        return self.head(self.features(self._image(inputs, self.image_size)))
 
 
 def _block(in_channels: int, first: int, second: int) -> list[nn.Module]:

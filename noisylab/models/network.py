@@ -40,6 +40,16 @@ class Network(nn.Module):
             )
         return inputs
 
+    def _image(self, inputs: Inputs, size: int) -> Tensor:
+        """The one tensor, if its last two dimensions are `size`."""
+        image = self._tensor(inputs)
+        if image.shape[-2:] != (size, size):
+            raise ValueError(
+                f"{type(self).__name__} was built for {size}x{size} images, got shape {tuple(image.shape)}; "
+                "set image_size to the size of the images"
+            )
+        return image
+
 
 NetFactory: TypeAlias = Callable[[int], Network]
 """Called with the number of classes, returns a new network. A second network is one more call."""

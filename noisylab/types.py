@@ -263,6 +263,7 @@ class DataInfo:
         class_names: K names.
         batch_size: samples a batch over all ranks.
         seed: the run's seed; every random draw of training is keyed by it.
+        num_val: held-out rows to validate on.
     """
 
     num_classes: int
@@ -272,6 +273,7 @@ class DataInfo:
     class_names: tuple[str, ...]
     batch_size: int
     seed: int
+    num_val: int = 0
 
 
 class ScoredRows(Protocol):

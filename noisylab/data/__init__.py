@@ -5,6 +5,18 @@ from noisylab.data.base import NoisyDataModule
 from noisylab.data.cifar import CIFAR10, CIFAR100
 from noisylab.data.digits import Digits
 from noisylab.data.imagefolder import ImageFolder, unlabelled_images
+from noisylab.data.mnist import MNIST, FashionMNIST
 from noisylab.data.web import WebImages
 
-__all__ = ["CIFAR10", "CIFAR100", "Arrays", "Digits", "ImageFolder", "NoisyDataModule", "WebImages", "unlabelled_images"]
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "MNIST",
+    "Arrays",
+    "Digits",
+    "FashionMNIST",
+    "ImageFolder",
+    "NoisyDataModule",
+    "WebImages",
+    "unlabelled_images",
+]

@@ -31,8 +31,11 @@ class Arrays(NoisyDataModule):
     - ``y``: (N,) labels as they are given, whole numbers or text. Their sorted values are the classes.
     - ``y_true``, optional: the true labels, -1 or empty text where unknown. Only reports see them, and `noise` cannot be added.
     - ``group``, optional: the speaker or patient of each row, for ``val_by="group"``.
+    - ``clip``, optional: the clip that each row is a frame of. Its rows share one true label; it is held out as a whole, wrong
+      labels are drawn as ``noise_unit`` says, and ``test_clip`` makes runs log accuracy per clip, ``test/acc_sample``.
     - ``class_names``, optional: K names; ``y`` is then 0..K-1 or among the names.
-    - ``test_x`` ..., ``test_y``, optional: the test rows. A file `test_path` may hold them with or without ``test_``.
+    - ``test_x`` ..., ``test_y``, ``test_clip``, optional: the test rows. A file `test_path` may hold them with or without
+      ``test_``.
 
     Several views make batches of one input for each view, by name; one view makes plain batches. Images have the views of
     `image_views`, features those of `feature_views`. Validation rows have the given labels unless ``val_labels="clean"``.
@@ -102,7 +105,7 @@ class Arrays(NoisyDataModule):
         """Read and check all arrays."""
         file, labels = self._file, self._classes
         train = read_views(file, "", self.views)
-        check_lengths(file, "", train, [name for name in ("y", "y_true", "group") if name in file.names])
+        check_lengths(file, "", train, [name for name in ("y", "y_true", "group", "clip") if name in file.names])
         test_file, prefix = self._test_file()
         test = {} if test_file is None else read_views(test_file, prefix, list(train))
         for name, rows in test.items():
@@ -120,11 +123,11 @@ class Arrays(NoisyDataModule):
         )
         if "y_true" in file.names:
             source.clean = labels.numbers(file["y_true"], f"y_true in {self.path}", unknown=True)
-        if "group" in file.names:
-            group = one_row(file["group"], f"group in {self.path}")
-            source.group = torch.from_numpy(np.unique(group, return_inverse=True)[1].astype(np.int64))
+        source.group, source.clip = _numbers(file, "group"), _numbers(file, "clip")
         if test_file is not None:
-            check_lengths(test_file, prefix, test, [f"{prefix}y"])
+            clip = f"{prefix}clip"
+            check_lengths(test_file, prefix, test, [f"{prefix}y", *([clip] if clip in test_file.names else [])])
+            source.test_clip = _numbers(test_file, clip)
             source.test = _store(test)
             source.test_target = labels.numbers(test_file[f"{prefix}y"], f"{prefix}y in {test_file.path}")
         self._transforms = self._views_of(train)
@@ -179,6 +182,15 @@ def pixel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ..
     mean = total / size
     std = (squares / size - mean.square()).clamp_min(0).sqrt()
     return tuple(mean.tolist()), tuple(torch.where(std > 1e-6, std, 1.0).tolist())
+
+
+def _numbers(file: ArrayFile, name: str) -> Tensor | None:
+    """(N,) int64: whole numbers as they are, text by its place among the sorted names; `None` where the array is not there."""
+    if name not in file.names:
+        return None
+    array = one_row(file[name], f"{name} in {file.path}")
+    values = np.unique(array, return_inverse=True)[1] if array.dtype.kind == "U" else array
+    return torch.from_numpy(values.astype(np.int64))
 
 
 def _standardize(train: dict[str, Tensor | SparseRows], test: dict[str, Tensor | SparseRows]) -> None:

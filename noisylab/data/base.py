@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -14,12 +15,12 @@ from noisylab.data.finite import FirstBad, may_be_bad
 from noisylab.data.loaders import EvalLoader, build_in_chunks, build_in_workers, chunk_rows, open_in_workers
 from noisylab.data.residency import Residency
 from noisylab.data.rows import DenseRows, FileRows, RowStore, TensorStore, build_views
-from noisylab.data.source import Source, check_labels
+from noisylab.data.source import Source, check_clips, check_labels, clips_agree
 from noisylab.data.splits import group_holdout, stratified_subset
 from noisylab.data.transfer import ahead
 from noisylab.engine.plan import PlanLoader, ResolvedPlan
 from noisylab.engine.ranks import batch_statistics
-from noisylab.noise import Noise, NoisyTargets
+from noisylab.noise import FromFile, Noise, NoisyTargets
 from noisylab.transforms.base import to_device
 from noisylab.types import Batch, DataInfo, EvalBatch, Inputs, PlanBatch, StreamRows
 
@@ -36,9 +37,12 @@ class NoisyDataModule(L.LightningDataModule):
         noise: puts wrong labels in; `None` trains on the labels as they are.
         val_fraction: share of the training rows held out for validation, in [0, 1); 0 has none.
         val_labels: whether validation compares with the "given" or the "clean" labels.
-        val_by: hold out single samples ("sample", stratified by given label) or whole groups ("group").
+        val_by: hold out single samples ("sample", stratified by given label) or whole groups ("group"). Where rows are frames of
+            clips, a sample is a clip: none has rows on both sides.
         subset: keep this many training rows, and at most as many validation and test rows, stratified by given label.
         split_seed: names the choice of held-out rows and subsets.
+        noise_unit: what wrong labels are drawn for where rows are frames of clips: each "row", or each "clip", whose rows then
+            have one given label; must be said there, as the two are different problems. Labels of `FromFile` belong to rows.
         batch_size: training samples a batch, over all ranks.
         eval_batch_size: samples a batch in evaluation, a rank.
         num_workers: worker processes that open image files; data in memory needs none.
@@ -57,6 +61,7 @@ class NoisyDataModule(L.LightningDataModule):
         val_by: Literal["sample", "group"] = "sample",
         subset: int | None = None,
         split_seed: int = 0,
+        noise_unit: Literal["row", "clip"] | None = None,
         batch_size: int = 128,
         eval_batch_size: int = 512,
         num_workers: int = 0,
@@ -71,7 +76,10 @@ class NoisyDataModule(L.LightningDataModule):
         for name, value in sizes.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if noise_unit not in ("row", "clip", None):
+            raise ValueError(f"noise_unit must be 'row' or 'clip', got {noise_unit!r}; leave it out where rows are no clips")
         self.noise, self.val_fraction, self.val_labels, self.val_by = noise, val_fraction, val_labels, val_by
+        self.noise_unit = noise_unit
         self.subset, self.split_seed = subset, split_seed
         self.batch_size, self.eval_batch_size, self.num_workers, self.seed = (
             batch_size,
@@ -83,6 +91,7 @@ class NoisyDataModule(L.LightningDataModule):
         self._source: Source | None = None
         self._unlabelled: RowStore | None = None
         self._first_bad = FirstBad()
+        self._clips: dict[str, Tensor | None] = {}
         self.noisy: NoisyTargets | None = None
 
     # ---- what a subclass says
@@ -114,7 +123,9 @@ class NoisyDataModule(L.LightningDataModule):
         given = self.given_target.clone()
         given[self._val_rows] = -1
         names = source.class_names[: self.num_classes]
-        return DataInfo(self.num_classes, len(given), self._train_rows, given, names, self.batch_size, self.seed)
+        return DataInfo(
+            self.num_classes, len(given), self._train_rows, given, names, self.batch_size, self.seed, len(self._val_rows)
+        )
 
     @property
     def source(self) -> Source:
@@ -163,6 +174,7 @@ class NoisyDataModule(L.LightningDataModule):
             return
         source = self.load()
         check_labels(source)
+        check_clips(source)
         if self.noise is not None:
             clean = source.given if source.clean is None else source.clean
             if bool((clean < 0).any()):
@@ -170,8 +182,7 @@ class NoisyDataModule(L.LightningDataModule):
             wrong = int((clean != source.given).sum())
             if wrong:
                 raise ValueError(f"{wrong} of {len(clean)} labels already differ from the true ones; leave noise out")
-            inputs = source.train.values if isinstance(source.train, DenseRows) else None
-            self.noisy = self.noise(clean, len(source.class_names), inputs, source.class_names)
+            self.noisy = self._draw_noise(self.noise, clean, source)
         self._views = dict(self.view_set())
         given = source.given if self.noisy is None else self.noisy.given_target
         clean = self._clean(source)
@@ -182,6 +193,8 @@ class NoisyDataModule(L.LightningDataModule):
                 if source.group is None:
                     raise ValueError("val_by='group' needs groups, and this data has none; use val_by='sample'")
                 held = group_holdout(rows, source.group, self.val_fraction, self.split_seed)
+            elif source.clip is not None:
+                held = _clip_holdout(source.clip, given, self.val_fraction, self.split_seed)
             else:
                 size = round(self.val_fraction * len(rows))
                 held = stratified_subset(rows, given, size, self.split_seed, keep_singletons_out=True)
@@ -195,7 +208,43 @@ class NoisyDataModule(L.LightningDataModule):
         test_target = source.test_target if source.test_target is not None else rows[:0]
         visible = (test_target < self.num_classes).nonzero().flatten()
         self._test_rows = self._shrink(visible, test_target)
+        self._clips = {"test": source.test_clip}
+        if source.clip is not None and clips_agree(source.clip[self._val_rows], self._val_target[self._val_rows]):
+            self._clips["val"] = source.clip
         self._source = source
+
+    def _draw_noise(self, noise: Noise, clean: Tensor, source: Source) -> NoisyTargets:
+        """The noise of all rows, drawn for rows or for clips."""
+        classes, names = len(source.class_names), source.class_names
+        if source.clip is None:
+            if self.noise_unit == "clip":
+                raise ValueError("noise_unit='clip' needs clips, and this data has none; leave it out")
+        elif isinstance(noise, FromFile):
+            pass  # its labels belong to rows
+        elif self.noise_unit is None:
+            raise ValueError(
+                "the rows of this data are frames of clips; say with noise_unit whether a wrong label is drawn for each 'row' or "
+                "for each 'clip'"
+            )
+        elif self.noise_unit == "clip":
+            found, number = torch.unique(source.clip, return_inverse=True)
+            drawn = noise(torch.zeros_like(found).scatter(0, number, clean), classes, None, names)
+            given = drawn.given_target[number]
+            measured = float((given != clean).double().mean())
+            return replace(drawn, given_target=given, clean_target=clean.clone(), measured_rate=measured)
+        inputs = source.train.values if isinstance(source.train, DenseRows) else None
+        return noise(clean, classes, inputs, names)
+
+    def clips(self, split: str) -> Tensor | None:
+        """(R,) int64 clip of each of the R rows that ``EvalBatch.index`` of a split counts.
+
+        `None` where the rows are no clips, and where the labels to compare with differ within a clip, as validation labels with
+        noise drawn for rows do: a clip then has no label.
+
+        Args:
+            split: "val", "test" or another, which has none.
+        """
+        return self._clips.get(split)
 
     def teardown(self, stage: str | None = None) -> None:
         """Let worker processes end."""
@@ -370,3 +419,20 @@ class NoisyDataModule(L.LightningDataModule):
         if key not in cached:
             cached[key] = labels.to(index.device)
         return cached[key][index]
+
+
+def _clip_holdout(clip: Tensor, labels: Tensor, fraction: float, seed: int) -> Tensor:
+    """Rows of whole clips, as many of each class as its share; a class with one clip keeps it in training.
+
+    Args:
+        clip: (N,) int64 clip of each row.
+        labels: (N,) int64; a clip counts by the label of its first row.
+        fraction: share of the clips to hold out.
+        seed: names the draw.
+    """
+    found, number = torch.unique(clip, return_inverse=True)
+    rows = torch.arange(len(clip))
+    first = torch.full_like(found, len(clip)).scatter_reduce(0, number, rows, "amin")
+    size = round(fraction * len(found))
+    held = stratified_subset(torch.arange(len(found)), labels[first], size, seed, keep_singletons_out=True)
+    return rows[torch.isin(number, held)]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from noisylab.data.rows import RowStore
 
-__all__ = ["Source", "check_labels"]
+__all__ = ["Source", "check_clips", "check_labels", "clips_agree"]
 
 
 @dataclass
@@ -23,7 +23,10 @@ class Source:
         clean: (N,) int64 true labels, -1 where unknown; `None` when nothing is known.
         test: inputs of the test rows, or `None`.
         test_target: (M,) int64 labels of the test rows.
-        group: (N,) int64 group of each training row (speaker, patient), or `None`.
+        group: (N,) int64 group of each training row (speaker, patient), or `None`. The rows of a group may have any labels.
+        clip: (N,) int64 clip (recording, video) that each training row is a frame of, or `None`. The rows of a clip share
+            one true label and, where there are groups, one group.
+        test_clip: (M,) the same for the test rows.
         names: a name for each training row (its file), or `None`.
         test_names: the same for the test rows.
     """
@@ -35,6 +38,8 @@ class Source:
     test: RowStore | None = None
     test_target: Tensor | None = None
     group: Tensor | None = None
+    clip: Tensor | None = None
+    test_clip: Tensor | None = None
     names: list[str] | None = None
     test_names: list[str] | None = None
 
@@ -57,3 +62,56 @@ def check_labels(source: Source) -> None:
     if bool((counts == 0).any()):
         empty = [source.class_names[i] for i in (counts == 0).nonzero().flatten().tolist()]
         raise ValueError(f"no training sample has the class {', '.join(empty[:10])}; remove the class or add samples")
+
+
+def clips_agree(clip: Tensor, values: Tensor) -> bool:
+    """Whether all rows of each clip have one value.
+
+    Args:
+        clip: (M,) int64.
+        values: (M,) int64.
+    """
+    return _first_mixed(clip, values) is None
+
+
+def check_clips(source: Source) -> None:
+    """Refuse clips of unequal length with their rows, and clips whose rows differ in their true label or in their group.
+
+    Labels are compared where they are known; without true labels the given ones count as true.
+
+    Raises:
+        ValueError: naming the first clip at fault and two of its rows.
+    """
+    truth = source.given if source.clean is None else source.clean
+    parts = [("clip", source.clip, truth, "labels"), ("test_clip", source.test_clip, source.test_target, "labels")]
+    if source.group is not None:
+        parts.append(("clip", source.clip, source.group, "groups"))
+    for name, clip, values, what in parts:
+        if clip is None:
+            continue
+        if values is None or len(clip) != len(values):
+            raise ValueError(f"{name} has {len(clip)} entries for {0 if values is None else len(values)} rows; give one a row")
+        known = (values >= 0 if what == "labels" else torch.ones_like(values, dtype=torch.bool)).nonzero().flatten()
+        mixed = _first_mixed(clip[known], values[known])
+        if mixed is not None:
+            first, other = (int(known[place]) for place in mixed)
+            found = (int(values[first]), int(values[other]))
+            shown = " and ".join(repr(source.class_names[v]) for v in found) if what == "labels" else f"{found[0]} and {found[1]}"
+            raise ValueError(
+                f"the rows of a clip share one of their {what}, but rows {first} and {other} of {name} {int(clip[first])} have "
+                f"{shown}; number the clips so that each is one recording, or leave {name} out"
+            )
+
+
+def _first_mixed(clip: Tensor, values: Tensor) -> tuple[int, int] | None:
+    """The first row of the first clip whose rows have different values, and the first row that differs from it."""
+    if not len(clip):
+        return None
+    _, number = torch.unique(clip, return_inverse=True)
+    rows = torch.arange(len(clip))
+    first = torch.full((int(number.max()) + 1,), len(clip)).scatter_reduce(0, number, rows, "amin")[number]
+    mixed = (values != values[first]).nonzero().flatten()
+    if not len(mixed):
+        return None
+    place = mixed[first[mixed].argmin()]
+    return int(first[place]), int(place)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from noisylab.engine.precision import prepare_precision
 from noisylab.engine.ranks import gather
-from noisylab.metrics.evaluation import SplitConfusions, accuracies, accuracy
+from noisylab.metrics.evaluation import ClipProbabilities, SplitConfusions, ValidationLoss, accuracies, accuracy
 from noisylab.types import EvalBatch, Inputs, PlanBatch
 
 __all__ = ["Predictor"]
@@ -43,6 +43,8 @@ class Predictor(L.LightningModule):
         self.num_classes = num_classes
         self.networks = nn.ModuleDict()
         self.confusions = SplitConfusions(num_classes)
+        self.clip_probs = ClipProbabilities()
+        self.val_loss = ValidationLoss()
         self.last_confusions: dict[tuple[str, str], Tensor] = {}
         self.epoch_metrics: dict[str, float] = {}
         self.transfers_plainly = False
@@ -89,6 +91,13 @@ class Predictor(L.LightningModule):
             logits["ensemble"] = F.log_softmax(each, 2).logsumexp(0) - math.log(len(each)) if by_probs else each.mean(0)
         return logits
 
+    def given_logits(self, logits: Tensor) -> Tensor:
+        """What the method expects of the given labels (B, K) where the network predicts `logits` (B, K) of the true ones.
+
+        Validation on given labels looks at these, and so does whatever is chosen by it.
+        """
+        return logits
+
     def checked(self, logits: Tensor) -> Tensor:
         """`logits`, if they have one column a class; else a ValueError."""
         if logits.ndim != 2 or logits.shape[1] != self.num_classes:
@@ -107,7 +116,16 @@ class Predictor(L.LightningModule):
 
     def validation_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count every predictor's answers on the batch's split."""
-        self.confusions.update(batch.split, self.all_logits(batch.inputs), batch.target)
+        logits = self.all_logits(batch.inputs)
+        if batch.split == "val":
+            if self.trainer.datamodule.val_labels == "given":  # type: ignore[attr-defined]
+                logits = {name: self.given_logits(values) for name, values in logits.items()}
+            self.val_loss.update(logits[self.headline], batch.target)
+        self.confusions.update(batch.split, logits, batch.target)
+        clip = self.trainer.datamodule.clips(batch.split)  # type: ignore[attr-defined]
+        if clip is not None:
+            probs = F.softmax(logits[self.headline], 1)
+            self.clip_probs.update(batch.split, probs, batch.target, batch.index, clip)
 
     test_step = validation_step
 
@@ -119,11 +137,15 @@ class Predictor(L.LightningModule):
         """
         confusions = self.confusions.compute()
         self.confusions.reset()
+        ranks = self.trainer.world_size
+        clips = self.clip_probs.compute(lambda rows: gather(rows, ranks).sum(0) if ranks > 1 else rows)
+        self.clip_probs.reset()
+        losses = self.val_loss.compute(lambda sums: gather(sums, ranks).sum(0) if ranks > 1 else sums)
         for split in dict.fromkeys(split for split, _ in confusions):
             self.refuse_bad_inputs(split)
         if not self.trainer.sanity_checking:
             self.last_confusions = confusions
-            self.log_epoch(accuracies(confusions, self.headline))
+            self.log_epoch({**accuracies(confusions, self.headline, clips), **losses})
 
     on_test_epoch_end = on_validation_epoch_end
 

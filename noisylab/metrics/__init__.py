@@ -1,20 +1,24 @@
 """Metrics over whole tables of samples: selection, transition matrices, memorisation, mixtures, accuracy."""
 
-from noisylab.metrics.evaluation import SplitConfusions, accuracies, accuracy, balanced_accuracy
+from noisylab.metrics.corrected import corrected_metrics
+from noisylab.metrics.evaluation import ClipProbabilities, SplitConfusions, accuracies, accuracy, balanced_accuracy
 from noisylab.metrics.memorization import auroc, label_groups, loss_histogram, memorization
 from noisylab.metrics.mixture import MixtureRecord, mixture_histogram, mixture_metrics, mixture_record
 from noisylab.metrics.running import RunningMeans
 from noisylab.metrics.selection import selection_metrics
-from noisylab.metrics.transition import transition_error, transition_metrics
+from noisylab.metrics.transition import TransitionRecord, transition_error, transition_metrics, transition_record
 
 __all__ = [
+    "ClipProbabilities",
     "MixtureRecord",
     "RunningMeans",
     "SplitConfusions",
+    "TransitionRecord",
     "accuracies",
     "accuracy",
     "auroc",
     "balanced_accuracy",
+    "corrected_metrics",
     "label_groups",
     "loss_histogram",
     "memorization",
@@ -24,4 +28,5 @@ __all__ = [
     "selection_metrics",
     "transition_error",
     "transition_metrics",
+    "transition_record",
 ]

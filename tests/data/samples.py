@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import pickle
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,27 @@ def write_cifar(root: Path, classes: int, rows: int, test_rows: int, protocol: i
     meta = {"label_names": names} if ten else {"fine_label_names": names, "coarse_label_names": ["all"]}
     (folder / ("batches.meta" if ten else "meta")).write_bytes(pickle.dumps(meta, protocol=protocol))
     return folder
+
+
+def idx(array: np.ndarray[Any, Any]) -> bytes:
+    """An IDX file of unsigned bytes."""
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def write_idx(folder: Path, rows: int, test_rows: int, packed: bool = False) -> dict[str, np.ndarray[Any, Any]]:
+    """The four files of MNIST or Fashion-MNIST with few rows; row i of a part has the class i mod 10.
+
+    Returns:
+        The arrays by the name of their file, without ``.gz``.
+    """
+    folder.mkdir(parents=True)
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for part, size in (("train", rows), ("t10k", test_rows)):
+        images = np.random.default_rng(size).integers(0, 256, (size, 28, 28), dtype=np.uint8)
+        arrays |= {f"{part}-images-idx3-ubyte": images, f"{part}-labels-idx1-ubyte": np.arange(size) % 10}
+    for name, array in arrays.items():
+        (folder / (name + ".gz" * packed)).write_bytes(gzip.compress(idx(array)) if packed else idx(array))
+    return arrays
 
 
 def write_image(path: Path, size: tuple[int, int] = (8, 8), seed: int = 0, mode: str = "RGB") -> None:

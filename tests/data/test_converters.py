@@ -17,7 +17,7 @@ from PIL import Image
 from samples import train_batches
 
 from noisylab.data import Arrays, ImageFolder
-from noisylab.noise import FromFile, load_noise
+from noisylab.noise import Asymmetric, FromFile, load_noise
 
 Run = Callable[..., None]
 realdata = pytest.mark.realdata
@@ -69,9 +69,11 @@ def source(tmp_path: Path) -> Path:
     digits = rng.integers(0, 256, (60, 28, 28), dtype=np.uint8)
     save("mnist/mnist.npz", x_train=digits, y_train=y, x_test=digits[:20], y_test=test_y)
     actor = (np.arange(96) // 4 + 1).astype(np.uint8)
-    emotion, emotions = (np.arange(96) % 4).astype(np.uint8), np.array(["calm", "happy", "sad", "angry"])
-    mfcc = rng.normal(size=(96, 5)).astype(np.float32)
-    save("ravdess/ravdess_features.npz", mfcc_stats=mfcc, emotion=emotion, actor=actor, emotion_names=emotions)
+    emotions = np.array(["surprised", "calm", "happy", "sad", "angry", "neutral", "disgust", "fearful"])
+    spoken = {"emotion": (np.arange(96) % 8).astype(np.uint8), "emotion_names": emotions, "actor": actor}
+    mfcc, offsets = rng.normal(size=(96, 5)).astype(np.float32), np.cumsum([0, *(40 + np.arange(96))])
+    mel = rng.integers(0, 256, (offsets[-1], 4), dtype=np.uint8)
+    save("ravdess/ravdess_features.npz", mfcc_stats=mfcc, mel=mel, offsets=offsets, **spoken)
     views: dict[str, Any] = {}
     for view in range(5):
         matrix = scipy.sparse.random(60, 2000, density=0.01, format="csr", random_state=view, dtype=np.float32)
@@ -136,6 +138,39 @@ def test_ravdess_holds_out_whole_actors(run: Run, source: Path, tmp_path: Path) 
     assert (data.info.num_train, len(data.source.test_target)) == (80, 16)
     with np.load(tmp_path / "a.npz") as arrays:
         assert len(set(arrays["group"].tolist())) == 20
+
+
+SIX = ["neutral", "calm", "happy", "sad", "angry", "fearful"]
+
+
+def test_six_emotions_are_in_the_order_of_the_named_noise(run: Run, source: Path, tmp_path: Path) -> None:
+    run("ravdess", "--source", source, "--out", tmp_path / "a.npz", "--classes", 6)
+    data = read(tmp_path / "a.npz", noise=Asymmetric(0.4, mapping="ravdess6"))
+    assert data.info.class_names == tuple(SIX)
+    with np.load(source / "ravdess" / "ravdess_features.npz") as held:
+        truth = {row.tobytes(): held["emotion_names"][e] for row, e in zip(held["mfcc_stats"], held["emotion"], strict=True)}
+    rows = data.source.train.values.numpy()
+    assert [SIX[label] for label in data.clean_target.tolist()] == [truth[row.tobytes()] for row in rows]
+    assert len(rows) + len(data.source.test_target) == 72
+
+
+def test_frames_carry_their_clip_and_its_statistics(run: Run, source: Path, tmp_path: Path) -> None:
+    run("ravdess", "--source", source, "--out", tmp_path / "a.npz", "--classes", 6, "--frames")
+    data = read(tmp_path / "a.npz", noise=Asymmetric(0.4, mapping="ravdess6"), noise_unit="clip", val_fraction=0.2)
+    with np.load(source / "ravdess" / "ravdess_features.npz") as held, np.load(tmp_path / "a.npz") as arrays:
+        speakers = [set(held["actor"][arrays[name]].tolist()) for name in ("clip", "test_clip")]
+        assert not speakers[0] & speakers[1] and len(speakers[0] | speakers[1]) == 24
+        assert arrays["group"].tolist() == held["actor"][arrays["clip"]].tolist()
+        for part in ("", "test_"):
+            for clip in np.unique(arrays[f"{part}clip"]):
+                chosen = arrays[f"{part}clip"] == clip
+                mel = held["mel"][held["offsets"][clip] : held["offsets"][clip + 1]].astype(float)
+                assert chosen.sum() == (1 if len(mel) < 64 else 1 + (len(mel) - 64) // 32)
+                expected = [mel[:64].mean(0), mel[:64].std(0), abs(mel[1:64] - mel[:-1][:63]).mean(0)]
+                np.testing.assert_allclose(arrays[f"{part}x"][chosen][0], np.concatenate(expected), rtol=1e-5)
+                labels = {SIX[label] for label in arrays[f"{part}y"][chosen]}
+                assert labels == {held["emotion_names"][held["emotion"][clip]]}
+    assert len(data._val_rows) > 0
 
 
 def test_reuters_becomes_five_sparse_views(run: Run, source: Path, tmp_path: Path) -> None:

@@ -3,13 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import PlainMLP, ToyData, make_trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.data import DataLoader
 
-from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
+from noisylab.data import Arrays
+from noisylab.methods import ACT, CrossEntropy, Forward, NoisyLabelMethod
 from noisylab.noise import Symmetric
 
 
@@ -32,6 +34,52 @@ def test_accuracies_of_both_networks_and_their_mean_probability(tmp_path: Path) 
             assert method.epoch_metrics[f"{split}/acc"] == method.epoch_metrics[f"{split}/acc_robust"]
     assert method.last_accuracy("test") == method.epoch_metrics["test/acc"]
     assert method.last_accuracy("train") is None
+
+
+def test_accuracy_of_clips_beside_that_of_their_rows(tmp_path: Path) -> None:
+    clip, rng = np.arange(60) // 5, np.random.default_rng(0)
+    y, points = clip % 3, rng.normal(size=(60, 2)).astype("f4")
+    test = {"test_x": points[:30] + 0.3, "test_y": y[:30], "test_clip": clip[:30]}
+    np.savez(tmp_path / "a.npz", x=points + y[:, None], y=y, clip=clip, **test)
+    data = Arrays(str(tmp_path / "a.npz"), val_fraction=0.5, batch_size=16, eval_batch_size=7)
+    method = CrossEntropy(3, PlainMLP)
+    make_trainer(tmp_path, 2).fit(method, datamodule=data)
+    for split, rows in {"test": torch.arange(30), "val": data._val_rows}.items():
+        inputs = (data.source.test if split == "test" else data.source.train).values[rows]  # type: ignore[union-attr]
+        with torch.no_grad():
+            probs = method.eval()(inputs).softmax(1)
+        clips = sorted(set(clip[rows].tolist()))
+        means = torch.stack([probs[torch.from_numpy(clip[rows] == name)].mean(0) for name in clips])
+        assert method.epoch_metrics[f"{split}/acc_sample"] == _accuracy(means, torch.tensor(clips) % 3)
+        assert method.epoch_metrics[f"{split}/acc_frame"] == _accuracy(probs, torch.from_numpy(y)[rows])
+        assert method.epoch_metrics[f"{split}/acc_frame"] == method.epoch_metrics[f"{split}/acc"]
+    assert len(data._val_rows) == 30
+
+
+@pytest.mark.parametrize("val_labels", ["given", "clean"])
+def test_validation_on_given_labels_asks_what_the_method_expects_of_them(val_labels: Any, tmp_path: Path) -> None:
+    shift = np.array([[0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]])  # argmax p and argmax p T never agree
+    np.save(tmp_path / "matrix.npy", shift)
+    method = Forward(3, PlainMLP, str(tmp_path / "matrix.npy"))
+    data = ToyData(num_train=60, noise=Symmetric(0.3), val_fraction=0.4, val_labels=val_labels, spread=2.0)
+    trainer = make_trainer(tmp_path, 2)
+    trainer.fit(method, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    again = Forward.load_from_checkpoint(tmp_path / "a.ckpt")
+    make_trainer(tmp_path, 1).validate(again, datamodule=data, verbose=False)
+    rows = data._val_rows
+    with torch.no_grad():
+        probs = method.eval()(data.source.train.values[rows]).softmax(1)  # type: ignore[union-attr]
+        test = method(data.source.test.values).softmax(1)  # type: ignore[union-attr]
+    target = data.given_target[rows] if val_labels == "given" else data.clean_target[rows]
+    if val_labels == "given":
+        probs = probs @ torch.from_numpy(shift).float()
+    losses = [-float(p[y].log()) for p, y in zip(probs, target, strict=True)]
+    for metrics in (method.epoch_metrics, again.epoch_metrics):
+        assert metrics["val/acc"] == pytest.approx(_accuracy(probs, target))
+        assert metrics["val/loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+        assert metrics["test/acc"] == pytest.approx(_accuracy(test, data.source.test_target)), "of the true labels, always"  # type: ignore[arg-type]
+    assert "test/loss" not in method.epoch_metrics
 
 
 def test_testing_a_loaded_method_repeats_its_accuracy(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisylab.metrics import transition_error, transition_metrics
+from noisylab.metrics import transition_error, transition_metrics, transition_record
 from noisylab.noise import PairFlip, Symmetric
 
 ESTIMATE = torch.tensor(
@@ -56,3 +56,45 @@ def test_parts_of_the_error() -> None:
     assert found["argmax_right"] == 0.5
     singular = torch.linalg.svdvals(estimate.double())
     assert found["condition"] == pytest.approx(float(singular[0] / singular[1]), rel=1e-6)
+
+
+def test_lowest_entry_and_row_sums_tell_whether_an_estimate_is_a_transition_matrix() -> None:
+    found = transition_metrics(torch.tensor([[0.75, 0.5], [-0.125, 1.0]]), torch.eye(2))
+    assert found["min_entry"] == -0.125 and found["row_sum"] == 0.25
+
+
+def test_without_a_truth_the_estimate_is_measured_alone() -> None:
+    found = transition_metrics(ESTIMATE)
+    assert set(found) == {"argmax_right", "condition", "min_entry", "row_sum"}
+    compared = transition_metrics(ESTIMATE, _symmetric(6, 0.4))
+    assert found == {name: compared[name] for name in found}
+
+
+def test_of_a_truth_with_more_classes_those_of_the_estimate_are_compared() -> None:
+    truth = torch.full((8, 8), 0.0, dtype=torch.float64)
+    truth[:6, :6] = _symmetric(6, 0.4)
+    truth[6:, :6] = 1 / 6  # samples of outside classes, labelled at random
+    assert transition_error(ESTIMATE, truth) == pytest.approx(0.3400320533, abs=1e-9)
+    assert transition_metrics(ESTIMATE, truth) == transition_metrics(ESTIMATE, _symmetric(6, 0.4))
+    assert transition_record(3, ESTIMATE, truth, {})["truth"] == _symmetric(6, 0.4).tolist()
+
+
+def test_a_smaller_truth_and_an_estimate_that_is_not_square_are_refused() -> None:
+    for estimate, truth in ((ESTIMATE, torch.eye(5)), (ESTIMATE[:4], torch.eye(6)), (ESTIMATE, torch.eye(7)[:6])):
+        with pytest.raises(ValueError, match=r"the estimate .* must be square, and the truth .*, too, and no smaller"):
+            transition_error(estimate, truth)
+
+
+def test_an_estimate_with_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="NaN or infinite: training has diverged"):
+        transition_metrics(torch.tensor([[1.0, 0.0], [float("nan"), 1.0]]), torch.eye(2))
+
+
+def test_a_record_holds_plain_values() -> None:
+    estimate = torch.tensor([[0.75, 0.25], [0.5, 0.5]])
+    assert transition_record(4, estimate.requires_grad_(), None, {"row_sum": 0.0}) == {
+        "epoch": 4,
+        "estimate": [[0.75, 0.25], [0.5, 0.5]],
+        "truth": None,
+        "metrics": {"row_sum": 0.0},
+    }

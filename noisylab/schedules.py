@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-__all__ = ["EpochValuesLR", "LinearDecay", "act_plan", "forget_rates", "sigmoid_rampup", "step_plan"]
+from noisylab.losses import cores2_weight, peer_weight
+
+__all__ = ["DividedStepLR", "EpochValuesLR", "LinearDecay", "act_plan", "forget_rates", "sigmoid_rampup", "step_plan"]
 
 
 def act_plan(lr: float, total: int, warmup_epochs: int, warmup_lr: float, plan: str) -> list[float]:
@@ -159,3 +161,50 @@ class LinearDecay(torch.optim.lr_scheduler.LRScheduler):
         """The rate of the current epoch for every group."""
         left = self.stop - min(max(self.last_epoch, self.start), self.stop - 1)
         return [rate * left / (self.stop - self.start) for rate in self.base_lrs]
+
+
+class DividedStepLR(torch.optim.lr_scheduler.LRScheduler):
+    """A rate that falls in steps, divided by one plus the weight of a loss's second part (peer loss, CORES2).
+
+    The rate of epoch e is ``lr gamma^(milestones at or before e) / (1 + a_e)``: as a_e rises, the length of a step does not. So
+    in the benchmark of KlemenVovk/noisy-labels, from 0.1 with milestones 40, 80, 120 (peer loss) or 50 (CORES2).
+
+    Args:
+        optimizer: whose groups are set.
+        weights: "peer" or "cores2" for the criterion's own table (`noisylab.losses.peer_weight`,
+            `noisylab.losses.cores2_weight`), or what its argument ``weights`` was given: a of each epoch, the last one stays.
+        milestones: epochs in which the rate falls.
+        gamma: factor at each milestone, in (0, 1].
+
+    Raises:
+        ValueError: for an argument outside its range.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        weights: Literal["peer", "cores2"] | list[float],
+        milestones: list[int],
+        gamma: float = 0.1,
+    ) -> None:
+        if weights not in ("peer", "cores2") if isinstance(weights, str) else not weights or min(weights) < 0:
+            raise ValueError(f"weights must be 'peer', 'cores2', or a list of numbers of 0 or more, got {weights!r}")
+        if not 0 < gamma <= 1:
+            raise ValueError(f"gamma must be in (0, 1], got {gamma}")
+        self.weights = weights if isinstance(weights, str) else list(weights)
+        self.milestones, self.gamma = list(milestones), gamma
+        super().__init__(optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the schedule is, without its lists: a run that is resumed for more epochs brings longer ones."""
+        return {name: value for name, value in super().state_dict().items() if name not in ("weights", "milestones")}
+
+    def _weight(self, epoch: int) -> float:
+        if isinstance(self.weights, str):
+            return peer_weight(epoch) if self.weights == "peer" else cores2_weight(epoch)
+        return self.weights[min(epoch, len(self.weights) - 1)]
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        """The rate of the current epoch for every group."""
+        passed = sum(self.last_epoch >= milestone for milestone in self.milestones)
+        return [rate * self.gamma**passed / (1 + self._weight(self.last_epoch)) for rate in self.base_lrs]

@@ -1,23 +1,93 @@
 """Losses: pure functions of tensors, stable in at least float32 whatever the precision of training."""
 
 from noisylab.losses.agreement import symmetric_kl
+from noisylab.losses.cores2 import cores2, cores2_keeps, cores2_regulariser, cores2_weight
+from noisylab.losses.criteria import (
+    CORES2,
+    GCE,
+    GLS,
+    MAE,
+    RCE,
+    SCE,
+    ActivePassive,
+    Bootstrap,
+    FDivergence,
+    Focal,
+    PeerLoss,
+    TruncatedGCE,
+)
+from noisylab.losses.criterion import Criterion, LossFactory
 from noisylab.losses.cross_entropy import cross_entropy, soft_cross_entropy
+from noisylab.losses.dmi import dmi_loss, joint_matrix
 from noisylab.losses.elr import elr_loss, elr_regulariser, elr_target, given_share, predicts_given, reweighted_labels
 from noisylab.losses.entropy import negative_entropy
+from noisylab.losses.f_divergence import f_divergence
 from noisylab.losses.mixmatch import prior_penalty, sharpen, squared_error
+from noisylab.losses.normalised import active_passive, focal, normalised
+from noisylab.losses.peer import peer_loss, peer_weight, shifted_cross_entropy
+from noisylab.losses.robust import gce, mae, rce, sce, truncated_gce
+from noisylab.losses.softened import bootstrap, gls
+from noisylab.losses.transition import (
+    backward_loss,
+    forward_loss,
+    given_log_probs,
+    importance_weights,
+    log_volume,
+    reweighted_loss,
+)
 
 __all__ = [
+    "CORES2",
+    "GCE",
+    "GLS",
+    "MAE",
+    "RCE",
+    "SCE",
+    "ActivePassive",
+    "Bootstrap",
+    "Criterion",
+    "FDivergence",
+    "Focal",
+    "LossFactory",
+    "PeerLoss",
+    "TruncatedGCE",
+    "active_passive",
+    "backward_loss",
+    "bootstrap",
+    "cores2",
+    "cores2_keeps",
+    "cores2_regulariser",
+    "cores2_weight",
     "cross_entropy",
+    "dmi_loss",
     "elr_loss",
     "elr_regulariser",
     "elr_target",
+    "f_divergence",
+    "focal",
+    "forward_loss",
+    "gce",
+    "given_log_probs",
     "given_share",
+    "gls",
+    "importance_weights",
+    "joint_matrix",
+    "log_volume",
+    "mae",
     "negative_entropy",
+    "normalised",
+    "peer_loss",
+    "peer_weight",
     "predicts_given",
     "prior_penalty",
+    "rce",
     "reweighted_labels",
+    "reweighted_loss",
+    "sce",
     "sharpen",
+    "shifted_cross_entropy",
     "soft_cross_entropy",
     "squared_error",
     "symmetric_kl",
+    "truncated_gce",
 ]

@@ -37,11 +37,15 @@ def squared_error(logits: Tensor, probs: Tensor) -> Tensor:
     return (predicted - probs).square().mean(1)
 
 
-def prior_penalty(mean_probs: Tensor) -> Tensor:
-    """``sum_c (1/K) log((1/K) / p_c)``: how far a batch's mean prediction is from all classes alike (Li et al., ICLR 2020).
+def prior_penalty(mean_probs: Tensor, prior: Tensor | None = None) -> Tensor:
+    """``sum_c pi_c log(pi_c / p_c)``: how far a batch's mean prediction is from a prior (Tanaka et al., CVPR 2018).
 
     Args:
         mean_probs: (K,) float mean of the batch's predicted probabilities.
+        prior: (K,) float pi, sums to 1; None for all classes alike (Li et al., ICLR 2020).
     """
     # log of the smallest float32 in place of log 0, which has no gradient to come back by
-    return -math.log(len(mean_probs)) - mean_probs.clamp(min=torch.finfo(mean_probs.dtype).tiny).log().mean()
+    logs = mean_probs.clamp(min=torch.finfo(mean_probs.dtype).tiny).log()
+    if prior is None:
+        return -math.log(len(mean_probs)) - logs.mean()
+    return (torch.special.xlogy(prior, prior) - prior * logs).sum()

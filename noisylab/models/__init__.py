@@ -6,7 +6,7 @@ from noisylab.models.fusion import FusionNet
 from noisylab.models.lenet import LeNet
 from noisylab.models.mlp import MLP
 from noisylab.models.network import Network
-from noisylab.models.resnet import PreActResNet18, ResNet18, ResNet34
+from noisylab.models.resnet import PreActResNet18, PreActResNet32, ResNet18, ResNet34
 from noisylab.models.small_cnn import SmallCNN
 from noisylab.models.torchvision_net import TorchvisionNet
 from noisylab.models.wrap import Wrap
@@ -19,6 +19,7 @@ __all__ = [
     "LeNet",
     "Network",
     "PreActResNet18",
+    "PreActResNet32",
     "ResNet18",
     "ResNet34",
     "SmallCNN",

@@ -1,4 +1,4 @@
-"""Residual networks for small images: 3x3 stem, no max-pool, stages of 64, 128, 256, 512 channels."""
+"""Residual networks for small images: 3x3 stem, no max-pool, stages of 64, 128, 256, 512 channels, or of 32, 64, 128."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from noisylab.models.network import Network
 from noisylab.types import Inputs
 
-__all__ = ["PreActResNet18", "ResNet18", "ResNet34"]
+__all__ = ["PreActResNet18", "PreActResNet32", "ResNet18", "ResNet34"]
 
 
 class ResNet18(Network):
@@ -81,6 +81,48 @@ class PreActResNet18(Network):
         return self.head(self.features(self._tensor(inputs)))
 
 
+class PreActResNet32(Network):
+    """Pre-activation ResNet-32 for 32x32 images, three stages of five blocks with 32, 64 and 128 channels.
+
+    A bare 3x3 convolution, the stages, batch normalisation, ReLU, mean over the image, linear layer. The first block of every
+    stage, of the first stage too, has a 1x1 convolution as shortcut, which starts after the block's first ReLU; the shortcut of
+    all others is the block's input as it is. Convolutions have no bias; weights are drawn as in He, Zhang, Ren, Sun, "Delving
+    Deep into Rectifiers", ICCV 2015, from a normal distribution with the variance 2 / inputs; the last bias begins at zero.
+
+    Source: the network of Tanaka, Ikami, Yamasaki, Aizawa, "Joint Optimization Framework for Learning with Noisy Labels",
+    CVPR 2018 (github.com/DaikiTanaka-UT/JointOptimization).
+
+    Args:
+        num_classes: K.
+        in_channels: channels of the image.
+
+    Example:
+        >>> import torch
+        >>> PreActResNet32(num_classes=10)(torch.zeros(2, 3, 8, 8)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(self, num_classes: int, in_channels: int = 3) -> None:
+        super().__init__(num_classes)
+        self.features = nn.Sequential(_conv3x3(in_channels, 32))
+        width = 32
+        for stage, channels in enumerate((32, 64, 128)):
+            for number in range(5):
+                stride = 2 if number == 0 and stage > 0 else 1
+                self.features.append(_PlainPreActBlock(width, channels, stride, project=number == 0))
+                width = channels
+        self.features.extend([nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()])
+        self.head = nn.Linear(width, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits (B, K) for images (B, in_channels, H, W)."""
+        return self.head(self.features(self._tensor(inputs)))
+
+
 class _BasicBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -112,6 +154,23 @@ class _PreActBlock(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         active = F.relu(self.bn1(hidden))
         return self.conv2(F.relu(self.bn2(self.conv1(active)))) + self.shortcut(active)
+
+
+class _PlainPreActBlock(nn.Module):
+    """As `_PreActBlock`, but an identity shortcut starts before the first batch normalisation."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, project: bool) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = _conv3x3(in_channels, out_channels, stride)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.conv2 = _conv3x3(out_channels, out_channels)
+        self.projection = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False) if project else None
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        active = F.relu(self.bn1(hidden))
+        shortcut = hidden if self.projection is None else self.projection(active)
+        return self.conv2(F.relu(self.bn2(self.conv1(active)))) + shortcut
 
 
 def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:

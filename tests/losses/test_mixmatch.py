@@ -57,6 +57,32 @@ def test_penalty_is_zero_for_equal_shares_and_finite_for_a_class_that_is_never_p
     assert math.isfinite(penalty.item()) and never.grad is not None and bool(never.grad.isfinite().all())
 
 
+def test_penalty_is_the_divergence_of_the_mean_from_the_prior() -> None:
+    mean = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    # 0.2 log(0.2/0.5) + 0.7 log(0.7/0.3) + 0.1 log(0.1/0.2)
+    prior = torch.tensor([0.2, 0.7, 0.1], dtype=torch.float64)
+    expected = 0.2 * math.log(0.4) + 0.7 * math.log(7 / 3) + 0.1 * math.log(0.5)
+    assert prior_penalty(mean, prior).item() == pytest.approx(expected, abs=1e-15)
+    assert prior_penalty(prior, prior).item() == pytest.approx(0, abs=1e-15)
+    assert torch.autograd.gradcheck(lambda m: prior_penalty(m, prior), (mean.clone().requires_grad_(),))
+
+
+def test_penalty_of_joint_optimisation_less_its_constant_by_hand() -> None:
+    logits = torch.tensor([[2, 0, -1], [0.5, 1, 0], [0, 0, 1], [1, -1, 0.5]], dtype=torch.float64)
+    mean, equal = logits.softmax(1).mean(0), torch.full((3,), 1 / 3, dtype=torch.float64)
+    for penalty in (prior_penalty(mean), prior_penalty(mean, equal)):
+        assert penalty.item() == pytest.approx(0.05126239574629616, abs=1e-14)
+    assert prior_penalty(mean).item() + math.log(3) == pytest.approx(1.1498746844144059, abs=1e-14)
+
+
+def test_a_class_without_a_share_in_the_prior_costs_nothing_and_one_that_is_never_predicted_has_a_bounded_price() -> None:
+    assert prior_penalty(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0])).item() == 0
+    never = torch.tensor([1.0, 0.0], requires_grad=True)
+    penalty = prior_penalty(never, torch.tensor([0.5, 0.5]))
+    penalty.backward()
+    assert math.isfinite(penalty.item()) and never.grad is not None and bool(never.grad.isfinite().all())
+
+
 @pytest.mark.parametrize("classes", [10, 100])
 def test_a_temperature_near_zero_takes_the_largest(classes: int) -> None:
     probs = torch.full((1, classes), 1 / classes)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noisylab.models import Network, PreActResNet18, ResNet18, ResNet34
+from noisylab.models import Network, PreActResNet18, PreActResNet32, ResNet18, ResNet34
 
 FAMILY = pytest.mark.parametrize("kind", [ResNet18, ResNet34, PreActResNet18])
 
@@ -33,6 +33,71 @@ def test_forward_and_backward_reach_every_parameter(kind: type[Network]) -> None
     assert logits.shape == (2, 4) and bool(logits.isfinite().all())
     logits.square().sum().backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+# ---- PreActResNet32
+
+
+def test_number_of_parameters_of_the_thin_network_by_hand() -> None:
+    def block(width: int, channels: int) -> int:  # two normalisations and two convolutions
+        return 2 * width + 9 * width * channels + 2 * channels + 9 * channels * channels
+
+    first = sum(block(*sizes) + sizes[0] * sizes[1] for sizes in ((32, 32), (32, 64), (64, 128)))
+    others = 4 * sum(block(channels, channels) for channels in (32, 64, 128))
+    expected = 9 * 3 * 32 + first + others + 2 * 128 + 128 * 10 + 10
+    with torch.device("meta"):
+        net = PreActResNet32(10)
+    assert sum(parameter.numel() for parameter in net.parameters()) == expected == 1_861_162
+    assert sum(isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3) for module in net.modules()) == 31
+
+
+def test_the_stages_of_the_thin_network_have_five_blocks_and_the_last_two_halve_the_image() -> None:
+    with torch.device("meta"):
+        features = PreActResNet32(10).features
+        assert isinstance(features, nn.Sequential) and len(features) == 1 + 15 + 4
+        hidden, shapes = torch.zeros(2, 3, 32, 32), []
+        for module in features[:16]:
+            hidden = module(hidden)
+            shapes.append(tuple(hidden.shape[1:]))
+    assert shapes == [(32, 32, 32)] * 6 + [(64, 16, 16)] * 5 + [(128, 8, 8)] * 5
+
+
+@pytest.mark.parametrize(("place", "projected", "stride"), [(1, True, 1), (2, False, 1), (6, True, 2), (7, False, 1)])
+def test_only_first_blocks_project_and_do_it_after_the_first_relu(place: int, projected: bool, stride: int) -> None:
+    torch.manual_seed(0)
+    features: Any = PreActResNet32(4).features
+    block = features[place].eval()
+    hidden = torch.randn(2, block.conv1.in_channels, 4, 4)
+    active = normalised(hidden, block.bn1)
+    residual = F.conv2d(active, block.conv1.weight, stride=stride, padding=1)
+    residual = F.conv2d(normalised(residual, block.bn2), block.conv2.weight, padding=1)
+    shortcut = F.conv2d(active, block.projection.weight, stride=stride) if projected else hidden
+    assert (block.projection is not None) == projected
+    torch.testing.assert_close(block(hidden), residual + shortcut)
+
+
+def test_the_thin_network_ends_in_normalisation_relu_and_mean() -> None:
+    torch.manual_seed(0)
+    net = PreActResNet32(4, in_channels=1).eval()
+    images = torch.randn(2, 1, 8, 8)
+    features: Any = net.features
+    hidden = normalised(features[:16](images), features[16]).mean((2, 3))
+    torch.testing.assert_close(net(images), F.linear(hidden, net.head.weight, net.head.bias))
+    net(images.requires_grad_()).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_weights_of_the_thin_network_begin_as_he_drew_them() -> None:
+    torch.manual_seed(0)
+    net = PreActResNet32(10)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            inputs = module.weight[0].numel()
+            scaled = module.weight.detach().flatten() * (inputs / 2) ** 0.5
+            # five standard errors, and tails that a uniform draw does not have
+            assert float(scaled.std()) == pytest.approx(1, abs=5 / (2 * len(scaled)) ** 0.5)
+            assert float(scaled.abs().max()) > 2.5
+    assert not bool(net.head.bias.any())
 
 
 def first_block(net: ResNet18 | PreActResNet18) -> Any:

@@ -1,0 +1,72 @@
+"""CORES2: cross-entropy less its mean over the labels as they are frequent, and a sieve for samples."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from noisylab.losses.log_probs import Reduction, log_probs_of, of_given, reduced
+
+__all__ = ["cores2", "cores2_keeps", "cores2_regulariser", "cores2_weight"]
+
+_SHIFT = 1e-8
+
+
+def cores2_regulariser(logits: Tensor, prior: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+    """``-sum_c prior_c (-log(p_c + 1e-8))``, 0 or less: it rewards sure predictions (Cheng et al., 2021).
+
+    Args:
+        logits: (B, K) float, unnormalised.
+        prior: (K,) float shares of the given labels, 0 or more with sum 1; no gradient.
+        reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
+    """
+    values = (log_probs_of(logits).exp() + _SHIFT).log()
+    return reduced((values * prior.detach().to(values.dtype)).sum(1), reduction)
+
+
+def cores2(logits: Tensor, target: Tensor, prior: Tensor, *, weight: float, reduction: Reduction = "mean") -> Tensor:
+    """``CE(z, y) - b sum_c prior_c (-log(p_c + 1e-8))`` (Cheng et al., 2021). It may be negative.
+
+    Args:
+        logits: (B, K) float, unnormalised.
+        target: (B,) int64 labels.
+        prior: (K,) float shares of the given labels; no gradient.
+        weight: b, 0 or more.
+        reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
+
+    >>> import torch
+    >>> z = torch.tensor([[2., 0., -1., .5], [0., 0., 0., 0.], [-1., 3., .5, 1.]])
+    >>> round(cores2(z, torch.tensor([0, 1, 3]), torch.tensor([.4, .3, .2, .1]), weight=2.0).item(), 5)
+    -2.41344
+    """
+    losses = -of_given(log_probs_of(logits), target)
+    return reduced(losses + weight * cores2_regulariser(logits, prior, reduction="none"), reduction)
+
+
+def cores2_keeps(logits: Tensor, target: Tensor) -> Tensor:
+    """(B,) bool: samples whose cross-entropy is at most its mean over all labels, ``CE(z, y) - mean_c(-log p_c) <= 0``.
+
+    The difference is ``mean_c(z_c - z_y)``, which is computed: of equal logits it is 0, without rounding, and they are kept.
+
+    Args:
+        logits: (B, K) float, unnormalised.
+        target: (B,) int64 labels.
+
+    >>> import torch
+    >>> z = torch.tensor([[2., 0., -1., .5], [.1, .1, .1, .1], [-1., 3., .5, 1.]])
+    >>> cores2_keeps(z, torch.tensor([1, 2, 0])).tolist()
+    [False, True, False]
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return (logits - logits.gather(1, target[:, None])).mean(1) <= 0
+
+
+def cores2_weight(epoch: int) -> float:
+    """b of epoch `epoch`, counted from 0, in the benchmark of KlemenVovk/noisy-labels.
+
+    0 for 10 epochs, then 30 evenly spaced values from 0 to 2, and 2 from there on.
+
+    >>> [round(cores2_weight(epoch), 5) for epoch in (9, 10, 11, 25, 39, 99)]
+    [0.0, 0.0, 0.06897, 1.03448, 2.0, 2.0]
+    """
+    return 2 * min(max(epoch - 10, 0), 29) / 29

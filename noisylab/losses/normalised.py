@@ -1,0 +1,105 @@
+"""Losses divided by their sum over all labels, and the focal loss."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from noisylab.losses.log_probs import Reduction, log_probs_of, of_given, reduced
+from noisylab.losses.robust import gce_of, mae, rce
+
+__all__ = ["Active", "Passive", "active_passive", "focal", "normalised"]
+
+Active: TypeAlias = Literal["ce", "focal", "gce"]
+"""A loss that raises the probability of the given label."""
+
+Passive: TypeAlias = Literal["rce", "mae"]
+"""A loss that lowers the probabilities of the other labels, too."""
+
+
+def focal(logits: Tensor, target: Tensor, *, gamma: float = 0.5, reduction: Reduction = "mean") -> Tensor:
+    """Focal loss ``-(1 - p_y)^gamma log p_y``; the cross-entropy for gamma = 0.
+
+    Args:
+        logits: (B, K) float, unnormalised.
+        target: (B,) int64 labels.
+        gamma: exponent, 0 or more.
+        reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
+
+    >>> import torch
+    >>> round(focal(torch.zeros(1, 4), torch.tensor([2]), gamma=2.0).item(), 6)
+    0.779791
+    """
+    return reduced(_focal_of(of_given(log_probs_of(logits), target), gamma), reduction)
+
+
+def _focal_of(log_probs: Tensor, gamma: float) -> Tensor:
+    # a power of exactly 0 has an infinite derivative for gamma < 1
+    rest = (-log_probs.expm1()).clamp(min=torch.finfo(log_probs.dtype).tiny)
+    return -rest.pow(gamma) * log_probs
+
+
+def normalised(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    base: Active = "ce",
+    q: float = 0.7,
+    gamma: float = 0.5,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """``l(p, y) / sum_c l(p, c)``, a loss in [0, 1] (Ma et al., 2020): NCE, NFL or NGCE.
+
+    Args:
+        logits: (B, K) float, unnormalised.
+        target: (B,) int64 labels.
+        base: l, the cross-entropy, the focal loss (`focal`) or the generalised cross-entropy (`noisylab.losses.gce`).
+        q: exponent of "gce", in (0, 1].
+        gamma: exponent of "focal", 0 or more.
+        reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
+
+    >>> import torch
+    >>> [round(normalised(torch.zeros(1, 4), torch.tensor([2]), base=base).item(), 6) for base in ("ce", "focal", "gce")]
+    [0.25, 0.25, 0.25]
+    """
+    log_probs = log_probs_of(logits)
+    if base == "gce":
+        losses = gce_of(log_probs, q)
+    elif base == "focal":
+        losses = _focal_of(log_probs, gamma)
+    else:
+        losses = -log_probs
+    return reduced(of_given(losses, target) / losses.sum(1), reduction)
+
+
+def active_passive(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    active: Active = "ce",
+    passive: Passive = "rce",
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    q: float = 0.7,
+    gamma: float = 0.5,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """``alpha`` times a normalised loss plus ``beta`` times RCE or MAE (Ma et al., 2020): NCE+RCE, NGCE+MAE and so on.
+
+    Args:
+        logits: (B, K) float, unnormalised.
+        target: (B,) int64 labels.
+        active: what is normalised; see `normalised`.
+        passive: reverse cross-entropy (`noisylab.losses.rce`), or mean absolute error in its reduced form ``1 - p_y``.
+        alpha: weight of the normalised loss, 0 or more.
+        beta: weight of the other, 0 or more.
+        q: exponent of "gce", in (0, 1].
+        gamma: exponent of "focal", 0 or more.
+        reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
+    """
+    first = normalised(logits, target, base=active, q=q, gamma=gamma, reduction="none")
+    reverse = passive == "rce"
+    second = rce(logits, target, reduction="none") if reverse else mae(logits, target, form="reduced", reduction="none")
+    return reduced(alpha * first + beta * second, reduction)

@@ -8,7 +8,7 @@ cross-entropy without Lightning is timed beside the methods; the difference to C
 
 Rows take turns: each repeat measures every row once, as the mean over its steps after some that are not counted, and divides by
 CrossEntropy's of the same repeat, so that a change in the machine's load meets all rows. A method with a warm-up has a row for
-each part.
+each part, one of several stages a row for each, but for those that are cross-entropy alone.
 
 How to read it: ``time ratio`` is what a step costs, in steps of cross-entropy.
 
@@ -32,11 +32,14 @@ from timing import Report, parse, parser_for
 from timing import summarise as summarise_rows
 
 from noisylab import methods
-from noisylab.methods import CrossEntropy, NoisyLabelMethod
+from noisylab.losses import SCE, PeerLoss
+from noisylab.methods import CrossEntropy, NoisyLabelMethod, RobustLoss
+from noisylab.methods.staged import StagedMethod
 
 CLASSES = 10
 REPEATS, STEPS, WARM = 9, 6, 2
 SHORT_REPEATS, SHORT_STEPS, SHORT_WARM = 3, 2, 1
+_CROSS_ENTROPY = ("warmup", "estimate", "pretrain")  # stages that are nothing else
 BASELINE, PLAIN = "CrossEntropy", "CrossEntropy, plain loop"
 
 
@@ -61,12 +64,27 @@ def all_rows(network: NetFactory) -> list[Row]:
     for cls in concrete_methods():
         build: Callable[..., NoisyLabelMethod] = cls
         make = partial(build, num_classes=CLASSES, network=network)
-        if "warmup_epochs" in inspect.signature(cls).parameters:
+        if cls is RobustLoss:
+            rows += [Row(f"RobustLoss, {loss.__name__}", partial(make, loss=loss)) for loss in (SCE, PeerLoss)]
+        elif issubclass(cls, StagedMethod):
+            stages = [name for name in make().optimizer_names if name not in _CROSS_ENTROPY]
+            rows += [Row(f"{cls.__name__}, {name}", partial(stage_alone, make, name)) for name in stages]
+        elif "warmup_epochs" in inspect.signature(cls).parameters:
             rows.append(Row(f"{cls.__name__}, warm-up", partial(make, warmup_epochs=1)))
             rows.append(Row(f"{cls.__name__}, after warm-up", partial(make, warmup_epochs=0)))
         else:
             rows.append(Row(cls.__name__, make))
     return rows
+
+
+def stage_alone(make: Callable[[], StagedMethod], stage: str) -> StagedMethod:
+    """A method that begins with one of its stages, and an identity for a matrix; what it learns means nothing."""
+    method = make()
+    method.stages = tuple(found for found in method.stages if found.name == stage)
+    method.best = None
+    method.prepare_epoch = lambda epoch: method.set_transition(torch.eye(CLASSES))  # type: ignore[method-assign]
+    method.begin_stage = lambda stage: None  # type: ignore[method-assign]
+    return method
 
 
 def time_row(row: Row, network: NetFactory, *, batch: int, steps: int, warm: int, device: torch.device) -> float:

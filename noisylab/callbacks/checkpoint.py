@@ -21,7 +21,8 @@ __all__ = ["RunCheckpoint"]
 
 
 class RunCheckpoint(Checkpoint):
-    """Writes ``last.ckpt`` at the end of every epoch, in between on request, and ``best.ckpt`` by validation accuracy.
+    """Writes ``last.ckpt`` at the end of every epoch, in between on request, and ``best.ckpt`` by validation accuracy,
+    of a method with stages within the last one begun.
 
     Files are written whole or not at all (`AtomicCheckpointIO`). A save that falls between the last batch of an epoch and the
     epoch's end, by this callback or any other, is put off to the epoch's end: Lightning would skip the epoch-end hooks after a
@@ -148,6 +149,8 @@ class RunCheckpoint(Checkpoint):
         if self._cut_short:  # the epoch is not complete, and its last step is saved
             return
         accuracy = pl_module.epoch_metrics.get("val/acc")
+        if self.best is not None and self.best[1] < pl_module.best_since(trainer.current_epoch):
+            self.best = None  # of an earlier stage, which trained for another end
         if accuracy is not None and (self.best is None or accuracy > self.best[0]):
             self.best = (accuracy, trainer.current_epoch)
             self._save(trainer, "best.ckpt")

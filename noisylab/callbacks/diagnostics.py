@@ -15,6 +15,8 @@ from noisylab.data.splits import stratified_subset
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.metrics import (
     MixtureRecord,
+    TransitionRecord,
+    corrected_metrics,
     label_groups,
     loss_histogram,
     memorization,
@@ -22,6 +24,7 @@ from noisylab.metrics import (
     mixture_record,
     selection_metrics,
     transition_metrics,
+    transition_record,
 )
 from noisylab.types import EvalBatch
 
@@ -32,8 +35,9 @@ class Diagnostics(L.Callback):
     """Logs who memorised what, how good the selection is and how far an estimated transition matrix is off.
 
     The only place where true labels meet a method, and only to be reported: ``memorization/*`` from a scoring pass in eval mode,
-    ``memorization_online/*`` from what the training steps saw, ``select/*``, ``mixture/*`` and ``transition/*`` where the method
-    exposes them. Samples of unknown truth are left out; without any known truth only the components of a mixture are logged.
+    ``memorization_online/*`` from what the training steps saw, ``select/*``, ``labels/*``, ``mixture/*`` and ``transition/*``
+    where the method exposes them. Samples of unknown truth are left out; without any known truth only the components of a
+    mixture and what an estimated matrix shows by itself are logged.
 
     Args:
         every_n_epochs: how often the scoring pass runs; the last epoch always has one.
@@ -43,6 +47,7 @@ class Diagnostics(L.Callback):
     Attributes:
         histogram: of the losses in the last scoring pass; see `noisylab.metrics.loss_histogram`.
         mixtures: by network, in the order of the epochs, the mixtures that the method's selection rested on.
+        transition: the transition matrix of the last epoch that had one, beside the true one where that is known; else None.
     """
 
     def __init__(self, every_n_epochs: int = 1, max_rows: int | None = None, seed: int = 0) -> None:
@@ -51,12 +56,13 @@ class Diagnostics(L.Callback):
         self.every_n_epochs, self.max_rows, self.seed = every_n_epochs, max_rows, seed
         self.histogram: dict[str, list[float]] = {}
         self.mixtures: dict[str, list[MixtureRecord]] = {}
+        self.transition: TransitionRecord | None = None
         self._peak: tuple[float, int] = (-math.inf, -1)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best accuracy so far and its epoch, the last histogram, and the mixtures of all epochs."""
+        """The best accuracy so far and its epoch, the last histogram, the mixtures of all epochs, the last transition matrix."""
         mixtures = {network: list(records) for network, records in self.mixtures.items()}
-        return {"peak": list(self._peak), "histogram": self.histogram, "mixtures": mixtures}
+        return {"peak": list(self._peak), "histogram": self.histogram, "mixtures": mixtures, "transition": self.transition}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
@@ -64,6 +70,7 @@ class Diagnostics(L.Callback):
         self._peak = float(value), int(epoch)
         self.histogram = dict(state.get("histogram", {}))
         self.mixtures = {network: list(records) for network, records in state.get("mixtures", {}).items()}
+        self.transition = state.get("transition")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compute and log everything that is due."""
@@ -84,14 +91,15 @@ class Diagnostics(L.Callback):
             if mask is not None or score is not None:
                 kept = {"mask": None if mask is None else mask[known], "score": None if score is None else score[known]}
                 found |= {f"select/{name}": value for name, value in selection_metrics(right[known], **kept).items()}
+            corrected = pl_module.corrected_target()
+            if corrected is not None:
+                figures = corrected_metrics(corrected[known], given[known], clean[known], data.num_classes)
+                found |= {f"labels/{name}": value for name, value in figures.items()}
             if (epoch + 1) % self.every_n_epochs == 0 or epoch + 1 == trainer.max_epochs:
                 found |= self._score(pl_module, right, wrong, outside, given, clean)
             found |= self._peak_and_drop(pl_module, data, epoch)
         found |= self._mixtures(pl_module, right, wrong | outside, epoch)
-        estimate = pl_module.transition_matrix()
-        truth = None if data.noisy is None else data.noisy.transition_matrix
-        if estimate is not None and truth is not None:
-            found |= {f"transition/{name}": value for name, value in transition_metrics(estimate, truth).items()}
+        found |= self._transition(pl_module, data, clean, epoch)
         pl_module.log_epoch(found)
 
     def _online(self, method: NoisyLabelMethod, rows: Tensor, given: Tensor, clean: Tensor, epoch: int) -> dict[str, float]:
@@ -136,6 +144,23 @@ class Diagnostics(L.Callback):
             self.mixtures[network] = [*before, mixture_record(epoch, fit, *groups)]
             found |= {f"mixture/{network}_{name}": value for name, value in mixture_metrics(fit, *groups).items()}
         return found
+
+    def _transition(self, method: NoisyLabelMethod, data: NoisyDataModule, clean: Tensor, epoch: int) -> dict[str, float]:
+        if self.transition is not None and self.transition["epoch"] >= epoch:
+            self.transition = None  # of an earlier fit
+        estimate, anchors = method.transition_matrix(), method.anchor_rows()
+        if estimate is None:
+            return {}
+        truth = None if data.noisy is None else data.noisy.transition_matrix
+        figures = transition_metrics(estimate, truth)
+        if anchors is not None:
+            true = clean[anchors.to(clean.device)]
+            known = true >= 0
+            if bool(known.any()):
+                right = true == torch.arange(len(true), device=true.device)
+                figures["anchor_right"] = float(right[known].double().mean())
+        self.transition = transition_record(epoch, estimate, truth, figures)
+        return {f"transition/{name}": value for name, value in figures.items()}
 
     def _peak_and_drop(self, method: NoisyLabelMethod, data: NoisyDataModule, epoch: int) -> dict[str, float]:
         # clean labels only: those of the test set, else of held-out rows; given ones would reward memorising

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -43,7 +44,7 @@ def versions() -> dict[str, str]:
 
 
 class RunSummary(Checkpoint):
-    """Writes ``noise.npz`` at the start of a run and ``summary.json`` at its end.
+    """Writes ``noise.npz`` at the start of a run, ``summary.json`` at its end, and ``transition.csv`` where there is an estimate.
 
     Args:
         folder: the run folder.
@@ -97,9 +98,12 @@ class RunSummary(Checkpoint):
     def write(self, trainer: L.Trainer, method: NoisyLabelMethod) -> None:
         """Write the summary of a run whose curves are complete and whose last evaluation is at hand."""
         if trainer.is_global_zero:
-            text = _text(_finite(self.summary(trainer, method)))
+            summary = self.summary(trainer, method)
             with atomic_path(self.folder / "summary.json") as partial:
-                partial.write_text(text + "\n")
+                partial.write_text(_text(_finite(summary)) + "\n")
+            if summary["transition"] is not None:
+                with atomic_path(self.folder / "transition.csv") as partial:
+                    np.savetxt(partial, summary["transition"]["estimate"], delimiter=",", fmt="%.17g")
         self.written = True
 
     def summary(self, trainer: L.Trainer, method: NoisyLabelMethod) -> dict[str, Any]:
@@ -114,10 +118,13 @@ class RunSummary(Checkpoint):
             **{name: _predictor(curves.series(f"test/acc_{name}"), best, method, name) for name in names},
         }
         val = _predictor(curves.series("val/acc"), best, method, method.headline, "val")
+        for split, found in (("test", test["headline"]), ("val", val)):
+            if clips := curves.series(f"{split}/acc_sample"):
+                found["acc_sample"] = clips[-1][1]
         headline = test["headline"] if test["headline"]["last"] is not None else val
         diagnostics: dict[str, Any] = {}
         for _, _, name, value in curves.rows:
-            if name.split("/")[0] in ("memorization", "memorization_online", "select", "mixture", "transition"):
+            if name.split("/")[0] in ("memorization", "memorization_online", "select", "labels", "mixture", "transition"):
                 diagnostics[name] = value
         watched = next((c for c in trainer.callbacks if isinstance(c, Diagnostics)), None)  # type: ignore[attr-defined]
         info = data.info
@@ -147,6 +154,7 @@ class RunSummary(Checkpoint):
             "diagnostics": diagnostics,
             "loss_histogram": {} if watched is None else watched.histogram,
             "mixture": {} if watched is None else watched.mixtures,
+            "transition": None if watched is None else watched.transition,
             "epochs": trainer.current_epoch,
             "complete": trainer.max_epochs is None or trainer.current_epoch >= trainer.max_epochs,
             "wall_time_s": self._elapsed(),

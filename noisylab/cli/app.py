@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress, RunSummary, Speed
 from noisylab.cli.config import switches
-from noisylab.cli.registry import class_kind, locate, parameters
+from noisylab.cli.registry import class_kind, locate, parameters, takes_factory
 from noisylab.data.base import NoisyDataModule
 from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
@@ -156,7 +156,7 @@ def build(subcommand: str, config: dict[str, Any], *, folder: Path | None, logge
         folder: run folder; None writes nothing.
         loggers: see `App`.
     """
-    _preflight(config)
+    _preflight(subcommand, config)
     return _parse(App, subcommand, config, folder=folder, loggers=loggers)
 
 
@@ -174,10 +174,12 @@ def _parse(cls: type[App], subcommand: str, config: dict[str, Any], **kwargs: An
         return cls({"subcommand": subcommand, subcommand: config}, parser_kwargs=parser_kwargs, **kwargs)
 
 
-def _preflight(config: dict[str, Any]) -> None:
+def _preflight(subcommand: str, config: dict[str, Any]) -> None:
     """Build data and method once, so that what a constructor refuses is said in its own words: jsonargparse would wrap it."""
     data = _construct(config["data"])
     method = _construct(config["model"], num_classes=data.num_classes)
+    if subcommand == "fit":
+        method.check_ready(data.val_fraction > 0)
     # Lightning would advise to switch to automatic optimisation, which nobody who runs a recipe can
     for name, nothing in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):
         value = config.get("trainer", {}).get(name)
@@ -191,10 +193,12 @@ def _construct(node: dict[str, Any], **handed: Any) -> Any:
     cls = locate(node["class_path"])
     arguments: dict[str, Any] = {}
     for name, value in node["init_args"].items():
-        kind = class_kind(parameters(cls)[name].hint) if name in parameters(cls) else None
+        hint = parameters(cls)[name].hint if name in parameters(cls) else None
+        kind = class_kind(hint)
         if isinstance(value, dict) and "class_path" in value and kind is not None:
-            # networks, optimizers and schedules are handed over as factories, noise as an object
-            value = _construct(value) if issubclass(kind, Noise) else {**value, "init_args": dict(value["init_args"])}
+            # networks, optimizers and schedules are handed over as factories, the data's noise as an object
+            factory = takes_factory(hint) or not issubclass(kind, Noise)
+            value = {**value, "init_args": dict(value["init_args"])} if factory else _construct(value)
         arguments[name] = value
     return cls(**arguments, **handed)
 

@@ -10,6 +10,7 @@ from noisylab.callbacks import RunCheckpoint, Speed
 from noisylab.cli.errors import unknown
 from noisylab.cli.registry import known_classes, parameters
 from noisylab.data.base import NoisyDataModule
+from noisylab.losses import Criterion
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import Network
 from noisylab.noise import Noise
@@ -23,7 +24,8 @@ def describe(name: str) -> str:
     Raises:
         UserError: for an unknown name.
     """
-    kinds = (NoisyLabelMethod, NoisyDataModule, Noise, Network, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    ours = (NoisyLabelMethod, NoisyDataModule, Noise, Network, Criterion)
+    kinds = (*ours, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
     known: dict[str, type] = {short: cls for kind in kinds for short, cls in known_classes(kind).items()}
     known |= {"Speed": Speed, "RunCheckpoint": RunCheckpoint}
     if name not in known:

@@ -14,13 +14,14 @@ import torch
 
 from noisylab.cli.errors import UserError, unknown
 from noisylab.data.base import NoisyDataModule
+from noisylab.losses import Criterion
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import Network
 from noisylab.noise import Noise
 
-__all__ = ["Parameter", "class_kind", "full_name", "known_classes", "locate", "parameters", "resolve_class"]
+__all__ = ["Parameter", "class_kind", "full_name", "known_classes", "locate", "parameters", "resolve_class", "takes_factory"]
 
-_ROOMS = ("noisylab.methods", "noisylab.data", "noisylab.models", "noisylab.noise")
+_ROOMS = ("noisylab.methods", "noisylab.data", "noisylab.models", "noisylab.noise", "noisylab.losses")
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def class_kind(hint: Any) -> type | None:
         return kinds[0] if kinds else None
     if origin is collections.abc.Callable:
         return class_kind(typing.get_args(hint)[1])
-    if inspect.isclass(hint) and issubclass(hint, Noise | Network | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler):
+    named = Noise | Network | Criterion | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler
+    if inspect.isclass(hint) and issubclass(hint, named):
         return hint
     return None
 
@@ -145,3 +147,9 @@ def _hints(function: Any) -> dict[str, Any]:
         return typing.get_type_hints(function)
     except (NameError, TypeError):
         return {}
+
+
+def takes_factory(hint: Any) -> bool:
+    """Whether an argument takes what makes an object, not the object."""
+    parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return any(typing.get_origin(part) is collections.abc.Callable for part in parts)

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import lightning as L
+import numpy as np
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from PIL import Image
 
 from noisylab.callbacks.progress import silence
 from noisylab.cli.app import App, build, config_text, write_config
@@ -25,7 +28,7 @@ from noisylab.data.base import NoisyDataModule
 from noisylab.engine.precision import check_trainable
 from noisylab.engine.resume import newest_readable
 from noisylab.files import atomic_path, clear_partials
-from noisylab.reports import mixture_figure
+from noisylab.reports import mixture_figure, transition_figure
 
 if TYPE_CHECKING:
     from noisylab.cli.main import Options
@@ -152,19 +155,37 @@ def fit(options: Options) -> int:
     except SystemExit:  # Lightning's answer to Ctrl-C and to a request to terminate
         return _stopped(app, folder)
     if app.trainer.is_global_zero:
-        _draw(folder)
+        _draw(folder, app.trainer)
         accuracy = app.model.last_accuracy("test")
         shown = "" if accuracy is None else f" (test accuracy at the end {accuracy:.4f})"
         _say(f"run folder: {folder}{shown}", sys.stdout)
     return 0
 
 
-def _draw(folder: Path) -> None:
-    """Draw ``mixture.png`` where the method fitted mixtures to its losses; a run of an older version may know nothing of them."""
+def _draw(folder: Path, trainer: L.Trainer) -> None:
+    """Draw ``mixture.png`` and ``transition.png``, where the method fitted mixtures to its losses or estimated a matrix.
+
+    The matrix is shown to the loggers, too. The summary of an older version may know nothing of either.
+    """
     file = folder / "summary.json"
     summary = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if any(summary.get("mixture", {}).values()):
         mixture_figure(summary, folder / "mixture.png")
+    if summary.get("transition"):
+        _show("transition", transition_figure(summary, folder / "transition.png"), trainer)
+
+
+def _show(name: str, picture: Path, trainer: L.Trainer) -> None:
+    """Hand a picture to the loggers that take some, at the step of the last epoch's numbers."""
+    step = max(trainer.global_step - 1, 0)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            with Image.open(picture) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+            logger.experiment.close()  # Lightning has closed it at the end of fit; this opened it again
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(name, [str(picture)], step=step)
 
 
 def _stopped(app: App, folder: Path) -> int:

@@ -36,7 +36,7 @@ def check_clip_norm(clip_norm: float | None) -> None:
 
 def step(
     module: NoisyLabelMethod,
-    losses: Mapping[str, Tensor],
+    losses: Mapping[str, Tensor | None],
     *,
     final: bool = True,
     clip_norm: float | None = None,
@@ -52,8 +52,8 @@ def step(
 
     Args:
         module: the method; its ``optimizer_names`` are the allowed names.
-        losses: a scalar loss for each network to be updated now. A loss may not depend on the parameters of a network that is
-            stepped before it in this call.
+        losses: a scalar loss for each network to be updated now; None for one that the losses before it have given its
+            gradient. A loss may not depend on the parameters of a network that is stepped before it in this call.
         final: whether this is the last call of the training step.
         clip_norm: largest 2-norm of each network's true (unscaled, accumulated) gradient, positive.
         accumulate: training steps whose mean gradient makes one update. A shorter group, as at the end of an epoch, makes an
@@ -75,11 +75,12 @@ def step(
     optimizers = module.wrapped_optimizers()
     grouped = accumulate > 1 or not boundary
     for name, loss in losses.items():
-        share = loss / accumulate if accumulate > 1 else loss
-        if module.steps_bare:
-            share.backward()
-        else:
-            module.manual_backward(share)
+        if loss is not None:
+            share = loss / accumulate if accumulate > 1 else loss
+            if module.steps_bare:
+                share.backward()
+            else:
+                module.manual_backward(share)
         if grouped:
             _added[optimizers[name].optimizer] = _added.get(optimizers[name].optimizer, 0) + 1
     last = list(losses)[-1]
@@ -192,8 +193,12 @@ def step_schedules(module: NoisyLabelMethod, metrics: Mapping[str, Any]) -> None
     """
     every = module.trainer.check_val_every_n_epoch
     validated = every is not None and (module.current_epoch + 1) % every == 0
+    optimizers = module.wrapped_optimizers()
+    resting = [optimizers[name].optimizer for name in module.resting]
     for config in module.trainer.lr_scheduler_configs:
         schedule = config.scheduler
+        if any(schedule.optimizer is optimizer for optimizer in resting):
+            continue
         if config.interval != "epoch" or (module.current_epoch + 1) % config.frequency:
             continue
         if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):

@@ -96,8 +96,17 @@ class NoisyLabelMethod(Predictor):
         """(N,) float in [0, 1], larger for samples more surely clean; None where there is no such score."""
         return None
 
+    def corrected_target(self) -> Tensor | None:
+        """(N,) int64, the class that the current epoch takes each sample for, -1 where there is none; None while labels are the
+        given ones."""
+        return None
+
     def transition_matrix(self) -> Tensor | None:
         """(K, K) estimate of P(given = column | true = row); None where there is none."""
+        return None
+
+    def anchor_rows(self) -> Tensor | None:
+        """(K,) rows of the original training set taken as sure samples of each class; None where there are none."""
         return None
 
     def mixture_fit(self) -> dict[str, MixtureFit]:
@@ -108,6 +117,35 @@ class NoisyLabelMethod(Predictor):
     def optimizer_names(self) -> tuple[str, ...]:
         """Names of the optimizers in the order of ``configure_optimizers``: one a network."""
         return tuple(self.networks)
+
+    @property
+    def resting(self) -> tuple[str, ...]:
+        """Names of the optimizers that do not step in the current epoch; their schedules stand still."""
+        return ()
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether the method chooses by validation accuracy what it goes on with, and so needs held-out rows."""
+        return False
+
+    def check_ready(self, held_out: bool) -> None:
+        """Refuse a fit that could not come to its end; called before data is read, and again by ``setup``.
+
+        Args:
+            held_out: whether the data holds rows out to validate on.
+
+        Raises:
+            ValueError: for a method that needs validation and data without held-out rows, saying what to set.
+        """
+        if self.needs_validation and not held_out:
+            raise ValueError(
+                f"{type(self).__name__} goes on with the network of its best epoch, by the accuracy on held-out rows, and the "
+                "data holds none out; set data.val_fraction to 0.1, or model.hand_over to last"
+            )
+
+    def best_since(self, epoch: int) -> int:
+        """The first epoch with which `epoch` competes for the best checkpoint: 0, or where its stage began."""
+        return 0
 
     # ---- training
 
@@ -127,6 +165,7 @@ class NoisyLabelMethod(Predictor):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         self.transfers_plainly = not any(is_overridden(hook, owner) for hook in hooks for owner in (self, data))
         if stage == "fit":
+            self.check_ready(self.info.num_val > 0)
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                 if str(getattr(callback, "monitor", "")).startswith("test/"):
                     raise ValueError(f"{type(callback).__name__} monitors {callback.monitor!r}: a leak; monitor 'val/acc'")
@@ -213,7 +252,12 @@ class NoisyLabelMethod(Predictor):
         if self.trainer.world_size == 1:
             return values.mean(0)
         size = self.sum_over_ranks(torch.tensor(len(values), device=values.device))
-        own = values.sum(0) / size
+        return self.whole_sum(values.sum(0) / size)
+
+    def whole_sum(self, own: Tensor) -> Tensor:
+        """The sum over all ranks of something that each has computed from its part of the batch; see `mean_rows`."""
+        if self.trainer.world_size == 1:
+            return own
         # the value of the whole batch; of its gradient every rank has its own part, which the averaging divides
         return self.sum_over_ranks(own.detach()) + self.trainer.world_size * (own - own.detach())
 
@@ -298,7 +342,8 @@ class NoisyLabelMethod(Predictor):
             ValueError: if an input or a weight was NaN or infinite.
         """
         self.refuse_nonfinite()
-        rates = {f"lr/{name}": opt.param_groups[0]["lr"] for name, opt in self.wrapped_optimizers().items()}
+        optimizers = {name: opt for name, opt in self.wrapped_optimizers().items() if name not in self.resting}
+        rates = {f"lr/{name}": opt.param_groups[0]["lr"] for name, opt in optimizers.items()}
         self.log_epoch({**self.means.compute(self.sum_over_ranks), **rates})
         self.means.reset()
         step_schedules(self, self.epoch_metrics)

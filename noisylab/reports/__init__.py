@@ -6,6 +6,7 @@ from noisylab.reports.mixture import mixture_figure
 from noisylab.reports.results import SeedResults, Spread, aggregate, group_by_seed, result_row, results_table
 from noisylab.reports.runs import Curve, RunFolder, RunFolderError, find_runs, read_run, run_labels
 from noisylab.reports.table import comparison_table
+from noisylab.reports.transition import transition_figure
 
 __all__ = [
     "Curve",
@@ -27,5 +28,6 @@ __all__ = [
     "result_row",
     "results_table",
     "run_labels",
+    "transition_figure",
     "write_pages",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from noisylab.callbacks.curves import Curves
 from noisylab.callbacks.diagnostics import Diagnostics
+from noisylab.callbacks.summary import RunSummary
 from noisylab.data.base import Source
 from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
 from noisylab.noise import Symmetric
@@ -116,6 +117,39 @@ def test_estimated_transition_matrix_is_compared_with_the_true_one(tmp_path: Pat
 
     curves, _ = _run(Estimating(3, PlainMLP), ToyData(noise=Symmetric(0.4)), tmp_path, 1)
     assert _last(curves, "transition/")["error"] == pytest.approx(0.8)
+
+
+class _Correcting(CrossEntropy):
+    """From its second epoch on takes every sample for class 1, the first for none."""
+
+    def corrected_target(self) -> Tensor | None:
+        if self.current_epoch < 1:
+            return None
+        corrected = torch.ones(self.info.num_train, dtype=torch.int64, device=self.device)
+        corrected[0] = -1
+        return corrected
+
+
+def test_corrected_labels_are_compared_with_the_true_ones_and_summed_up(tmp_path: Path) -> None:
+    method, data = _Correcting(3, PlainMLP), ToyData(num_train=60, noise=Symmetric(0.4), val_fraction=0.2)
+    curves, diagnostics, summary = Curves(), Diagnostics(), RunSummary(tmp_path)
+    trainer = make_trainer(tmp_path, 2, (diagnostics, curves, summary))
+    trainer.fit(method, datamodule=data)
+    assert {epoch for epoch, _, name, _ in curves.rows if name.startswith("labels/")} == {1}
+    rows = [row for row in data.info.train_rows.tolist() if row != 0]
+    pairs = [(int(data.given_target[row]), int(data.clean_target[row])) for row in rows]
+    wrong = [true == 1 for given, true in pairs if given != true]
+    changed = [true == 1 for given, true in pairs if given != 1]
+    expected = {
+        "right": sum(true == 1 for _, true in pairs) / len(pairs),
+        "right_clean": sum(given == true == 1 for given, true in pairs) / (len(pairs) - len(wrong)),
+        "right_noisy": sum(wrong) / len(wrong),
+        "flips": len(changed) / len(pairs),
+        "flips_right": sum(changed) / len(changed),
+    }
+    assert _last(curves, "labels/") == pytest.approx(expected)
+    found = summary.summary(trainer, method)["diagnostics"]
+    assert {name: found[f"labels/{name}"] for name in expected} == pytest.approx(expected)
 
 
 class _Real(ToyData):

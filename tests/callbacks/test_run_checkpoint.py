@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.engine.resume import damage
-from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
+from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod, TRevision
 from noisylab.noise import Symmetric
 
 
@@ -78,6 +78,36 @@ def test_best_follows_the_validation_accuracy(tmp_path: Path) -> None:
     again = RunCheckpoint(tmp_path)
     again.load_state_dict(own.state_dict())
     assert again.best == own.best
+
+
+class _Accuracies(L.Callback):
+    """Says what the validation accuracy of each epoch was."""
+
+    def __init__(self, values: list[float]) -> None:
+        self.values = values
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, NoisyLabelMethod)
+        pl_module.epoch_metrics["val/acc"] = self.values[trainer.current_epoch]
+
+
+def test_best_is_that_of_the_stage_begun_last(tmp_path: Path) -> None:
+    accuracies, found = [0.9, 0.8, 0.3, 0.2, 0.2, 0.4, 0.4], []  # stages of two epochs, of two, and of the rest
+
+    def run(epochs: int, resume: Path | None = None) -> RunCheckpoint:
+        own = RunCheckpoint(tmp_path, every_n_minutes=None)
+        method = TRevision(3, PlainMLP, estimate_epochs=2, reweight_epochs=2, hand_over="last")
+        trainer = make_trainer(tmp_path, epochs, (_Accuracies(accuracies), own))
+        trainer.fit(method, datamodule=ToyData(val_fraction=0.2), ckpt_path=resume)
+        return own
+
+    for epochs in range(1, 8):
+        own = run(epochs, tmp_path / "last.ckpt" if epochs > 1 else None)
+        assert own.best is not None
+        found.append(own.best)
+        assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == own.best[1]
+    assert found == [(0.9, 0), (0.9, 0), (0.3, 2), (0.3, 2), (0.2, 4), (0.4, 5), (0.4, 5)]
+    assert run(7, tmp_path / "last.ckpt").best == (0.4, 5)
 
 
 def test_sanity_validation_is_no_epoch_to_choose_from(tmp_path: Path) -> None:

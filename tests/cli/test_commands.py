@@ -196,6 +196,64 @@ def test_mistakes_stop_before_any_data_is_read(flags, told, capsys, tmp_path, mo
     assert not (tmp_path / "R").exists()
 
 
+FORWARD = ["fit", "--config", "forward_digits.yaml", *TINY, "--model.warmup_epochs", "1", "--model.network.width", "4"]
+TREVISION = ["fit", "--config", "trevision_digits.yaml", *TINY, "--model.estimate_epochs", "1", "--model.reweight_epochs", "1"]
+
+
+def test_choosing_by_validation_without_held_out_rows_stops_before_data_is_read(capsys, tmp_path, monkeypatch):
+    from noisylab.data import Digits
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Digits, "load", lambda self: pytest.fail("data was read"))
+        for flags, name in ((FORWARD, "Forward"), (TREVISION, "TRevision")):
+            assert main([*flags, "--data.val_fraction", "0", "--run_dir", "R"]) == 2
+            text = capsys.readouterr().err
+            assert f"{name} goes on with the network of its best epoch" in text and "Traceback" not in text
+            assert "set data.val_fraction to 0.1, or model.hand_over to last" in text
+            assert not (tmp_path / "R").exists()
+    assert main([*FORWARD, "--data.val_fraction", "0", "--model.hand_over", "last", "--dry_run"]) == 0
+
+
+def test_oracle_on_the_command_line_and_validation_of_its_run(tmp_path, capsys):
+    flags = [*FORWARD, "--data.noise", "PairFlip", "--data.noise.rate", "0.4", "--trainer.max_epochs", "1"]
+    assert main([*flags, "--model.oracle", "PairFlip", "--model.oracle.rate", "0.4", "--run_dir", "R"]) == 0
+    summary = json.loads(Path("R/summary.json").read_text())
+    expected = 0.6 * np.eye(10) + 0.4 * np.roll(np.eye(10), 1, axis=1)
+    assert summary["transition"]["estimate"] == pytest.approx(expected, abs=1e-6)
+    assert summary["transition"]["metrics"]["error"] == pytest.approx(0.0, abs=1e-6)
+    rows = read_csv(tmp_path / "R" / "metrics.csv")
+    assert {float(row["value"]) for row in rows if row["name"] == "train/stage"} == {0.0}, "there is no warm-up"
+    last = {row["name"]: float(row["value"]) for row in rows}
+    capsys.readouterr()
+    assert main(["validate", "--run_dir", "R"]) == 0
+    shown = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    for name in ("val/acc", "val/loss"):
+        assert float(shown[name]) == pytest.approx(last[name], abs=1e-4)
+    assert main(["fit", "--config", "R/config.yaml", "--run_dir", "S"]) == 0
+    assert Path("S/metrics.csv").read_text() == Path("R/metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("content", [None, "0.5,0.5\n0.5,0.5\n"])
+@pytest.mark.parametrize("method", [FORWARD, TREVISION], ids=["Forward", "TRevision"])
+def test_a_transition_file_that_is_missing_or_wrong_stops_before_the_training(method, content, capsys, tmp_path):
+    if content is not None:
+        Path("matrix.csv").write_text(content)
+    assert main([*method, "--model.transition", "matrix.csv", "--run_dir", "R"]) == 2
+    text = capsys.readouterr().err
+    assert "matrix.csv" in text and "Traceback" not in text
+    assert (
+        "matrix.csv: there is no such file of a transition matrix"
+        if content is None
+        else "has shape (2, 2); for 10 classes it must be (10, 10)"
+    ) in text
+    assert not list(tmp_path.glob("R/**/*.ckpt"))
+
+
+def test_an_unknown_estimator_is_told_the_known_ones(capsys):
+    assert main([*FORWARD, "--model.transition", "anchors", "--run_dir", "R"]) == 2
+    assert "transition must be one of anchor, anchor97, dual, dual97, or a file" in capsys.readouterr().err
+
+
 def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
     assert main([*ACT, "--dry_run"]) == 0
     text = capsys.readouterr().out

@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 import noisylab.methods
 from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress
+from noisylab.memory import SampleMemory
 from noisylab.methods import NoisyLabelMethod
 from noisylab.models import Network, SmallCNN
 from noisylab.noise import Symmetric
@@ -75,14 +76,17 @@ def test_no_value_is_read_back_within_a_step(name: str, tmp_path: Path) -> None:
 def _on_fake_cuda(make: Any, network: Any) -> NoisyLabelMethod:
     with torch.device("cuda"):
         method = make(network)
-    method.memory.to("cuda")
+    for module in method.modules():
+        if isinstance(module, SampleMemory):
+            module.to("cuda")
     method._device = torch.device("cuda:0")
     method.info = DataInfo(3, 20, torch.arange(20), torch.zeros(20, dtype=torch.int64), ("a", "b", "c"), 8, 0)
     method.memory.allocate(20)
+    owners = {**dict.fromkeys(method.optimizer_names, method), **dict(method.networks.items())}
     optimizers = {
         name: SimpleNamespace(optimizer=optimizer, step=optimizer.step)
-        for name, net in method.networks.items()
-        for optimizer in [torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)]
+        for name in method.optimizer_names
+        for optimizer in [torch.optim.SGD(owners[name].parameters(), lr=0.1, momentum=0.9)]
     }
     method._trainer = SimpleNamespace(world_size=1, precision_plugin=SimpleNamespace(scaler=None), current_epoch=1, global_rank=0)
     method._fabric = None
@@ -90,7 +94,7 @@ def _on_fake_cuda(make: Any, network: Any) -> NoisyLabelMethod:
 
     def backward(loss: Tensor) -> None:  # the autograd engine would look for a real device
         assert loss.device.type == "cuda"
-        for parameter in method.networks.parameters():
+        for parameter in method.parameters():
             parameter.grad = torch.zeros_like(parameter)
 
     method.manual_backward = backward  # type: ignore[method-assign, assignment]

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from noisylab.engine.step import step, steps_bare
 from noisylab.losses import cross_entropy
-from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
+from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod, VolMinNet
 from noisylab.models.network import Network
 from noisylab.types import PlanBatch
 
@@ -71,7 +71,7 @@ class _Module:
     def loss(self, name: str, gradient: tuple[float, float]) -> Tensor:
         return self.weights[name] @ torch.tensor(gradient)
 
-    def step(self, losses: dict[str, Tensor], **kwargs: Any) -> None:
+    def step(self, losses: Mapping[str, Tensor | None], **kwargs: Any) -> None:
         step(self, losses, **kwargs)  # type: ignore[arg-type]
 
 
@@ -96,6 +96,35 @@ def test_clipping_limits_each_networks_gradient_on_its_own() -> None:
     module.step({"a": module.loss("a", (3.0, 4.0)), "b": module.loss("b", (0.3, 0.4))}, clip_norm=1.0)
     torch.testing.assert_close(module.weights["a"].detach(), torch.tensor([-0.6, -0.8]), rtol=0, atol=1e-6)
     torch.testing.assert_close(module.weights["b"].detach(), torch.tensor([-0.3, -0.4]), rtol=0, atol=1e-6)
+
+
+def _one_loss_for_both(module: _Module, a: tuple[float, float], b: tuple[float, float]) -> dict[str, Tensor | None]:
+    return {"a": module.loss("a", a) + module.loss("b", b), "b": None}
+
+
+def test_a_loss_of_none_steps_on_the_gradient_that_another_loss_left() -> None:
+    module = _Module()
+    for _ in range(2):
+        module.step(_one_loss_for_both(module, (3.0, 4.0), (0.5, 0.0)))
+    assert module.weights["a"].tolist() == [-6.0, -8.0] and module.weights["b"].tolist() == [-1.0, 0.0], (
+        "one backward pass a step"
+    )
+    assert (module.wrapped["a"].steps, module.wrapped["b"].steps) == (0, 2), "counted once a call"
+    assert all(weight.grad is None for weight in module.weights.values())
+
+
+def test_clipping_limits_the_gradient_of_each_optimizer_of_one_loss() -> None:
+    module = _Module()
+    module.step(_one_loss_for_both(module, (3.0, 4.0), (0.3, 0.4)), clip_norm=1.0)
+    torch.testing.assert_close(module.weights["a"].detach(), torch.tensor([-0.6, -0.8]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(module.weights["b"].detach(), torch.tensor([-0.3, -0.4]), rtol=0, atol=1e-6)
+
+
+def test_accumulated_gradients_of_one_loss_are_means_for_both_optimizers() -> None:
+    module = _Module()
+    for place, (a, b) in enumerate((((2.0, 0.0), (0.0, 4.0)), ((4.0, 2.0), (2.0, 0.0)))):
+        module.step(_one_loss_for_both(module, a, b), accumulate=2, boundary=place == 1)
+    assert module.weights["a"].tolist() == [-3.0, -1.0] and module.weights["b"].tolist() == [-1.0, -2.0]
 
 
 def test_accumulated_update_is_the_mean_gradient() -> None:
@@ -140,7 +169,9 @@ def test_wrong_arguments_are_refused(losses: tuple[str, ...], kwargs: dict[str, 
         module.step(dict.fromkeys(losses, torch.zeros(())), **kwargs)
 
 
-@pytest.mark.parametrize("method", [CrossEntropy, ACT, PhasedDummy, StagedDummy, SideStreamDummy], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize(
+    "method", [CrossEntropy, ACT, PhasedDummy, StagedDummy, SideStreamDummy, VolMinNet], ids=lambda cls: cls.__name__
+)
 def test_global_step_counts_training_steps(method: Any, tmp_path: Path) -> None:
     batches = 0
 
@@ -261,6 +292,17 @@ def test_one_optimizer_may_step_twice_in_a_scaled_training_step() -> None:
         module.step({"a": module.loss("a", (0.0, 2.0))})
     assert module.weights["a"].tolist() == [-2.0, -6.0]  # the update that overflowed is left out, the one after it is made
     assert module.trainer.precision_plugin.scaler.get_scale() == 1024.0  # twice as much after two steps, half of that after one
+
+
+def test_one_loss_steps_both_optimizers_through_the_scaler() -> None:
+    module = _Module(_scaler(interval=2))
+    module.step(_one_loss_for_both(module, (3.0, 4.0), (0.3, 0.4)), clip_norm=1.0)
+    module.step(_one_loss_for_both(module, (0.0, float("inf")), (0.0, 0.5)))
+    module.step(_one_loss_for_both(module, (1.0, 0.0), (1.0, 0.0)))
+    torch.testing.assert_close(module.weights["a"].detach(), torch.tensor([-1.6, -0.8]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(module.weights["b"].detach(), torch.tensor([-1.3, -0.9]), rtol=0, atol=1e-6)
+    assert module.trainer.precision_plugin.scaler.get_scale() == 512.0, "updated once a step: halved once, then one good step"
+    assert module.wrapped["b"].steps == 3
 
 
 def test_gradients_that_wait_follow_the_scale() -> None:

@@ -19,7 +19,25 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 import noisylab.methods
 from helpers.toy import DropoutMLP
 from noisylab.cli.registry import known_classes, parameters
-from noisylab.methods import ACT, ELR, CoTeaching, CoTeachingPlus, CrossEntropy, DivideMix, ELRPlus, JoCoR, NoisyLabelMethod
+from noisylab.losses import CORES2, PeerLoss, TruncatedGCE
+from noisylab.methods import (
+    ACT,
+    DMI,
+    ELR,
+    Backward,
+    CoTeaching,
+    CoTeachingPlus,
+    CrossEntropy,
+    DivideMix,
+    ELRPlus,
+    Forward,
+    JoCoR,
+    JointOptimization,
+    NoisyLabelMethod,
+    RobustLoss,
+    TRevision,
+    VolMinNet,
+)
 from noisylab.models.network import NetFactory
 from noisylab.schedules import LinearDecay
 
@@ -41,7 +59,18 @@ TOYS: dict[type, dict[str, Any]] = {
     DivideMix: {"optimizer": _SGD, "scheduler": partial(CosineAnnealingLR, T_max=3)},
     ELR: {"scheduler": partial(CosineAnnealingLR, T_max=3)},
     ELRPlus: {"average_ramp_steps": 20, "coefficient_ramp_steps": 5, "scheduler": partial(CosineAnnealingLR, T_max=3)},
+    Backward: {"hand_over": "last", "clip_norm": 5.0, "optimizer": _SGD},
+    DMI: {"hand_over": "last", "optimizer": partial(_SGD, lr=1e-3), "scheduler": partial(CosineAnnealingLR, T_max=3)},
+    Forward: {"hand_over": "last", "warmup_scheduler": partial(CosineAnnealingLR, T_max=3)},
     JoCoR: _DECAY,
+    JointOptimization: {"window": 2},
+    RobustLoss: {
+        "loss": partial(TruncatedGCE, first=1, every=1),
+        "optimizer": _SGD,
+        "scheduler": partial(CosineAnnealingLR, T_max=3),
+    },
+    TRevision: {"hand_over": "last", "revise_optimizer": partial(torch.optim.SGD, lr=1e-3)},
+    VolMinNet: {"optimizer": _SGD, "scheduler": partial(CosineAnnealingLR, T_max=3)},
 }
 """Arguments for a short run, where the defaults and one epoch a stage will not do; what a method requires must be here."""
 
@@ -57,6 +86,8 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
         DivideMix,
         {"learn": "labeled", "lambda_u": 0.0, "warmup_subset": 120, "eval_subset": 150, "average_epochs": 3, "clip_norm": 5.0},
     ),
+    "robustloss-cores2": (RobustLoss, {"loss": partial(CORES2, weights=[0.5], first_sieved=1)}),
+    "robustloss-peer": (RobustLoss, {"loss": partial(PeerLoss, weights=[0.0, 0.5])}),
 }
 """More makers: class and what differs from its toy arguments."""
 

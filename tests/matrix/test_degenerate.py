@@ -250,6 +250,7 @@ def test_a_bad_value_in_a_test_sample_is_named(name: str, tmp_path: Path) -> Non
         _poisoned(name, tmp_path, Diagnostics(), test=(3,))
 
 
+@pytest.mark.filterwarnings(r"ignore:epoch \d+:UserWarning")  # as above
 @pytest.mark.parametrize("scored", [False, True])
 @pytest.mark.parametrize("name", PACKAGED)
 def test_a_run_that_diverges_says_so_and_keeps_no_broken_weights(name: str, scored: bool, tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import write_cifar, write_folders
+from samples import write_cifar, write_folders, write_idx
 from torch import Tensor, nn
 
 from noisylab.cli import main, recipes
 from noisylab.cli.config import compose
 from noisylab.cli.registry import class_kind, full_name, locate, parameters
-from noisylab.data import CIFAR10, CIFAR100, Arrays, Digits, ImageFolder, WebImages
+from noisylab.data import CIFAR10, CIFAR100, MNIST, Arrays, Digits, FashionMNIST, ImageFolder, WebImages
 from noisylab.models.network import Network
 from noisylab.noise import FromFile, digest
 from noisylab.types import Inputs
@@ -107,6 +107,11 @@ def _cifar100(folder: Path, given: dict[str, Any]) -> ToyFiles:
     return ToyFiles({"root": str(folder), "download": False, "verify": False}, classes=100, test_rows=100)
 
 
+def _idx(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    write_idx(folder / "raw", 100, 40)
+    return ToyFiles({"root": str(folder / "raw"), "download": False, "verify": False}, classes=10, test_rows=40)
+
+
 def _digits(folder: Path, given: dict[str, Any]) -> ToyFiles:
     return ToyFiles({}, classes=10, test_rows=359)
 
@@ -130,13 +135,17 @@ def _image_folder(folder: Path, given: dict[str, Any]) -> ToyFiles:
 
 
 def _arrays(folder: Path, given: dict[str, Any]) -> ToyFiles:
-    rng, stored = np.random.default_rng(0), {"y": np.arange(60) % 3, "group": np.arange(60) % 5, "test_y": np.arange(30) % 3}
+    classes = 6 if (given.get("noise") or {}).get("init_args", {}).get("mapping") == "ravdess6" else 3
+    rng, stored = np.random.default_rng(0), {"y": np.arange(60) % classes, "group": np.arange(60) % 5}
+    stored["test_y"] = np.arange(30) % classes
+    if given.get("noise_unit") is not None:
+        stored |= {"clip": np.arange(60) % 30, "test_clip": np.arange(30) % 6}
     for view in given.get("views") or [""]:
         name = f"x_{view}" if view else "x"
         stored |= {name: rng.normal(size=(60, 5)).astype("f4"), f"test_{name}": rng.normal(size=(30, 5)).astype("f4")}
     np.savez(folder / "toy.npz", **stored)
     arguments = {**dict.fromkeys(["test_path", "mean", "std"]), "path": str(folder / "toy.npz")}
-    return ToyFiles(arguments, classes=3, test_rows=30, truth=given.get("noise") is not None)
+    return ToyFiles(arguments, classes=classes, test_rows=30, truth=given.get("noise") is not None)
 
 
 FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
@@ -144,6 +153,8 @@ FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
     CIFAR10: _cifar10,
     CIFAR100: _cifar100,
     Digits: _digits,
+    MNIST: _idx,
+    FashionMNIST: _idx,
     ImageFolder: _image_folder,
     WebImages: _web,
 }

@@ -10,9 +10,9 @@ from helpers import PhasedDummy, PlainMLP, ToyData, assert_same, fit, make_train
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
-from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
+from noisylab.methods import ACT, Backward, CrossEntropy, Forward, NoisyLabelMethod
 from noisylab.models import MLP
-from noisylab.noise import Symmetric
+from noisylab.noise import PairFlip, Symmetric
 
 _NETWORKS = {
     "class": PlainMLP,
@@ -73,6 +73,16 @@ def test_checkpoint_alone_rebuilds_the_method(cls: Any, form: str, tmp_path: Pat
         rates = [config["optimizer"].param_groups[0]["lr"] for config in (found, expected)]
         assert rates[0] == rates[1]
         assert found["lr_scheduler"]["scheduler"].step_size == 1
+
+
+@pytest.mark.parametrize("cls", [Forward, Backward])
+def test_checkpoint_of_a_method_with_an_oracle_rebuilds_it(cls: Any, tmp_path: Path) -> None:
+    method = cls(3, PlainMLP, oracle=partial(PairFlip, rate=0.25), optimizer=partial(SGD, lr=1e-3), hand_over="last")
+    again = cls.load_from_checkpoint(_trained(method, tmp_path))
+    _assert_rebuilt(method, again)
+    assert again.hparams["oracle"] == {"class_path": "noisylab.noise.pairflip.PairFlip", "init_args": {"rate": 0.25}}
+    assert again.oracle == method.oracle and again.hand_over == "last" and again.stage == "corrected"
+    assert_same(again.matrices.get_extra_state(), method.matrices.get_extra_state())
 
 
 def test_subclass_is_rebuilt_from_its_own_arguments(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""Backward correction of the loss."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from noisylab.estimation import invert
+from noisylab.losses import backward_loss, cross_entropy
+from noisylab.methods.forward import Forward
+from noisylab.methods.staged import HandOver, NoiseFactory, said_once
+from noisylab.models.network import NetFactory
+from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
+
+__all__ = ["Backward"]
+
+
+class Backward(Forward):
+    """Trains on an unbiased estimate of the loss that the true labels would have, by the inverse of the transition matrix.
+
+    Derived from `Forward`, with which it shares the matrix, the stages and the arguments: only the loss differs.
+
+    Objective: ``L = mean_n sum_j T^-1[y_n, j] (-log p_n[j])``. Averaged over the given labels that T says a true label i gives,
+    this is ``-log p[i]``.
+
+    T^-1 has negative entries, so the loss has no lower bound: a network that can fit the samples one by one drives it to minus
+    infinity. Train with a small rate, limit the gradient (`clip_norm`) or the loss (`cap`), and do not choose by the training
+    loss. A matrix that is nearly singular makes the weights of the samples huge: above a condition number of 10,000 the
+    pseudo-inverse is taken, with a warning.
+
+    **Paper**: Patrini, Rozza, Menon, Nock and Qu, Making Deep Neural Networks Robust to Label Noise: a Loss Correction
+    Approach, CVPR 2017.
+
+    **Authors' code**: none was read; see `Forward`.
+
+    **Differences**: see `Forward`; the inverse is computed in float64.
+
+    Args:
+        num_classes: K.
+        network: factory of the network.
+        transition: see `Forward`.
+        oracle: see `Forward`; an oracle.
+        cap: largest loss of a sample; None for no limit. Bounds what a wrong label can cost, not the fall of the loss.
+        warmup_epochs: see `Forward`.
+        restart: see `Forward`.
+        hand_over: see `Forward`.
+        view: view of the samples that is trained on.
+        clip_norm: largest norm of the gradient; None for no limit.
+        warmup_optimizer: see `Forward`.
+        warmup_scheduler: see `Forward`.
+        optimizer: see `Forward`.
+        scheduler: see `Forward`.
+
+    Example:
+        >>> from noisylab.models import MLP
+        >>> from functools import partial
+        >>> Backward(num_classes=3, network=partial(MLP, in_features=4), clip_norm=5.0).optimizer_names
+        ('warmup', 'corrected')
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        network: NetFactory,
+        transition: str = "anchor97",
+        oracle: NoiseFactory | None = None,
+        cap: float | None = None,
+        warmup_epochs: int = 120,
+        restart: bool = True,
+        hand_over: HandOver = "best",
+        view: str = "weak",
+        clip_norm: float | None = None,
+        warmup_optimizer: OptimizerFactory | None = None,
+        warmup_scheduler: LRSchedulerFactory | None = None,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: LRSchedulerFactory | None = None,
+    ) -> None:
+        super().__init__(
+            num_classes,
+            network,
+            transition,
+            oracle,
+            warmup_epochs,
+            restart,
+            hand_over,
+            view,
+            clip_norm,
+            warmup_optimizer,
+            warmup_scheduler,
+            optimizer,
+            scheduler,
+        )
+        self.save_hyperparameters()
+        if cap is not None and not cap > 0:
+            raise ValueError(f"cap must be positive, or None for no limit, got {cap}")
+        self.cap = cap
+        self.matrices.add("inverse", num_classes)
+        self.matrices.allocate(num_classes)
+
+    def set_transition(self, matrix: Tensor, anchors: Tensor | None = None) -> None:
+        """Take a matrix (K, K) into use, and its inverse."""
+        super().set_transition(matrix, anchors)
+        with said_once(self.current_epoch):
+            self.matrices["inverse"].copy_(invert(matrix))
+
+    def loss(self, stage: str, batch: PlanBatch, logits: Tensor) -> Tensor:
+        """Cross-entropy, and then the corrected loss."""
+        target = batch["train"].target
+        if stage == "warmup":
+            return self.mean(cross_entropy(logits, target, reduction="none"))
+        return self.mean(backward_loss(logits, target, self.matrices["inverse"], cap=self.cap, reduction="none"))

@@ -1,0 +1,129 @@
+"""Forward correction of the loss."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.optim import SGD
+
+from noisylab.engine.optimizers import optimizer_factory, scheduler_factory
+from noisylab.losses import cross_entropy, forward_loss, given_log_probs
+from noisylab.methods.staged import (
+    ESTIMATORS,
+    HandOver,
+    NoiseFactory,
+    Stage,
+    StagedMethod,
+    check_estimator,
+    known_transition,
+    noise_factory,
+)
+from noisylab.models.network import NetFactory
+from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
+
+__all__ = ["Forward"]
+
+
+class Forward(StagedMethod):
+    """Trains a network whose predictions, passed through the transition matrix of the noise, fit the given labels.
+
+    With ``T[i, j] = P(given = j | true = i)`` and p the network's probabilities of the true classes, those of the given labels
+    are ``q = p T``. The network that makes q fit the given labels best is the one whose p fits the true ones.
+
+    Objective: ``L = mean_n -log (p_n T)[y_n]``.
+
+    T is given (`oracle`, or a file), or estimated in a stage of its own: a network is trained by cross-entropy for
+    `warmup_epochs`, and T is read from its predictions on the training rows, without augmentation. "anchor": row i of T is the
+    prediction of the sample most surely of class i. "anchor97": the same without the samples at or above the 97th percentile of
+    that probability, which may be outliers. "dual" and "dual97" (Dual-T) take the predicted class as a step between:
+    ``T = A B``, A as above, ``B[l, j]`` the share of given label j among the samples predicted as l. The corrected stage then
+    starts with a new network, or with that of the warm-up.
+
+    Validation on given labels compares them with ``argmax q``, the test and validation on clean labels with ``argmax p``.
+
+    **Paper**: Patrini, Rozza, Menon, Nock and Qu, Making Deep Neural Networks Robust to Label Noise: a Loss Correction
+    Approach, CVPR 2017; Dual-T: Yao, Liu, Han, Gong, Deng, Niu and Sugiyama, NeurIPS 2020.
+
+    **Authors' code**: none was read; the protocols are those of https://github.com/KlemenVovk/noisy-labels (restart) and
+    https://github.com/Newbeeer/L_DMI (no restart).
+
+    **Differences** from the first: outliers are left out by default (there not, as `transition` "anchor"); T is read from
+    predictions in eval mode, without augmentation and of the network of the best epoch (there from the probabilities gathered
+    while training); rows are divided by their own sums; the second stage counts its schedule from its own start, as there. From
+    the second: the optimizer keeps its momentum from epoch to epoch.
+
+    Args:
+        num_classes: K.
+        network: factory of the network.
+        transition: "anchor", "anchor97", "dual", "dual97", or a file with the matrix (.npy, .npz, .csv).
+        oracle: kind of the noise that was put in, whose matrix is taken; an oracle, which comes before `transition`.
+        warmup_epochs: epochs of cross-entropy before the estimate, at least 1; none where the matrix is given.
+        restart: whether the corrected stage begins with a new network.
+        hand_over: whether the matrix is estimated from the network of the "best" epoch of the warm-up by validation, or of the
+            "last".
+        view: view of the samples that is trained on.
+        clip_norm: largest norm of the gradient; None for no limit.
+        warmup_optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 5e-4 if None.
+        warmup_scheduler: factory of a schedule, counted from the start of the run; a constant rate if None.
+        optimizer: of the corrected stage, the same if None.
+        scheduler: of the corrected stage, counted from its start; a constant rate if None.
+
+    Example:
+        >>> from noisylab.models import MLP
+        >>> from noisylab.noise import PairFlip
+        >>> from functools import partial
+        >>> network = partial(MLP, in_features=4)
+        >>> Forward(num_classes=3, network=network).optimizer_names
+        ('warmup', 'corrected')
+        >>> Forward(num_classes=3, network=network, oracle=partial(PairFlip, rate=0.4)).optimizer_names
+        ('corrected',)
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        network: NetFactory,
+        transition: str = "anchor97",
+        oracle: NoiseFactory | None = None,
+        warmup_epochs: int = 120,
+        restart: bool = True,
+        hand_over: HandOver = "best",
+        view: str = "weak",
+        clip_norm: float | None = None,
+        warmup_optimizer: OptimizerFactory | None = None,
+        warmup_scheduler: LRSchedulerFactory | None = None,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: LRSchedulerFactory | None = None,
+    ) -> None:
+        super().__init__(num_classes, hand_over, view, clip_norm)
+        self.save_hyperparameters()
+        check_estimator(transition)
+        self.transition, self.oracle = transition, noise_factory(oracle)
+        given = oracle is not None or transition not in ESTIMATORS
+        defaults = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
+        first = optimizer_factory(warmup_optimizer, SGD, **defaults)
+        second = optimizer_factory(optimizer, SGD, **defaults)
+        warmup = Stage("warmup", warmup_epochs, first, scheduler_factory(warmup_scheduler))
+        corrected = Stage("corrected", None, second, scheduler_factory(scheduler), fresh=restart and not given)
+        self.add_stages(network, *([corrected] if given else [warmup, corrected]))
+
+    def begin_stage(self, stage: str) -> None:
+        """Take the matrix that was given, or estimate it."""
+        if stage == "warmup":
+            return
+        known = known_transition(self.transition, self.oracle, self.info)
+        if known is not None:
+            self.set_transition(known)
+        else:
+            found = self.estimate(self.transition)
+            self.set_transition(found.transition, found.rows)
+
+    def loss(self, stage: str, batch: PlanBatch, logits: Tensor) -> Tensor:
+        """Cross-entropy, and then that of the predictions passed through the matrix."""
+        target = batch["train"].target
+        if stage == "warmup":
+            return self.mean(cross_entropy(logits, target, reduction="none"))
+        return self.mean(forward_loss(logits, target, self.matrices["transition"], reduction="none"))
+
+    def given_logits(self, logits: Tensor) -> Tensor:
+        """Log-probabilities (B, K) of the given labels."""
+        return logits if self.stage == "warmup" else given_log_probs(logits, self.matrices["transition"])

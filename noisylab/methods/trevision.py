@@ -1,0 +1,231 @@
+"""Transition revision."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam
+
+from noisylab.engine.optimizers import optimizer_factory, scheduler_factory
+from noisylab.losses import cross_entropy, given_log_probs, importance_weights, reweighted_loss
+from noisylab.methods.staged import (
+    ESTIMATORS,
+    HandOver,
+    NoiseFactory,
+    Stage,
+    StagedMethod,
+    check_estimator,
+    known_transition,
+    noise_factory,
+)
+from noisylab.metrics import transition_error
+from noisylab.models.network import NetFactory
+from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
+
+__all__ = ["TRevision"]
+
+
+class TRevision(StagedMethod):
+    """Estimates the transition matrix, trains with weighted samples, then revises the matrix together with the network.
+
+    With ``T[i, j] = P(given = j | true = i)``, p the network's probabilities of the true classes and ``q = p T`` those of the
+    given labels, a sample of given label y counts ``beta = p[y] / q[y]``: the ratio of the chances of a true and of a given
+    label y, which turns the mean over the given labels into one over the true ones.
+
+    Objective, ``L = mean_n beta_n CE(z_n, y_n)``, in three stages:
+
+    - estimate: beta is 1. T is then read from the predictions on the training rows, see `Forward`;
+    - reweight: beta of T, without gradient;
+    - revise: beta of T + S with a slack matrix S, 0 at first and learnt with the network; the gradient passes through beta to
+      both. An entry of S moves by at most the rate in a step: the revision corrects a matrix, it does not repair a wrong row.
+
+    Every stage goes on with the best network of the one before by validation, on given labels by ``argmax p`` in the first,
+    ``argmax p T`` in the second and ``argmax p (T + S)`` in the third; the true labels are predicted by ``argmax p``.
+
+    A class that q makes rare gives huge weights: ``train/largest_weight`` is the mean over the batches of their largest beta.
+
+    With `sweep_every` the matrix is estimated after each so many epochs of the first stage, and only these epochs can be chosen.
+    An early network estimates better than one that has begun to memorise, so what chooses matters: `select_by`.
+
+    **Paper**: Xia, Liu, Wang, Han, Gong, Niu and Sugiyama, Are Anchor Points Really Indispensable in Label-Noise Learning?,
+    NeurIPS 2019.
+
+    **Authors' code**: https://github.com/xiaoboxia/T-Revision
+
+    **Differences** from that code: the filter of outliers leaves the predictions as they are (there what it leaves out for one
+    class is 0 for the next ones); rows are divided by their own sums (there by those of the columns' places); every sample
+    uses T + S once (there sample n of a batch uses T + (n + 1) S, `reference_cumulative` does so); T is read from predictions
+    without augmentation of the best network alone (there of training views, kept for all epochs); q is at least 1e-12. The
+    matrix that is reported is clipped at 0 and its rows divided by their sums; the one in use is not, unless `project` is set.
+
+    Args:
+        num_classes: K.
+        network: factory of the network.
+        transition: "anchor" (CIFAR-100), "anchor97" (MNIST, CIFAR-10), "dual", "dual97", or a file with the matrix.
+        oracle: kind of the noise that was put in; an oracle, used by ``select_by="oracle"`` alone.
+        estimate_epochs: length of the first stage, at least 1; 15 on CIFAR-100.
+        reweight_epochs: length of the second, at least 1; 200 on CIFAR. The third lasts to the end of the run.
+        sweep_every: epochs between two estimates of the first stage, which alone can be chosen; None for every epoch, without
+            estimates in between.
+        select_by: what chooses the network that estimates: "val_acc" (authors' code) or "val_loss", on held-out rows, or
+            "oracle", the true error of its estimate; the last needs `oracle` and `sweep_every`.
+        hand_over: whether a stage goes on with the "best" network of the one before, or with the "last".
+        project: use T + S clipped at 0, rows divided by their sums, in the loss, too.
+        max_weight: largest beta; None for no limit.
+        reference_cumulative: add S to T once for each sample before in the batch, as the authors' code does.
+        view: view of the samples that is trained on.
+        clip_norm: largest norm of the gradient; None for no limit.
+        estimate_optimizer: factory; SGD with rate 0.01 and weight decay 1e-4 if None.
+        estimate_scheduler: factory of a schedule; a constant rate if None.
+        reweight_optimizer: factory; SGD with rate 0.01, momentum 0.9 and weight decay 1e-4 if None.
+        reweight_scheduler: the authors divide the rate by 10 after 39 and after 79 epochs of this stage; constant if None.
+        revise_optimizer: of the network and the slack; Adam with rate 5e-7 and weight decay 1e-4 if None.
+        revise_scheduler: factory of a schedule; a constant rate if None.
+
+    Example:
+        >>> from noisylab.models import MLP
+        >>> from functools import partial
+        >>> TRevision(num_classes=3, network=partial(MLP, in_features=4)).optimizer_names
+        ('estimate', 'reweight', 'revise')
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        network: NetFactory,
+        transition: str = "anchor97",
+        oracle: NoiseFactory | None = None,
+        estimate_epochs: int = 20,
+        reweight_epochs: int = 100,
+        sweep_every: int | None = None,
+        select_by: Literal["val_acc", "val_loss", "oracle"] = "val_acc",
+        hand_over: HandOver = "best",
+        project: bool = False,
+        max_weight: float | None = None,
+        reference_cumulative: bool = False,
+        view: str = "weak",
+        clip_norm: float | None = None,
+        estimate_optimizer: OptimizerFactory | None = None,
+        estimate_scheduler: LRSchedulerFactory | None = None,
+        reweight_optimizer: OptimizerFactory | None = None,
+        reweight_scheduler: LRSchedulerFactory | None = None,
+        revise_optimizer: OptimizerFactory | None = None,
+        revise_scheduler: LRSchedulerFactory | None = None,
+    ) -> None:
+        super().__init__(num_classes, hand_over, view, clip_norm)
+        self.save_hyperparameters()
+        check_estimator(transition)
+        if select_by not in ("val_acc", "val_loss", "oracle"):
+            raise ValueError(f"select_by must be 'val_acc', 'val_loss' or 'oracle', got {select_by!r}")
+        if (select_by == "oracle") != (oracle is not None) or (select_by == "oracle" and sweep_every is None):
+            raise ValueError("select_by='oracle' compares estimates with the true matrix: it goes with oracle and sweep_every")
+        if select_by != "val_acc" and hand_over == "last":
+            raise ValueError(f"select_by={select_by!r} chooses among epochs and hand_over='last' takes the last; leave one out")
+        if reference_cumulative and project:
+            raise ValueError("reference_cumulative uses another matrix for each sample, which project cannot; leave one out")
+        if sweep_every is not None and not 1 <= sweep_every <= estimate_epochs:
+            raise ValueError(f"sweep_every must be in 1..{estimate_epochs}, the length of the stage, or None, got {sweep_every}")
+        if sweep_every is not None and (hand_over == "last" or transition not in ESTIMATORS):
+            raise ValueError("sweep_every chooses among estimates; it needs hand_over='best' and an estimator as transition")
+        if max_weight is not None and not max_weight > 0:
+            raise ValueError(f"max_weight must be positive, or None for no limit, got {max_weight}")
+        self.transition, self.oracle = transition, noise_factory(oracle)
+        self.sweep_every, self.select_by = sweep_every, select_by
+        self.project, self.max_weight, self.reference_cumulative = project, max_weight, reference_cumulative
+        estimate = optimizer_factory(estimate_optimizer, SGD, lr=0.01, weight_decay=1e-4)
+        reweight = optimizer_factory(reweight_optimizer, SGD, lr=0.01, momentum=0.9, weight_decay=1e-4)
+        revise = optimizer_factory(revise_optimizer, Adam, lr=5e-7, weight_decay=1e-4)
+        self.slack = nn.Parameter(torch.zeros(num_classes, num_classes))
+        self.add_stages(
+            network,
+            Stage("estimate", estimate_epochs, estimate, scheduler_factory(estimate_scheduler)),
+            Stage("reweight", reweight_epochs, reweight, scheduler_factory(reweight_scheduler)),
+            Stage("revise", None, revise, scheduler_factory(revise_scheduler)),
+        )
+
+    # ---- stages
+
+    def stage_parameters(self, stage: str) -> list[nn.Parameter]:
+        """The network's, in the last stage the slack, too."""
+        return [*super().stage_parameters(stage), *([self.slack] if stage == "revise" else [])]
+
+    def begin_stage(self, stage: str) -> None:
+        """Estimate the matrix, or take the one that was given; begin with a slack of 0."""
+        if stage == "estimate":
+            with torch.no_grad():
+                self.slack.zero_()
+        elif stage == "reweight":
+            known = known_transition(self.transition, None, self.info)
+            if known is not None:
+                self.set_transition(known)
+            else:
+                self._set_estimate()
+
+    def _set_estimate(self) -> None:
+        found = self.estimate(self.transition)
+        self.set_transition(found.transition, found.rows)
+
+    def on_train_batch_end(self, outputs: object, batch: PlanBatch, batch_idx: int) -> None:
+        """Estimate the matrix after an epoch that can be chosen."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        if batch.last_of_epoch and self.sweep_every is not None and batch.phase == "estimate" and self._swept(batch.epoch):
+            self._set_estimate()
+
+    def _swept(self, epoch: int) -> bool:
+        return self.sweep_every is not None and (epoch + 1) % self.sweep_every == 0
+
+    def score_epoch(self, epoch: int) -> float | None:
+        """By `select_by` in the first stage, by validation accuracy in the second."""
+        if self.stage_number(epoch) > 0 or self.select_by == "val_acc":
+            swept = self.stage_number(epoch) > 0 or self.sweep_every is None or self._swept(epoch)
+            return self.epoch_metrics.get("val/acc") if swept else None
+        if self.sweep_every is not None and not self._swept(epoch):
+            return None
+        if self.select_by == "val_loss":
+            loss = self.epoch_metrics.get("val/loss")
+            return None if loss is None else -loss
+        truth = known_transition(self.transition, self.oracle, self.info)
+        assert truth is not None
+        return -transition_error(self.matrices["transition"], truth)
+
+    # ---- training
+
+    def loss(self, stage: str, batch: PlanBatch, logits: Tensor) -> Tensor:
+        """Cross-entropy; weighted; weighted by the revised matrix."""
+        target = batch["train"].target
+        if stage == "estimate":
+            return self.mean(cross_entropy(logits, target, reduction="none"))
+        transition = self.matrices["transition"]
+        if stage == "revise":
+            transition = self._revised()
+            if self.reference_cumulative:
+                places = torch.arange(1, len(target) + 1, device=logits.device)
+                transition = self.matrices["transition"] + places[:, None, None] * self.slack.float()
+        fixed = stage == "reweight"
+        with torch.no_grad():
+            largest = importance_weights(logits, target, transition).amax()
+        self.means.add("train/largest_weight", largest, batch.weight_of("train"))
+        losses = reweighted_loss(logits, target, transition, detach_weights=fixed, max_weight=self.max_weight, reduction="none")
+        return self.mean(losses)
+
+    def _revised(self) -> Tensor:
+        matrix = self.matrices["transition"] + self.slack.float()
+        return _projected(matrix) if self.project else matrix
+
+    def given_logits(self, logits: Tensor) -> Tensor:
+        """Log-probabilities (B, K) of the given labels, by the matrix of the stage."""
+        if self.stage == "estimate":
+            return logits
+        return given_log_probs(logits, self._revised() if self.stage == "revise" else self.matrices["transition"])
+
+    def transition_matrix(self) -> Tensor | None:
+        """The matrix in use, clipped at 0 and with rows that sum to 1; None before the first estimate."""
+        matrix = super().transition_matrix()
+        return None if matrix is None else _projected(matrix + self.slack.detach().float())
+
+
+def _projected(matrix: Tensor) -> Tensor:
+    positive = matrix.clamp(min=0)
+    return positive / positive.sum(1, keepdim=True)

@@ -113,11 +113,14 @@ class RunSummary(Checkpoint):
         curves = next(c for c in trainer.callbacks if isinstance(c, Curves))  # type: ignore[attr-defined]
         best = next((c.best for c in trainer.callbacks if isinstance(c, RunCheckpoint)), None)  # type: ignore[attr-defined]
         names = [*method.networks, "ensemble"] if len(method.networks) > 1 else []
+        since = method.best_since(max(trainer.current_epoch - 1, 0))
+        losses = [(value, epoch) for epoch, value in curves.series("val/loss") if epoch >= since and math.isfinite(value)]
+        epochs = None if best is None else best[1], min(losses)[1] if losses else None
         test = {
-            "headline": _predictor(curves.series("test/acc"), best, method, method.headline),
-            **{name: _predictor(curves.series(f"test/acc_{name}"), best, method, name) for name in names},
+            "headline": _predictor(curves.series("test/acc"), epochs, method, method.headline),
+            **{name: _predictor(curves.series(f"test/acc_{name}"), epochs, method, name) for name in names},
         }
-        val = _predictor(curves.series("val/acc"), best, method, method.headline, "val")
+        val = _predictor(curves.series("val/acc"), epochs, method, method.headline, "val")
         for split, found in (("test", test["headline"]), ("val", val)):
             if clips := curves.series(f"{split}/acc_sample"):
                 found["acc_sample"] = clips[-1][1]
@@ -167,17 +170,18 @@ class RunSummary(Checkpoint):
 
 def _predictor(
     series: list[tuple[int, float]],
-    best: tuple[float, int] | None,
+    epochs: tuple[int | None, int | None],
     method: NoisyLabelMethod,
     name: str,
     split: str = "test",
 ) -> dict[str, Any]:
     values = [value for _, value in series]
     confusion = method.last_confusions.get((split, name))
-    by_val = None if best is None else dict(series).get(best[1])
+    by_accuracy, by_loss = (None if epoch is None else dict(series).get(epoch) for epoch in epochs)
     return {
         "last": values[-1] if values else None,
-        "best_by_val": by_val,
+        "best_by_val": by_accuracy,
+        "best_by_val_loss": by_loss,
         "best": max(values, default=None),
         "last10_mean": statistics.fmean(values[-_LAST:]) if values else None,
         "last10_std": statistics.pstdev(values[-_LAST:]) if values else None,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import os
 import warnings
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -266,8 +268,8 @@ def _read_array(path: Path) -> np.ndarray:
             if "transition_matrix" not in names and len(names) != 1:
                 raise ValueError(f"no array is named transition_matrix; there are {', '.join(names) or 'none'}")
             return loaded["transition_matrix" if "transition_matrix" in names else names[0]]
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read ({error}); save the matrix with np.save as an array of K x K numbers") from error
 
 
 def _checked(probs: Tensor) -> Tensor:

@@ -151,6 +151,9 @@ class RunCheckpoint(Checkpoint):
         accuracy = pl_module.epoch_metrics.get("val/acc")
         if self.best is not None and self.best[1] < pl_module.best_since(trainer.current_epoch):
             self.best = None  # of an earlier stage, which trained for another end
+            assert self.folder is not None
+            if trainer.is_global_zero and accuracy is None:
+                trainer.strategy.checkpoint_io.remove_checkpoint(self.folder / "best.ckpt")
         if accuracy is not None and (self.best is None or accuracy > self.best[0]):
             self.best = (accuracy, trainer.current_epoch)
             self._save(trainer, "best.ckpt")

@@ -69,7 +69,7 @@ class TruncatedGCE(Criterion):
     """GCE on the samples with ``p_y > k``, chosen anew every few epochs (Zhang and Sabuncu, 2018).
 
     The loss is ``(1 - p_y^q) / q - (1 - k^q) / q``, negative where ``p_y > k``; all samples are kept at first. Where none is kept
-    nothing is learnt until the next choice, which is then the same. See `noisylab.losses.truncated_gce`.
+    the loss has no gradient until the next choice; weight decay and momentum go on. See `noisylab.losses.truncated_gce`.
 
     Args:
         q: exponent, in (0, 1].

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["cross_entropy", "soft_cross_entropy"]
+from noisylab.losses.log_probs import Reduction
 
-Reduction = Literal["mean", "none"]
+__all__ = ["cross_entropy", "soft_cross_entropy"]
 
 
 def cross_entropy(

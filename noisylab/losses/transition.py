@@ -6,17 +6,13 @@ and the row vector ``q = p T`` that of the given one.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from noisylab.losses.cross_entropy import cross_entropy
+from noisylab.losses.log_probs import Reduction, log_probs_of
 
 __all__ = ["backward_loss", "forward_loss", "given_log_probs", "importance_weights", "log_volume", "reweighted_loss"]
-
-Reduction = Literal["mean", "none"]
 
 _LEAST_ENTRY = 1e-8  # of a column of T that is zero, so that the loss of such a label is finite
 _LEAST_PROBABILITY = 1e-12  # of a given label, which may come out negative from a matrix that is being revised
@@ -41,7 +37,7 @@ def given_log_probs(logits: Tensor, transition: Tensor) -> Tensor:
     >>> [round(value, 6) for value in given_log_probs(torch.tensor([[0., 0.]]), matrix)[0].tolist()]
     [-0.980829, -0.470004]
     """
-    log_probs = _log_probs(logits)
+    log_probs = log_probs_of(logits)
     return _log_weighted_sum(log_probs[:, None, :], transition.to(log_probs.dtype).t()[None])
 
 
@@ -64,7 +60,7 @@ def forward_loss(logits: Tensor, target: Tensor, transition: Tensor, *, reductio
     >>> round(forward_loss(torch.tensor([[0., 0.]]), torch.tensor([1]), matrix).item(), 6)
     0.470004
     """
-    log_probs = _log_probs(logits)
+    log_probs = log_probs_of(logits)
     columns = _columns(transition, target, log_probs.dtype)
     impossible = columns.detach().amax(1, keepdim=True) < _LEAST_ENTRY
     losses = -_log_weighted_sum(log_probs, torch.where(impossible, columns.clamp(min=_LEAST_ENTRY), columns))
@@ -92,7 +88,7 @@ def backward_loss(
     >>> round(backward_loss(torch.tensor([[2., 0.]]), torch.tensor([0]), inverse).item(), 6)
     -0.539739
     """
-    log_probs = _log_probs(logits)
+    log_probs = log_probs_of(logits)
     losses = -(inverse.to(log_probs.dtype)[target] * log_probs).sum(1)
     if cap is not None:
         losses = losses.clamp(max=cap)
@@ -121,7 +117,7 @@ def importance_weights(logits: Tensor, target: Tensor, transition: Tensor) -> Te
     >>> [round(beta, 6) for beta in importance_weights(torch.zeros(2, 2), torch.tensor([0, 1]), matrix).tolist()]
     [1.333333, 0.8]
     """
-    probs = _log_probs(logits).exp()
+    probs = log_probs_of(logits).exp()
     given = (probs * _columns(transition, target, probs.dtype)).sum(1)
     return probs.gather(1, target[:, None]).squeeze(1) / given.clamp(min=_LEAST_PROBABILITY)
 
@@ -176,10 +172,6 @@ def log_volume(transition: Tensor) -> Tensor:
     with torch.autocast(transition.device.type, enabled=False):
         wide = transition.to(torch.promote_types(transition.dtype, torch.float32))
         return torch.linalg.slogdet(wide).logabsdet
-
-
-def _log_probs(logits: Tensor) -> Tensor:
-    return F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 1)
 
 
 def _columns(transition: Tensor, target: Tensor, dtype: torch.dtype) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from noisylab.estimation import invert
-from noisylab.losses import backward_loss, cross_entropy
+from noisylab.losses import backward_loss
 from noisylab.methods.forward import Forward
 from noisylab.methods.staged import HandOver, NoiseFactory, said_once
 from noisylab.models.network import NetFactory
@@ -104,7 +104,7 @@ class Backward(Forward):
 
     def loss(self, stage: str, batch: PlanBatch, logits: Tensor) -> Tensor:
         """Cross-entropy, and then the corrected loss."""
-        target = batch["train"].target
         if stage == "warmup":
-            return self.mean(cross_entropy(logits, target, reduction="none"))
+            return super().loss(stage, batch, logits)
+        target = batch["train"].target
         return self.mean(backward_loss(logits, target, self.matrices["inverse"], cap=self.cap, reduction="none"))

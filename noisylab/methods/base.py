@@ -251,7 +251,7 @@ class NoisyLabelMethod(Predictor):
         """
         if self.trainer.world_size == 1:
             return values.mean(0)
-        size = self.sum_over_ranks(torch.tensor(len(values), device=values.device))
+        size = self.sum_over_ranks(torch.full((), len(values), device=values.device))
         return self.whole_sum(values.sum(0) / size)
 
     def whole_sum(self, own: Tensor) -> Tensor:

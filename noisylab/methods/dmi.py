@@ -33,9 +33,9 @@ class DMI(StagedMethod):
     offset. Swapping two columns of U leaves the loss as it is, so only the first stage gives the classes their names; choose by
     accuracy, never by this loss. It is no mean over samples: it depends on the batch size.
 
-    A class that no sample of the batch is labelled with makes a row of zeros: the loss is ``-log offset`` and the gradient 0, so
-    the step is lost. ``train/lost_steps`` is the share of such batches. With 10 classes and 128 samples that is one in 70,000,
-    with 100 classes and 256 nearly every one: take larger batches, or `spread`.
+    A class that no sample of the batch is labelled with makes a row of zeros: the loss is ``-log offset`` and its gradient 0, so
+    the step is lost but for weight decay and momentum. ``train/lost_steps`` is the share of such batches. With 10 classes and
+    128 samples that is one in 70,000, with 100 classes and 256 nearly every one: take larger batches, or `spread`.
 
     **Paper**: Xu, Cao, Kong and Wang, L_DMI: A Novel Information-theoretic Loss Function for Training Deep Nets Robust to Label
     Noise, NeurIPS 2019.

@@ -101,8 +101,8 @@ class JointOptimization(StagedMethod):
             ("alpha", alpha, 0),
             ("beta", beta, 0),
         ):
-            if not least <= value < math.inf:
-                raise ValueError(f"{name} must be a number of at least {least}, got {value}")
+            if not least <= value < math.inf or (least == 1 and not isinstance(value, int)):
+                raise ValueError(f"{name} must be a {'whole ' if least else ''}number of at least {least}, got {value}")
         if warmup_epochs > relabel_epochs:
             raise ValueError(
                 f"warmup_epochs={warmup_epochs} is past the end of the first stage, relabel_epochs={relabel_epochs}, so no label "

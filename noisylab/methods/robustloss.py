@@ -147,6 +147,8 @@ class RobustLoss(NoisyLabelMethod):
             self._keep_best(self.best, epoch)
         if self.criterion.uses_prior:
             self._count_labels(rows)
+        if self.criterion.selection == "sieve" and not self.criterion.sieves_in(epoch):
+            self.memory.write("kept", rows, torch.ones_like(rows))  # of a sieve that has ended
         if self.criterion.selection == "scoring" and epoch >= self.warmup_epochs and self.criterion.scores_before(epoch):
             tables, _ = self.score(self._keeps)
             self.memory.write("kept", rows, tables["kept"][rows])

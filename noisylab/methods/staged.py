@@ -116,8 +116,8 @@ class StagedMethod(NoisyLabelMethod, ABC):
             ValueError: for a stage of less than one epoch.
         """
         for stage in stages:
-            if stage.epochs is not None and stage.epochs < 1:
-                raise ValueError(f"{stage.name}_epochs must be at least 1, got {stage.epochs}")
+            if stage.epochs is not None and (not isinstance(stage.epochs, int) or stage.epochs < 1):
+                raise ValueError(f"{stage.name}_epochs must be a whole number, at least 1, got {stage.epochs}")
         self.stages = stages
         self.add_networks(network, "network")
         self._network = as_factory(network, Network, "network")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
@@ -120,15 +121,23 @@ class TRevision(StagedMethod):
         if select_by not in ("val_acc", "val_loss", "oracle"):
             raise ValueError(f"select_by must be 'val_acc', 'val_loss' or 'oracle', got {select_by!r}")
         if (select_by == "oracle") != (oracle is not None) or (select_by == "oracle" and sweep_every is None):
-            raise ValueError("select_by='oracle' compares estimates with the true matrix: it goes with oracle and sweep_every")
+            raise ValueError(
+                f"select_by='oracle' compares estimates with the true matrix: it goes with oracle and sweep_every; got "
+                f"select_by={select_by!r}, oracle={oracle!r}, sweep_every={sweep_every}"
+            )
         if select_by != "val_acc" and hand_over == "last":
             raise ValueError(f"select_by={select_by!r} chooses among epochs and hand_over='last' takes the last; leave one out")
         if reference_cumulative and project:
-            raise ValueError("reference_cumulative uses another matrix for each sample, which project cannot; leave one out")
+            raise ValueError(
+                "reference_cumulative=True uses another matrix for each sample, which project=True cannot; leave one out"
+            )
         if sweep_every is not None and not 1 <= sweep_every <= estimate_epochs:
             raise ValueError(f"sweep_every must be in 1..{estimate_epochs}, the length of the stage, or None, got {sweep_every}")
         if sweep_every is not None and (hand_over == "last" or transition not in ESTIMATORS):
-            raise ValueError("sweep_every chooses among estimates; it needs hand_over='best' and an estimator as transition")
+            raise ValueError(
+                f"sweep_every={sweep_every} chooses among estimates; it needs hand_over='best' and an estimator as transition, "
+                f"got hand_over={hand_over!r} and transition={transition!r}"
+            )
         if max_weight is not None and not max_weight > 0:
             raise ValueError(f"max_weight must be positive, or None for no limit, got {max_weight}")
         self.transition, self.oracle = transition, noise_factory(oracle)
@@ -170,7 +179,7 @@ class TRevision(StagedMethod):
     def on_train_batch_end(self, outputs: object, batch: PlanBatch, batch_idx: int) -> None:
         """Estimate the matrix after an epoch that can be chosen."""
         super().on_train_batch_end(outputs, batch, batch_idx)
-        if batch.last_of_epoch and self.sweep_every is not None and batch.phase == "estimate" and self._swept(batch.epoch):
+        if self.trainer.is_last_batch and self.sweep_every is not None and batch.phase == "estimate" and self._swept(batch.epoch):
             self._set_estimate()
 
     def _swept(self, epoch: int) -> bool:
@@ -201,11 +210,12 @@ class TRevision(StagedMethod):
         if stage == "revise":
             transition = self._revised()
             if self.reference_cumulative:
-                places = torch.arange(1, len(target) + 1, device=logits.device)
+                places = self.global_rank + 1 + self.trainer.world_size * torch.arange(len(target), device=logits.device)
                 transition = self.matrices["transition"] + places[:, None, None] * self.slack.float()
         fixed = stage == "reweight"
         with torch.no_grad():
-            largest = importance_weights(logits, target, transition).amax()
+            largest = F.pad(importance_weights(logits, target, transition), (0, 1)).amax()  # a rank may have no sample
+            largest = self.gather(largest).amax() if self.trainer.world_size > 1 else largest
         self.means.add("train/largest_weight", largest, batch.weight_of("train"))
         losses = reweighted_loss(logits, target, transition, detach_weights=fixed, max_weight=self.max_weight, reduction="none")
         return self.mean(losses)

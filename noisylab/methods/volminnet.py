@@ -43,8 +43,8 @@ class VolMinNet(NoisyLabelMethod):
         num_classes: K.
         network: factory of the network.
         volume_weight: lambda, 0 or more.
-        initial_weight: w at the start; None for -2 with up to 10 classes and for a diagonal as large as theirs with more (-4.5
-            with 100).
+        initial_weight: w at the start; None for the authors' -2 with 10 classes and -4.5 with 100, and for other numbers the
+            line through both in log(K - 1).
         view: view of the samples that is trained on.
         clip_norm: largest norm of the gradient, of the network and of w each; None for no limit.
         optimizer: of the network; SGD with rate 0.01, momentum 0.9 and weight decay 1e-4 if None.

@@ -64,7 +64,10 @@ def transition_metrics(estimate: Tensor, truth: Tensor | None = None) -> dict[st
     """
     matrix = estimate.detach().cpu().double()
     if not bool(matrix.isfinite().all()):
-        raise ValueError("the estimated transition matrix has entries that are NaN or infinite: training has diverged")
+        raise ValueError(
+            "the estimated transition matrix has entries that are NaN or infinite: training has diverged; lower the "
+            "optimizer's lr, or set clip_norm"
+        )
     found: dict[str, float] = {}
     if truth is not None:
         difference = (matrix - _shared(truth, matrix)).abs()

@@ -116,7 +116,7 @@ GOOD = idx(np.zeros((30, 28, 28)))
         (IMAGES, GOOD + b"x", r"has 23537 bytes, and needs 23536"),
         (IMAGES, idx(np.zeros((30, 28, 27))), r"must hold images of 28 x 28 pixels .* got images of shape \(30, 28, 27\)"),
         (LABELS, idx(np.zeros(29)), r"shape \(30, 28, 28\) and 29 labels"),
-        (f"{IMAGES}.gz", gzip.compress(GOOD)[:-9], rf"cannot unpack .*{IMAGES}\.gz: .*remove it and set download=True"),
+        (f"{IMAGES}.gz", gzip.compress(GOOD, mtime=0)[:-9], rf"cannot unpack .*{IMAGES}\.gz: .*remove it and set download=True"),
         (f"{IMAGES}.gz", GOOD, r"cannot unpack"),
     ],
 )

@@ -167,7 +167,7 @@ def test_choosing_by_validation_without_held_out_rows_is_refused(tmp_path: Path)
 def test_wrong_settings_of_stages_are_refused() -> None:
     with pytest.raises(ValueError, match="hand_over must be 'best' or 'last', got 'first'"):
         Stages(3, PlainMLP, "first")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="warmup_epochs must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="warmup_epochs must be a whole number, at least 1, got 0"):
         Forward(3, PlainMLP, warmup_epochs=0)
     with pytest.raises(ValueError, match=r"transition must be one of anchor, anchor97, dual, dual97, or a file.*got 'anchors'"):
         Forward(3, PlainMLP, transition="anchors")

@@ -28,7 +28,7 @@ SLACK[0, 0] = -0.02
 
 
 class _OneProcess:
-    world_size, current_epoch = 1, 0
+    world_size, current_epoch, global_rank = 1, 0, 0
 
 
 def _made(slack: Tensor | None = None, **options: Any) -> TRevision:
@@ -115,8 +115,8 @@ def test_largest_weight() -> None:
         ({"sweep_every": 5, "hand_over": "last"}, "needs hand_over='best' and an estimator"),
         ({"sweep_every": 5, "transition": "matrix.npy"}, "needs hand_over='best' and an estimator"),
         ({"max_weight": 0.0}, "max_weight must be positive"),
-        ({"estimate_epochs": 0}, "estimate_epochs must be at least 1"),
-        ({"reweight_epochs": 0}, "reweight_epochs must be at least 1"),
+        ({"estimate_epochs": 0}, "estimate_epochs must be a whole number, at least 1"),
+        ({"reweight_epochs": 0}, "reweight_epochs must be a whole number, at least 1"),
     ],
 )
 def test_wrong_settings_are_refused(options: dict[str, Any], message: str) -> None:

@@ -1,5 +1,5 @@
-# make demo: train two methods on real images and compare; make test: every test but those of make faults, which kills,
-# interrupts and damages runs; make bench: the benchmarks in short, make bench-gpu: those for a CUDA device.
+# make demo: train two methods on real images and compare; make test: linters, types and every test but the slow ones, which are
+# make slow, and those of make faults, which kills, interrupts and damages runs; make bench: the benchmarks in short, make bench-gpu: those for a CUDA device.
 # All make .venv first.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	if $$p -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))" 2>/dev/null; then echo $$p; break; fi; done)
@@ -12,7 +12,7 @@ KILLS := 20
 WORKERS := 2
 SOURCES := $(shell find noisylab -name '*.py')
 
-.PHONY: demo test faults lint docs bench bench-gpu clean
+.PHONY: demo test slow faults lint docs bench bench-gpu clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "noisylab needs Python 3.11 or 3.12 with venv; install one, or call: make PYTHON=/path/to/python3.12"; exit 1; }
@@ -37,7 +37,10 @@ test: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --ignore=tests/faults
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --ignore=tests/faults -m "not slow"
+
+slow: $(DEV_STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --ignore=tests/faults -m slow
 
 faults: $(DEV_STAMP)
 	NOISYLAB_KILLS=$(KILLS) $(BIN)/python -m pytest tests/faults

@@ -167,6 +167,7 @@ def test_a_run_predicts_every_test_image(name, trained):
     assert right / len(rows) == pytest.approx(summary["test"]["headline"]["last"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COVERING)
 def test_a_run_goes_on_for_one_more_epoch(name, trained, tmp_path):
     run = trained(name)
@@ -185,6 +186,7 @@ def test_a_run_goes_on_for_one_more_epoch(name, trained, tmp_path):
         assert not torch.equal(old["state_dict"][first], new["state_dict"][first])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COVERING)
 def test_a_run_stopped_within_an_epoch_and_resumed_ends_as_if_it_had_not(name, trained, tmp_path):
     run, folder = trained(name), tmp_path / "R"

@@ -245,7 +245,7 @@ def network_arguments(model: dict[str, Any]) -> list[str]:
 
 def epoch_arguments(model: dict[str, Any]) -> list[str]:
     """The method's lengths in epochs: set to 1, what comes after the first phase is met in the second epoch."""
-    return [name for name, _, value in _arguments(model) if name.endswith("_epochs") and type(value) is int]
+    return [name for name, _, value in _arguments(model) if name.endswith(("_epochs", "_every")) and type(value) is int]
 
 
 def _arguments(model: dict[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -65,7 +65,9 @@ def all_rows(network: NetFactory) -> list[Row]:
         build: Callable[..., NoisyLabelMethod] = cls
         make = partial(build, num_classes=CLASSES, network=network)
         if cls is RobustLoss:
-            rows += [Row(f"RobustLoss, {loss.__name__}", partial(make, loss=loss)) for loss in (SCE, PeerLoss)]
+            # peer loss from the first epoch on with its pairs, which are one more batch
+            losses = {"SCE": SCE, "peer loss": partial(PeerLoss, weights=[1.0])}
+            rows += [Row(f"RobustLoss, {name}", partial(make, loss=loss)) for name, loss in losses.items()]
         elif issubclass(cls, StagedMethod):
             stages = [name for name in make().optimizer_names if name not in _CROSS_ENTROPY]
             rows += [Row(f"{cls.__name__}, {name}", partial(stage_alone, make, name)) for name in stages]
@@ -77,9 +79,9 @@ def all_rows(network: NetFactory) -> list[Row]:
     return rows
 
 
-def stage_alone(make: Callable[[], StagedMethod], stage: str) -> StagedMethod:
+def stage_alone(make: Callable[[], Any], stage: str) -> StagedMethod:
     """A method that begins with one of its stages, and an identity for a matrix; what it learns means nothing."""
-    method = make()
+    method: StagedMethod = make()
     method.stages = tuple(found for found in method.stages if found.name == stage)
     method.best = None
     method.prepare_epoch = lambda epoch: method.set_transition(torch.eye(CLASSES))  # type: ignore[method-assign]

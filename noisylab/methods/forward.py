@@ -14,7 +14,6 @@ from noisylab.methods.staged import (
     Stage,
     StagedMethod,
     check_estimator,
-    known_transition,
     noise_factory,
 )
 from noisylab.models.network import NetFactory
@@ -108,14 +107,8 @@ class Forward(StagedMethod):
 
     def begin_stage(self, stage: str) -> None:
         """Take the matrix that was given, or estimate it."""
-        if stage == "warmup":
-            return
-        known = known_transition(self.transition, self.oracle, self.info)
-        if known is not None:
-            self.set_transition(known)
-        else:
-            found = self.estimate(self.transition)
-            self.set_transition(found.transition, found.rows)
+        if stage == "corrected":
+            self.find_transition(self.oracle)
 
     def loss(self, stage: str, batch: PlanBatch, logits: Tensor) -> Tensor:
         """Cross-entropy, and then that of the predictions passed through the matrix."""

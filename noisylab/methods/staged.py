@@ -282,6 +282,15 @@ class StagedMethod(NoisyLabelMethod, ABC):
         else:
             self.matrices["anchor"].copy_(anchors)
 
+    def find_transition(self, oracle: Factory[Noise] | None = None) -> None:
+        """Take the matrix that was given into use, of an oracle or a file; else the estimate by the network as it is now."""
+        known = known_transition(self.transition, oracle, self.info)
+        if known is not None:
+            self.set_transition(known)
+        else:
+            found = self.estimate(self.transition)
+            self.set_transition(found.transition, found.rows)
+
     def transition_matrix(self) -> Tensor | None:
         """The matrix in use; None before there is one."""
         matrix = self.matrices["transition"]

@@ -166,21 +166,13 @@ class TRevision(StagedMethod):
             with torch.no_grad():
                 self.slack.zero_()
         elif stage == "reweight":
-            known = known_transition(self.transition, None, self.info)
-            if known is not None:
-                self.set_transition(known)
-            else:
-                self._set_estimate()
-
-    def _set_estimate(self) -> None:
-        found = self.estimate(self.transition)
-        self.set_transition(found.transition, found.rows)
+            self.find_transition()
 
     def on_train_batch_end(self, outputs: object, batch: PlanBatch, batch_idx: int) -> None:
         """Estimate the matrix after an epoch that can be chosen."""
         super().on_train_batch_end(outputs, batch, batch_idx)
         if self.trainer.is_last_batch and self.sweep_every is not None and batch.phase == "estimate" and self._swept(batch.epoch):
-            self._set_estimate()
+            self.find_transition()
 
     def _swept(self, epoch: int) -> bool:
         return self.sweep_every is not None and (epoch + 1) % self.sweep_every == 0

@@ -181,9 +181,9 @@ def test_a_run_goes_on_for_one_more_epoch(name, trained, tmp_path):
     old, new = (checkpoint_of(folder) for folder in (run.folder, tmp_path / "R"))
     assert new["global_step"] > old["global_step"]
     first = next(key for key in old["state_dict"] if key.startswith("networks.") and key.endswith("head.weight"))
-    rates = [group["lr"] for optimizer in new["optimizer_states"] for group in optimizer["param_groups"]]
-    if min(rates) > 1e-5:  # L_DMI's steps of 1e-6 may round away, or have no gradient without one of the classes
-        assert not torch.equal(old["state_dict"][first], new["state_dict"][first])
+    moved = not torch.equal(old["state_dict"][first], new["state_dict"][first])
+    # a batch of 16 lacks one of ten classes, and then L_DMI has no gradient
+    assert moved or summary_of(tmp_path / "R")["method"] == "DMI"
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ from noisylab.methods import CrossEntropy, NoisyLabelMethod, RobustLoss
 from noisylab.methods.staged import StagedMethod
 
 CLASSES = 10
+TRUSTED = 10  # rows of each class with labels known to be right, for methods that need some
 REPEATS, STEPS, WARM = 9, 6, 2
 SHORT_REPEATS, SHORT_STEPS, SHORT_WARM = 3, 2, 1
 _CROSS_ENTROPY = ("warmup", "estimate", "pretrain")  # stages that are nothing else
@@ -92,14 +93,17 @@ def stage_alone(make: Callable[[], Any], stage: str) -> StagedMethod:
 def time_row(row: Row, network: NetFactory, *, batch: int, steps: int, warm: int, device: torch.device) -> float:
     """Seconds of one step, on average over `steps` after the first `warm`, which are one chunk of views."""
     torch.manual_seed(0)
+    method = None if row.method is None else row.method()
+    trusted = TRUSTED if method is not None and method.needs_trusted else 0
     # more than is timed: a method that splits the rows has passes of lengths of its own
-    data = RandomImages(4 * batch * (steps + warm), CLASSES, batch_size=batch, chunk_size=batch * warm)
-    if row.method is None:
+    rows = 4 * batch * (steps + warm) + CLASSES * trusted
+    data = RandomImages(rows, CLASSES, batch_size=batch, chunk_size=batch * warm, trusted_per_class=trusted)
+    if method is None:
         loop = PlainCE(network(CLASSES).to(device))
         batches = one_epoch(data, device, loop.views)
         turn(loop, batches, warm, device)
         return turn(loop, batches, steps, device)
-    with StepwiseFit(row.method(), data, device) as run:
+    with StepwiseFit(method, data, device) as run:
         run.turn(warm)
         return run.turn(steps)
 

@@ -10,7 +10,16 @@ import torch
 
 from noisylab.losses import cores2_weight, peer_weight
 
-__all__ = ["DividedStepLR", "EpochValuesLR", "LinearDecay", "act_plan", "forget_rates", "sigmoid_rampup", "step_plan"]
+__all__ = [
+    "CosineRestarts",
+    "DividedStepLR",
+    "EpochValuesLR",
+    "LinearDecay",
+    "act_plan",
+    "forget_rates",
+    "sigmoid_rampup",
+    "step_plan",
+]
 
 
 def act_plan(lr: float, total: int, warmup_epochs: int, warmup_lr: float, plan: str) -> list[float]:
@@ -208,3 +217,35 @@ class DividedStepLR(torch.optim.lr_scheduler.LRScheduler):
         """The rate of the current epoch for every group."""
         passed = sum(self.last_epoch >= milestone for milestone in self.milestones)
         return [rate * self.gamma**passed / (1 + self._weight(self.last_epoch)) for rate in self.base_lrs]
+
+
+class CosineRestarts(torch.optim.lr_scheduler.LRScheduler):
+    """Cosine decay to 0 with restarts, each cycle longer than the one before and from a lower peak.
+
+    Cycle c = 0, 1, ... lasts ``first * stretch^c`` calls, and within it, after a share t of it, the rate is
+    ``lr * peak^c * (1 + cos(pi t)) / 2``. So in the authors' code of IEG, by step: 500 steps, 1.5 and 0.9 (Loshchilov and Hutter,
+    "SGDR", ICLR 2017, with TensorFlow's falling peaks).
+
+    Args:
+        optimizer: whose groups are set.
+        first: calls of the first cycle, at least 1.
+        stretch: factor of the length from cycle to cycle, at least 1.
+        peak: factor of the rate at a restart, in (0, 1].
+
+    Raises:
+        ValueError: for an argument outside its range.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, first: int, stretch: float = 1.5, peak: float = 0.9) -> None:
+        if first < 1 or not 1 <= stretch < math.inf or not 0 < peak <= 1:
+            raise ValueError(f"first and stretch must be at least 1 and peak in (0, 1], got {first}, {stretch} and {peak}")
+        self.first, self.stretch, self.peak = first, stretch, peak
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        """The rate after so many calls for every group."""
+        start, length, cycle = 0.0, float(self.first), 0
+        while self.last_epoch >= start + length - 1e-9:  # few, as cycles grow
+            start, length, cycle = start + length, length * self.stretch, cycle + 1
+        share = max(self.last_epoch - start, 0.0) / length
+        return [rate * self.peak**cycle * (1 + math.cos(math.pi * share)) / 2 for rate in self.base_lrs]

@@ -141,7 +141,8 @@ class Stream:
         batch_size: samples a batch over all ranks; `None` for the data module's.
         order: "shuffle" draws a new order each pass, "sequential" keeps the order of `rows`.
         endless: repeats (with a new order each pass) for as long as the finite streams of its phase last, and always
-            yields whole batches, also when `rows` holds fewer than one batch.
+            yields whole batches, also when `rows` holds fewer than one batch. In sequential order the next epoch goes on where
+            this one stops.
     """
 
     rows: Tensor | None = None
@@ -258,12 +259,15 @@ class DataInfo:
     Args:
         num_classes: K.
         num_train: N, rows of the original training set, held-out rows included.
-        train_rows: (M,) int64 rows that may be trained on.
-        given_target: (N,) int64 given labels; -1 in held-out rows.
+        train_rows: (M,) int64 rows that may be trained on with their given labels.
+        given_target: (N,) int64 given labels; -1 in held-out and in trusted rows.
         class_names: K names.
         batch_size: samples a batch over all ranks.
         seed: the run's seed; every random draw of training is keyed by it.
         num_val: held-out rows to validate on.
+        trusted_rows: (T,) int64 rows whose label is known to be right, one class after the other in turn; none of them is in
+            `train_rows`, and a batch that names them has the trusted labels.
+        trusted_target: (T,) int64 these labels.
     """
 
     num_classes: int
@@ -274,6 +278,8 @@ class DataInfo:
     batch_size: int
     seed: int
     num_val: int = 0
+    trusted_rows: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    trusted_target: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
 
 class ScoredRows(Protocol):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch.optim import SGD, Adam
 
-from noisylab.schedules import EpochValuesLR, LinearDecay, act_plan, forget_rates, sigmoid_rampup, step_plan
+from noisylab.schedules import CosineRestarts, EpochValuesLR, LinearDecay, act_plan, forget_rates, sigmoid_rampup, step_plan
 
 
 def test_plan_of_the_paper() -> None:
@@ -209,3 +210,30 @@ def test_impossible_linear_decay_is_refused(kwargs: dict[str, Any], message: str
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     with pytest.raises(ValueError, match=message):
         LinearDecay(optimizer, **kwargs)
+
+
+def test_cosine_restarts_follow_tensorflow_s_rule() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.2)
+    schedule = CosineRestarts(optimizer, first=4, stretch=1.5, peak=0.5)
+    found = []
+    for _ in range(21):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+
+    def expected(step: int) -> float:  # tf.train.cosine_decay_restarts, in closed form
+        done = step / 4
+        cycle = math.floor(math.log(1 - done * (1 - 1.5)) / math.log(1.5) + 1e-12)
+        share = (done - (1 - 1.5**cycle) / (1 - 1.5)) / 1.5**cycle
+        return 0.2 * 0.5**cycle * 0.5 * (1 + math.cos(math.pi * share))
+
+    assert found == pytest.approx([expected(step) for step in range(21)])
+    assert found[0] == 0.2 and found[4] == pytest.approx(0.1) and found[10] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    "given", [{"first": 0}, {"first": 5, "stretch": 0.9}, {"first": 5, "peak": 0.0}, {"first": 5, "peak": 1.1}]
+)
+def test_cosine_restarts_refuse_what_is_no_cycle(given: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="first and stretch"):
+        CosineRestarts(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.2), **given)  # type: ignore[arg-type]

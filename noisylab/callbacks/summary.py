@@ -112,7 +112,7 @@ class RunSummary(Checkpoint):
         assert isinstance(data, NoisyDataModule)
         curves = next(c for c in trainer.callbacks if isinstance(c, Curves))  # type: ignore[attr-defined]
         best = next((c.best for c in trainer.callbacks if isinstance(c, RunCheckpoint)), None)  # type: ignore[attr-defined]
-        names = [*method.networks, "ensemble"] if len(method.networks) > 1 else []
+        names = method.predictors if len(method.predictors) > 1 else ()
         since = method.best_since(max(trainer.current_epoch - 1, 0))
         losses = [(value, epoch) for epoch, value in curves.series("val/loss") if epoch >= since and math.isfinite(value)]
         epochs = None if best is None else best[1], min(losses)[1] if losses else None
@@ -143,6 +143,9 @@ class RunSummary(Checkpoint):
                 "num_classes": info.num_classes,
                 "num_train": info.num_train,
                 "num_train_used": len(info.train_rows),
+                "num_trusted": len(info.trusted_rows),
+                "folds": data.folds or None,
+                "fold": data.fold if data.folds else None,
                 "class_names": list(info.class_names),
             },
             "noise": {

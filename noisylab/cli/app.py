@@ -179,7 +179,7 @@ def _preflight(subcommand: str, config: dict[str, Any]) -> None:
     data = _construct(config["data"])
     method = _construct(config["model"], num_classes=data.num_classes)
     if subcommand == "fit":
-        method.check_ready(data.val_fraction > 0)
+        method.check_ready(data.val_fraction > 0, data.has_trusted)
     # Lightning would advise to switch to automatic optimisation, which nobody who runs a recipe can
     for name, nothing in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):
         value = config.get("trainer", {}).get(name)

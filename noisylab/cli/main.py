@@ -21,6 +21,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "fit": "train a method on a data set: noisylab fit --config act_digits.yaml",
+    "folds": "a run for each fold as the test set: noisylab folds --config RECIPE.yaml --folds 5 [flags of fit]",
     "validate": "evaluate a finished run on its validation and test data: noisylab validate --run_dir DIR",
     "test": "evaluate a finished run on its test data: noisylab test --run_dir DIR",
     "predict": "write predictions.csv: noisylab predict --run_dir DIR [--images FOLDER]",
@@ -33,6 +34,7 @@ _OWN_FLAGS = {
     "run_dir": "folder of the run, used as given",
     "resume": "continue the run in --run_dir from its newest readable checkpoint",
     "overwrite": "replace what is in --run_dir",
+    "folds": "folds: parts that the training rows are divided into; default data.folds of the recipe",
     "dry_run": "do everything but train, print the plan, write nothing",
     "print_config": "print the whole configuration and stop",
     "logger": "tensorboard or wandb, beside the CSV file that is always written; may be repeated",
@@ -89,6 +91,10 @@ def parse(argv: Sequence[str]) -> Options:
         if key not in _OWN_FLAGS:
             options.flags.append((key, value))
             continue
+        if key == "folds" and options.command != "folds":
+            raise UserError(
+                "--folds trains on every fold and belongs to noisylab folds; for one of them: --data.folds K --data.fold 0"
+            )
         if key in _SWITCHES:
             if equals:
                 raise UserError(f"--{key} takes no value, got {text!r}")
@@ -130,9 +136,10 @@ def _run(options: Options) -> int:
         from noisylab.cli.compare import compare
 
         return compare(options.places, options.own.get("out", "curves.png"))
+    from noisylab.cli.folds import fit_folds
     from noisylab.cli.run import evaluate, fit, predict
 
-    return {"fit": fit, "validate": evaluate, "test": evaluate, "predict": predict}[options.command](options)
+    return {"fit": fit, "folds": fit_folds, "validate": evaluate, "test": evaluate, "predict": predict}[options.command](options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -155,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(parse(arguments))
     except BrokenPipeError:  # the reader of our output has gone, as in `noisylab recipes | head`
         silence(sys.stdout)
-        return 128 + signal.SIGPIPE if arguments[:1] == ["fit"] else 0
+        return 128 + signal.SIGPIPE if arguments[:1] in (["fit"], ["folds"]) else 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

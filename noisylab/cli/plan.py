@@ -49,7 +49,8 @@ def plan_text(app: App, *, folder: str, epochs: int, steps: int, step_seconds: f
     """
     data, model = app.datamodule, app.model
     info, noisy = data.info, data.noisy
-    held = int((info.given_target < 0).sum())
+    held = info.num_val
+    trusted = f"{len(info.trusted_rows):,} trusted, " if len(info.trusted_rows) else ""
     tests = len(data.test_dataloader()["test"].rows) if data.test_dataloader() else 0
     if noisy is None:
         noise = "none injected (labels as given)"
@@ -64,7 +65,7 @@ def plan_text(app: App, *, folder: str, epochs: int, steps: int, step_seconds: f
         "recipe": app.config[app.subcommand].get("recipe") or "-",
         "method": f"{type(model).__name__} (parameters: {sizes})",
         "data": f"{type(data).__name__}{_place(data)}",
-        "samples": f"{len(info.train_rows):,} training, {held:,} held out, {tests:,} test; {info.num_classes} classes",
+        "samples": f"{len(info.train_rows):,} training, {trusted}{held:,} held out, {tests:,} test; {info.num_classes} classes",
         "noise": noise,
         "schedule": f"{epochs} epochs of {steps} steps, batch {data.batch_size}, seed {data.seed}",
         "device": f"{device}, precision {app.trainer.precision}",

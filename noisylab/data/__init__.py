@@ -6,6 +6,7 @@ from noisylab.data.cifar import CIFAR10, CIFAR100
 from noisylab.data.digits import Digits
 from noisylab.data.imagefolder import ImageFolder, unlabelled_images
 from noisylab.data.mnist import MNIST, FashionMNIST
+from noisylab.data.reuters import Reuters
 from noisylab.data.web import WebImages
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "FashionMNIST",
     "ImageFolder",
     "NoisyDataModule",
+    "Reuters",
     "WebImages",
     "unlabelled_images",
 ]

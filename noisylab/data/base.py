@@ -16,8 +16,9 @@ from noisylab.data.loaders import EvalLoader, build_in_chunks, build_in_workers,
 from noisylab.data.residency import Residency
 from noisylab.data.rows import DenseRows, FileRows, RowStore, TensorStore, build_views
 from noisylab.data.source import Source, check_clips, check_labels, clips_agree
-from noisylab.data.splits import group_holdout, stratified_subset
+from noisylab.data.splits import clip_holdout, fold_rows, group_holdout, stratified_subset
 from noisylab.data.transfer import ahead
+from noisylab.data.trusted import TrustedRows, draw_trusted, read_trusted
 from noisylab.engine.plan import PlanLoader, ResolvedPlan
 from noisylab.engine.ranks import batch_statistics
 from noisylab.noise import FromFile, Noise, NoisyTargets
@@ -40,7 +41,15 @@ class NoisyDataModule(L.LightningDataModule):
         val_by: hold out single samples ("sample", stratified by given label) or whole groups ("group"). Where rows are frames of
             clips, a sample is a clip: none has rows on both sides.
         subset: keep this many training rows, and at most as many validation and test rows, stratified by given label.
-        split_seed: names the choice of held-out rows and subsets.
+        split_seed: names the choice of held-out rows, trusted rows, subsets and folds.
+        folds: for data without test rows: divide the training rows into so many parts, the same for every method, noise and seed,
+            stratified by true label or, where it is unknown, by given label; clips and, with ``val_by="group"``, groups stay
+            whole. 0 for none.
+        fold: number of the part that is the test set, from 0. It is compared with the true labels (with the given ones if none
+            is known; otherwise rows of unknown truth do not count); `val_fraction` is of the other rows.
+        trusted_per_class: so many rows of each class give up their given label for the true one and leave the training rows: the
+            small trusted set that some methods learn to weight the others by. 0 for none.
+        trusted_labels: a CSV file of such rows instead, with labels that were checked; see `read_trusted`.
         noise_unit: what wrong labels are drawn for where rows are frames of clips: each "row", or each "clip", whose rows then
             have one given label; must be said there, as the two are different problems. Labels of `FromFile` belong to rows.
         batch_size: training samples a batch, over all ranks.
@@ -61,6 +70,10 @@ class NoisyDataModule(L.LightningDataModule):
         val_by: Literal["sample", "group"] = "sample",
         subset: int | None = None,
         split_seed: int = 0,
+        folds: int = 0,
+        fold: int = 0,
+        trusted_per_class: int = 0,
+        trusted_labels: str | None = None,
         noise_unit: Literal["row", "clip"] | None = None,
         batch_size: int = 128,
         eval_batch_size: int = 512,
@@ -76,11 +89,21 @@ class NoisyDataModule(L.LightningDataModule):
         for name, value in sizes.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if folds < 0 or folds == 1:
+            raise ValueError(f"folds must be at least 2, or 0 for the test set of the data, got {folds}")
+        if not 0 <= fold < max(folds, 1):
+            allowed = f"be in 0..{folds - 1} with folds={folds}" if folds else "be 0 without folds"
+            raise ValueError(f"fold must {allowed}, got {fold}")
+        if trusted_per_class < 0 or (trusted_per_class and trusted_labels is not None):
+            raise ValueError(
+                f"trusted_per_class must be at least 0, and 0 with trusted_labels, got {trusted_per_class} and "
+                f"{trusted_labels!r}; draw trusted rows, or name them in a file"
+            )
         if noise_unit not in ("row", "clip", None):
             raise ValueError(f"noise_unit must be 'row' or 'clip', got {noise_unit!r}; leave it out where rows are no clips")
         self.noise, self.val_fraction, self.val_labels, self.val_by = noise, val_fraction, val_labels, val_by
-        self.noise_unit = noise_unit
-        self.subset, self.split_seed = subset, split_seed
+        self.noise_unit, self.trusted_per_class, self.trusted_labels = noise_unit, trusted_per_class, trusted_labels
+        self.subset, self.split_seed, self.folds, self.fold = subset, split_seed, folds, fold
         self.batch_size, self.eval_batch_size, self.num_workers, self.seed = (
             batch_size,
             eval_batch_size,
@@ -122,10 +145,25 @@ class NoisyDataModule(L.LightningDataModule):
         source = self.source
         given = self.given_target.clone()
         given[self._val_rows] = -1
-        names = source.class_names[: self.num_classes]
+        given[self._trusted.rows] = -1
+        given[self._fold_rows] = -1
         return DataInfo(
-            self.num_classes, len(given), self._train_rows, given, names, self.batch_size, self.seed, len(self._val_rows)
+            num_classes=self.num_classes,
+            num_train=len(given),
+            train_rows=self._train_rows,
+            given_target=given,
+            class_names=source.class_names[: self.num_classes],
+            batch_size=self.batch_size,
+            seed=self.seed,
+            num_val=len(self._val_rows),
+            trusted_rows=self._trusted.rows,
+            trusted_target=self._trusted.target,
         )
+
+    @property
+    def has_trusted(self) -> bool:
+        """Whether some rows are set apart with labels known to be right; known before data is read."""
+        return self.trusted_per_class > 0 or self.trusted_labels is not None
 
     @property
     def source(self) -> Source:
@@ -157,14 +195,15 @@ class NoisyDataModule(L.LightningDataModule):
     @property
     def protocol(self) -> str:
         """How the reported figures are chosen."""
+        tested = f"; the test set is fold {self.fold} of 0..{self.folds - 1} of the training rows" if self.folds else ""
         if self.val_fraction:
             held = f"{self.val_labels} labels of {self.val_fraction:.0%} held-out rows"
             if self._source is not None and not len(self._test_rows):
                 return f"no test set: mean of the last ten epochs by {held}"
-            return f"test accuracy in the best epoch by {held}; last epoch and mean of the last ten beside it"
+            return f"test accuracy in the best epoch by {held}; last epoch and mean of the last ten beside it{tested}"
         if self._source is not None and not len(self._test_rows):
             return "no validation split and no test set: nothing is evaluated"
-        return "no validation split: last epoch and mean of the last ten epochs on test"
+        return f"no validation split: last epoch and mean of the last ten epochs on test{tested}"
 
     # ---- Lightning
 
@@ -187,31 +226,58 @@ class NoisyDataModule(L.LightningDataModule):
         given = source.given if self.noisy is None else self.noisy.given_target
         clean = self._clean(source)
         rows = torch.arange(len(given))
-        held = rows[:0]
+        kept = torch.ones(len(given), dtype=torch.bool)
+        self._fold_rows = rows[:0]
+        if self.folds:
+            labels, by_group = torch.where(clean < 0, given, clean), self.val_by == "group"
+            self._fold_rows = fold_rows(source, labels, self.folds, self.fold, self.split_seed, by_group)
+            truth = clean if bool((clean >= 0).any()) else given
+            # the test set is some of the training rows: what belongs to a test row is found by its row of the training set
+            source = replace(source, test=source.train, test_target=truth, test_clip=source.clip, test_names=source.names)
+            kept[self._fold_rows] = False
+        rest = rows[kept]
+        held = rest[:0]
         if self.val_fraction:
             if self.val_by == "group":
                 if source.group is None:
                     raise ValueError("val_by='group' needs groups, and this data has none; use val_by='sample'")
-                held = group_holdout(rows, source.group, self.val_fraction, self.split_seed)
+                held = group_holdout(rest, source.group[rest], self.val_fraction, self.split_seed)
             elif source.clip is not None:
-                held = _clip_holdout(source.clip, given, self.val_fraction, self.split_seed)
+                held = rest[clip_holdout(source.clip[rest], given[rest], self.val_fraction, self.split_seed)]
             else:
-                size = round(self.val_fraction * len(rows))
-                held = stratified_subset(rows, given, size, self.split_seed, keep_singletons_out=True)
-        kept = torch.ones(len(given), dtype=torch.bool)
+                size = round(self.val_fraction * len(rest))
+                held = stratified_subset(rest, given[rest], size, self.split_seed, keep_singletons_out=True)
         kept[held] = False
+        # among all rows, since which are held out depends on the noise; but a clip or a group is held out as a whole
+        self._trusted = self._set_apart(source, clean, rest if self.val_by == "sample" and source.clip is None else rows[kept])
+        kept[self._trusted.rows] = False
+        if not bool(kept.any()):
+            raise ValueError("trusted_labels and held-out rows leave no row to train on; name fewer trusted rows")
+        held = held[~torch.isin(held, self._trusted.rows)]
+        self._train_target = self._trusted.put_into(given)
         self._train_rows, self._val_rows = self._shrink(rows[kept], given), self._shrink(held, given)
         # a true class that the model does not have (open-set noise) has no right answer
         self._val_target = given if self.val_labels == "given" else torch.where(clean < self.num_classes, clean, -1)
         if self.val_labels == "clean" and bool((clean[self._val_rows] < 0).any()):
             raise ValueError("val_labels='clean' needs true labels for the held-out rows; use val_labels='given'")
         test_target = source.test_target if source.test_target is not None else rows[:0]
-        visible = (test_target < self.num_classes).nonzero().flatten()
+        tested = self._fold_rows if self.folds else torch.arange(len(test_target))
+        visible = tested[(test_target[tested] >= 0) & (test_target[tested] < self.num_classes)]
+        if self.folds and not len(visible):
+            raise ValueError(f"no row of fold {self.fold} has a known true label to compare with; choose fewer folds")
         self._test_rows = self._shrink(visible, test_target)
-        self._clips = {"test": source.test_clip}
+        if source.test_clip is None or clips_agree(source.test_clip[self._test_rows], test_target[self._test_rows]):
+            self._clips["test"] = source.test_clip
         if source.clip is not None and clips_agree(source.clip[self._val_rows], self._val_target[self._val_rows]):
             self._clips["val"] = source.clip
         self._source = source
+
+    def _set_apart(self, source: Source, clean: Tensor, rows: Tensor) -> TrustedRows:
+        """The trusted rows: those of the file that are not in the test set, or some out of `rows`."""
+        if self.trusted_labels is not None:
+            found = read_trusted(self.trusted_labels, source, self.num_classes)
+            return found.outside(self._fold_rows, source.class_names[: self.num_classes]) if self.folds else found
+        return draw_trusted(clean, rows, self.trusted_per_class, self.num_classes, self.split_seed)
 
     def _draw_noise(self, noise: Noise, clean: Tensor, source: Source) -> NoisyTargets:
         """The noise of all rows, drawn for rows or for clips."""
@@ -282,6 +348,7 @@ class NoisyDataModule(L.LightningDataModule):
             epoch=epoch,
             seed=self.seed,
             train_rows=self._train_rows,
+            trusted_rows=self._trusted.rows,
             batch_size=self.batch_size,
             # the same for any number of ranks, so that either resumes the other, but for what batch normalisation needs
             min_last=max(2 * ranks if normalised else 2, min(16, self.batch_size // 4)),
@@ -320,7 +387,7 @@ class NoisyDataModule(L.LightningDataModule):
         store = self.source.train
         if isinstance(store, FileRows):
             store.pin_memory = device.type == "cuda"
-            return ahead(build_in_workers(store, batches, self.given_target), device)
+            return ahead(build_in_workers(store, batches, self._train_target), device)
         build = partial(self._build, store, device=device)
         return build_in_chunks(batches, build, self.chunk_size or chunk_rows(store.row_size))
 
@@ -329,7 +396,7 @@ class NoisyDataModule(L.LightningDataModule):
         index = to_device(rows.index, device)
         if may_be_bad(store):
             self._first_bad.watch("train", index, views)
-        return Batch(views, self._labels(self.given_target, index), index)
+        return Batch(views, self._labels(self._train_target, index), index)
 
     @property
     def _device(self) -> torch.device:
@@ -403,7 +470,8 @@ class NoisyDataModule(L.LightningDataModule):
             return
         self._first_bad.forget(split)
         names = {"test": self.source.test_names, "predict": None}.get(split, self.source.names)
-        sample = f"{'training' if split in ('train', 'val') else split} sample {row}" + (f" ({names[row]})" if names else "")
+        where = "training" if split in ("train", "val") or (split == "test" and self.folds) else split
+        sample = f"{where} sample {row}" + (f" ({names[row]})" if names else "")
         raise ValueError(f"the input of {sample} is nan or infinite; replace its values or leave the sample out")
 
     def _eval_batch(self, inputs: Inputs, index: Tensor, split: str, counted: bool = True) -> EvalBatch:
@@ -419,20 +487,3 @@ class NoisyDataModule(L.LightningDataModule):
         if key not in cached:
             cached[key] = labels.to(index.device)
         return cached[key][index]
-
-
-def _clip_holdout(clip: Tensor, labels: Tensor, fraction: float, seed: int) -> Tensor:
-    """Rows of whole clips, as many of each class as its share; a class with one clip keeps it in training.
-
-    Args:
-        clip: (N,) int64 clip of each row.
-        labels: (N,) int64; a clip counts by the label of its first row.
-        fraction: share of the clips to hold out.
-        seed: names the draw.
-    """
-    found, number = torch.unique(clip, return_inverse=True)
-    rows = torch.arange(len(clip))
-    first = torch.full_like(found, len(clip)).scatter_reduce(0, number, rows, "amin")
-    size = round(fraction * len(found))
-    held = stratified_subset(torch.arange(len(found)), labels[first], size, seed, keep_singletons_out=True)
-    return rows[torch.isin(number, held)]

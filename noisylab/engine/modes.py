@@ -1,4 +1,4 @@
-"""Networks in another mode, or without gradients, for a while."""
+"""Networks in another mode, without gradients, or without a trace, for a while."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
-__all__ = ["in_mode", "without_gradient"]
+from noisylab.types import Inputs
+
+__all__ = ["forward_aside", "in_mode", "without_gradient"]
+
+
+def forward_aside(network: nn.Module, inputs: Inputs) -> Tensor:
+    """What a network returns, with gradients, in a pass that does not count in its running batch statistics."""
+    return functional_call(network, {name: value.clone() for name, value in network.named_buffers()}, (inputs,))
 
 
 @contextmanager

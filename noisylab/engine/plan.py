@@ -27,20 +27,32 @@ class ResolvedPlan:
         train_rows: (M,) rows that may be trained on; used where a stream names none.
         batch_size: samples a batch over all ranks, where a stream names none.
         min_last: smallest last batch.
+        trusted_rows: (T,) rows that a stream may name besides.
 
     Raises:
-        ValueError: for an empty stream, a row outside `train_rows`, finite streams of unequal length, or a phase of endless
-            streams without `steps`.
+        ValueError: for an empty stream, a row outside `train_rows` and `trusted_rows`, finite streams of unequal length, or a
+            phase of endless streams without `steps`.
     """
 
-    def __init__(self, plan: EpochPlan, *, epoch: int, seed: int, train_rows: Tensor, batch_size: int, min_last: int = 2) -> None:
+    def __init__(
+        self,
+        plan: EpochPlan,
+        *,
+        epoch: int,
+        seed: int,
+        train_rows: Tensor,
+        batch_size: int,
+        min_last: int = 2,
+        trusted_rows: Tensor | None = None,
+    ) -> None:
         self.plan, self.epoch, self.seed = plan, epoch, seed
         self._rows: dict[tuple[int, str], Tensor] = {}
         self._batch_size = batch_size
         self._min_last = min_last
         self._orders: dict[tuple[int, str, int], Tensor] = {}
-        allowed = torch.zeros(int(train_rows.max()) + 1 if len(train_rows) else 1, dtype=torch.bool)
-        allowed[train_rows] = True
+        usable = train_rows if trusted_rows is None else torch.cat([train_rows, trusted_rows])
+        allowed = torch.zeros(int(usable.max()) + 1 if len(usable) else 1, dtype=torch.bool)
+        allowed[usable] = True
         for place, phase in enumerate(plan.phases):
             for name, stream in phase.streams.items():
                 rows = train_rows if stream.rows is None else stream.rows.detach().cpu().long()
@@ -48,7 +60,9 @@ class ResolvedPlan:
                 if len(rows) == 0:
                     raise ValueError(f"{where} has no rows; a method must leave an empty stream out of its plan")
                 if int(rows.max()) >= len(allowed) or int(rows.min()) < 0 or not bool(allowed[rows].all()):
-                    raise ValueError(f"{where} names rows that are held out or do not exist; use info.train_rows only")
+                    raise ValueError(
+                        f"{where} names rows that are held out or do not exist; use info.train_rows and info.trusted_rows only"
+                    )
                 self._rows[place, name] = rows
         self.phase_steps = [self._steps(place, phase) for place, phase in enumerate(plan.phases)]
         self.steps = sum(self.phase_steps)
@@ -117,6 +131,8 @@ class ResolvedPlan:
         size, total = self._size(stream), len(self._rows[place, name])
         start = step * size
         if stream.endless:
+            if stream.order == "sequential":  # where the epoch before stopped: short epochs would never come to the last rows
+                start += self.epoch * self.phase_steps[place] * size
             positions = torch.arange(start, start + size)
             parts = [
                 self._pass(place, name, number)[positions[positions // total == number] % total]

@@ -32,7 +32,11 @@ def stamp(method: str, num_classes: int, class_names: Sequence[str], data: Mappi
 def data_stamp(info: DataInfo) -> dict[str, Any]:
     """What a run may not change on a resume, or should know that it changes."""
     labels = hashlib.sha256()
-    for part in (info.given_target, info.train_rows):
+    for part in (
+        info.given_target,
+        info.train_rows,
+        *([info.trusted_rows, info.trusted_target] if len(info.trusted_rows) else []),
+    ):
         labels.update(part.cpu().numpy().tobytes())
     return {"labels": labels.hexdigest(), "seed": info.seed, "batch_size": info.batch_size}
 

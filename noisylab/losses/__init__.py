@@ -27,6 +27,7 @@ from noisylab.losses.normalised import active_passive, focal, normalised
 from noisylab.losses.peer import peer_loss, peer_weight, shifted_cross_entropy
 from noisylab.losses.robust import gce, mae, rce, sce, truncated_gce
 from noisylab.losses.softened import bootstrap, gls
+from noisylab.losses.supervision import co_guess, consistency, logit_norm, mean_square, pseudo_labels
 from noisylab.losses.transition import (
     backward_loss,
     forward_loss,
@@ -54,6 +55,8 @@ __all__ = [
     "active_passive",
     "backward_loss",
     "bootstrap",
+    "co_guess",
+    "consistency",
     "cores2",
     "cores2_keeps",
     "cores2_regulariser",
@@ -73,13 +76,16 @@ __all__ = [
     "importance_weights",
     "joint_matrix",
     "log_volume",
+    "logit_norm",
     "mae",
+    "mean_square",
     "negative_entropy",
     "normalised",
     "peer_loss",
     "peer_weight",
     "predicts_given",
     "prior_penalty",
+    "pseudo_labels",
     "rce",
     "reweighted_labels",
     "reweighted_loss",

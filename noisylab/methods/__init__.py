@@ -11,8 +11,11 @@ from noisylab.methods.dmi import DMI
 from noisylab.methods.elr import ELR
 from noisylab.methods.elrplus import ELRPlus
 from noisylab.methods.forward import Forward
+from noisylab.methods.ieg import IEG
+from noisylab.methods.iegdividemix import IEGDivideMix
 from noisylab.methods.jocor import JoCoR
 from noisylab.methods.jointoptimization import JointOptimization
+from noisylab.methods.l2r import L2R
 from noisylab.methods.robustloss import RobustLoss
 from noisylab.methods.trevision import TRevision
 from noisylab.methods.volminnet import VolMinNet
@@ -21,6 +24,8 @@ __all__ = [
     "ACT",
     "DMI",
     "ELR",
+    "IEG",
+    "L2R",
     "Backward",
     "CoTeaching",
     "CoTeachingPlus",
@@ -28,6 +33,7 @@ __all__ = [
     "DivideMix",
     "ELRPlus",
     "Forward",
+    "IEGDivideMix",
     "JoCoR",
     "JointOptimization",
     "NoisyLabelMethod",

@@ -128,15 +128,27 @@ class NoisyLabelMethod(Predictor):
         """Whether the method chooses by validation accuracy what it goes on with, and so needs held-out rows."""
         return False
 
-    def check_ready(self, held_out: bool) -> None:
+    @property
+    def needs_trusted(self) -> bool:
+        """Whether the method learns from rows whose labels are known to be right."""
+        return False
+
+    def check_ready(self, held_out: bool, trusted: bool) -> None:
         """Refuse a fit that could not come to its end; called before data is read, and again by ``setup``.
 
         Args:
             held_out: whether the data holds rows out to validate on.
+            trusted: whether it sets rows apart whose labels are known to be right.
 
         Raises:
-            ValueError: for a method that needs validation and data without held-out rows, saying what to set.
+            ValueError: for a method that needs validation or trusted rows and data without, saying what to set.
         """
+        if self.needs_trusted and not trusted:
+            raise ValueError(
+                f"{type(self).__name__} learns from a few labels known to be right how far to trust the others, and the data "
+                "sets none apart; set data.trusted_labels to a CSV file of rows and their checked labels or, where the true "
+                "labels are known, data.trusted_per_class to 10"
+            )
         if self.needs_validation and not held_out:
             raise ValueError(
                 f"{type(self).__name__} goes on with the network of its best epoch, by the accuracy on held-out rows, and the "
@@ -165,7 +177,7 @@ class NoisyLabelMethod(Predictor):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         self.transfers_plainly = not any(is_overridden(hook, owner) for hook in hooks for owner in (self, data))
         if stage == "fit":
-            self.check_ready(self.info.num_val > 0)
+            self.check_ready(self.info.num_val > 0, len(self.info.trusted_rows) > 0)
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                 if str(getattr(callback, "monitor", "")).startswith("test/"):
                     raise ValueError(f"{type(callback).__name__} monitors {callback.monitor!r}: a leak; monitor 'val/acc'")

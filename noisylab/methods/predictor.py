@@ -75,6 +75,11 @@ class Predictor(L.LightningModule):
         """Whose accuracy the method's protocol reports: a network's name, or "ensemble"."""
         return next(iter(self.networks))
 
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """Whose answers `all_logits` returns: each network's and, where there are several, their "ensemble"'s."""
+        return (*self.networks, "ensemble") if len(self.networks) > 1 else tuple(self.networks)
+
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits (B, K) of the headline predictor."""
         if self.headline == "ensemble":

@@ -149,9 +149,9 @@ class StagedMethod(NoisyLabelMethod, ABC):
 
     # ---- stages
 
-    def check_ready(self, held_out: bool) -> None:
+    def check_ready(self, held_out: bool, trusted: bool) -> None:
         """Also read the file of the matrix, if one was named."""
-        super().check_ready(held_out)
+        super().check_ready(held_out, trusted)
         if self.transition not in ESTIMATORS:
             read_transition(self.transition, self.num_classes)
 

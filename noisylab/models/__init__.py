@@ -9,6 +9,7 @@ from noisylab.models.network import Network
 from noisylab.models.resnet import PreActResNet18, PreActResNet32, ResNet18, ResNet34
 from noisylab.models.small_cnn import SmallCNN
 from noisylab.models.torchvision_net import TorchvisionNet
+from noisylab.models.wide_resnet import WideResNet
 from noisylab.models.wrap import Wrap
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "ResNet34",
     "SmallCNN",
     "TorchvisionNet",
+    "WideResNet",
     "Wrap",
 ]

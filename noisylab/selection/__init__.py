@@ -3,6 +3,7 @@
 from noisylab.selection.agreement import asymmetric_agreement
 from noisylab.selection.balanced import balanced_subset
 from noisylab.selection.disagreement import small_loss_among
+from noisylab.selection.meta_weights import hard_weights, mislabelled, sum_to_one
 from noisylab.selection.mixture import Mixture, fit_mixture, normalise
 from noisylab.selection.small_loss import keep_count, small_loss
 
@@ -11,8 +12,11 @@ __all__ = [
     "asymmetric_agreement",
     "balanced_subset",
     "fit_mixture",
+    "hard_weights",
     "keep_count",
+    "mislabelled",
     "normalise",
     "small_loss",
     "small_loss_among",
+    "sum_to_one",
 ]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from noisylab.types import Inputs, map_inputs
 
-__all__ = ["cutmix", "cutmix_box", "mix", "mix_weight", "mixup"]
+__all__ = ["cutmix", "cutmix_box", "folded_weights", "mix", "mix_rows", "mix_weight", "mixup"]
 
 
 def mix_weight(alpha: float) -> float:
@@ -30,6 +30,34 @@ def mix(inputs: Inputs, order: Tensor, lam: float) -> Inputs:
         The first M rows, mixed.
     """
     return map_inputs(lambda x: lam * x[: len(order)] + (1 - lam) * x[order], inputs)
+
+
+def folded_weights(count: int, beta: float, like: Tensor) -> Tensor:
+    """(count,) shares ``max(l, 1 - l)``, ``l = u^(1/beta) / 2`` for uniform u: the law of the authors' code of IEG, not a Beta.
+
+    Args:
+        count: how many.
+        beta: positive; 0.5 gives a mean of 5/6.
+        like: a float tensor whose device and type they have.
+    """
+    share = torch.rand(count, device=like.device, dtype=like.dtype).pow(1 / beta) / 2
+    return torch.maximum(share, 1 - share)
+
+
+def mix_rows(inputs: Inputs, order: Tensor, lam: Tensor) -> Inputs:
+    """``lam_i * x_i + (1 - lam_i) * x_order(i)`` of every tensor of the inputs.
+
+    Args:
+        inputs: tensors (B, ...) of floats.
+        order: (B,) int64 partners.
+        lam: (B,) shares of the first, in [0, 1].
+    """
+
+    def mixed(values: Tensor) -> Tensor:
+        share = lam.to(values.dtype).view(-1, *(1,) * (values.ndim - 1))
+        return share * values + (1 - share) * values[order]
+
+    return map_inputs(mixed, inputs)
 
 
 def mixup(inputs: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import methods
 import pytest
+import torch
 
 Run = Callable[..., dict[str, Any]]
 
@@ -31,6 +32,14 @@ def test_ratio_is_taken_within_a_repeat() -> None:
 def test_every_public_method_has_a_row() -> None:
     names = [row.name for row in methods.all_rows(methods.network_factory("SmallCNN"))]
     assert all(any(name.startswith(cls.__name__) for name in names) for cls in methods.concrete_methods())
+
+
+def test_methods_that_need_trusted_rows_are_timed_with_some() -> None:
+    network = methods.network_factory("SmallCNN")
+    rows = [row for row in methods.all_rows(network) if row.method is not None and row.method().needs_trusted]
+    assert {row.name.split(",")[0] for row in rows} >= {"L2R", "IEG"}
+    for row in rows:
+        assert methods.time_row(row, network, batch=4, steps=1, warm=1, device=torch.device("cpu")) > 0
 
 
 def test_unknown_network_is_refused() -> None:

@@ -15,6 +15,7 @@ import floor
 import lightning as L
 import loaders
 import loop
+import meta
 import mixture
 import pytest
 import scaling
@@ -196,7 +197,7 @@ def test_mixture_bound_is_that_of_a_million_losses(run: Run, monkeypatch: pytest
     assert [claim["bound"] for claim in facts["claims"]] == [None, 5]
 
 
-@pytest.mark.parametrize("program", [views, loop, epoch, scaling, loaders, mixture])
+@pytest.mark.parametrize("program", [views, loop, epoch, scaling, loaders, meta, mixture])
 def test_program_says_what_is_timed_and_how_to_read_it(program: ModuleType) -> None:
     text = " ".join((program.__doc__ or "").split())
     assert "imed is" in text and "How to read it" in text and f"python benchmarks/{program.__name__}.py" in text

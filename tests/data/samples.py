@@ -67,6 +67,32 @@ def write_idx(folder: Path, rows: int, test_rows: int, packed: bool = False) -> 
     return arrays
 
 
+def write_reuters(
+    root: Path, each: int, views: Sequence[str] = ("EN", "FR"), original: str = "EN", packed: bool = False
+) -> dict[str, list[dict[int, float]]]:
+    """Index files of Reuters with few documents and terms up to 11,000; line n has the class n mod 6, every seventh no terms.
+
+    Returns:
+        By language the weights of each document by their term, as they are written.
+    """
+    classes, written = ("C15", "CCAT", "E21", "ECAT", "GCAT", "M11"), {}
+    for view in views:
+        rng = np.random.default_rng(sum(view.encode()))
+        documents: list[dict[int, float]] = []
+        for n in range(6 * each):
+            terms = sorted(rng.choice(11_000, size=0 if n % 7 == 6 else 4 + n % 5, replace=False) + 1)
+            documents.append({int(term): round(float(rng.exponential()) + 0.01, 6) for term in terms})
+        lines = [
+            " ".join([classes[n % 6], *(f"{term}:{weight:.6f}" for term, weight in document.items())]) + " \n"
+            for n, document in enumerate(documents)
+        ]
+        path = root / view / f"Index_{original}-{view}{'.gz' * packed}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress("".join(lines).encode()) if packed else "".join(lines).encode())
+        written[view] = documents
+    return written
+
+
 def write_image(path: Path, size: tuple[int, int] = (8, 8), seed: int = 0, mode: str = "RGB") -> None:
     """One image file of random pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)

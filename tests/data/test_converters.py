@@ -185,6 +185,22 @@ def test_reuters_becomes_five_sparse_views(run: Run, source: Path, tmp_path: Pat
     assert list(next(train_batches(data)).views[0]) == ["v3", "v0"]
 
 
+def test_reuters_without_test_rows_has_folds(run: Run, source: Path, tmp_path: Path) -> None:
+    run("reuters_1200", "--source", source, "--out", tmp_path / "a.npz", "--test-fraction", 0)
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert not [name for name in arrays if name.startswith("test")]
+    whole = read(tmp_path / "a.npz", views=["v3"])
+    with np.load(source / "reuters_multiview" / "reuters_1200.npz") as held:
+        kept = scipy.sparse.csr_matrix((held["v3_data"], held["v3_indices"], held["v3_indptr"]), shape=(60, 2000)).toarray()
+        assert whole.given_target.tolist() == held["labels"].tolist()
+    assert np.array_equal(whole.source.train.gather(torch.arange(60)).numpy(), kept)
+    (batch,) = read(tmp_path / "a.npz", views=["v3"], folds=5, fold=4).test_dataloader()["test"]
+    assert torch.bincount(batch.target).tolist() == [2] * 6
+    assert np.array_equal(batch.inputs.numpy(), kept[batch.index.numpy()])
+    with pytest.raises(SystemExit, match="2"):
+        run("reuters_1200", "--source", source, "--out", tmp_path / "b.npz", "--test-fraction", 1)
+
+
 def test_a_missing_source_is_explained(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit, match=r"mnist\.npz does not exist; check --source"):
         run("mnist", "--source", tmp_path, "--out", tmp_path / "a.npz")

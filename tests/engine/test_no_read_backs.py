@@ -21,6 +21,7 @@ import noisylab.methods
 from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress
 from noisylab.memory import SampleMemory
 from noisylab.methods import NoisyLabelMethod
+from noisylab.methods.reweighting import ReweightingMethod
 from noisylab.models import Network, SmallCNN
 from noisylab.noise import Symmetric
 from noisylab.transforms import mixing
@@ -88,7 +89,13 @@ def _on_fake_cuda(make: Any, network: Any) -> NoisyLabelMethod:
         for name in method.optimizer_names
         for optimizer in [torch.optim.SGD(owners[name].parameters(), lr=0.1, momentum=0.9)]
     }
-    method._trainer = SimpleNamespace(world_size=1, precision_plugin=SimpleNamespace(scaler=None), current_epoch=1, global_rank=0)
+    method._trainer = SimpleNamespace(
+        world_size=1,
+        precision_plugin=SimpleNamespace(scaler=None),
+        current_epoch=1,
+        global_rank=0,
+        lr_scheduler_configs=[],
+    )
     method._fabric = None
     method.wrapped_optimizers = lambda: optimizers  # type: ignore[method-assign, assignment, return-value]
 
@@ -133,6 +140,8 @@ def test_a_step_on_cuda_needs_no_value_on_the_host(
     plain = {key: value for key, value in vars(trained).items() if isinstance(value, bool | int | float | str) and key[0] != "_"}
     # torch's generator of a CUDA device would look for a real one
     monkeypatch.setattr(torch, "randperm", lambda n, device: torch.arange(n, device=device))
+    # the backward pass would start a thread of its own for a real device
+    monkeypatch.setattr(torch.autograd, "grad", lambda loss, inputs, **options: [torch.empty_like(value) for value in inputs])
     for module in [mixing, *(vars(noisylab.methods)[part] for part in dir(noisylab.methods))]:
         if hasattr(module, "mix_weight"):
             monkeypatch.setattr(module, "mix_weight", lambda alpha: 0.3)  # drawn on the host, where values are real
@@ -140,6 +149,8 @@ def test_a_step_on_cuda_needs_no_value_on_the_host(
         method = _on_fake_cuda(PACKAGED[name], network)
         for key, value in plain.items():  # what the plan left on the host for the steps
             setattr(method, key, value)
+        if isinstance(trained, ReweightingMethod) and isinstance(method, ReweightingMethod):
+            method.forms.update(trained.forms)  # chosen once, by values
         method.steps_bare = False
         for (epoch, _), real in structure.found.items():
             method.trainer.current_epoch = epoch  # type: ignore[misc]

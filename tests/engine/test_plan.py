@@ -189,3 +189,70 @@ def test_smallest_share_of_a_rank() -> None:
     assert share(24, 8, 3) == 2
     assert share(6, 1, 2) == 0
     assert share(5, 8, 2, endless=True) == 4
+
+
+# ---- trusted rows
+
+
+TRUSTED = torch.tensor([1, 4, 6, 10, 25])  # outside ROWS, the last one beyond all of them
+
+
+def _trusted_plan(*phases: Phase, epoch: int = 0, batch_size: int = 4) -> ResolvedPlan:
+    rows = {"train_rows": ROWS, "trusted_rows": TRUSTED}
+    return ResolvedPlan(EpochPlan(phases), epoch=epoch, seed=0, batch_size=batch_size, **rows)
+
+
+def test_a_stream_may_name_trusted_rows_and_one_that_names_none_has_none_of_them() -> None:
+    plan = _trusted_plan(Phase(streams={"train": Stream(), "side": Stream(TRUSTED, endless=True)}))
+    assert sorted(chain(*_index(plan))) == ROWS.tolist()
+    assert set(chain(*_index(plan, "side"))) == set(TRUSTED.tolist())
+
+
+@pytest.mark.parametrize("row", [17, 24, 26, -1])
+def test_other_rows_are_refused_beside_trusted_ones(row: int) -> None:
+    with pytest.raises(ValueError, match=r"held out or do not exist; use info\.train_rows and info\.trusted_rows only"):
+        _trusted_plan(Phase(streams={"side": Stream(torch.tensor([1, row]))}))
+
+
+def test_trusted_rows_must_be_said_to_be_there() -> None:
+    with pytest.raises(ValueError, match="held out"):
+        _plan(Phase(streams={"side": Stream(TRUSTED)}))
+
+
+def test_endless_sequential_stream_goes_on_over_epochs() -> None:
+    # 5 rows in batches of 3, two batches an epoch: the third epoch begins at place 12 = 2 * 5 + 2
+    phase = Phase("p", {"side": Stream(TRUSTED, batch_size=3, order="sequential", endless=True)}, steps=2)
+    found = [_index(_trusted_plan(phase, epoch=epoch), "side") for epoch in range(3)]
+    assert found == [[[1, 4, 6], [10, 25, 1]], [[4, 6, 10], [25, 1, 4]], [[6, 10, 25], [1, 4, 6]]]
+
+
+def test_batches_larger_than_an_endless_sequential_stream_repeat_it() -> None:
+    phase = Phase("p", {"side": Stream(TRUSTED, batch_size=8, order="sequential", endless=True)}, steps=1)
+    found = [_index(_trusted_plan(phase, epoch=epoch), "side")[0] for epoch in range(2)]
+    assert found == [[1, 4, 6, 10, 25, 1, 4, 6], [10, 25, 1, 4, 6, 10, 25, 1]]
+
+
+def test_rows_of_an_endless_sequential_stream_differ_by_one_use_at_most_over_a_run() -> None:
+    phase = Phase("p", {"side": Stream(TRUSTED, batch_size=3, order="sequential", endless=True)}, steps=1)
+    used = list(chain(*chain(*(_index(_trusted_plan(phase, epoch=epoch), "side") for epoch in range(7)))))
+    assert sorted(used.count(row) for row in TRUSTED.tolist()) == [4, 4, 4, 4, 5]
+
+
+def test_endless_sequential_stream_counts_the_steps_of_its_own_phase() -> None:
+    side = Stream(TRUSTED, batch_size=2, order="sequential", endless=True)
+    phases = (Phase("a", {"side": side}, steps=1), Phase("b", {"side": side}, steps=2))
+    assert _index(_trusted_plan(*phases), "side") == [[1, 4], [1, 4], [6, 10]]
+    assert _index(_trusted_plan(*phases, epoch=1), "side") == [[6, 10], [25, 1], [4, 6]]
+
+
+def test_finite_sequential_stream_begins_anew_in_every_epoch() -> None:
+    phase = Phase("p", {"side": Stream(TRUSTED, batch_size=2, order="sequential")})
+    assert _index(_trusted_plan(phase, epoch=3), "side") == [[1, 4], [6, 10, 25]]
+
+
+def test_rank_shares_of_an_endless_sequential_stream_make_up_its_batch_in_a_later_epoch() -> None:
+    phase = Phase("p", {"side": Stream(TRUSTED, batch_size=3, order="sequential", endless=True)}, steps=2)
+    plan = _trusted_plan(phase, epoch=1)
+    parts = [plan.batch(1, rank, 2).streams["side"] for rank in range(2)]
+    assert all(isinstance(part, StreamRows) for part in parts)
+    assert [part.index.tolist() for part in parts] == [[25, 4], [1]]

@@ -24,6 +24,8 @@ from noisylab.methods import (
     ACT,
     DMI,
     ELR,
+    IEG,
+    L2R,
     Backward,
     CoTeaching,
     CoTeachingPlus,
@@ -31,6 +33,7 @@ from noisylab.methods import (
     DivideMix,
     ELRPlus,
     Forward,
+    IEGDivideMix,
     JoCoR,
     JointOptimization,
     NoisyLabelMethod,
@@ -51,6 +54,13 @@ _PLATEAU = partial(ReduceLROnPlateau, mode="max", patience=0, factor=0.5)
 
 _DECAY: dict[str, Any] = {"optimizer": _SGD, "scheduler": partial(LinearDecay, start=1, stop=4)}
 
+_GENTLE: dict[str, Any] = {
+    "ce_factor": 1.0,
+    "consistency_factor": 1.0,
+    "ema_decay": 0.5,
+    "optimizer": partial(_SGD, lr=0.03),
+}
+
 TOYS: dict[type, dict[str, Any]] = {
     ACT: {"lr_plan": "cosine:1,1e-3,3", "clip_norm": 1.0},
     CoTeaching: _DECAY,
@@ -62,8 +72,11 @@ TOYS: dict[type, dict[str, Any]] = {
     Backward: {"hand_over": "last", "clip_norm": 5.0, "optimizer": _SGD},
     DMI: {"hand_over": "last", "optimizer": partial(_SGD, lr=1e-3), "scheduler": partial(CosineAnnealingLR, T_max=3)},
     Forward: {"hand_over": "last", "warmup_scheduler": partial(CosineAnnealingLR, T_max=3)},
+    IEG: {**_GENTLE, "scheduler": partial(CosineAnnealingLR, T_max=3)},
+    IEGDivideMix: {**_GENTLE, "clip_norm": 5.0},
     JoCoR: _DECAY,
     JointOptimization: {"window": 2},
+    L2R: {"meta_batch_size": 6, "optimizer": _SGD, "scheduler": partial(CosineAnnealingLR, T_max=9), "schedule_by": "step"},
     RobustLoss: {
         "loss": partial(TruncatedGCE, first=1, every=1),
         "optimizer": _SGD,
@@ -86,6 +99,15 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
         DivideMix,
         {"learn": "labeled", "lambda_u": 0.0, "warmup_subset": 120, "eval_subset": 150, "average_epochs": 3, "clip_norm": 5.0},
     ),
+    "ieg-ict": (
+        IEG,
+        {"second_view": None, "consistency": "ict", "weight_norm": "epoch", "ce_factor": "dynamic", "meta_point": "current"},
+    ),
+    "iegdividemix-exchange": (
+        IEGDivideMix,
+        {"exchange": True, "second_view": None, "consistency": "fake", "prior_penalty": True},
+    ),
+    "l2r-mixup": (L2R, {"mixup_alpha": 1.0, "weight_norm": "running", "ema_decay": 0.5}),
     "robustloss-cores2": (RobustLoss, {"loss": partial(CORES2, weights=[0.5], first_sieved=1)}),
     "robustloss-peer": (RobustLoss, {"loss": partial(PeerLoss, weights=[0.0, 0.5])}),
 }

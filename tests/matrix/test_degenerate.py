@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from noisylab.callbacks import Diagnostics
 from noisylab.data.base import Source
 from noisylab.data.rows import DenseRows
+from noisylab.data.trusted import TrustedRows
 from noisylab.methods import NoisyLabelMethod
 from noisylab.models import Network
 from noisylab.models.network import NetFactory
@@ -87,6 +88,28 @@ def _times(factor: float, source: Source) -> Source:
     return replace(source, train=DenseRows(train.values * factor), test=DenseRows(test.values * factor))
 
 
+def _with_trusted(data: ToyData) -> ToyData:
+    """The same data with six more rows that are trusted: the cases have none to spare."""
+    load = data.load
+
+    def more() -> Source:
+        source = load()
+        assert isinstance(source.train, DenseRows)
+        rows = torch.randn(6, source.train.values.shape[1], generator=torch.Generator().manual_seed(1))
+        labels = torch.arange(6) % 3
+        clean = None if source.clean is None else torch.cat([source.clean, labels])
+        return replace(
+            source, train=DenseRows(torch.cat([source.train.values, rows])), given=torch.cat([source.given, labels]), clean=clean
+        )
+
+    def set_apart(source: Source, clean: Tensor, rows: Tensor) -> TrustedRows:
+        return TrustedRows(torch.arange(6) + len(source.given) - 6, torch.arange(6) % 3)
+
+    data.load, data._set_apart = more, set_apart  # type: ignore[method-assign]
+    data.trusted_labels = "the last six rows"
+    return data
+
+
 def _rows(train_rows: int, num_val: int, **kwargs: Any) -> ToyData:
     """Data with exactly so many rows to train on and to validate with."""
     total = train_rows + num_val
@@ -115,7 +138,8 @@ def _train(
     make_data, network = CASES[case]
     torch.manual_seed(0 if resume is None else 99)
     method = PACKAGED[name](network)
-    return method, fit(method, make_data(), folder, epochs, resume=resume, callbacks=(*callbacks, Diagnostics()))
+    data = _with_trusted(make_data()) if method.needs_trusted else make_data()
+    return method, fit(method, data, folder, epochs, resume=resume, callbacks=(*callbacks, Diagnostics()))
 
 
 @pytest.mark.filterwarnings(r"ignore:epoch \d+:UserWarning")  # what a method says of a split without one part, for instance
@@ -185,10 +209,12 @@ def _poisoned(
     test: tuple[int, ...] = (),
     value: float = float("nan"),
 ) -> None:
-    data = Changed(partial(_poison, train, test, value), noise=Symmetric(0.4))
+    method = PACKAGED[name](DropoutMLP)
+    poison = partial(_poison, train, test, value)
+    data = Changed(poison, noise=Symmetric(0.4), trusted_per_class=2 if method.needs_trusted else 0)
     data.setup()
     assert set(train) <= set(data.info.train_rows.tolist())
-    fit(PACKAGED[name](DropoutMLP), data, folder, 2, callbacks=callbacks)
+    fit(method, data, folder, 2, callbacks=callbacks)
 
 
 def _tensors(node: Any, path: str) -> Iterator[tuple[str, Tensor]]:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import write_cifar, write_folders, write_idx
+from samples import write_cifar, write_folders, write_idx, write_reuters
 from torch import Tensor, nn
 
 from noisylab.cli import main, recipes
 from noisylab.cli.config import compose
 from noisylab.cli.registry import class_kind, full_name, locate, parameters
-from noisylab.data import CIFAR10, CIFAR100, MNIST, Arrays, Digits, FashionMNIST, ImageFolder, WebImages
+from noisylab.data import CIFAR10, CIFAR100, MNIST, Arrays, Digits, FashionMNIST, ImageFolder, Reuters, WebImages
 from noisylab.models.network import Network
 from noisylab.noise import FromFile, digest
 from noisylab.types import Inputs
@@ -148,6 +148,12 @@ def _arrays(folder: Path, given: dict[str, Any]) -> ToyFiles:
     return ToyFiles(arguments, classes=classes, test_rows=30, truth=given.get("noise") is not None)
 
 
+def _reuters(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    write_reuters(folder, each=20, views=("EN", "FR", "GR", "IT", "SP"))
+    arguments = {"root": str(folder), "original": "EN", "per_class": None, "test_fraction": 0.2}
+    return ToyFiles(arguments, classes=6, test_rows=24)
+
+
 FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
     Arrays: _arrays,
     CIFAR10: _cifar10,
@@ -156,6 +162,7 @@ FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
     MNIST: _idx,
     FashionMNIST: _idx,
     ImageFolder: _image_folder,
+    Reuters: _reuters,
     WebImages: _web,
 }
 """By data class: writes tiny files in the official format into a new folder, given the recipe's arguments of the class."""
@@ -228,6 +235,7 @@ def make_toy(name: str, folder: Path) -> Toy:
         **{f"data.{argument}": value for argument, value in files.arguments.items()},
         **{f"data.noise.{argument}": value for argument, value in write_noise(data, files, folder).items()},
         **LENGTHS,
+        **({"data.trusted_per_class": 1} if data["init_args"].get("trusted_per_class") else {}),
         **DEVICE,
     }
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}

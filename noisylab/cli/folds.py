@@ -1,0 +1,273 @@
+"""The subcommand folds: a run for each fold as the test set, then mean and standard deviation over them."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisylab.cli.app import build, config_text
+from noisylab.cli.config import compose
+from noisylab.cli.errors import UserError
+from noisylab.cli.recipes import load_yaml
+from noisylab.cli.run import _default_folder, _quiet, _say, fit
+from noisylab.engine.precision import check_trainable
+from noisylab.files import atomic_path
+from noisylab.reports import RunFolder, SeedResults, Spread, aggregate, group_by_seed, read_run
+from noisylab.reports.table import percent, plus_minus
+
+if TYPE_CHECKING:
+    from noisylab.cli.main import Options
+
+__all__ = ["fit_folds"]
+
+_FIGURES = {"last": "last", "last10_mean": "mean of last 10", "best_by_val": "best by val"}  # key of the summary: column
+_RESULT = "folds.json"
+
+
+def fit_folds(options: Options) -> int:
+    """Train once for each fold, one run after the other, in the folders fold0, fold1, ... of one folder.
+
+    Args:
+        options: as for ``fit``, and ``--folds``.
+
+    Returns:
+        The exit status: that of a run that was stopped, 0 otherwise.
+
+    Raises:
+        UserError: for what cannot be run, before any data is read; for folds of another series in the folder.
+    """
+    _quiet()
+    resume = "resume" in options.own
+    if resume and "run_dir" not in options.own:
+        raise UserError("--resume needs --run_dir, the folder of the folds to continue")
+    if resume and "overwrite" in options.own:
+        raise UserError("--resume and --overwrite exclude each other; give one")
+    given = Path(options.own["run_dir"]) if "run_dir" in options.own else None
+    if resume and given is not None:
+        if not _started(given):
+            raise UserError(f"--run_dir {given} holds no fold to continue; leave --resume out to start")
+        if not options.configs and "model" not in dict(options.flags):
+            options = replace(options, configs=[str(_started(given)[0] / "config.yaml")])
+    config = compose(options.configs, options.flags).config
+    number = _number(options, config)
+    options = replace(options, flags=[*options.flags, *_one_process(config), ("data.folds", str(number))])
+    if "print_config" in options.own or "dry_run" in options.own:
+        return _show(options, given, number)
+    config = compose(options.configs, options.flags).config
+    check_trainable(config["trainer"].get("precision"))
+    series = _default_folder(config) if given is None else given
+    finished: set[int] = set()
+    if resume:
+        finished = _finished(series, number, config)
+    else:
+        _clear(series, options, config)
+    status = _train(options, series, number, finished)
+    if status == 0:
+        _conclude(series, number)
+    return status
+
+
+def _started(series: Path) -> list[Path]:
+    """The folders of the folds that were begun, in their order."""
+    found = [path.parent for path in series.glob("fold*/config.yaml") if path.parent.name.removeprefix("fold").isdigit()]
+    return sorted(found, key=_fold_of)
+
+
+def _fold_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("fold"))
+
+
+def _number(options: Options, config: Mapping[str, Any]) -> int:
+    """How many folds are asked for, by ``--folds`` or by the recipe."""
+    keys = {key.replace(".init_args", "") for key, _ in options.flags}
+    if "data.fold" in keys:
+        raise UserError("--data.fold: noisylab folds trains on every fold; leave it out, or train on one with noisylab fit")
+    text = options.own.get("folds")
+    if text is None:
+        number = config["data"]["init_args"].get("folds", 0)
+        if number < 2:
+            raise UserError(f"noisylab folds needs --folds K, at least 2: the recipe's data.folds is {number}")
+        return int(number)
+    if "data.folds" in keys:
+        raise UserError("--folds and --data.folds say the same; give one")
+    if not text.isdecimal() or int(text) < 2:
+        raise UserError(f"--folds: expected a whole number from 2, got {text!r}")
+    return int(text)
+
+
+def _one_process(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """The flags that make all runs those of one process.
+
+    Lightning starts further processes with the command line of this one; each would go through the folds by itself.
+    """
+    trainer = config["trainer"]
+    devices, nodes = trainer.get("devices", "auto"), trainer.get("num_nodes", 1)
+    one = devices in ("auto", None, 1, "1") or (isinstance(devices, list) and len(devices) == 1)
+    if not one or nodes != 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            f"noisylab folds trains in one process, got trainer.devices={devices} and {nodes} nodes\n"
+            "  with several, train each fold by itself: noisylab fit ... --data.folds K --data.fold 0 --run_dir DIR/fold0\n"
+            "  and then print the table: noisylab folds --run_dir DIR --resume --trainer.devices 1"
+        )
+    return [("trainer.devices", "1")] if devices in ("auto", None) else []
+
+
+def _show(options: Options, given: Path | None, number: int) -> int:
+    """Print the configuration or the plan of the first fold."""
+    own: dict[str, str] = {key: "true" for key in ("print_config", "dry_run") if key in options.own}
+    if given is not None:
+        own["run_dir"] = str(given / "fold0")
+    status = fit(replace(options, command="fit", own=own, flags=[*options.flags, ("data.fold", "0")]))
+    if "print_config" not in own:
+        print(f"{'folds':<11}{number} such runs, one after the other, in the folders fold0 to fold{number - 1} of one folder")
+    return status
+
+
+def _finished(series: Path, number: int, config: dict[str, Any]) -> set[int]:
+    """The folds whose run has come to its end.
+
+    Raises:
+        UserError: where a fold belongs to another series than that of this command.
+    """
+    finished = set()
+    now = load_yaml(config_text(config), "this command")
+    for folder in _started(series):
+        stored = load_yaml((folder / "config.yaml").read_text(encoding="utf-8"), str(folder / "config.yaml"))
+        said = (((stored or {}).get("data") or {}).get("init_args")) or {}
+        if (said.get("folds"), said.get("fold")) != (number, _fold_of(folder)):
+            raise UserError(
+                f"{folder} has fold {said.get('fold')} of {said.get('folds')}, not fold {_fold_of(folder)} of {number}\n"
+                "  resume with the number of folds it was begun with, or name another --run_dir"
+            )
+        if not (folder / "summary.json").is_file():
+            continue
+        run = read_run(folder)
+        if not run.complete:
+            continue
+        if run.seed != now["seed_everything"] or len(group_by_seed([_as_seed(run), _as_seed(replace(run, config=now))])) > 1:
+            raise UserError(
+                f"{folder} was trained with another configuration than this command's; all folds must have one\n"
+                f"  resume with the one it has: noisylab folds --run_dir {series} --resume"
+            )
+        finished.add(_fold_of(folder))
+    return finished
+
+
+def _clear(series: Path, options: Options, config: dict[str, Any]) -> None:
+    """Refuse a folder that is in use, or empty it where that is asked for."""
+    if not (series.exists() and any(series.iterdir())):
+        return
+    if "overwrite" not in options.own:
+        raise UserError(
+            f"--run_dir {series} is not empty\n  add --resume to continue its folds, --overwrite to replace them, or name another"
+        )
+    if not _started(series):
+        raise UserError(f"--run_dir {series} holds no folds; --overwrite would delete other files. Name another folder")
+    if any(Path(name).resolve().is_relative_to(series.resolve()) for name in options.configs):
+        raise UserError(f"--config lies in {series}, which --overwrite deletes; copy it out, or name another --run_dir")
+    data = build("fit", config, folder=None).datamodule
+    data.prepare_data()
+    data.setup("fit")
+    shutil.rmtree(series)  # only now: a mistake above leaves what was there in place
+
+
+def _train(options: Options, series: Path, number: int, finished: set[int]) -> int:
+    """Run what is not finished; the exit status of the first run that was stopped, 0 if none was."""
+    go_on = f"the folds go on with: noisylab folds --run_dir {series} --resume"
+    for fold in range(number):
+        folder = series / f"fold{fold}"
+        if fold in finished:
+            _say(f"fold {fold} of 0..{number - 1} is finished: {folder}", sys.stdout)
+            continue
+        _say(f"fold {fold} of 0..{number - 1}", sys.stdout)
+        own = {"run_dir": str(folder)}
+        if any((folder / "checkpoints").glob("*.ckpt*")):
+            own["resume"] = "true"
+        elif folder.exists() and any(folder.iterdir()):
+            own["overwrite"] = "true"  # stopped before the first checkpoint: there is nothing to continue from
+        try:
+            status = fit(replace(options, command="fit", own=own, flags=[*options.flags, ("data.fold", str(fold))]))
+        except BaseException as error:
+            if _started(series):  # else nothing was trained yet, and the error says all
+                how = "was interrupted;" if isinstance(error, KeyboardInterrupt) else "ended with an error; once it is mended,"
+                _say(f"fold {fold} of 0..{number - 1} {how} {go_on}", sys.stderr)
+            raise
+        finally:
+            _let_go(options)
+        if status:
+            _say(go_on, sys.stderr)
+            return status
+    return 0
+
+
+def _let_go(options: Options) -> None:
+    """Let the next run of this process begin as the first did."""
+    gc.collect()  # a trainer and its parts hold each other, and with them the memory of the device
+    if "wandb" in options.loggers and "wandb" in sys.modules:
+        sys.modules["wandb"].finish()  # the next logger would go on writing into this run
+
+
+def _as_seed(run: RunFolder) -> RunFolder:
+    """The run of a fold as one of several seeds, of which `aggregate` takes the mean: the fold has the place of the seed."""
+    data = run.summary["data"]
+    fold, folds = data.get("fold"), data.get("folds")
+    settings = {**run.config["data"], "init_args": {k: v for k, v in run.config["data"]["init_args"].items() if k != "fold"}}
+    tested = f"fold {fold} of 0..{(folds or 0) - 1} of the training rows"
+    protocol = run.protocol.replace(tested, f"each of {folds} parts of the training rows in turn")
+    summary = {**run.summary, "seed": fold, "protocol": f"{protocol}; seed {run.seed}"}
+    return replace(run, config={**run.config, "data": settings}, summary=summary)
+
+
+def _conclude(series: Path, number: int) -> None:
+    """Print the table of all folds and write ``folds.json``."""
+    runs = [read_run(series / f"fold{fold}") for fold in range(number)]
+    try:
+        results = aggregate([_as_seed(run) for run in runs])
+    except ValueError as error:
+        raise UserError(f"the folds have no common result: {error}") from error
+    spreads = {"last": results.last, "last10_mean": results.last10, "best_by_val": results.best_by_val}
+    record = {
+        "recipe": results.recipe,
+        "method": results.method,
+        "data": results.data,
+        "noise": results.noise,
+        "protocol": results.protocol,
+        "seed": runs[0].seed,
+        "folds": number,
+        "runs": [{"fold": fold, "folder": run.path.name, **_figures(run)} for fold, run in enumerate(runs)],
+        **{key: spread and {"mean": spread.mean, "std": spread.std, "n": number} for key, spread in spreads.items()},
+    }
+    with atomic_path(series / _RESULT) as partial:
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    _say(f"\n{_table(results, spreads, runs)}\n\nfolds: {series / _RESULT}", sys.stdout)
+
+
+def _figures(run: RunFolder) -> dict[str, float | None]:
+    return {key: run.number("test", "headline", key) for key in _FIGURES}
+
+
+def _table(results: SeedResults, spreads: Mapping[str, Spread | None], runs: Sequence[RunFolder]) -> str:
+    shown = {key: spread for key, spread in spreads.items() if spread is not None}
+    rows = [["fold", *(_FIGURES[key] for key in shown)]]
+    rows += [[str(fold), *(percent(_figures(run)[key]) for key in shown)] for fold, run in enumerate(runs)]
+    rows.append(["mean", *(plus_minus(spread.mean, spread.std) for spread in shown.values())])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(
+        [
+            f"{results.method}, {results.data}, {results.noise}: test accuracy in percent.",
+            "",
+            *lines,
+            "",
+            "mean: over the folds, ± population standard deviation.",
+            "mean of last 10: over the last ten epochs, or all of a shorter run.",
+            f"Protocol: {results.protocol}.",
+        ]
+    )

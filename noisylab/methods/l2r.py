@@ -1,0 +1,141 @@
+"""Learning to reweight examples."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import SGD
+
+from noisylab.engine.optimizers import optimizer_factory
+from noisylab.engine.step import step
+from noisylab.losses import cross_entropy
+from noisylab.meta import derivative, loss_derivative
+from noisylab.methods.reweighting import ReweightingMethod, WeightNorm
+from noisylab.models.network import NetFactory
+from noisylab.transforms.mixing import mix, mix_weight
+from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
+
+__all__ = ["L2R"]
+
+
+class L2R(ReweightingMethod):
+    """Weights each sample of a batch by how much a step on it would lower the loss on a few trusted samples.
+
+    In each step, with l_i the cross-entropy of training sample i to its given label and V the mean cross-entropy of a trusted
+    batch: ``u_i = -dV(theta - alpha grad sum_j eps_j l_j(theta)) / d eps_i`` at eps = 0, weights
+    ``w_i = max(u_i, 0) / sum_j max(u_j, 0)``, all 0 where no u_i is positive, and a step of the optimizer on
+    ``sum_i w_i l_i``. As the look-ahead step starts at theta itself, ``u_i = alpha <grad l_i, grad V>``: a derivative of l_i
+    along grad V, which a forward pass with tangents finds for all samples at once, exactly; alpha cancels. The same pass
+    serves the update.
+
+    A sample is taken as clean where its last weight is positive; the weight is the score. The trusted rows are
+    `data.trusted_labels` or `data.trusted_per_class`; they are in no training batch of their own.
+
+    Objective: ``sum_i w_i CE(f(x_i), y_i)``.
+
+    **Paper**: Ren, Zeng, Yang and Urtasun, Learning to Reweight Examples for Robust Deep Learning, ICML 2018,
+    https://arxiv.org/abs/1803.09050
+
+    **Authors' code**: https://github.com/uber-research/learning-to-reweight-examples
+
+    **Differences** from that code: no second network and no second derivative (the weights are equal up to rounding); running
+    batch statistics see training batches alone; under several ranks weights sum to one over all of them. `mixup_alpha` and a
+    `weight_norm` other than "batch" are ours.
+
+    Args:
+        num_classes: K.
+        network: factory of the network.
+        meta_batch_size: M, trusted samples a step, over all ranks; None for as many as training samples. 100 on CIFAR.
+        weight_norm: what a sample's score is divided by. "batch": the batch's sum, which gives a batch of wrong labels as much
+            weight as one of right ones; "running": a moving average of that sum; "epoch": its mean over all samples, of the
+            epoch before (the first epoch is by batch).
+        mixup_alpha: of Beta(alpha, alpha) in mixup of the update, where each half of a mixed sample has the weight of its own
+            sample; 0 for no mixing. Costs one more forward pass.
+        view: of training and trusted rows.
+        ema_decay: share of the old weights in an averaged copy of the network, 0.999 in Google's port; None for no copy.
+        evaluate: whether the "average" or the "raw" network is the headline, where there is a copy.
+        clip_norm: largest gradient norm; None for no limit.
+        optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 2e-4 if None.
+        scheduler: factory of a schedule; a constant rate if None.
+        schedule_by: whether the schedule is stepped once an "epoch" or a "step".
+
+    Example:
+        >>> from noisylab.models import MLP
+        >>> from functools import partial
+        >>> L2R(num_classes=3, network=partial(MLP, in_features=4)).headline
+        'main'
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        network: NetFactory,
+        meta_batch_size: int | None = None,
+        weight_norm: WeightNorm = "batch",
+        mixup_alpha: float = 0.0,
+        view: str = "weak",
+        ema_decay: float | None = None,
+        evaluate: Literal["average", "raw"] = "average",
+        clip_norm: float | None = None,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: LRSchedulerFactory | None = None,
+        schedule_by: Literal["epoch", "step"] = "epoch",
+    ) -> None:
+        super().__init__(
+            num_classes,
+            network,
+            {"main": "trusted"},
+            views=(view,),
+            meta_batch_size=meta_batch_size,
+            meta_order="shuffle",
+            weight_norm=weight_norm,
+            epsilon=0.0,
+            ema_decay=ema_decay,
+            evaluate=evaluate,
+            clip_norm=clip_norm,
+            optimizer=optimizer_factory(optimizer, SGD, lr=0.1, momentum=0.9, weight_decay=2e-4),
+            scheduler=scheduler,
+            schedule_by=schedule_by,
+        )
+        self.save_hyperparameters()
+        if not 0 <= mixup_alpha < float("inf"):
+            raise ValueError(f"mixup_alpha must be a number of 0 or more, got {mixup_alpha}; 0 mixes nothing")
+        self.mixup_alpha = mixup_alpha
+
+    def training_step(self, batch: PlanBatch, batch_idx: int) -> None:
+        """Weigh the batch, and step on its weighted sum."""
+        samples = batch["train"]
+        (inputs,), y, network = samples.views, samples.target, self.networks["main"]
+        direction, trusted_loss = self.trusted_gradient(batch, "main")
+        if "main" not in self.forms:
+            self.settle_form("main", inputs, direction, lambda z, dz: loss_derivative(z, dz, y).clamp(min=0))
+            direction, trusted_loss = self.trusted_gradient(batch, "main")  # in the form that was chosen
+        if self.mixup_alpha:
+            found = derivative(network, inputs, direction, self.forms["main"])
+            logits = found[0]
+        else:
+            logits, found = self.forward_along("main", inputs, direction)
+        self.observe(samples.index, logits, y)
+        weights = self.weigh(batch, "main", loss_derivative(*found, y), trusted_loss)
+        loss = self._mixed(inputs, y, weights) if self.mixup_alpha else self._weighted(logits, y, weights)
+        step(self, {"main": loss}, clip_norm=self.clip_norm)
+        self.follow(batch)
+        self.means.add("train/loss", loss, batch.weight_of("train"))
+
+    def _weighted(self, logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        return self.weighted_sum(weights, cross_entropy(logits, target, reduction="none"))
+
+    def _mixed(self, inputs: Any, target: Tensor, weights: Tensor) -> Tensor:
+        """The loss of mixed samples: to the label of either part, with that part's share and weight."""
+        lam = mix_weight(self.mixup_alpha)
+        order = torch.randperm(len(target), device=target.device)
+        logits = self.checked(self.networks["main"](mix(inputs, order, lam)))
+        own, other = (self._weighted(logits, target[rows], weights[rows]) for rows in (slice(None), order))
+        return lam * own + (1 - lam) * other
+
+    def clean_mask(self) -> Tensor | None:
+        """Samples whose last weight is positive; None before training."""
+        weights = self.clean_prob()
+        return None if weights is None else weights > 0

@@ -95,6 +95,8 @@ def test_the_draw_is_named_by_the_split_seed_alone(path: str) -> None:
     ):
         assert drawn(**other) == first, other
     assert drawn(split_seed=1) != first
+    # held-out rows are stratified by given label and so differ; the drawn rows leave them
+    assert drawn(val_fraction=0.3, noise=PairFlip(0.4)) == drawn(val_fraction=0.3, noise=Symmetric(0.6, seed=3)) == first
 
 
 @pytest.mark.parametrize(
@@ -211,12 +213,23 @@ IN_TURN = [(2, 0), (3, 1), (0, 2), (5, 0), (1, 0)]  # cats are 2, 5 and 1, in th
         "row,label\n2,cat\n3,dog\n5,cat\n0,two words\n1,cat\n",
         "\ufefflabel , row,why\n cat , 2 ,\ndog,3,seen\n\ncat,5,\n two words,0,\ncat,1",  # as spreadsheets write it
         "file,label\r\nc.png,cat\r\nd.png,dog\r\nf.png,cat\r\na.png,two words\r\nb.png,cat\r\n",
+        "file,label\n./c.png,cat\n,\nx/../d.png,dog\n  ,  \nf.png,cat\na.png,two words\nb.png,cat\n",
         'row,file,label\n9,"c.png",cat\n9,d.png,dog\n9,f.png,cat\n9,a.png,"two words"\n9,b.png,cat\n',  # files go first
     ],
-    ids=["rows", "byte order mark, spaces, another column", "files", "files and rows"],
+    ids=["rows", "byte order mark, spaces, another column", "files", "paths and empty lines", "files and rows"],
 )
 def test_a_table_names_rows_or_files_and_the_classes_take_turns(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text) == IN_TURN
+
+
+def test_rows_count_where_the_data_has_no_files(tmp_path: Path) -> None:
+    assert read(tmp_path, "row,file,label\n0,x.png,cat\n1,y.png,dog\n2,z.png,two words\n", names=None) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_a_table_of_all_rows_leaves_none_to_train_on(path: str, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "checked.csv", ("row", "label"), [(str(row), str(row % CLASSES)) for row in range(ROWS)])
+    with pytest.raises(ValueError, match="leave no row to train on"):
+        ready(path, trusted_labels=table)
 
 
 def test_labels_that_are_numbers_are_those_of_the_data(tmp_path: Path) -> None:
@@ -321,6 +334,15 @@ def test_a_run_is_not_continued_with_other_trusted_rows(path: str, tmp_path: Pat
     infos = [ready(path, trusted_labels=table).info for table in tables]
     assert torch.equal(infos[0].train_rows, infos[1].train_rows) and torch.equal(infos[0].given_target, infos[1].given_target)
     assert check_data_stamp(data_stamp(infos[0]), data_stamp(infos[0])) == []
+    with pytest.raises(ValueError, match="trained on other labels or rows"):
+        check_data_stamp(data_stamp(infos[0]), data_stamp(infos[1]))
+
+
+def test_a_run_is_not_continued_with_other_labels_of_its_trusted_rows(path: str, tmp_path: Path) -> None:
+    rows = [("0", "0"), ("1", "1"), ("2", "2"), ("3", "3"), ("4", "0")]
+    tables = [write_table(tmp_path / f"{last}.csv", ("row", "label"), [*rows, ("5", last)]) for last in "12"]
+    infos = [ready(path, trusted_labels=table).info for table in tables]
+    assert sorted(infos[0].trusted_rows.tolist()) == sorted(infos[1].trusted_rows.tolist())
     with pytest.raises(ValueError, match="trained on other labels or rows"):
         check_data_stamp(data_stamp(infos[0]), data_stamp(infos[1]))
 

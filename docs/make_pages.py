@@ -118,7 +118,9 @@ def entries(results: Path = DOCS / "results.yaml") -> list[MethodEntry]:
                 "name": cls.__name__,
                 "slug": cls.__module__.rpartition(".")[2],
                 "docstring": docstring,
-                "inputs": inputs_needed(docstring, [name for name, p in parameters(cls).items() if not p.required]),
+                "inputs": "trusted rows"
+                if method.needs_trusted
+                else inputs_needed(docstring, [name for name, p in parameters(cls).items() if not p.required]),
                 "networks": len(method.networks),
                 "cost": "1" if cls is CrossEntropy else cost or "not yet measured",
                 "recipes": recipes_of(cls),

@@ -16,6 +16,7 @@ from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress, 
 from noisylab.cli.config import switches
 from noisylab.cli.registry import class_kind, locate, parameters, takes_factory
 from noisylab.data.base import NoisyDataModule
+from noisylab.data.trusted import require_table
 from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.noise import Noise
@@ -179,6 +180,8 @@ def _preflight(subcommand: str, config: dict[str, Any]) -> None:
     data = _construct(config["data"])
     method = _construct(config["model"], num_classes=data.num_classes)
     if subcommand == "fit":
+        if data.trusted_labels is not None:
+            require_table(data.trusted_labels)
         method.check_ready(data.val_fraction > 0, data.has_trusted)
     # Lightning would advise to switch to automatic optimisation, which nobody who runs a recipe can
     for name, nothing in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -249,7 +250,8 @@ class NoisyDataModule(L.LightningDataModule):
                 held = stratified_subset(rest, given[rest], size, self.split_seed, keep_singletons_out=True)
         kept[held] = False
         # among all rows, since which are held out depends on the noise; but a clip or a group is held out as a whole
-        self._trusted = self._set_apart(source, clean, rest if self.val_by == "sample" and source.clip is None else rows[kept])
+        among = rest if self.val_by == "sample" and source.clip is None else rows[kept]
+        self._trusted = self._set_apart(source, clean, among, stage)
         kept[self._trusted.rows] = False
         if not bool(kept.any()):
             raise ValueError("trusted_labels and held-out rows leave no row to train on; name fewer trusted rows")
@@ -272,9 +274,11 @@ class NoisyDataModule(L.LightningDataModule):
             self._clips["val"] = source.clip
         self._source = source
 
-    def _set_apart(self, source: Source, clean: Tensor, rows: Tensor) -> TrustedRows:
+    def _set_apart(self, source: Source, clean: Tensor, rows: Tensor, stage: str | None) -> TrustedRows:
         """The trusted rows: those of the file that are not in the test set, or some out of `rows`."""
         if self.trusted_labels is not None:
+            if stage in ("test", "predict") and not Path(self.trusted_labels).is_file():
+                return TrustedRows(rows[:0], rows[:0])  # of no use there, and the file of a finished run may be gone
             found = read_trusted(self.trusted_labels, source, self.num_classes)
             return found.outside(self._fold_rows, source.class_names[: self.num_classes]) if self.folds else found
         return draw_trusted(clean, rows, self.trusted_per_class, self.num_classes, self.split_seed)

@@ -13,7 +13,7 @@ from torch import Tensor
 from noisylab.data.source import Source
 from noisylab.transforms.draws import key_from
 
-__all__ = ["TrustedRows", "draw_trusted", "read_trusted"]
+__all__ = ["TrustedRows", "draw_trusted", "read_trusted", "require_table"]
 
 _SHOWN = 10  # faults in a message
 
@@ -87,6 +87,12 @@ def draw_trusted(clean: Tensor, rows: Tensor, per_class: int, num_classes: int, 
     return TrustedRows(chosen.flatten(), torch.arange(num_classes).repeat(per_class))
 
 
+def require_table(path: str) -> None:
+    """Raise FileNotFoundError unless the table is there."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"trusted_labels: there is no file {path}; check the path")
+
+
 def read_trusted(path: str, source: Source, num_classes: int) -> TrustedRows:
     """Rows and their checked labels out of a comma-separated table.
 
@@ -102,8 +108,7 @@ def read_trusted(path: str, source: Source, num_classes: int) -> TrustedRows:
         FileNotFoundError: without the file.
         ValueError: listing up to ten lines that name no row, a row twice or no class, or when a class has no line.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"trusted_labels: there is no file {path}; check the path")
+    require_table(path)
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)

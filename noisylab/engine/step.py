@@ -18,7 +18,16 @@ from torch import Tensor
 if TYPE_CHECKING:
     from noisylab.methods.base import NoisyLabelMethod
 
-__all__ = ["NoProfiler", "carry_step_count", "check_clip_norm", "count_step", "step", "step_schedules", "steps_bare"]
+__all__ = [
+    "NoProfiler",
+    "carry_step_count",
+    "check_clip_norm",
+    "count_step",
+    "step",
+    "step_schedule",
+    "step_schedules",
+    "steps_bare",
+]
 
 _added: WeakKeyDictionary[torch.optim.Optimizer, int] = WeakKeyDictionary()
 """Calls that have added to an optimizer's gradient since its last update."""
@@ -207,7 +216,14 @@ def step_schedules(module: NoisyLabelMethod, metrics: Mapping[str, Any]) -> None
             elif validated:
                 raise ValueError("ReduceLROnPlateau follows val/acc, which needs a validation split; set data.val_fraction")
         else:
-            with warnings.catch_warnings():
-                # torch takes it for a mistake when the optimizer of a later stage has not stepped yet
-                warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
-                schedule.step()
+            step_schedule(schedule)
+
+
+def step_schedule(schedule: Any) -> None:
+    """Step a schedule that follows nothing but its calls.
+
+    torch takes it for a mistake when the optimizer, of a later stage or after an overflow, has not stepped yet; it is none.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+        schedule.step()

@@ -27,7 +27,7 @@ from noisylab.losses.normalised import active_passive, focal, normalised
 from noisylab.losses.peer import peer_loss, peer_weight, shifted_cross_entropy
 from noisylab.losses.robust import gce, mae, rce, sce, truncated_gce
 from noisylab.losses.softened import bootstrap, gls
-from noisylab.losses.supervision import co_guess, consistency, logit_norm, mean_square, pseudo_labels
+from noisylab.losses.supervision import co_guess, consistency, logit_norm, pseudo_labels
 from noisylab.losses.transition import (
     backward_loss,
     forward_loss,
@@ -78,7 +78,6 @@ __all__ = [
     "log_volume",
     "logit_norm",
     "mae",
-    "mean_square",
     "negative_entropy",
     "normalised",
     "peer_loss",

@@ -10,14 +10,9 @@ from torch import Tensor
 
 from noisylab.losses.mixmatch import sharpen
 
-__all__ = ["co_guess", "consistency", "logit_norm", "mean_square", "pseudo_labels"]
+__all__ = ["co_guess", "consistency", "logit_norm", "pseudo_labels"]
 
 _FLOOR = 1e-8
-
-
-def mean_square(logits: Tensor) -> Tensor:
-    """Mean over all entries of the squares of a block of logits (B, K), a scalar in at least float32; see `logit_norm`."""
-    return _wide(logits).square().mean()
 
 
 def logit_norm(logits: Tensor, square: Tensor | None = None) -> Tensor:
@@ -35,7 +30,7 @@ def logit_norm(logits: Tensor, square: Tensor | None = None) -> Tensor:
     [1.9596, 0.0, -0.9798]
     """
     logits = _wide(logits)
-    return logits * (_FLOOR + (mean_square(logits) if square is None else square)).rsqrt()
+    return logits * (_FLOOR + (logits.square().mean() if square is None else square)).rsqrt()
 
 
 def pseudo_labels(normalised: Sequence[Tensor], temperature: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -66,11 +67,11 @@ class IEG(ReweightingMethod):
     cross-entropy of a trusted batch at theta' with the same decay. Then ``w_n = max(-dV/da_n, 0) / (sum + 1e-5)``, and the given
     label is preferred (lambda_n = 1) where dV/deps_n < 0. Both derivatives come from one forward pass with tangents along grad V.
 
-    Objective: ``L = (L_w + L_lambda) / 2 + L_p + c L_u + L_c`` with ``L_w = sum_n w_n CE(z_n, 0.9 y_n + 0.1 g_n)``, ``L_lambda =
-    mean_n CE(z_n, lambda_n y_n + (1 - lambda_n) g_n)``; L_p and L_u are the cross-entropies, on normalised logits, of mixed
-    samples: trusted ones (drawn with replacement, as many as samples with g), x with g and x' with g are stacked, each row is
-    mixed with a partner drawn among all of them by ``lam = max(l, 1 - l)``, ``l = u^(1/beta) / 2``; L_p are the rows that began
-    as trusted, L_u the others. L_c is the consistency term.
+    Objective: ``L = (L_w + L_lambda) / 2 + L_p + c L_u + L_c`` with ``L_w = sum_n w_n CE(z_n, 0.9 y_n + 0.1 g_n)`` and
+    ``L_lambda = mean_n CE(z_n, lambda_n y_n + (1 - lambda_n) g_n)``. L_p and L_u are the cross-entropies, on normalised logits,
+    of mixed samples: trusted ones (drawn with replacement, as many as samples with g), x with g and x' with g are stacked, each
+    row is mixed with a partner drawn among all of them by ``lam = max(l, 1 - l)``, ``l = u^(1/beta) / 2``; L_p are the rows that
+    began as trusted, L_u the others. L_c is the consistency term.
 
     With a `threshold` of at most 1, samples of larger weight keep their labels: they join the trusted ones in L_p, and only the
     others are in L_u. The step then waits for the device, which must tell how many they are.
@@ -189,8 +190,9 @@ class IEG(ReweightingMethod):
         if ce_factor != "dynamic":
             positive["ce_factor"] = ce_factor
         for name, value in positive.items():
-            if not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a positive number, got {value}")
+            if isinstance(value, str | bool) or not 0 < value < math.inf:
+                other = ", or 'dynamic'" if name == "ce_factor" else ""
+                raise ValueError(f"{name} must be a positive number{other}, got {value!r}")
         for name, value in (("consistency_factor", consistency_factor), ("threshold", threshold)):
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a number of 0 or more, got {value}")
@@ -251,6 +253,8 @@ class IEG(ReweightingMethod):
 
     def _normalised(self, logits: Tensor) -> Tensor:
         """Logits over the root of their mean square, that of all ranks."""
+        if self.trainer.world_size == 1:
+            return logit_norm(logits)
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logit_norm(wide, self.mean_rows(wide.square().mean(1, keepdim=True))[0])
 
@@ -354,7 +358,7 @@ class IEG(ReweightingMethod):
             guess = pseudo[wrong]
         sizes = self.sum_over_ranks(pseudo.new_tensor([len(trusted_y), len(guess) * len(views)]))
         factor = sizes[1] / sizes[0].clamp(min=1) if self.ce_factor == "dynamic" else self.ce_factor
-        if self.draw_trusted:
+        if self.draw_trusted and len(trusted_y):  # of several ranks one may have none
             drawn = torch.randint(len(trusted_y), (len(guess),), device=y.device)
             trusted, trusted_y = map_inputs(lambda x: x[drawn], trusted), trusted_y[drawn]
         blocks = [len(trusted_y), *[len(guess)] * len(views)]
@@ -362,7 +366,9 @@ class IEG(ReweightingMethod):
         order = torch.randperm(len(target), device=target.device)
         lam = folded_weights(len(target), self.beta, target)
         target = lam[:, None] * target + (1 - lam)[:, None] * target[order]
-        logits = self.checked(forward_aside(self.networks[name], mix_rows(inputs, order, lam)))
+        # a size of its own in every step: torch.compile would stop somewhere, a resumed run elsewhere
+        with nullcontext() if wrong is None else torch.compiler.set_stance("force_eager"):
+            logits = self.checked(forward_aside(self.networks[name], mix_rows(inputs, order, lam)))
         losses = [
             soft_cross_entropy(self._normalised(z), t, reduction="none")
             for z, t in zip(logits.split(blocks), target.split(blocks), strict=True)

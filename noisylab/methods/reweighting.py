@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from noisylab.ema import AveragedNetwork
 from noisylab.engine.finite import refuse_diverged
 from noisylab.engine.modes import in_mode
 from noisylab.engine.optimizers import one_each, scheduler_factory
-from noisylab.engine.step import check_clip_norm
+from noisylab.engine.step import check_clip_norm, step_schedule
 from noisylab.memory import SampleMemory
 from noisylab.meta import Form, choose_form, derivative, gradient, tangent_forward
 from noisylab.methods.base import NoisyLabelMethod
@@ -95,6 +96,7 @@ class ReweightingMethod(NoisyLabelMethod, ABC):
         self.ema_decay, self.evaluate, self.clip_norm = ema_decay, evaluate, clip_norm
         self.optimizer, self.scheduler, self.schedule_by = optimizer, scheduler_factory(scheduler), schedule_by
         self.forms: dict[str, Form] = {}
+        self._chosen_in = ""  # which precision
         self.add_networks(network, *names)
         self.averages = nn.ModuleDict(
             {} if ema_decay is None else {name: AveragedNetwork(network) for name, network in self.networks.items()}
@@ -267,7 +269,7 @@ class ReweightingMethod(NoisyLabelMethod, ABC):
                 self._average(name).update(network, decay, copy_buffers=True)
         if self.schedule_by == "step":
             for config in self.trainer.lr_scheduler_configs:
-                config.scheduler.step()  # type: ignore[call-arg]
+                step_schedule(config.scheduler)
 
     def _average(self, name: str) -> AveragedNetwork:
         average = self.averages[name]
@@ -316,21 +318,29 @@ class ReweightingMethod(NoisyLabelMethod, ABC):
             refuse_diverged(averages, {}, self.current_epoch, str(self.trainer.precision))
 
     def on_fit_start(self) -> None:
-        """In a new run: forget forms and sums of a fit before."""
+        """In a new run: forget forms and sums of a fit before; in one that goes on with another precision: the forms."""
         super().on_fit_start()
-        if self.trainer.ckpt_path is None and self.current_epoch == 0:
-            self.forms.clear()
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        precision = f"{self.trainer.precision}{', scaled' if scaled else ''}"
+        new = self.trainer.ckpt_path is None and self.current_epoch == 0
+        if new:
             self.sums.reset()
+        if new or precision != self._chosen_in:
+            self.forms.clear()
+        self._chosen_in = precision
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add how derivatives are found: a resumed run must not choose again."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["noisylab_forms"] = {name: [form.precision, form.rule] for name, form in self.forms.items()}
+        forms = {name: [form.precision, form.rule] for name, form in self.forms.items()}
+        checkpoint["noisylab_forms"] = {"chosen_in": self._chosen_in, "forms": forms}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take how derivatives are found."""
         super().on_load_checkpoint(checkpoint)
-        self.forms = {name: Form(*parts) for name, parts in checkpoint.get("noisylab_forms", {}).items()}
+        saved = checkpoint["noisylab_forms"]
+        self.forms = {name: Form(*parts) for name, parts in saved["forms"].items()}
+        self._chosen_in = saved["chosen_in"]
 
     def configure_optimizers(self) -> Any:
         """One optimizer for each network, each with its schedule."""
@@ -338,4 +348,6 @@ class ReweightingMethod(NoisyLabelMethod, ABC):
         if self.scheduler is None or self.schedule_by == "epoch":
             return made
         optimizers, schedules = made
+        if any(isinstance(schedule, ReduceLROnPlateau) for schedule in schedules):
+            raise ValueError("schedule_by='step' cannot follow val/acc, as ReduceLROnPlateau does; set schedule_by to epoch")
         return optimizers, [{"scheduler": schedule, "interval": "step"} for schedule in schedules]

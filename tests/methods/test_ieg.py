@@ -596,7 +596,7 @@ def test_from_a_threshold_of_1_the_rule_makes_no_difference(threshold: float, tm
         ({"temperature": 0.0}, "temperature must be a positive number, got 0.0"),
         ({"beta": -1.0}, "beta must be a positive number, got -1.0"),
         ({"meta_rate": math.inf}, "meta_rate must be a positive number, got inf"),
-        ({"ce_factor": 0}, "ce_factor must be a positive number, got 0"),
+        ({"ce_factor": 0}, "ce_factor must be a positive number, or .dynamic., got 0"),
         ({"consistency_factor": -1.0}, "consistency_factor must be a number of 0 or more, got -1.0"),
         ({"threshold": math.nan}, "threshold must be a number of 0 or more, got nan"),
         ({"meta_momentum": 1.0}, r"meta_momentum must be in \[0, 1\).* got 1.0, 0.9 and 0.95"),
@@ -683,3 +683,9 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(options: dict[str, Any], tmp_pa
     assert_same(straight["networks"], again["networks"])
     assert_same(straight["memory"], again["memory"])
     assert_same(straight["optimizers"], again["optimizers"])
+
+
+@pytest.mark.parametrize("given", [{"ce_factor": "x"}, {"ce_factor": True}, {"temperature": "a"}])
+def test_what_is_no_number_is_refused_with_words(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be a positive number"):
+        IEG(3, PlainMLP, **given)

@@ -13,6 +13,7 @@ import lightning as L
 import pytest
 import torch
 from helpers import BatchNormMLP, DropoutMLP, PlainMLP, SaveEveryBatch, ToyData, assert_same, fit, make_trainer, state_of
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import weight_norm
@@ -636,3 +637,20 @@ def _main(folder: Path) -> None:
 
 if __name__ == "__main__":
     _main(Path(sys.argv[1]))
+
+
+def test_a_schedule_that_follows_validation_is_not_stepped_by_batch(tmp_path: Path) -> None:
+    plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, mode="max")
+    method = L2R(3, PlainMLP, scheduler=plateau, schedule_by="step")
+    with pytest.raises(ValueError, match="set schedule_by to epoch"):
+        fit(method, ToyData(num_train=24, val_fraction=0.2), tmp_path, 1)
+
+
+def test_another_precision_chooses_its_form_anew(tmp_path: Path) -> None:
+    first = L2R(3, PlainMLP)
+    fit(first, ToyData(num_train=24), tmp_path, 1)
+    assert first.forms == {"main": Form()}
+    second = L2R(3, PlainMLP)
+    scaler = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0))
+    fit(second, ToyData(num_train=24), tmp_path, 2, resume=tmp_path / "last.ckpt", plugins=[scaler])
+    assert second.forms == {"main": Form("float32")}

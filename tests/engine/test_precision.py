@@ -83,8 +83,8 @@ class _Rounding(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.name().removeprefix("aten::").split(".")[0]
         result = func(*args, **(kwargs or {}))
-        if name in ("zeros", "_efficientzerotensor"):  # tangents of what stands still
-            return result
+        if name in ("zeros", "_efficientzerotensor") and (kwargs or {}).get("dtype") is not None:
+            return result  # tangents of what stands still, whose type is not the default but asked for
         given, made = ([x for x in tree_leaves(tree) if isinstance(x, Tensor)] for tree in ((args, kwargs), result))
         self.calls += 1
         self.found[name] += any(x.dtype in _HALF for x in made) and not any(x.is_floating_point() for x in given)

@@ -177,7 +177,8 @@ def _register_rules() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
         with forward_ad.dual_level():
-            forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
+            value = torch.zeros(1, dtype=torch.float32)
+            forward_ad.make_dual(value, value.clone())
 
 
 # ---- gradients and derivatives in the form that works

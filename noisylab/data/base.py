@@ -237,6 +237,12 @@ class NoisyDataModule(L.LightningDataModule):
             source = replace(source, test=source.train, test_target=truth, test_clip=source.clip, test_names=source.names)
             kept[self._fold_rows] = False
         rest = rows[kept]
+        # before any are held out, since which those are depends on the noise; but a clip or a group is held out as a whole
+        single = self.val_by == "sample" and source.clip is None
+        if single:
+            self._trusted = self._set_apart(source, clean, rest, stage)
+            kept[self._trusted.rows] = False
+            rest = rows[kept]
         held = rest[:0]
         if self.val_fraction:
             if self.val_by == "group":
@@ -249,13 +255,12 @@ class NoisyDataModule(L.LightningDataModule):
                 size = round(self.val_fraction * len(rest))
                 held = stratified_subset(rest, given[rest], size, self.split_seed, keep_singletons_out=True)
         kept[held] = False
-        # among all rows, since which are held out depends on the noise; but a clip or a group is held out as a whole
-        among = rest if self.val_by == "sample" and source.clip is None else rows[kept]
-        self._trusted = self._set_apart(source, clean, among, stage)
-        kept[self._trusted.rows] = False
+        if not single:
+            self._trusted = self._set_apart(source, clean, rows[kept], stage)
+            kept[self._trusted.rows] = False
+            held = held[~torch.isin(held, self._trusted.rows)]
         if not bool(kept.any()):
             raise ValueError("trusted_labels and held-out rows leave no row to train on; name fewer trusted rows")
-        held = held[~torch.isin(held, self._trusted.rows)]
         self._train_target = self._trusted.put_into(given)
         self._train_rows, self._val_rows = self._shrink(rows[kept], given), self._shrink(held, given)
         # a true class that the model does not have (open-set noise) has no right answer

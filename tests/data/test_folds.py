@@ -123,8 +123,7 @@ def test_rows_of_the_fold_are_in_no_other_part(make: Any) -> None:
     val = [row for batch in data.val_dataloader()["val"] for row in batch.index.tolist()]
     parts = [test, val, info.train_rows.tolist(), info.trusted_rows.tolist()]
     assert sorted(chain.from_iterable(parts)) == list(range(ROWS))
-    trusted = info.trusted_rows.tolist()  # of which some would have been held out
-    assert round(0.25 * (ROWS - len(test))) - len(trusted) <= len(val) <= round(0.25 * (ROWS - len(test)))
+    assert len(val) == round(0.25 * (ROWS - len(test) - len(info.trusted_rows)))
     assert set(info.given_target[test].tolist()) == {-1}
     assert info.given_target[info.train_rows].min() >= 0
     seen = [row for batch in train_batches(data) for row in batch.index.tolist()]

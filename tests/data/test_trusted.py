@@ -260,15 +260,23 @@ def test_noise_does_not_touch_checked_labels(path: str, tmp_path: Path) -> None:
     assert torch.equal(data.given_target, ready(path, noise=Symmetric(0.8)).given_target)
 
 
-def test_a_checked_row_leaves_validation(path: str, tmp_path: Path) -> None:
+def test_checked_rows_are_not_held_out(path: str, tmp_path: Path) -> None:
     held: Tensor = ready(path, val_fraction=0.25).val_dataloader()["val"].rows
     named = [*held[:4].tolist(), *(row for row in range(ROWS) if row not in held)][:8]
     table = write_table(tmp_path / "checked.csv", ("row", "label"), [(str(row), str(n % CLASSES)) for n, row in enumerate(named)])
     data = ready(path, val_fraction=0.25, trusted_labels=table)
     left = data.val_dataloader()["val"].rows.tolist()
-    assert sorted(left) == sorted(set(held.tolist()) - set(named))
-    assert data.info.num_val == 26
+    assert not set(left) & set(named)
+    assert data.info.num_val == len(left) == 28  # a quarter of the other 112
     assert sorted([*left, *named, *data.info.train_rows.tolist()]) == list(range(ROWS))
+
+
+def test_a_checked_row_of_a_held_out_group_leaves_validation(path: str, tmp_path: Path) -> None:
+    by_group: dict[str, Any] = {"val_fraction": 0.25, "val_by": "group"}
+    held: list[int] = ready(path, **by_group).val_dataloader()["val"].rows.tolist()
+    named = held[:CLASSES]
+    table = write_table(tmp_path / "checked.csv", ("row", "label"), [(str(row), str(n)) for n, row in enumerate(named)])
+    assert ready(path, **by_group, trusted_labels=table).val_dataloader()["val"].rows.tolist() == held[CLASSES:]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from noisylab.data.arrays import Arrays
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.cifar import CIFAR10, CIFAR100
 from noisylab.data.digits import Digits
+from noisylab.data.features import ImageFeatures
 from noisylab.data.imagefolder import ImageFolder, unlabelled_images
 from noisylab.data.mnist import MNIST, FashionMNIST
 from noisylab.data.reuters import Reuters
@@ -16,6 +17,7 @@ __all__ = [
     "Arrays",
     "Digits",
     "FashionMNIST",
+    "ImageFeatures",
     "ImageFolder",
     "NoisyDataModule",
     "Reuters",

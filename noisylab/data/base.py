@@ -73,6 +73,7 @@ class NoisyDataModule(L.LightningDataModule):
         split_seed: int = 0,
         folds: int = 0,
         fold: int = 0,
+        fold_labels: Literal["true", "given"] = "true",
         trusted_per_class: int = 0,
         trusted_labels: str | None = None,
         noise_unit: Literal["row", "clip"] | None = None,
@@ -104,13 +105,9 @@ class NoisyDataModule(L.LightningDataModule):
             raise ValueError(f"noise_unit must be 'row' or 'clip', got {noise_unit!r}; leave it out where rows are no clips")
         self.noise, self.val_fraction, self.val_labels, self.val_by = noise, val_fraction, val_labels, val_by
         self.noise_unit, self.trusted_per_class, self.trusted_labels = noise_unit, trusted_per_class, trusted_labels
-        self.subset, self.split_seed, self.folds, self.fold = subset, split_seed, folds, fold
-        self.batch_size, self.eval_batch_size, self.num_workers, self.seed = (
-            batch_size,
-            eval_batch_size,
-            num_workers,
-            seed,
-        )
+        self.subset, self.split_seed = subset, split_seed
+        self.folds, self.fold, self.fold_labels = folds, fold, fold_labels
+        self.batch_size, self.eval_batch_size, self.num_workers, self.seed = batch_size, eval_batch_size, num_workers, seed
         self.chunk_size, self._residency = chunk_size, Residency(residency)
         self._source: Source | None = None
         self._unlabelled: RowStore | None = None
@@ -230,9 +227,10 @@ class NoisyDataModule(L.LightningDataModule):
         kept = torch.ones(len(given), dtype=torch.bool)
         self._fold_rows = rows[:0]
         if self.folds:
-            labels, by_group = torch.where(clean < 0, given, clean), self.val_by == "group"
+            by_truth, by_group = self.fold_labels == "true" and bool((clean >= 0).any()), self.val_by == "group"
+            labels = torch.where(clean < 0, given, clean) if by_truth else given
             self._fold_rows = fold_rows(source, labels, self.folds, self.fold, self.split_seed, by_group)
-            truth = clean if bool((clean >= 0).any()) else given
+            truth = clean if by_truth else given
             # the test set is some of the training rows: what belongs to a test row is found by its row of the training set
             source = replace(source, test=source.train, test_target=truth, test_clip=source.clip, test_names=source.names)
             kept[self._fold_rows] = False

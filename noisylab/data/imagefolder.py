@@ -13,18 +13,20 @@ from torch import Tensor
 
 from noisylab.data.arrays import pixel_statistics
 from noisylab.data.base import NoisyDataModule, Source
+from noisylab.data.features import ImageFeatures
 from noisylab.data.imagelist import (
     SUFFIXES,
     Head,
     ImageList,
+    Sieve,
     check_images,
-    class_folders,
     decode,
     file_rows,
+    image_lists,
     images_below,
     list_source,
-    read_table,
     require_folder,
+    unreadable,
 )
 from noisylab.data.labels import LabelNames
 from noisylab.data.rows import DenseRows, FileRows
@@ -65,6 +67,10 @@ class ImageFolder(NoisyDataModule):
         padding: largest shift of the random crop of images in memory, in pixels.
         flip: probability of mirroring an image; `None` for 0.5, and 0 for grey images in memory.
         allow_truncated: fill up JPEG files that end early with grey instead of refusing them.
+        skip_unreadable: leave out, with a warning, images that are missing or cannot be read to their end, instead of refusing
+            the data. All are decoded once to know which. `skipped` names them.
+        file_column: column of the files in the tables, if it is not ``file``.
+        label_column: column of the labels, if it is not ``label``.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -86,6 +92,9 @@ class ImageFolder(NoisyDataModule):
         padding: int = 4,
         flip: float | None = None,
         allow_truncated: bool = False,
+        skip_unreadable: bool = False,
+        file_column: str | None = None,
+        label_column: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -98,7 +107,9 @@ class ImageFolder(NoisyDataModule):
         self.images, self.labels_csv, self.test_images, self.test_csv = images, labels_csv, test_images, test_csv
         self.size, self.resize, self.mode = size, resize, load
         self.mean, self.std, self.padding, self.flip = mean, std, padding, flip
-        self.allow_truncated = allow_truncated
+        self.allow_truncated, self.skip_unreadable = allow_truncated, skip_unreadable
+        self.file_column, self.label_column = file_column, label_column
+        self.skipped: list[str] = []
         self._transforms: dict[str, Any] | None = None
 
     @property
@@ -113,33 +124,36 @@ class ImageFolder(NoisyDataModule):
     @cached_property
     def _lists(self) -> tuple[ImageList, ImageList | None]:
         """The training and the test images."""
-        root = Path(self.images)
-        if self.labels_csv is not None:
-            train = read_table(Path(self.labels_csv), root)
-        else:
-            split = _split_folders(root) if self.test_images is None and self.test_csv is None else None
-            if split is not None:
-                return class_folders(root, split[0]), None if split[1] is None else class_folders(root, split[1])
-            train = class_folders(root)
-        if self.test_csv is not None:
-            return train, read_table(Path(self.test_csv), root if self.test_images is None else Path(self.test_images))
-        return train, None if self.test_images is None else class_folders(Path(self.test_images))
+        return image_lists(self.images, self.labels_csv, self.test_images, self.test_csv, self.file_column, self.label_column)
+
+    @property
+    def image_paths(self) -> list[str]:
+        """(N) files of the training images. Needs ``setup``."""
+        return [str(self._lists[0].folder / name) for name in self.source.names or ()]
 
     def load(self) -> Source:
         """List, check and, where they are held in memory, decode the images."""
-        parts = [part for part in self._lists if part is not None]
-        heads = [head for part in parts for head in check_images(part)]
+        sieve, heads = Sieve(self.skip_unreadable), []
+        parts: list[ImageList] = []
+        for listed in (part for part in self._lists if part is not None):
+            part, found = sieve.heads(listed)
+            parts.append(part)
+            heads += found
         size = self._memory_size(heads)
+        stores: list[DenseRows | FileRows] = []
         if size is None:
+            if self.skip_unreadable:
+                parts = [sieve.keep(part, unreadable(part, self.allow_truncated)) for part in parts]
             views = self._file_views()
-            stores: list[DenseRows | FileRows] = [
-                file_rows(part, views, self.num_workers, self.allow_truncated) for part in parts
-            ]
+            stores += [file_rows(part, views, self.num_workers, self.allow_truncated) for part in parts]
         else:
             grey = all(head.mode in ("L", "1") for head in heads)
-            pixels = [decode(part.paths, size, grey, self.allow_truncated) for part in parts]
-            stores, views = [DenseRows(images) for images in pixels], self._memory_views(pixels[0])
-        self._transforms = views
+            decoded = [decode(part, size, grey, self.allow_truncated) for part in parts]
+            parts = [sieve.keep(part, faults) for part, (_, faults) in zip(parts, decoded, strict=True)]
+            stores += [DenseRows(pixels) for pixels, _ in decoded]
+            views = self._memory_views(decoded[0][0])
+        self._transforms, self.skipped = views, sieve.names
+        sieve.warn()
         return list_source(list(zip(parts, stores, strict=True)), self._classes)
 
     def _memory_size(self, heads: Sequence[Head]) -> tuple[int, int] | None:
@@ -182,7 +196,7 @@ def unlabelled_images(folder: str | Path, data: NoisyDataModule) -> tuple[DenseR
     Args:
         folder: where the images are, sub-folders included.
         data: a data module of images after its ``setup``; its evaluation view is used, and images in memory are brought to
-            the size and colours of its training images.
+            the size and colours of its training images, or become features as these did.
 
     Returns:
         The images, and their names relative to `folder`, sorted.
@@ -198,6 +212,8 @@ def unlabelled_images(folder: str | Path, data: NoisyDataModule) -> tuple[DenseR
         raise ValueError(f"{root} holds no image; files must end in {', '.join(sorted(SUFFIXES))}")
     images = ImageList(root, names, [""] * len(names), str(root))
     check_images(images)
+    if isinstance(data, ImageFeatures):
+        return data.rows_of(images), names
     train = data.source.train
     if isinstance(train, FileRows):
         return file_rows(images, train.views, data.num_workers, train.allow_truncated), names
@@ -207,13 +223,6 @@ def unlabelled_images(folder: str | Path, data: NoisyDataModule) -> tuple[DenseR
             f"{type(data).__name__} does not hold images with pixels 0..255, so image files cannot be predicted with it"
         )
     _, channels, height, width = train.values.shape
-    return DenseRows(decode(images.paths, (width, height), channels == 1, getattr(data, "allow_truncated", False))), names
-
-
-def _split_folders(root: Path) -> tuple[str, str | None] | None:
-    """Names of the training and the test folder, if `root` holds such folders and no others."""
-    require_folder(root)
-    found = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    if "train" not in found or not found <= {"train", "val", "test"}:
-        return None
-    return "train", next((name for name in ("test", "val") if name in found), None)
+    pixels, faults = decode(images, (width, height), channels == 1, getattr(data, "allow_truncated", False))
+    Sieve().keep(images, faults)
+    return DenseRows(pixels), names

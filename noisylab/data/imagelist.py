@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -24,20 +26,30 @@ __all__ = [
     "SUFFIXES",
     "Head",
     "ImageList",
+    "Sieve",
     "check_images",
     "class_folders",
     "decode",
+    "fault_of",
     "file_rows",
+    "image_lists",
     "images_below",
     "list_source",
     "read_table",
     "require_folder",
+    "unlisted_images",
+    "unreadable",
 ]
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """Endings of image files."""
 
 _SHOWN = 10  # bad files in a message
+_THREADS = 8  # that open images; the time goes into the file system and into decoders, which run side by side
+_MEANT = {  # what tables of others call the columns, for messages
+    "file": ("filename", "file_name", "filepath", "path", "image", "image_path", "img", "name", "id"),
+    "label": ("labels", "class", "classes", "category", "target", "noisy_label", "given_label", "given", "tag", "y"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +72,23 @@ class ImageList:
     true_labels: list[str] | None = None
     rows: list[int] | None = None
 
+    def __len__(self) -> int:
+        return len(self.names)
+
     @property
     def paths(self) -> list[str]:
         """The files with their folder."""
         return [str(self.folder / name) for name in self.names]
+
+    def take(self, kept: Sequence[int]) -> ImageList:
+        """The images at some places of the list."""
+        return replace(
+            self,
+            names=[self.names[i] for i in kept],
+            labels=[self.labels[i] for i in kept],
+            true_labels=None if self.true_labels is None else [self.true_labels[i] for i in kept],
+            rows=None if self.rows is None else [self.rows[i] for i in kept],
+        )
 
 
 class Head(NamedTuple):
@@ -72,6 +97,38 @@ class Head(NamedTuple):
     width: int
     height: int
     mode: str
+
+
+def image_lists(
+    images: str,
+    labels_csv: str | None,
+    test_images: str | None,
+    test_csv: str | None,
+    file_column: str | None,
+    label_column: str | None,
+) -> tuple[ImageList, ImageList | None]:
+    """The training and the test images, as `ImageFolder` finds them by its arguments of these names."""
+    root = Path(images)
+    if labels_csv is not None:
+        train = read_table(Path(labels_csv), root, file_column, label_column)
+    else:
+        split = _split_folders(root) if test_images is None and test_csv is None else None
+        if split is not None:
+            return class_folders(root, split[0]), None if split[1] is None else class_folders(root, split[1])
+        train = class_folders(root)
+    if test_csv is not None:
+        test_root = root if test_images is None else Path(test_images)
+        return train, read_table(Path(test_csv), test_root, file_column, label_column)
+    return train, None if test_images is None else class_folders(Path(test_images))
+
+
+def _split_folders(root: Path) -> tuple[str, str | None] | None:
+    """Names of the training and the test folder, if `root` holds such folders and no others."""
+    require_folder(root)
+    found = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    if "train" not in found or not found <= {"train", "val", "test"}:
+        return None
+    return "train", next((name for name in ("test", "val") if name in found), None)
 
 
 def class_folders(root: Path, below: str = "") -> ImageList:
@@ -105,10 +162,87 @@ def check_images(images: ImageList) -> list[Head]:
     Raises:
         ValueError: listing up to ten files that are missing or no image, with their number.
     """
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        heads = list(pool.map(_head, images.paths))
-    _refuse_faults(images, [head if isinstance(head, str) else "" for head in heads])
-    return [head for head in heads if isinstance(head, Head)]
+    return Sieve().heads(images)[1]
+
+
+class Sieve:
+    """Sorts out images at fault: refuses the list, or leaves them out and remembers them.
+
+    Args:
+        skip: leave them out.
+    """
+
+    def __init__(self, skip: bool = False) -> None:
+        self.skip = skip
+        self.names: list[str] = []
+        self._faults: list[str] = []
+
+    def heads(self, images: ImageList) -> tuple[ImageList, list[Head]]:
+        """The images whose first bytes are those of an image, and what these bytes say.
+
+        Raises:
+            ValueError: see `keep`.
+        """
+        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+            heads = list(pool.map(_head, images.paths))
+        faults = [f"{name} {head}" if isinstance(head, str) else "" for name, head in zip(images.names, heads, strict=True)]
+        return self.keep(images, faults), [head for head in heads if isinstance(head, Head)]
+
+    def keep(self, images: ImageList, faults: Sequence[str]) -> ImageList:
+        """The images that are not at fault.
+
+        Args:
+            images: N images.
+            faults: (N) which file is at fault and why; empty for one that is not.
+
+        Raises:
+            ValueError: listing up to ten faults with their rows, unless they are to be left out and leave any image.
+        """
+        if not any(faults):
+            return images
+        kept = [place for place, fault in enumerate(faults) if not fault]
+        if not self.skip or not kept:
+            _refuse_faults(images, faults)
+        bad = [place for place, fault in enumerate(faults) if fault]
+        self.names += [images.names[place] for place in bad]
+        self._faults += [f"{_row(images, place)}{faults[place]}" for place in bad]
+        return images.take(kept)
+
+    def warn(self) -> None:
+        """Say what was left out, if anything was."""
+        if self._faults:
+            rank_zero_warn("\n  ".join([f"{len(self._faults)} images cannot be read and are left out:", *_some(self._faults)]))
+
+
+def unreadable(images: ImageList, allow_truncated: bool) -> list[str]:
+    """(N) why an image cannot be read to its end, with its file; empty for one that can. Every image is decoded.
+
+    Args:
+        images: N images.
+        allow_truncated: see `open_image`.
+    """
+
+    def look(path: str) -> str:
+        try:
+            open_image(path, allow_truncated=allow_truncated)
+        except ValueError as error:
+            return fault_of(error)
+        return ""
+
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        return list(pool.map(look, images.paths))
+
+
+def fault_of(error: ValueError) -> str:
+    """What `open_image` says is wrong with a file, without what to do about it, which is said once for all files."""
+    return str(error).removesuffix("; remove it from the data or replace the file")
+
+
+def unlisted_images(images: ImageList) -> list[str]:
+    """The image files below the folder of a list that it does not name, sorted; relative to the folder."""
+    listed = set(images.names)
+    names = (path.relative_to(images.folder).as_posix() for path in images_below(images.folder))
+    return [name for name in names if name not in listed]
 
 
 def file_rows(images: ImageList, views: Mapping[str, Any], num_workers: int, allow_truncated: bool) -> FileRows:
@@ -149,65 +283,92 @@ def images_below(folder: Path) -> list[Path]:
     )
 
 
-def read_table(path: Path, folder: Path) -> ImageList:
+def read_table(path: Path, folder: Path, file_column: str | None = None, label_column: str | None = None) -> ImageList:
     """The rows of a comma-separated table with the columns ``file``, ``label`` and perhaps ``true_label``.
 
     Args:
         path: the table, in UTF-8, with a header.
         folder: what its files are relative to.
+        file_column: the column of the files, if it has another name.
+        label_column: the column of the labels, likewise.
 
     Raises:
         FileNotFoundError: when the table or the folder does not exist.
-        ValueError: when a column is missing, or listing up to ten rows without file or label, or whose file is listed twice.
+        ValueError: when a column is missing or there twice, or listing up to ten rows without file or label, or whose file is
+            listed twice.
     """
+    file_column, label_column = file_column or "file", label_column or "label"
+    if file_column == label_column:
+        raise ValueError(f"file_column and label_column are both {file_column!r}; name two columns")
     require_folder(folder)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.reader(file))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise FileNotFoundError(f"there is no table {path}; check the path") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is no table in UTF-8: {error}; save it as comma-separated UTF-8 text") from error
     columns = [name.strip() for name in lines[0]] if lines else []
-    absent = [name for name in ("file", "label") if name not in columns]
+    wanted = {"file": file_column, "label": label_column, "true_label": "true_label"}
+    absent = {use: name for use, name in wanted.items() if name not in columns and use != "true_label"}
     if absent:
         hint = " Separate columns by commas." if len(columns) == 1 and any(mark in columns[0] for mark in ";\t") else ""
+        near = [f"{use}_column={found}" for use, name in absent.items() if (found := _near(use, name, columns))]
+        hint += f" If the names differ, say so: {' and '.join(near)}." if near else ""
         raise ValueError(
-            f"{path} has no column {' and no column '.join(absent)}; its first line has {', '.join(columns) or 'nothing'}, "
-            f"needed are file, label and optionally true_label.{hint}"
+            f"{path} has no column {' and no column '.join(absent.values())}; its first line has "
+            f"{', '.join(columns) or 'nothing'}, needed are {file_column}, {label_column} and optionally true_label.{hint}"
         )
+    twice = [name for name in wanted.values() if columns.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path} has the column {twice[0]} {columns.count(twice[0])} times; rename or remove the others")
     numbered = [(number, line) for number, line in enumerate(lines[1:], start=2) if any(cell.strip() for cell in line)]
     if not numbered:
         raise ValueError(f"{path} has a header but no rows; list one image a row")
     cells = {
-        name: [line[columns.index(name)].strip() if columns.index(name) < len(line) else "" for _, line in numbered]
-        for name in ("file", "label", "true_label")
+        use: [line[columns.index(name)].strip() if columns.index(name) < len(line) else "" for _, line in numbered]
+        for use, name in wanted.items()
         if name in columns
     }
     names = [os.path.normpath(name).replace(os.sep, "/") if name else "" for name in cells["file"]]
     images = ImageList(folder, names, cells["label"], str(path), cells.get("true_label"), [number for number, _ in numbered])
     count = Counter(names)
     faults = [
-        "has no file" if not name else "has no label" if not label else "is listed more than once" if count[name] > 1 else ""
+        "has no file"
+        if not name
+        else f"{name} has no label"
+        if not label
+        else f"{name} is listed more than once"
+        if count[name] > 1
+        else ""
         for name, label in zip(names, images.labels, strict=True)
     ]
-    _refuse_faults(images, faults)
-    return images
+    return Sieve().keep(images, faults)
 
 
-def _refuse_faults(images: ImageList, faults: Sequence[str]) -> None:
+def _near(use: str, name: str, columns: Sequence[str]) -> str | None:
+    """The column that may be meant by a name that is not there."""
+    by_name = {column.lower(): column for column in reversed(columns) if column}
+    found = difflib.get_close_matches(name.lower(), by_name, n=1)
+    return next((by_name[meant] for meant in (name.lower(), *_MEANT[use], *found) if meant in by_name), None)
+
+
+def _refuse_faults(images: ImageList, faults: Sequence[str]) -> NoReturn:
     """Refuse a list with rows at fault; a row that is not has an empty text."""
-    bad = [row for row, fault in enumerate(faults) if fault]
-    if not bad:
-        return
-    number = [f"row {images.rows[row]}: " if images.rows is not None else "" for row in bad]
-    shown = [f"{number[i]}{images.names[row]} {faults[row]}".replace("  ", " ") for i, row in enumerate(bad[:_SHOWN])]
-    if len(bad) > _SHOWN:
-        shown.append(f"and {len(bad) - _SHOWN} more")
+    shown = [f"{_row(images, place)}{fault}" for place, fault in enumerate(faults) if fault]
     raise ValueError(
-        "\n  ".join([f"{len(bad)} of {len(images.names)} images of {images.where} cannot be used:", *shown])
+        "\n  ".join([f"{len(shown)} of {len(images)} images of {images.where} cannot be used:", *_some(shown)])
         + f"\nCorrect or remove them; files are looked for in {images.folder}"
     )
+
+
+def _row(images: ImageList, place: int) -> str:
+    return f"row {images.rows[place]}: " if images.rows is not None else ""
+
+
+def _some(lines: Sequence[str]) -> list[str]:
+    """The first of many lines, and how many more there are."""
+    return [*lines[:_SHOWN], *([f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])]
 
 
 def _head(path: str) -> Head | str:
@@ -221,13 +382,24 @@ def _head(path: str) -> Head | str:
         return "is not an image"
 
 
-def decode(paths: Sequence[str], size: tuple[int, int], grey: bool, allow_truncated: bool) -> Tensor:
-    """(N, 1 or 3, H, W) uint8; images of another size than (width, height) are scaled and cut to their middle."""
+def decode(images: ImageList, size: tuple[int, int], grey: bool, allow_truncated: bool) -> tuple[Tensor, list[str]]:
+    """Pixels of images; those of another size than (width, height) are scaled and cut to their middle.
+
+    Returns:
+        (M, 1 or 3, H, W) uint8 of those that can be read, and as `unreadable` why others cannot.
+    """
     width, height = size
-    pixels = np.empty((len(paths), height, width, 1 if grey else 3), dtype=np.uint8)
-    for row, path in enumerate(paths):
-        image = open_image(path, "L" if grey else "RGB", allow_truncated=allow_truncated)
+    pixels = np.empty((len(images), height, width, 1 if grey else 3), dtype=np.uint8)
+    faults = [""] * len(images)
+    for place, path in enumerate(images.paths):
+        try:
+            image = open_image(path, "L" if grey else "RGB", allow_truncated=allow_truncated)
+        except ValueError as error:
+            faults[place] = fault_of(error)
+            continue
         if image.size != size:
             image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)
-        pixels[row] = np.asarray(image).reshape(pixels.shape[1:])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+        pixels[place] = np.asarray(image).reshape(pixels.shape[1:])
+    if any(faults):
+        pixels = pixels[[not fault for fault in faults]]
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), faults

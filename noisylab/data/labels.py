@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Array", "LabelNames", "one_row"]
+__all__ = ["Array", "LabelNames", "check_label_table", "one_row"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 _SHOWN = 5  # class names in a message
+_ROWS = 10  # rows in a message
 
 
 @dataclass(frozen=True)
@@ -103,3 +105,64 @@ def one_row(labels: Array, what: str) -> Array:
             "save one label a sample, as int64 or str"
         )
     return labels
+
+
+def check_label_table(
+    labels: Sequence[str],
+    names: Sequence[str],
+    where: str,
+    rows: Sequence[int] | None = None,
+    known: Sequence[str] | None = None,
+) -> None:
+    """Refuse labels among which wrong ones cannot be found, and labels that look like another column of the table.
+
+    Args:
+        labels: (N,) labels as written.
+        names: (N,) what each belongs to, a file for example.
+        where: the table's name in messages.
+        rows: (N,) number of each row in its table; `None` for labels that come from no table.
+        known: classes that there are besides, the class folders of the images for example; `None` for nothing known.
+
+    Raises:
+        ValueError: there is only one class; all labels differ; a label is none of `known`, or one of `known` is no label; or a
+            class has a single sample. It names up to ten rows or classes.
+    """
+    count = Counter(labels)
+    if len(count) < 2:
+        found = f"only one class, {next(iter(count))}" if count else "no row"
+        raise ValueError(f"{where} has {found}; at least two classes are needed. Check that the label column is the right one")
+    lines = [
+        f"row {rows[place]}: {name} is {label}" if rows is not None else f"{name} is {label}"
+        for place, (name, label) in enumerate(zip(names, labels, strict=True))
+    ]
+    if len(count) == len(labels):
+        raise ValueError(
+            f"all {len(labels)} labels of {where} differ from each other, so every class has one sample; is the label column the "
+            f"right one?{_listed(lines)}\nName the column that holds the classes with label_column"
+        )
+    if known is not None:
+        folders = f"{', '.join(sorted(known)[:_SHOWN])}{', ...' if len(known) > _SHOWN else ''}"
+        there = frozenset(known)
+        bad = [line for line, label in zip(lines, labels, strict=True) if label not in there]
+        if bad:
+            raise ValueError(
+                f"{len(bad)} of {len(labels)} labels of {where} are none of the {len(known)} classes that the folders of the "
+                f"images have ({folders}):{_listed(bad)}\nCorrect these labels or rename the folders"
+            )
+        unused = sorted(there - set(count))
+        if unused:
+            raise ValueError(
+                f"{len(unused)} of the classes that the folders of the images have are no label of {where}:{_listed(unused)}\n"
+                "Add their images to the table, or move these folders elsewhere"
+            )
+    single = [line for line, label in zip(lines, labels, strict=True) if count[label] == 1]
+    if single:
+        raise ValueError(
+            f"{len(single)} of {len(count)} classes of {where} have a single sample, whose label cannot be compared with any "
+            f"other:{_listed(single)}\nAdd samples to these classes, correct their names, or remove the rows"
+        )
+
+
+def _listed(lines: Sequence[str]) -> str:
+    more = [f"and {len(lines) - _ROWS} more"] if len(lines) > _ROWS else []
+    return "".join(f"\n  {line}" for line in [*lines[:_ROWS], *more])

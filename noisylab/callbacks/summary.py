@@ -29,6 +29,7 @@ from noisylab.noise import digest, save_noise
 __all__ = ["RunSummary", "versions"]
 
 _LAST = 10
+_DIAGNOSTICS = ("memorization", "memorization_online", "issues", "select", "labels", "mixture", "transition")
 
 
 def versions() -> dict[str, str]:
@@ -127,7 +128,7 @@ class RunSummary(Checkpoint):
         headline = test["headline"] if test["headline"]["last"] is not None else val
         diagnostics: dict[str, Any] = {}
         for _, _, name, value in curves.rows:
-            if name.split("/")[0] in ("memorization", "memorization_online", "select", "labels", "mixture", "transition"):
+            if name.split("/")[0] in _DIAGNOSTICS:
                 diagnostics[name] = value
         watched = next((c for c in trainer.callbacks if isinstance(c, Diagnostics)), None)  # type: ignore[attr-defined]
         info = data.info

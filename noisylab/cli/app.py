@@ -12,7 +12,7 @@ import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DDPStrategy
 
-from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress, RunSummary, Speed
+from noisylab.callbacks import Curves, Diagnostics, LabelIssues, RunCheckpoint, RunProgress, RunSummary, Speed
 from noisylab.cli.config import switches
 from noisylab.cli.registry import class_kind, locate, parameters, takes_factory
 from noisylab.data.base import NoisyDataModule
@@ -113,8 +113,8 @@ class App(LightningCLI):
             curves = Curves(self.folder, every_n_steps=config.get("log_every_n_steps") or None)
             intervals = {name: self._get(self.config, f"checkpoint.{name}") for name in switches("checkpoint")}
             self.checkpoint = RunCheckpoint(self.folder / "checkpoints", **intervals)
-            self.summary = RunSummary(self.folder, recipe)
-            callbacks += [curves, self.summary, self.checkpoint]
+            self.summary, self.issues = RunSummary(self.folder, recipe), LabelIssues(self.folder)
+            callbacks += [curves, self.summary, self.issues, self.checkpoint]
         config["callbacks"] = callbacks
         if self.folder is not None:
             config["logger"] = [_logger(name, self.folder, recipe) for name in self.loggers] or False

@@ -22,6 +22,8 @@ __all__ = ["main"]
 _COMMANDS = {
     "fit": "train a method on a data set: noisylab fit --config act_digits.yaml",
     "folds": "a run for each fold as the test set: noisylab folds --config RECIPE.yaml --folds 5 [flags of fit]",
+    "issues": "which labels are wrong: noisylab issues --images DIR --labels labels.csv [flags of fit]; correct them:\n"
+    "            noisylab issues apply --run DIR --accepted accepted.csv --out labels_fixed.csv",
     "validate": "evaluate a finished run on its validation and test data: noisylab validate --run_dir DIR",
     "test": "evaluate a finished run on its test data: noisylab test --run_dir DIR",
     "predict": "write predictions.csv: noisylab predict --run_dir DIR [--images FOLDER]",
@@ -38,11 +40,23 @@ _OWN_FLAGS = {
     "dry_run": "do everything but train, print the plan, write nothing",
     "print_config": "print the whole configuration and stop",
     "logger": "tensorboard or wandb, beside the CSV file that is always written; may be repeated",
-    "images": "predict: a folder of pictures without labels",
-    "out": "predict: where predictions.csv goes; compare: where the figure goes",
+    "images": "issues: the folder of the pictures; predict: a folder of pictures without labels",
+    "labels": "issues: a table with the columns file and label; without it each folder below --images is a class",
+    "arrays": "issues: an .npz file with x and y, or a folder with x.npy and y.npy",
+    "run": "issues: a finished run, to be described or to apply corrections of",
+    "backbone": "issues: pretrained network whose features are trained on: auto, none, efficientnet_lite0, torchvision:NAME",
+    "file_column": "issues: column of --labels with the files, if it is not file",
+    "label_column": "issues: column of --labels with the labels, if it is not label",
+    "skip_unreadable": "issues: leave out pictures that cannot be read, and name them",
+    "pictures": "issues: how many of the first rows have a picture in issues.html; default 1000",
+    "crossfit": "issues: folds; trains as often again for pred_probs.npy, out-of-sample probabilities for cleanlab",
+    "accepted": "issues apply: the list of corrections that issues.html offers as a download",
+    "top": "issues apply: instead, the surest suggestions, as 5% or a number",
+    "out": "predict: where predictions.csv goes; compare: where the figure goes; issues apply: the new labels",
     "checkpoint": "validate, test, predict: the checkpoint of --run_dir to use, last or best",
 }
-_SWITCHES = ("resume", "overwrite", "dry_run", "print_config")
+_ISSUES = [name for name, text in _OWN_FLAGS.items() if text.startswith("issues") and name != "images"]  # of no other command
+_SWITCHES = ("resume", "overwrite", "dry_run", "print_config", "skip_unreadable")
 
 
 @dataclass
@@ -55,7 +69,7 @@ class Options:
         configs: values of ``--config``.
         loggers: values of ``--logger``.
         flags: (dotted key, text) of all others, in order.
-        places: run folders of ``compare``.
+        places: run folders of ``compare``; "apply" of ``issues``.
     """
 
     command: str
@@ -79,7 +93,7 @@ def parse(argv: Sequence[str]) -> Options:
     while rest:
         token = rest.pop(0)
         token = "--config" if token == "-c" else token
-        if options.command == "compare" and not token.startswith("--"):
+        if options.command in ("compare", "issues") and not token.startswith("--"):
             options.places.append(token)
             continue
         if not token.startswith("--") or len(token) == 2:
@@ -91,6 +105,8 @@ def parse(argv: Sequence[str]) -> Options:
         if key not in _OWN_FLAGS:
             options.flags.append((key, value))
             continue
+        if key in _ISSUES and options.command != "issues":
+            raise UserError(f"--{key} belongs to noisylab issues ({_OWN_FLAGS[key]}); {options.command} does not know it")
         if key == "folds" and options.command != "folds":
             raise UserError(
                 "--folds trains on every fold and belongs to noisylab folds; for one of them: --data.folds K --data.fold 0"
@@ -114,7 +130,7 @@ def _is_key(token: str) -> bool:
 
 def _help() -> str:
     commands = "\n".join(f"  {name:<9} {text}" for name, text in _COMMANDS.items())
-    flags = "\n".join(f"  --{name:<13} {text}" for name, text in _OWN_FLAGS.items())
+    flags = "\n".join(f"  --{name:<15} {text}" for name, text in _OWN_FLAGS.items())
     return (
         f"noisylab {noisylab.__version__}: learning with noisy labels\n\n"
         f"usage: noisylab COMMAND [--flag value ...]\n\n{commands}\n\n"
@@ -137,9 +153,11 @@ def _run(options: Options) -> int:
 
         return compare(options.places, options.own.get("out", "curves.png"))
     from noisylab.cli.folds import fit_folds
+    from noisylab.cli.issues import find_issues
     from noisylab.cli.run import evaluate, fit, predict
 
-    return {"fit": fit, "folds": fit_folds, "validate": evaluate, "test": evaluate, "predict": predict}[options.command](options)
+    training = {"fit": fit, "folds": fit_folds, "issues": find_issues}
+    return {**training, "validate": evaluate, "test": evaluate, "predict": predict}[options.command](options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(parse(arguments))
     except BrokenPipeError:  # the reader of our output has gone, as in `noisylab recipes | head`
         silence(sys.stdout)
-        return 128 + signal.SIGPIPE if arguments[:1] in (["fit"], ["folds"]) else 0
+        return 128 + signal.SIGPIPE if arguments[:1] in (["fit"], ["folds"], ["issues"]) else 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -173,7 +191,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("NOISYLAB_DEBUG"):
             traceback.print_exc()
         # a mistake of the user has been looked for and named; anything else may be ours, so say how to see more
-        print(f"noisylab: error: {short(error, 5 if isinstance(error, UserError) else 4)}", file=sys.stderr)
+        # data are refused with a list of up to ten rows and what to do about them
+        lines = 5 if isinstance(error, UserError) else 13 if isinstance(error, ValueError | OSError) else 4
+        print(f"noisylab: error: {short(error, lines)}", file=sys.stderr)
         if not isinstance(error, UserError):
             print("  (NOISYLAB_DEBUG=1 shows where)", file=sys.stderr)
         return 2

@@ -152,6 +152,7 @@ def fit(options: Options) -> int:
         if not app.summary.written:  # a run that was killed after its last checkpoint: nothing is left but to say so
             app.trainer.validate(app.model, datamodule=app.datamodule, verbose=False)
             app.summary.write(app.trainer, app.model)
+            app.issues.write(app.trainer, app.model, app.datamodule)
     except SystemExit:  # Lightning's answer to Ctrl-C and to a request to terminate
         return _stopped(app, folder)
     if app.trainer.is_global_zero:

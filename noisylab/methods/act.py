@@ -147,7 +147,7 @@ class ACT(NoisyLabelMethod):
         samples = batch["train"]
         y, index = samples.target, samples.index
         z0, z1 = self.networks["robust"](samples.views[0]), self.networks["standard"](samples.views[0])
-        self.observe(index, z0, y)
+        self.observe(index, z0, y, z1)
         standard_loss = self.mean(self._cross_entropy(z1, y))
         if batch.epoch < self.warmup_epochs:
             self.memory.accumulate("times_selected", index, 1)
@@ -193,7 +193,8 @@ class ACT(NoisyLabelMethod):
         """Share of the epochs so far in which a sample was selected (warm-up epochs count as selected)."""
         if self.current_epoch < self.warmup_epochs:
             return None
-        return self.memory["times_selected"] / (self.current_epoch + 1)
+        # not by the current epoch, which is one past the last when training has ended
+        return self.memory["times_selected"] / (self.memory["observed_epoch"] + 1).clamp(min=1)
 
     def configure_optimizers(self) -> Any:
         """Two optimizers with the authors' learning-rate plan."""

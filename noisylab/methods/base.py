@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from noisylab.engine.finite import refuse_diverged
+from noisylab.engine.label_signals import add_signals, declare_signals
 from noisylab.engine.ranks import average_over_ranks, batch_statistics, gather
 from noisylab.engine.resume import check_data_stamp, check_stamp, data_stamp, stamp
 from noisylab.engine.scoring import score_rows
@@ -60,6 +61,7 @@ class NoisyLabelMethod(Predictor):
         self.memory.add("observed_loss", fill=float("nan"))
         self.memory.add("observed_pred", dtype=torch.int32, fill=-1)
         self.memory.add("observed_epoch", dtype=torch.int32, fill=-1)
+        declare_signals(self.memory, num_classes)
         self.means = RunningMeans()
         self.pending_gradients = self.steps_bare = self._stepped = False
         self._data_stamp: dict[str, Any] = {}
@@ -225,19 +227,22 @@ class NoisyLabelMethod(Predictor):
             rows = torch.cat([F.pad(batch[n].index, (0, batch.share[n] - len(batch[n].index)), value=-1) for n in batch.streams])
             self.memory.watch(rows, sum(batch.share.values()))
 
-    def observe(self, index: Tensor, logits: Tensor, target: Tensor) -> Tensor:
-        """Remember how unmixed inputs were predicted; to be called once a sample and epoch.
+    def observe(self, index: Tensor, logits: Tensor, target: Tensor, peer_logits: Tensor | None = None) -> Tensor:
+        """Remember how unmixed inputs were predicted, for this epoch and summed over all; to be called once a sample and epoch.
 
         Args:
             index: (B,) rows.
             logits: (B, K) of the headline predictor, or of the first of its networks.
             target: (B,) given labels.
+            peer_logits: (B, K) of a second network on the same inputs, where there is one.
 
         Returns:
             (B,) float32 cross-entropy to the given labels, detached.
         """
         with torch.no_grad():
-            losses = F.cross_entropy(self.checked(logits).float(), target, reduction="none")
+            wide = self.checked(logits).float()
+            losses = F.cross_entropy(wide, target, reduction="none")
+            add_signals(self.memory, index, wide, target, losses, peer_logits)
             self.memory.write("observed_loss", index, losses)
             self.memory.write("observed_pred", index, logits.argmax(1))
             self.memory["observed_epoch"].index_fill_(0, index, self.current_epoch)

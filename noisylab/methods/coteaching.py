@@ -142,7 +142,7 @@ class CoTeaching(NoisyLabelMethod):
     def both_logits(self, samples: Batch) -> list[Tensor]:
         """Logits (B, K) of both networks; the first one's are observed."""
         logits = [network(samples.views[0]) for network in self.networks.values()]
-        self.observe(samples.index, logits[0], samples.target)
+        self.observe(samples.index, logits[0], samples.target, logits[1])
         return logits
 
     def batch_rows(self, batch: PlanBatch) -> int:

@@ -144,7 +144,7 @@ class IEGDivideMix(IEG):
         views = self._views(samples.views)
         seen = {name: self._see(name, views) for name in _PEER}
         y = self._one_hot(samples.target, seen["first"])
-        self.observe(samples.index, seen["first"].logits[0], samples.target)
+        self.observe(samples.index, seen["first"].logits[0], samples.target, seen["second"].logits[0])
         trust = {}
         for name in _PEER:  # by labels of their own: the guess needs the weights
             own_guess = pseudo_labels(seen[name].normalised, self.temperature)

@@ -119,9 +119,10 @@ class Predictor(L.LightningModule):
         several = self.trainer.world_size > 1
         self.log_dict(dict(metrics), on_step=False, on_epoch=True, batch_size=1, sync_dist=several)
 
-    def validation_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count every predictor's answers on the batch's split."""
+    def validation_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Count every predictor's answers on the batch's split; returns the headline predictor's ``logits`` (B, K)."""
         logits = self.all_logits(batch.inputs)
+        headline = logits[self.headline]
         if batch.split == "val":
             if self.trainer.datamodule.val_labels == "given":  # type: ignore[attr-defined]
                 logits = {name: self.given_logits(values) for name, values in logits.items()}
@@ -131,6 +132,7 @@ class Predictor(L.LightningModule):
         if clip is not None:
             probs = F.softmax(logits[self.headline], 1)
             self.clip_probs.update(batch.split, probs, batch.target, batch.index, clip)
+        return {"logits": headline}
 
     test_step = validation_step
 

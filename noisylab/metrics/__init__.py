@@ -2,6 +2,7 @@
 
 from noisylab.metrics.corrected import corrected_metrics
 from noisylab.metrics.evaluation import ClipProbabilities, SplitConfusions, accuracies, accuracy, balanced_accuracy
+from noisylab.metrics.label_issues import label_issue_metrics
 from noisylab.metrics.memorization import auroc, label_groups, loss_histogram, memorization
 from noisylab.metrics.mixture import MixtureRecord, mixture_histogram, mixture_metrics, mixture_record
 from noisylab.metrics.running import RunningMeans
@@ -20,6 +21,7 @@ __all__ = [
     "balanced_accuracy",
     "corrected_metrics",
     "label_groups",
+    "label_issue_metrics",
     "loss_histogram",
     "memorization",
     "mixture_histogram",

@@ -39,7 +39,8 @@ def read_csv(path):
 
 
 def test_the_run_folder_is_complete(act_run):
-    assert {path.name for path in act_run.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "noise.npz", "summary.json"}
+    files = {"config.yaml", "metrics.csv", "checkpoints", "noise.npz", "summary.json", "label_issues.csv"}
+    assert {path.name for path in act_run.iterdir()} == files
     summary = json.loads((act_run / "summary.json").read_text())
     assert (summary["recipe"], summary["method"], summary["seed"], summary["complete"]) == ("act_digits", "ACT", 0, True)
     assert set(summary["test"]) == {"headline", "robust", "standard", "ensemble"}

@@ -1,0 +1,56 @@
+"""Which labels are wrong, in one file, after every run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_warn
+
+from noisylab.data.base import NoisyDataModule
+from noisylab.issues.ranking import rank_labels
+from noisylab.issues.table import IssueTable
+from noisylab.methods.base import NoisyLabelMethod
+
+__all__ = ["LabelIssues"]
+
+
+class LabelIssues(Checkpoint):
+    """Writes ``label_issues.csv`` at the end of training: the training rows, the most surely wrong label first.
+
+    It is a `Checkpoint` callback only to run after the method's own end of the epoch.
+
+    Args:
+        folder: the run folder.
+
+    Attributes:
+        table: what was written; None before, and where the method has observed no sample.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder) / "label_issues.csv"
+        self.table: IssueTable | None = None
+
+    @property
+    def state_key(self) -> str:
+        """The same for every folder: a resumed run may have moved."""
+        return "LabelIssues"
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the list."""
+        data: Any = getattr(trainer, "datamodule", None)
+        if isinstance(pl_module, NoisyLabelMethod) and isinstance(data, NoisyDataModule):
+            self.write(trainer, pl_module, data)
+
+    def write(self, trainer: L.Trainer, method: NoisyLabelMethod, data: NoisyDataModule) -> None:
+        """Write the list of a method whose memory is complete; says so where there is nothing to rank."""
+        self.table = rank_labels(method, data)
+        if self.table is None:
+            rank_zero_warn(
+                f"no label_issues.csv: {type(method).__name__} has seen no input unmixed, as with mixup for every batch; "
+                "train without it to have the labels ranked"
+            )
+        elif trainer.is_global_zero:
+            self.table.write(self.path)

@@ -1,0 +1,109 @@
+"""Out-of-sample probabilities for every row: a run for each fold, which has not seen the fold's rows."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from noisylab.cli.app import build
+from noisylab.cli.config import compose
+from noisylab.cli.errors import UserError
+from noisylab.cli.folds import fit_folds
+from noisylab.cli.run import _say
+from noisylab.data.base import NoisyDataModule
+from noisylab.files import atomic_path
+
+if TYPE_CHECKING:
+    from noisylab.cli.main import Options
+
+__all__ = ["check_crossfit", "crossfit", "crossfit_number"]
+
+_PROBS, _LABELS = "pred_probs.npy", "given_labels.npy"
+
+
+def crossfit_number(options: Options) -> int:
+    """The K of ``--crossfit K``; 0 without it."""
+    text = options.own.get("crossfit")
+    if text is None:
+        return 0
+    if not text.isdecimal() or int(text) < 2:
+        raise UserError(f"--crossfit: expected a number of folds from 2, got {text!r}")
+    return int(text)
+
+
+def check_crossfit(data: NoisyDataModule, folds: int) -> None:
+    """Refuse what could give no probabilities for every row, before hours of training.
+
+    Args:
+        data: after ``setup``, without folds.
+        folds: K, at least 2.
+
+    Raises:
+        UserError: for data with test rows of its own, with training rows that are left out, or with fewer rows than folds.
+    """
+    rows, tested = data.info.num_train, data.source.test_target
+    if tested is not None and len(tested):
+        raise UserError(
+            f"--crossfit {folds} makes test sets of the training rows, but this data has {len(tested)} test rows of its own\n"
+            "  name the folder or file of the training rows alone, or leave --crossfit out"
+        )
+    left = rows - len(data.info.train_rows)
+    if left:
+        raise UserError(
+            f"--crossfit {folds} gives one row of pred_probs.npy for each label, but {left} of {rows} rows are left out of "
+            "training\n  leave out data.val_fraction, data.subset, data.folds and trusted rows, or leave --crossfit out"
+        )
+    if folds > rows:
+        raise UserError(f"--crossfit {folds}: there are only {rows} rows; give fewer folds")
+
+
+def crossfit(folder: Path, folds: int, options: Options) -> int:
+    """Train the run in `folder` once more for each fold; write ``pred_probs.npy`` and ``given_labels.npy`` there.
+
+    Args:
+        folder: of a finished run; the folds go into its folder crossfit.
+        folds: K, at least 2.
+        options: of the command, for ``--overwrite`` and ``--resume``.
+
+    Returns:
+        The exit status.
+    """
+    series = folder / "crossfit"
+    own = {"run_dir": str(series), "folds": str(folds)}
+    if series.exists() and any(series.iterdir()):
+        own |= {"resume": "true"} if "resume" in options.own else {"overwrite": "true"}
+    flags: list[tuple[str, str | None]] = [
+        ("data.fold_labels", "given"),
+        ("trainer.callbacks+", "{class_path: noisylab.callbacks.HeldOutProbabilities}"),
+    ]
+    config = str(folder / "config.yaml")
+    status = fit_folds(replace(options, command="folds", own=own, configs=[config], flags=flags, places=[]))
+    if status == 0:
+        _collect(folder, series, folds, config)
+    return status
+
+
+def _collect(folder: Path, series: Path, folds: int, config: str) -> None:
+    data = build("fit", compose([config], []).config, folder=None).datamodule
+    data.prepare_data()
+    data.setup("fit")
+    given = data.given_target.numpy()
+    probs = np.full((len(given), data.num_classes), np.nan, dtype=np.float32)
+    for fold in range(folds):
+        with np.load(series / f"fold{fold}" / "held_out.npz") as found:
+            probs[found["index"]] = found["probs"]
+    data.teardown()
+    missing = np.flatnonzero(np.isnan(probs).any(1))
+    if len(missing):
+        raise UserError(
+            f"{len(missing)} of {len(given)} rows were in no fold, the first is {missing[0]}; give data without held-out, "
+            "trusted or left-out rows, as pred_probs.npy has one row for each label"
+        )
+    for name, values in ((_PROBS, probs), (_LABELS, given)):
+        with atomic_path(folder / name) as partial, partial.open("wb") as file:
+            np.save(file, values)
+    _say(f"out-of-sample probabilities of {len(given):,} rows: {folder / _PROBS}, labels: {folder / _LABELS}", sys.stdout)

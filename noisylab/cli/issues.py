@@ -1,0 +1,311 @@
+"""The subcommand issues: which labels are wrong, as a list, a page and a report; and a corrected label file."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from noisylab.cli.app import build
+from noisylab.cli.config import compose
+from noisylab.cli.crossfit import check_crossfit, crossfit, crossfit_number
+from noisylab.cli.errors import UserError, unknown
+from noisylab.cli.issue_defaults import choose_backbone, choose_training
+from noisylab.cli.run import _claim, _default_folder, _quiet, _say, fit
+from noisylab.data import Arrays, ImageFeatures, ImageFolder
+from noisylab.data.arrayfile import ArrayFile
+from noisylab.data.base import NoisyDataModule
+from noisylab.data.imagelist import ImageList, Sieve, image_lists, unlisted_images
+from noisylab.data.labels import check_label_table, one_row
+from noisylab.issues import estimate_rate, read_issues
+from noisylab.issues.apply import Applied, apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
+from noisylab.issues.page import write_page
+from noisylab.issues.report import noise_report, write_report
+from noisylab.issues.table import IssueTable
+from noisylab.issues.thumbnails import thumbnails
+from noisylab.issues.truth import issue_metrics
+
+if TYPE_CHECKING:
+    from noisylab.cli.main import Options
+
+__all__ = ["find_issues"]
+
+_LIST, _PAGE, _REPORT = "label_issues.csv", "issues.html", "noise_report.json"
+_PICTURES = 1000  # of the first rows, in the page: about 3 KB each
+_PAIRS = 3  # confused pairs that are printed
+_SOURCES = ("images", "arrays", "run")
+_APPLY = ("run", "out", "accepted", "top")  # own flags of issues apply
+_KEYS = ("recipe", "seed_everything", "model", "data", "trainer", "speed", "checkpoint", "ckpt_path")  # parts of a recipe
+_FLAGS = (*_SOURCES, "labels", "config", "run_dir", "resume", "backbone", "file_column", "label_column", "crossfit")
+_OWN_DATA = (ImageFolder.__name__, ImageFeatures.__name__, Arrays.__name__)
+
+Flags = list[tuple[str, str | None]]
+
+
+def find_issues(options: Options) -> int:
+    """Rank labels, or apply accepted corrections; returns the exit status.
+
+    Raises:
+        UserError: for what cannot be done, before anything is trained or written.
+    """
+    _quiet()
+    if options.places:
+        if options.places != ["apply"]:
+            junk = next((place for place in options.places if place != "apply"), "apply")
+            raise UserError(f"noisylab issues: {junk!r} stands without a key; write --key value, or issues apply")
+        return _apply(options)
+    for name in ("accepted", "top", "out"):
+        if name in options.own:
+            raise UserError(f"--{name} belongs to noisylab issues apply: noisylab issues apply --run DIR --{name} ...")
+    if "checkpoint" in options.own:
+        raise UserError("--checkpoint belongs to validate, test and predict; issues reads what a run wrote at its end")
+    for key, _ in options.flags:
+        if key.partition(".")[0].removesuffix("+") not in _KEYS:  # found before any data is read
+            raise unknown("noisylab issues: flag", key, [*_FLAGS, *_KEYS])
+    given = [name for name in _SOURCES if name in options.own]
+    if len(given) > 1:
+        raise UserError(f"--{given[0]} and --{given[1]} exclude each other; give one")
+    if not given and not options.configs and "resume" not in options.own:
+        raise UserError(
+            "noisylab issues needs data: --images DIR --labels labels.csv, --images DIR with a folder for each class,\n"
+            "  --arrays FILE.npz, --config RECIPE.yaml, or --run DIR of a finished run"
+        )
+    if "run" in options.own:
+        extra = [name for name in options.own if name not in ("run", "pictures")]
+        if extra or options.flags or options.configs or options.loggers:
+            others = "config" if options.configs else options.flags[0][0] if options.flags else "logger"
+            what = f"--{extra[0] if extra else others}"
+            raise UserError(f"--run reads a finished run and trains nothing: {what} has no place there")
+        return _describe(Path(options.own["run"]), _pictures(options))
+    return _train(options)
+
+
+def _pictures(options: Options) -> int:
+    text = options.own.get("pictures", str(_PICTURES))
+    if not text.isdecimal():
+        raise UserError(f"--pictures: expected a whole number from 0, got {text!r}")
+    return int(text)
+
+
+# ---- training
+
+
+def _train(options: Options) -> int:
+    pictures, folds = _pictures(options), crossfit_number(options)
+    resume = "resume" in options.own
+    if resume and "run_dir" not in options.own:
+        raise UserError("--resume needs --run_dir, the folder of the run to continue")
+    own = {key: value for key, value in options.own.items() if key in ("overwrite", "resume", "dry_run", "print_config")}
+    if resume:
+        config, folder = None, Path(options.own["run_dir"])
+        if not (folder / "config.yaml").is_file():
+            raise UserError(f"--run_dir {folder}: there is no run to continue (no config.yaml); leave --resume out to start one")
+        options = replace(options, configs=[str(folder / "config.yaml")])  # all is in the run's own configuration
+        flags: Flags = []
+    else:
+        if "run_dir" in options.own and not {"dry_run", "print_config"} & set(own):
+            _claim(Path(options.own["run_dir"]), options)  # before data is read, which takes long where there are features
+        # a configuration that is printed stands alone
+        say = sys.stderr if "print_config" in own else sys.stdout
+        flags = _data_flags(options, say)
+        choice = None
+        if not options.configs:
+            data = _data(flags, options.flags)
+            choice = choose_training(data)
+            flags += [*choice.flags, ("recipe", "issues")]
+        config = compose(options.configs, [*flags, *options.flags]).config
+        if choice is None and folds:
+            data = _set_up(config)
+        if folds:
+            check_crossfit(data, folds)
+        if choice is not None:
+            _say(f"{len(data.info.train_rows):,} labels of {data.num_classes} classes; {choice.text(config)}", say)
+        folder = Path(options.own["run_dir"]) if "run_dir" in options.own else _default_folder(config)
+    status = fit(replace(options, command="fit", own={**own, "run_dir": str(folder)}, flags=[*flags, *options.flags]))
+    if status != 0 and (folder / "checkpoints").is_dir():
+        _say(f"with the list and the page at the end: noisylab issues --run_dir {_quoted(folder)} --resume", sys.stderr)
+    if status != 0 or "dry_run" in own or "print_config" in own:
+        return status
+    if not (folder / _LIST).is_file():
+        raise UserError(f"{folder}: the method has seen no input unmixed, so there is nothing to rank; train without mixup")
+    status = _describe(folder, pictures)
+    return crossfit(folder, folds, options) if status == 0 and folds else status
+
+
+def _data_flags(options: Options, say: TextIO) -> Flags:
+    """The data set that --images or --arrays stands for, said to `say`; bad labels are refused here."""
+    own = options.own
+    if "arrays" in own:
+        for name in ("labels", "backbone", "skip_unreadable", "file_column", "label_column"):
+            if name in own:
+                raise UserError(f"--{name} belongs to --images; the arrays of --arrays hold their labels as y")
+        labels, where = ArrayFile(own["arrays"])["y"], f"y in {own['arrays']}"
+        texts = [str(label) for label in one_row(labels, where).tolist()]
+        check_label_table(texts, [f"row {row}" for row in range(len(texts))], where)
+        return [("data", "Arrays"), ("data.path", own["arrays"])]
+    if "images" not in own:
+        for name in ("labels", "backbone", "skip_unreadable", "file_column", "label_column"):
+            if name in own:
+                raise UserError(f"--{name} belongs to --images DIR; give the folder of the images")
+        return []
+    if "labels" not in own and ("file_column" in own or "label_column" in own):
+        raise UserError("--file_column and --label_column name columns of --labels FILE; give the table")
+    columns = own.get("file_column"), own.get("label_column")
+    listed, _ = image_lists(own["images"], own.get("labels"), None, None, *columns)
+    known = _class_folders(listed) if "labels" in own else None
+    check_label_table(listed.labels, listed.names, listed.where, listed.rows, known)
+    extra = unlisted_images(listed) if "labels" in own else []
+    if extra:
+        shown = ", ".join(extra[:3]) + (", ..." if len(extra) > 3 else "")
+        _say(f"{len(extra)} images of {listed.folder} are not in {listed.where} and are left out ({shown})", sys.stderr)
+    _, heads = Sieve(True).heads(listed)  # unreadable ones are named by the data set itself
+    sides = sorted(min(head.width, head.height) for head in heads)
+    colour = any(head.mode not in ("L", "1", "I", "I;16") for head in heads)
+    backbone, words = choose_backbone(own.get("backbone", "auto"), sides[len(sides) // 2] if sides else 0, colour)
+    _say(f"{len(listed.names):,} images, trained on {words}" if backbone else f"{len(listed.names):,} images, {words}", say)
+    flags: Flags = [("data", "ImageFolder" if backbone is None else "ImageFeatures"), ("data.images", own["images"])]
+    flags += [("data.backbone", backbone)] if backbone is not None else []
+    for name, key in (("labels", "labels_csv"), ("file_column", "file_column"), ("label_column", "label_column")):
+        flags += [(f"data.{key}", own[name])] if name in own else []
+    return [*flags, ("data.skip_unreadable", "true")] if "skip_unreadable" in own else flags
+
+
+def _class_folders(listed: ImageList) -> list[str] | None:
+    """The folders directly below the images' own, where at least half of them are named like labels; else None."""
+    folders = {name.split("/")[0] for name in (*listed.names, *unlisted_images(listed)) if "/" in name}
+    named = folders & set(listed.labels)
+    return sorted(folders) if named and 2 * len(named) >= len(folders) else None
+
+
+def _data(flags: Flags, more: Flags) -> NoisyDataModule:
+    """The data of a command line, read, before there is a model for it."""
+    told = [(key, text) for key, text in more if key == "data" or key.startswith("data.")]
+    model: Flags = [("model", "CrossEntropy"), ("model.network", "MLP"), ("model.network.in_features", "1")]
+    return _set_up(compose([], [*model, *flags, *told]).config)
+
+
+def _set_up(config: dict[str, Any]) -> NoisyDataModule:
+    data: NoisyDataModule = build("fit", config, folder=None).datamodule
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+# ---- what is made of a finished run
+
+
+def _run_data(folder: Path) -> tuple[dict[str, Any], NoisyDataModule]:
+    """Configuration and data of a finished run."""
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"--run {folder}: there is no run (no config.yaml); give the folder that noisylab printed")
+    config = compose([str(folder / "config.yaml")], []).config
+    config.pop("ckpt_path", None)
+    return config, _set_up(config)
+
+
+def _describe(folder: Path, pictures: int) -> int:
+    """Write page and report of a run, and print what they say."""
+    if not (folder / _LIST).is_file() and (folder / "config.yaml").is_file():
+        raise UserError(
+            f"--run {folder} has no {_LIST}: the run has not come to its end, or its method has seen no input unmixed\n"
+            f"  finish it with: noisylab fit --run_dir {folder} --resume"
+        )
+    config, data = _run_data(folder)
+    table = read_issues(folder / _LIST, data.info.class_names, data.source.names)
+    rate, interval = estimate_rate(table)
+    report = noise_report(
+        table,
+        method=config["model"]["class_path"].rpartition(".")[2],
+        recipe=str(config.get("recipe", "")),
+        rate=rate,
+        interval=interval,
+        metrics=issue_metrics(table, data.clean_target),
+    )
+    write_report(folder / _REPORT, report)
+    first = table.index[:pictures].tolist()
+    write_page(folder / _PAGE, table, report, thumbnails(data, first) if first else None)
+    data.teardown()
+    _say(_words(folder, table, report, _class(config)), sys.stdout)
+    return 0
+
+
+def _words(folder: Path, table: IssueTable, report: dict[str, Any], data: str) -> str:
+    low, high = report["noise_rate_interval"]
+    lines = [
+        f"about {report['noise_rate']:.0%} of {len(table):,} labels look wrong (between {low:.0%} and {high:.0%}); "
+        f"{report['num_issues']:,} have a better suggestion"
+    ]
+    pairs = [f"{pair['given']} -> {pair['suggested']} {pair['count']:,}" for pair in report["confused_pairs"][:_PAIRS]]
+    if pairs:
+        lines.append(f"most often: {', '.join(pairs)}")
+    lines += [f"note: {warning}" for warning in report["warnings"]]
+    lines.append(f"in {folder}: {_LIST}, {_REPORT} and {_PAGE}, which opens in any browser")
+    if data in _OWN_DATA:  # the labels of a published data set are not rewritten
+        out = "fixed.npz" if data == Arrays.__name__ else "labels_fixed.csv"
+        lines += [
+            "accept there what is wrong, download the list, and apply it:",
+            f"  noisylab issues apply --run {_quoted(folder)} --accepted accepted.csv --out {out}",
+        ]
+    return "\n".join(lines)
+
+
+def _class(config: dict[str, Any]) -> str:
+    return str(config["data"]["class_path"]).rpartition(".")[2]
+
+
+def _quoted(path: Path) -> str:
+    """A path as it is typed."""
+    return shlex.quote(str(path))
+
+
+# ---- corrections
+
+
+def _apply(options: Options) -> int:
+    own = options.own
+    for name, what in (("run", "DIR of the run that found them"), ("out", "FILE, the new labels")):
+        if name not in own:
+            raise UserError(f"noisylab issues apply needs --{name} {what}")
+    if ("accepted" in own) == ("top" in own):
+        raise UserError(
+            "noisylab issues apply needs --accepted FILE, the list that the page offers, or --top 5%, the surest "
+            "suggestions; one of them"
+        )
+    others = [*(key for key, _ in options.flags), *(key for key in own if key not in _APPLY)]
+    others += ["config"] * bool(options.configs) + ["logger"] * bool(options.loggers)
+    if others:
+        raise UserError(f"noisylab issues apply takes --run, --accepted or --top, and --out; not --{others[0]}")
+    folder, out = Path(own["run"]), Path(own["out"])
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"--run {folder}: there is no run (no config.yaml); give the folder that noisylab printed")
+    config = compose([str(folder / "config.yaml")], []).config
+    arguments: dict[str, Any] = config["data"]["init_args"]
+    table = read_issues(folder / _LIST)
+    fixes = read_accepted(own["accepted"]) if "accepted" in own else top_fixes(table, own["top"])
+    name = _class(config)
+    if name in (ImageFolder.__name__, ImageFeatures.__name__) and arguments.get("labels_csv"):
+        columns = {key: arguments.get(key) or key.removesuffix("_column") for key in ("label_column", "file_column")}
+        applied, key = apply_to_table(arguments["labels_csv"], fixes, out, **columns), "labels_csv"
+    elif name in (ImageFolder.__name__, ImageFeatures.__name__):
+        applied, key = apply_to_folders(arguments["images"], table, fixes, out), "labels_csv"
+    elif name == Arrays.__name__:
+        applied, key = apply_to_arrays(arguments["path"], table, fixes, out), "path"
+    else:
+        raise UserError(
+            f"the labels of {name} are those of a published data set, and are not rewritten; corrections apply to runs on your "
+            "own data: ImageFolder, ImageFeatures, Arrays"
+        )
+    print(_applied(applied, out, folder, key))
+    return 0
+
+
+def _applied(applied: Applied, out: Path, folder: Path, key: str) -> str:
+    lines = [f"{applied.changed:,} labels changed, {applied.same:,} were so already: {out}"]
+    if applied.emptied:
+        lines.append(f"note: no row is left of {', '.join(applied.emptied)}; a model of these labels has fewer classes")
+    if key == "labels_csv" or out.suffix == ".npz":
+        config = _quoted(folder / "config.yaml")
+        lines.append(f"train on them: noisylab fit --config {config} --data.{key} {_quoted(out)} --run_dir runs/fixed")
+    return "\n".join(lines)

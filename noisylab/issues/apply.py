@@ -1,0 +1,425 @@
+"""Corrected copies of a label file: fixes read from a list or from the top of the ranking, checked, and written to a new file."""
+
+from __future__ import annotations
+
+import codecs
+import copy
+import csv
+import difflib
+import io
+import math
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from noisylab.data.arrayfile import ArrayFile
+from noisylab.data.imagelist import class_folders, require_folder
+from noisylab.data.labels import Array, LabelNames
+from noisylab.files import atomic_path
+from noisylab.issues.table import IssueTable
+
+__all__ = ["Applied", "Fixes", "apply_to_arrays", "apply_to_folders", "apply_to_table", "read_accepted", "top_fixes"]
+
+Fixes: TypeAlias = dict[str, tuple[str, str | None]]
+"""New label and, where known, the label it replaces, by file or by row number as text."""
+
+_SHOWN = 10  # rows at fault in a message
+_CELL = re.compile(r'(?:"(?:[^"]|"")*"?)?[^,]*')  # one cell as written, as the csv module takes it
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a corrected label file has come to.
+
+    Args:
+        changed: number of rows with another label than before.
+        same: number of fixes whose row had the new label already.
+        emptied: classes that no row is left of; training on the new file does not know them.
+    """
+
+    changed: int
+    same: int
+    emptied: tuple[str, ...] = ()
+
+
+def read_accepted(path: str | Path) -> Fixes:
+    """Read a list of accepted fixes.
+
+    Args:
+        path: comma-separated UTF-8 text with the columns ``file`` or ``index``, ``label`` (the new one) and optionally ``given``
+            (the one it replaces). Files are taken as in a table of labels: ``./a.jpg`` is ``a.jpg``.
+
+    Raises:
+        FileNotFoundError: without the file.
+        ValueError: when a column is missing, when there are no rows, or listing up to ten rows without file or label, whose
+            index is no number, or that are there twice.
+    """
+    path = Path(path)
+    header, records = _read_records(path).split(path)
+    key_name = "index" if "index" in header and "file" not in header else "file"
+    columns = _columns(path, header, (key_name, "label"), "file or index, label and optionally given")
+    given_column = header.index("given") if "given" in header else None
+    fixes: Fixes = {}
+    faults = []
+    for number, record in records:
+        key, label = (_cell(record.cells, column) for column in columns)
+        given = "" if given_column is None else _cell(record.cells, given_column)
+        if key and key_name == "file":
+            key = _file_key(key)
+        elif key.isascii() and key.isdecimal():
+            key = str(int(key))
+        elif key:
+            faults.append(f"row {number}: index {key!r} is no row number")
+            continue
+        if not key or not label:
+            faults.append(f"row {number}{f': {key}' if key else ''} has no {'label' if key else key_name}")
+        elif key in fixes:
+            faults.append(f"row {number}: {key} is listed more than once")
+        else:
+            fixes[key] = (label, given or None)
+    _refuse(faults, f"rows of {path} cannot be used", "correct or remove these rows")
+    if not fixes:
+        raise ValueError(f"{path} has a header but no rows; accept some fixes in the page and download the list again")
+    return fixes
+
+
+def top_fixes(table: IssueTable, top: str) -> Fixes:
+    """The suggestions for the first rows of a ranking. Of these rows, those that are not flagged as issues keep their label.
+
+    Args:
+        table: ranked labels.
+        top: how many rows are looked at, "20", or what share of all rows, "5%", rounded up.
+
+    Raises:
+        ValueError: when `top` is neither, is nothing, or is more than there is; when none of the rows is flagged.
+    """
+    found = re.fullmatch(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)\s*%", top.strip())
+    if found is None:
+        raise ValueError(f"top must be a number of rows such as 20, or a share such as 5%, got {top!r}")
+    share = None if found[2] is None else Fraction(found[2])
+    count = int(found[1]) if share is None else math.ceil(share * len(table) / 100)
+    if count < 1 or count > len(table):
+        raise ValueError(
+            f"top must be between 1 and the {len(table)} rows of the list, or above 0% and at most 100%, got {top!r}"
+        )
+    head = table.head(count)
+    names = table.class_names
+    rows = zip(head.keys, head.suggested.tolist(), head.given.tolist(), head.is_issue.tolist(), strict=True)
+    fixes: Fixes = {key: (names[suggested], names[given]) for key, suggested, given, flagged in rows if flagged}
+    if not fixes:
+        raise ValueError(f"none of the first {count} rows of the list is flagged as an issue, so there is nothing to fix")
+    return fixes
+
+
+def apply_to_table(
+    labels_csv: str | Path, fixes: Fixes, out: str | Path, *, label_column: str = "label", file_column: str = "file"
+) -> Applied:
+    """Write a copy of a table of labels in which only the labels of the fixes differ.
+
+    Rows, their order, the other cells, line ends and a byte order mark stay as they are, byte for byte.
+
+    Args:
+        labels_csv: comma-separated UTF-8 text with a header.
+        fixes: by file. A row that has the new label already is left alone, whatever label the fix was made for.
+        out: the new file; it must not be there yet.
+        label_column: the labels' column.
+        file_column: the files' column.
+
+    Raises:
+        FileExistsError: when `out` is there already, above all when it is the table itself.
+        FileNotFoundError: without the table.
+        ValueError: when a column is missing; listing up to ten rows that have no file or are there twice, fixes whose file does
+            not occur, whose new label is none of the table, or that replace another label than the row has. Nothing is written.
+    """
+    path = Path(labels_csv)
+    _refuse_existing(out, path)
+    table = _read_records(path)
+    header, records = table.split(path)
+    file_at, label_at = _columns(path, header, (file_column, label_column), f"{file_column} and {label_column}")
+    present: dict[str, str] = {}
+    faults = []
+    for number, record in records:
+        name = _cell(record.cells, file_at)
+        key = _file_key(name) if name else ""
+        if not key or key in present:
+            faults.append(f"row {number}{f': {key} is listed more than once' if key else ' has no file'}")
+        present[key] = _cell(record.cells, label_at)
+    _refuse(faults, f"rows of {path} cannot be used", "correct or remove these rows")
+    changes, same = _changes(fixes, present, sorted(set(present.values()) - {""}), str(path))
+    new = {number: changes.get(_file_key(_cell(record.cells, file_at))) for number, record in records}
+    texts = [
+        record.raw if (label := new.get(number)) is None else record.with_cell(label_at, label)
+        for number, record in enumerate(table.records, start=1)
+    ]
+    with atomic_path(out) as partial:
+        partial.write_bytes(table.mark + "".join(texts).encode("utf-8"))
+    return _applied(changes, same, present)
+
+
+def apply_to_folders(images_root: str | Path, table: IssueTable, fixes: Fixes, out: str | Path) -> Applied:
+    """Write a table of labels for images that lie in class folders; the images stay where they are.
+
+    With the columns ``file`` and ``label`` it lists all images of the folders, held-out ones, too. Training with
+    ``labels_csv`` set to it and ``images`` as before takes it in place of the folders' names; if `images_root` holds ``train``
+    and ``test``, only ``train`` is listed, and ``test_images`` then has to name the test folder.
+
+    Args:
+        images_root: the folder that the labels were ranked in.
+        table: the ranked labels; they must be of these images.
+        fixes: by file, relative to `images_root`.
+        out: the new table; it must not be there yet.
+
+    Raises:
+        FileExistsError: when `out` is there already.
+        FileNotFoundError: without the folder.
+        ValueError: when images of `table` are not in the folder, and for fixes as in `apply_to_table`.
+    """
+    root = Path(images_root)
+    _refuse_existing(out)
+    require_folder(root)
+    found = {path.name for path in root.iterdir() if path.is_dir()}
+    below = "train" if "train" in found and not set(table.class_names) <= found else ""
+    images = class_folders(root, below)
+    present = dict(zip(images.names, images.labels, strict=True))
+    changes, same = _changes(_for_table(fixes, table, present, str(root)), present, sorted(set(images.labels)), str(root))
+    _write_labels(out, "file", present, changes)
+    return _applied(changes, same, present)
+
+
+def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str | Path) -> Applied:
+    """Write the labels of arrays anew: a copy of all arrays with another ``y``, or a table of all labels.
+
+    Args:
+        path: the .npz file, or the folder of .npy files, that the labels were ranked in.
+        table: the ranked labels; they must be of these rows.
+        fixes: by row number, counted from 0.
+        out: the new file, which must not be there yet. One that ends in .npz holds every array of `path`, byte for byte and
+            never unpickled, and ``y`` with the new labels: numbers as numbers of the same type, text as text, which may become
+            wider. It is written for a folder of .npy files, too. One that ends in .csv has the columns ``index`` and ``label``.
+
+    Raises:
+        FileExistsError: when `out` is there already.
+        FileNotFoundError: without the arrays.
+        ValueError: when `out` ends in neither, when rows of `table` are not there, and for fixes as in `apply_to_table`.
+    """
+    path, out = Path(path), Path(out)
+    _refuse_existing(out, path)
+    if out.suffix not in (".npz", ".csv"):
+        raise ValueError(f"out must end in .npz, for a copy of all arrays, or in .csv, for the labels alone; got {out}")
+    file = ArrayFile(str(path))
+    labels, what = file["y"], f"y in {path}"
+    classes = LabelNames.of(labels, file["class_names"] if "class_names" in file.names else None, what)
+    numbers = classes.numbers(labels, what).tolist()
+    present = {str(row): classes.names[number] for row, number in enumerate(numbers)}
+    changes, same = _changes(_for_table(fixes, table, present, str(path)), present, classes.names, str(path))
+    if out.suffix == ".csv":
+        _write_labels(out, "index", present, changes)
+    else:
+        new = {int(key): classes.names.index(label) for key, label in changes.items()}
+        _write_arrays(path, _changed_labels(labels, classes.values, new), out)
+    return _applied(changes, same, present)
+
+
+class _Record(NamedTuple):
+    """A row of a table: its text as it stands in the file, line end included, and its cells."""
+
+    raw: str
+    cells: list[str]
+
+    def with_cell(self, column: int, text: str) -> str:
+        """The text of the row with another cell; quotes are kept, and added where they are needed."""
+        body = self.raw.rstrip("\r\n")
+        end, start = self.raw[len(body) :], 0
+        written: list[str] = []
+        while start <= len(body):
+            cell = _CELL.match(body, start)
+            assert cell is not None  # the pattern takes anything
+            written.append(cell[0])
+            start = cell.end() + 1
+        written += [""] * (column + 1 - len(written))
+        quoted = written[column].startswith('"') or any(mark in text for mark in ',"\r\n')
+        written[column] = '"' + text.replace('"', '""') + '"' if quoted else text
+        return ",".join(written) + end
+
+
+class _Records(NamedTuple):
+    """A table as it is written: its byte order mark, or nothing, and its rows with the header."""
+
+    mark: bytes
+    records: list[_Record]
+
+    def split(self, path: Path) -> tuple[list[str], list[tuple[int, _Record]]]:
+        """Names of the columns, and the rows that are not blank with their numbers, the header being row 1."""
+        if not self.records:
+            raise ValueError(f"{path} is empty; it needs a header and rows")
+        rows = [
+            (number, record)
+            for number, record in enumerate(self.records[1:], start=2)
+            if any(cell.strip() for cell in record.cells)
+        ]
+        return [name.strip() for name in self.records[0].cells], rows
+
+
+def _read_records(path: Path) -> _Records:
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise FileNotFoundError(f"there is no table {path}; check the path") from error
+    mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
+    try:
+        return _Records(mark, list(_parsed(content[len(mark) :].decode("utf-8"))))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no table in UTF-8: {error}; save it as comma-separated UTF-8 text") from error
+
+
+def _parsed(text: str) -> Iterator[_Record]:
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in io.StringIO(text, newline=""):
+            taken.append(line)
+            yield line
+
+    for cells in csv.reader(lines()):  # reads as many lines as a row has, no more
+        yield _Record("".join(taken), cells)
+        taken.clear()
+
+
+def _columns(path: Path, header: Sequence[str], names: Sequence[str], needed: str) -> list[int]:
+    absent = [name for name in names if name not in header]
+    if absent:
+        hint = " Separate columns by commas." if len(header) == 1 and any(mark in header[0] for mark in ";\t") else ""
+        raise ValueError(
+            f"{path} has no column {' and no column '.join(absent)}; its first line has {', '.join(header) or 'nothing'}, "
+            f"needed are {needed}.{hint}"
+        )
+    return [header.index(name) for name in names]
+
+
+def _cell(cells: Sequence[str], column: int) -> str:
+    return cells[column].strip() if column < len(cells) else ""
+
+
+def _file_key(name: str) -> str:
+    """As `noisylab.data.imagelist.read_table` calls a file."""
+    return os.path.normpath(name).replace(os.sep, "/")
+
+
+def _refuse(faults: Sequence[str], what: str, advice: str) -> None:
+    if faults:
+        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+        raise ValueError(
+            "\n  ".join([f"{what} ({len(faults)}):", *faults[:_SHOWN], *more])
+            + f"\n{advice[0].upper()}{advice[1:]}; nothing is written"
+        )
+
+
+def _refuse_existing(out: str | Path, source: Path | None = None) -> None:
+    out = Path(out)
+    if source is not None and source.exists() and (out.resolve() == source.resolve() or (out.exists() and out.samefile(source))):
+        raise FileExistsError(f"out={out} is the file that is read, {source}; labels are never written over, name a new file")
+    if os.path.lexists(out):
+        raise FileExistsError(f"out={out} is there already; name a new file, or remove this one")
+
+
+def _for_table(fixes: Fixes, table: IssueTable, present: Mapping[str, str], where: str) -> Fixes:
+    """The fixes with the label that each replaces, once the ranked rows are known to be among the present ones."""
+    _refuse(
+        [key for key in table.keys if key not in present],
+        f"rows of the ranked list are not in {where}",
+        "give the data that the list was made for",
+    )
+    given = dict(zip(table.keys, (table.class_names[number] for number in table.given.tolist()), strict=True))
+    return {key: (label, given.get(key) if old is None else old) for key, (label, old) in fixes.items()}
+
+
+def _changes(fixes: Fixes, present: Mapping[str, str], classes: Sequence[str], where: str) -> tuple[dict[str, str], int]:
+    """New labels by key where they differ from the present ones, and how many do not differ."""
+    _refuse(
+        [key for key in fixes if key not in present],
+        f"accepted rows do not occur in {where}",
+        "take the list that was made for these labels",
+    )
+    known = set(classes)
+    _refuse(
+        [
+            f"{key}: {label!r}, nearest {_nearest(label, classes)!r}" if classes else f"{key}: {label!r}"
+            for key, (label, _) in fixes.items()
+            if label not in known
+        ],
+        f"accepted labels are no class of {where}",
+        "correct them",
+    )
+    _refuse(
+        [
+            f"{key}: the fix replaces {given!r}, but the label is {present[key]!r}"
+            for key, (label, given) in fixes.items()
+            if given is not None and present[key] not in (given, label)
+        ],
+        f"accepted fixes were made for other labels than those of {where}",
+        "take the list that was made for these labels; noise that a run adds itself cannot be corrected in a file",
+    )
+    changes = {key: label for key, (label, _) in fixes.items() if present[key] != label}
+    return changes, len(fixes) - len(changes)
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    return max(names, key=lambda known: difflib.SequenceMatcher(None, name.lower(), known.lower()).ratio())
+
+
+def _applied(changes: Mapping[str, str], same: int, present: Mapping[str, str]) -> Applied:
+    left = set({**present, **changes}.values())
+    return Applied(len(changes), same, tuple(sorted(set(present.values()) - left - {""})))
+
+
+def _write_labels(out: str | Path, key: str, present: Mapping[str, str], changes: Mapping[str, str]) -> None:
+    with atomic_path(out) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([key, "label"])
+        writer.writerows((name, changes.get(name, label)) for name, label in present.items())
+
+
+def _changed_labels(labels: Array, values: Array, new: Mapping[int, int]) -> Array:
+    if labels.dtype.kind == "U":
+        changed = labels.astype(np.promote_types(labels.dtype, values.dtype))
+    elif labels.dtype.kind in "iu" and values.max() > np.iinfo(labels.dtype).max:
+        changed = labels.astype(np.int64)  # a class that is only in class_names
+    else:
+        changed = labels.copy()
+    for row, number in new.items():
+        changed[row] = values[number]
+    return changed
+
+
+def _write_arrays(source: Path, labels: Array, out: Path) -> None:
+    with atomic_path(out) as partial, zipfile.ZipFile(partial, "w", strict_timestamps=False) as new:
+        if source.is_dir():
+            for file in sorted(source.glob("*.npy")):
+                if file.stem == "y":
+                    _write_member(new, zipfile.ZipInfo("y.npy"), labels, np.load(file, allow_pickle=False).dtype)
+                else:
+                    new.write(file, file.name)
+            return
+        with zipfile.ZipFile(source) as old, np.load(source, allow_pickle=False) as arrays:
+            for item in old.infolist():
+                info = copy.copy(item)  # writing puts the new place into it
+                if item.filename.removesuffix(".npy") == "y":
+                    _write_member(new, info, labels, arrays["y"].dtype)
+                else:
+                    with old.open(item) as member, new.open(info, "w", force_zip64=True) as target:
+                        shutil.copyfileobj(member, target)
+
+
+def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, labels: Array, old_type: np.dtype[np.generic]) -> None:
+    if old_type.kind == "S":  # bytes were read as text
+        labels = np.char.encode(labels, "utf-8")
+    with archive.open(info, "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, labels, allow_pickle=False)

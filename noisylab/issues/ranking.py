@@ -1,0 +1,107 @@
+"""From what training showed of every label to a ranked list of those that look wrong.
+
+The score of a row compares the given label with the best other class, by the probabilities that the network gave them on average
+over all epochs: ``score = o / (o + p)``, p the mean probability of the given label and o the largest of another class. Wrong
+labels are learnt late, so that they keep small averages even where the last epoch knows them by heart; the mean over epochs ranks
+better than any one epoch. Rows are issues where another class has the larger average, that is where the score is above one half.
+No threshold on losses is fitted. `docs/label_issues.md` has the measurements behind both choices.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from noisylab.data.base import NoisyDataModule
+from noisylab.engine.label_signals import label_signals
+from noisylab.issues.table import IssueTable
+from noisylab.methods.base import NoisyLabelMethod
+
+__all__ = ["estimate_rate", "rank_labels", "score_labels"]
+
+# By how much the mean score was above and below the true share of wrong labels in any setting of docs/label_issues.md, rounded up
+_TOO_HIGH, _TOO_LOW = 0.22, 0.11
+
+
+def score_labels(probs: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How surely each label is wrong, and what it should be.
+
+    Args:
+        probs: (M, K) mean probabilities, K at least 2.
+        given: (M,) given classes.
+
+    Returns:
+        (M,) float64 scores in [0, 1], to six decimals; (M,) int64 suggested class: the best other one where that has the larger
+        probability, else the given one; (M,) bool, where it is another.
+
+    Example:
+        >>> score, suggested, is_issue = score_labels(torch.tensor([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3]]), torch.tensor([0, 1]))
+        >>> score.tolist(), suggested.tolist(), is_issue.tolist()
+        ([0.333333, 0.714286], [0, 0], [False, True])
+    """
+    own = probs.gather(1, given[:, None]).squeeze(1)
+    other, best = probs.scatter(1, given[:, None], -1.0).max(1)
+    # six decimals, as in the file, so that who reads it finds the order and the flags of the scores there; one of the two
+    # probabilities is the largest of the row and so above zero
+    score = (other / (own + other)).double().round(decimals=6)
+    is_issue = score > 0.5
+    return score, torch.where(is_issue, best, given), is_issue
+
+
+def rank_labels(method: NoisyLabelMethod, data: NoisyDataModule) -> IssueTable | None:
+    """The training rows of a method that has trained, the most surely wrong label first.
+
+    The true labels are not looked at. Held-out and trusted rows are not ranked, and neither are rows that the method has never
+    seen unmixed.
+
+    Args:
+        method: after or during ``fit``.
+        data: what it trains on.
+
+    Returns:
+        The list; None if no row was ever observed.
+    """
+    signals = label_signals(method.memory)
+    rows = data.info.train_rows.to(signals.loss.device)
+    rows = rows[signals.epochs[rows] > 0]
+    if not len(rows):
+        return None
+    given = data.given_target.to(rows.device)[rows]
+    probs = signals.probs[rows]
+    score, suggested, is_issue = score_labels(probs, given)
+    order = torch.argsort(signals.loss[rows], descending=True, stable=True)  # of equal scores the larger loss first
+    order = order[torch.argsort(score[order], descending=True, stable=True)]
+    clean = method.clean_prob()
+    found = {
+        "mean_loss": signals.loss[rows],
+        "mean_margin": signals.margin[rows],
+        "clean_prob": None if clean is None else clean.to(rows.device)[rows],
+        "agreement": signals.agreement[rows],
+    }
+    index = rows[order].cpu()
+    names = data.source.names
+    confidence = probs.gather(1, suggested[:, None]).squeeze(1)
+    return IssueTable(
+        index=index.numpy(),
+        names=None if names is None else [names[row] for row in index.tolist()],
+        class_names=data.info.class_names,
+        given=given[order].cpu().numpy(),
+        suggested=suggested[order].cpu().numpy(),
+        score=score[order].cpu().numpy(),
+        is_issue=is_issue[order].cpu().numpy(),
+        confidence=confidence[order].double().cpu().numpy(),
+        signals={name: values[order].double().cpu().numpy() for name, values in found.items() if values is not None},
+    )
+
+
+def estimate_rate(table: IssueTable) -> tuple[float, tuple[float, float]]:
+    """The share of wrong labels, and bounds that held the true share in every setting that was measured.
+
+    The estimate is the mean score. How far it is off depends on how well the classes can be told apart at all, which the labels
+    alone do not show: the bounds are the largest errors in measured settings, rounded up, not a confidence interval.
+
+    Args:
+        table: of at least one row.
+    """
+    rate = float(table.score.mean())
+    return rate, (max(rate - _TOO_HIGH, 0.0), min(rate + _TOO_LOW, 1.0))

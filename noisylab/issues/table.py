@@ -1,0 +1,145 @@
+"""The ranked list of labels, and the file that it is kept in."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisylab.files import atomic_path
+
+__all__ = ["SIGNALS", "IssueTable", "read_issues"]
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+SIGNALS = ("mean_loss", "mean_margin", "clean_prob", "agreement")
+"""Columns of what a score came from; empty where a method has none."""
+
+_COLUMNS = ("given", "suggested", "score", "is_issue", "confidence")
+
+
+@dataclass(frozen=True)
+class IssueTable:
+    """The labels of M training samples, the most surely wrong first.
+
+    Args:
+        index: (M,) rows of the original training set.
+        names: (M) files of the rows, or `None` for data without files.
+        class_names: K names of the classes.
+        given: (M,) given class, 0..K-1.
+        suggested: (M,) class that the method takes the sample for; never the given one where `is_issue`.
+        score: (M,) in [0, 1], how surely the given label is wrong; falling. See `noisylab.issues.ranking`.
+        is_issue: (M,) whether the label is taken to be wrong.
+        confidence: (M,) in [0, 1], the method's mean probability of the suggested class.
+        signals: (M,) of each of `SIGNALS` that there is; NaN where unknown.
+    """
+
+    index: Ints
+    names: list[str] | None
+    class_names: tuple[str, ...]
+    given: Ints
+    suggested: Ints
+    score: Floats
+    is_issue: Bools
+    confidence: Floats
+    signals: Mapping[str, Floats] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def keys(self) -> list[str]:
+        """What each row is called: its file, else its number."""
+        return [str(row) for row in self.index.tolist()] if self.names is None else self.names
+
+    def head(self, count: int) -> IssueTable:
+        """The first `count` rows."""
+        kept = slice(count)
+        return IssueTable(
+            index=self.index[kept],
+            names=None if self.names is None else self.names[kept],
+            class_names=self.class_names,
+            given=self.given[kept],
+            suggested=self.suggested[kept],
+            score=self.score[kept],
+            is_issue=self.is_issue[kept],
+            confidence=self.confidence[kept],
+            signals={name: values[kept] for name, values in self.signals.items()},
+        )
+
+    def write(self, path: str | Path) -> None:
+        """Write the table as comma-separated text; the file is whole or, after an error, as it was before."""
+        texts = self.class_names
+        columns = [values.tolist() for values in (self.given, self.suggested, self.score, self.is_issue, self.confidence)]
+        kept = [self.signals[name].tolist() if name in self.signals else None for name in SIGNALS]
+        with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file)
+            writer.writerow(["index" if self.names is None else "file", *_COLUMNS, *SIGNALS])
+            for row, key in enumerate(self.keys):
+                given, suggested, score, is_issue, confidence = (column[row] for column in columns)
+                signals = ["" if values is None or values[row] != values[row] else f"{values[row]:.6f}" for values in kept]
+                writer.writerow([key, texts[given], texts[suggested], f"{score:.6f}", is_issue, f"{confidence:.6f}", *signals])
+
+
+def read_issues(path: str | Path, class_names: Sequence[str] | None = None, names: Sequence[str] | None = None) -> IssueTable:
+    """Read what `IssueTable.write` wrote; columns that are not known are passed over.
+
+    Args:
+        path: the file.
+        class_names: the classes in their order; `None` for the sorted names that occur.
+        names: (N) files of the training set, by which rows get their number; `None` numbers files in the order of the table.
+
+    Raises:
+        FileNotFoundError: without the file.
+        ValueError: for a file that lacks a column, or a row that holds no numbers where some belong, naming the row.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; a finished run has one, label_issues.csv")
+    # file names need not be text: Python keeps their bytes as lone surrogates
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        reader = csv.DictReader(file)
+        lines, header = list(reader), list(reader.fieldnames or [])
+    key = "file" if "file" in header else "index"
+    absent = [name for name in (key, *_COLUMNS) if name not in header]
+    if absent:
+        raise ValueError(f"{path} has no column {absent[0]}; needed are file or index, {', '.join(_COLUMNS)}")
+    found = sorted({line[name] for line in lines for name in ("given", "suggested")}) if class_names is None else class_names
+    classes = {name: number for number, name in enumerate(found)}
+    known = None if names is None else {name: number for number, name in enumerate(names)}
+    cells: dict[str, list[float]] = {name: [] for name in ("index", *_COLUMNS, *SIGNALS)}
+    for number, line in enumerate(lines, start=2):
+        try:
+            row = int(line[key]) if key == "index" else (number - 2 if known is None else known[line[key]])
+            cells["index"].append(row)
+            for name in ("given", "suggested"):
+                cells[name].append(classes[line[name]])
+            cells["is_issue"].append({"True": 1, "False": 0}[line["is_issue"]])
+            for name in ("score", "confidence"):
+                cells[name].append(float(line[name]))
+            for name in SIGNALS:
+                cells[name].append(float(line.get(name) or "nan"))
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(
+                f"{path}, row {number}: {error} cannot be read; take the file as noisylab wrote it, or make it anew with "
+                "noisylab issues --run DIR"
+            ) from error
+    floats = {name: np.array(cells[name], dtype=np.float64) for name in ("score", "confidence", *SIGNALS)}
+    return IssueTable(
+        index=np.array(cells["index"], dtype=np.int64),
+        names=[line["file"] for line in lines] if key == "file" else None,
+        class_names=tuple(found),
+        given=np.array(cells["given"], dtype=np.int64),
+        suggested=np.array(cells["suggested"], dtype=np.int64),
+        score=floats["score"],
+        is_issue=np.array(cells["is_issue"], dtype=bool),
+        confidence=floats["confidence"],
+        signals={name: floats[name] for name in SIGNALS},
+    )

@@ -55,7 +55,7 @@ docs: $(DEV_STAMP)
 	$(BIN)/python docs/make_pages.py
 
 bench: $(DEV_STAMP)
-	for name in floor methods views loop epoch scaling loaders checkpoints mixture meta; do \
+	for name in floor methods views loop epoch scaling loaders checkpoints mixture meta signals; do \
 		OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py --short --device cpu --out runs/benchmarks/$$name-short.json || exit 1; \
 	done
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["find_issues"]
 
 _LIST, _PAGE, _REPORT = "label_issues.csv", "issues.html", "noise_report.json"
+_ROWS = 20_000  # in the page, which says so where there are more: a browser holds them all in memory
 _PICTURES = 1000  # of the first rows, in the page: about 3 KB each
 _PAIRS = 3  # confused pairs that are printed
 _SOURCES = ("images", "arrays", "run")
@@ -224,8 +225,8 @@ def _describe(folder: Path, pictures: int) -> int:
         metrics=issue_metrics(table, data.clean_target),
     )
     write_report(folder / _REPORT, report)
-    first = table.index[:pictures].tolist()
-    write_page(folder / _PAGE, table, report, thumbnails(data, first) if first else None)
+    first = table.index[: min(pictures, _ROWS)].tolist()
+    write_page(folder / _PAGE, table.head(_ROWS), report, thumbnails(data, first) if first else None)
     data.teardown()
     _say(_words(folder, table, report, _class(config)), sys.stdout)
     return 0

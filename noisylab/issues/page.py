@@ -45,8 +45,8 @@ def write_page(
         path: the file, ``issues.html``.
         table: the rows; all of them are in the page, of which a browser shows a hundred at a time. `IssueTable.head` gives fewer.
         report: content of ``noise_report.json``.
-        pictures: JPEG or PNG file of some rows, by their place in `table`, 0 for the first. With any, rows are cards, those
-            without one get a placeholder; with none, rows are lines of a table with the signals.
+        pictures: JPEG or PNG file of some rows, as `thumbnails` makes them, by their place in `table`, 0 for the first. With any,
+            rows are cards, those without one get a placeholder; with none, rows are lines of a table with the signals.
         title: the heading.
 
     Raises:

@@ -19,6 +19,7 @@ import meta
 import mixture
 import pytest
 import scaling
+import signals
 import torch
 import views
 from madeup import RandomImages, one_epoch
@@ -191,13 +192,19 @@ def test_mixture(run: Run) -> None:
         assert 0 <= found["scikit-learn's spread"] < 0.5 and 0 <= found["farthest from scikit-learn"] < 0.5
 
 
+def test_signals(run: Run) -> None:
+    facts = run(signals, "--short", "--repeats", 2)
+    assert [row["row"] for row in facts["rows"]] == ["step", "sums"]
+    assert [(claim["bound"], claim["direction"]) for claim in facts["claims"]] == [(0.03, "at most")]
+
+
 def test_mixture_bound_is_that_of_a_million_losses(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mixture, "CLAIMED", 700)
     facts = run(mixture, "--repeats", 2, "--sizes", 699, 700)
     assert [claim["bound"] for claim in facts["claims"]] == [None, 5]
 
 
-@pytest.mark.parametrize("program", [views, loop, epoch, scaling, loaders, meta, mixture])
+@pytest.mark.parametrize("program", [views, loop, epoch, scaling, loaders, meta, mixture, signals])
 def test_program_says_what_is_timed_and_how_to_read_it(program: ModuleType) -> None:
     text = " ".join((program.__doc__ or "").split())
     assert "imed is" in text and "How to read it" in text and f"python benchmarks/{program.__name__}.py" in text

@@ -165,7 +165,7 @@ class SampleMemory(nn.Module):
         if set(state) != set(self._shapes) and state:
             raise ValueError(
                 f"the checkpoint remembers {', '.join(sorted(state))} per sample, this method {', '.join(sorted(self._shapes))}; "
-                "load it with the method that wrote it"
+                "load it with the method and the version of noisylab that wrote it"
             )
         for name, table in state.items():
             shape, dtype, _ = self._shapes[name]

@@ -81,6 +81,7 @@ def crossfit(folder: Path, folds: int, options: Options) -> int:
         ("trainer.callbacks+", "{class_path: noisylab.callbacks.HeldOutProbabilities}"),
     ]
     config = str(folder / "config.yaml")
+    _say(f"{folds} more runs; what they call test accuracy is by the given labels of the fold", sys.stdout)
     status = fit_folds(replace(options, command="folds", own=own, configs=[config], flags=flags, places=[]))
     if status == 0:
         _collect(folder, series, folds, config)
@@ -94,7 +95,13 @@ def _collect(folder: Path, series: Path, folds: int, config: str) -> None:
     given = data.given_target.numpy()
     probs = np.full((len(given), data.num_classes), np.nan, dtype=np.float32)
     for fold in range(folds):
-        with np.load(series / f"fold{fold}" / "held_out.npz") as found:
+        held = series / f"fold{fold}" / "held_out.npz"
+        if not held.is_file():
+            raise UserError(
+                f"{held.parent} has no {held.name}: it was broken off, or evaluates nothing after its epochs\n"
+                f"  remove the folder and go on with: noisylab issues --run_dir {folder} --resume --crossfit {folds}"
+            )
+        with np.load(held) as found:
             probs[found["index"]] = found["probs"]
     data.teardown()
     missing = np.flatnonzero(np.isnan(probs).any(1))

@@ -25,7 +25,7 @@ from noisylab.reports.table import percent, plus_minus
 if TYPE_CHECKING:
     from noisylab.cli.main import Options
 
-__all__ = ["fit_folds"]
+__all__ = ["fit_folds", "one_process"]
 
 _FIGURES = {"last": "last", "last10_mean": "mean of last 10", "best_by_val": "best by val"}  # key of the summary: column
 _RESULT = "folds.json"
@@ -57,7 +57,7 @@ def fit_folds(options: Options) -> int:
             options = replace(options, configs=[str(_started(given)[0] / "config.yaml")])
     config = compose(options.configs, options.flags).config
     number = _number(options, config)
-    options = replace(options, flags=[*options.flags, *_one_process(config), ("data.folds", str(number))])
+    options = replace(options, flags=[*options.flags, *one_process(config), ("data.folds", str(number))])
     if "print_config" in options.own or "dry_run" in options.own:
         return _show(options, given, number)
     config = compose(options.configs, options.flags).config
@@ -102,7 +102,7 @@ def _number(options: Options, config: Mapping[str, Any]) -> int:
     return int(text)
 
 
-def _one_process(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+def one_process(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     """The flags that make all runs those of one process.
 
     Lightning starts further processes with the command line of this one; each would go through the folds by itself.

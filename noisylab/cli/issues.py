@@ -12,12 +12,13 @@ from noisylab.cli.app import build
 from noisylab.cli.config import compose
 from noisylab.cli.crossfit import check_crossfit, crossfit, crossfit_number
 from noisylab.cli.errors import UserError, unknown
+from noisylab.cli.folds import one_process
 from noisylab.cli.issue_defaults import choose_backbone, choose_training
-from noisylab.cli.run import _claim, _default_folder, _quiet, _say, fit
+from noisylab.cli.run import _claim, _default_folder, _first_process, _quiet, _say, fit
 from noisylab.data import Arrays, ImageFeatures, ImageFolder
 from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.base import NoisyDataModule
-from noisylab.data.imagelist import ImageList, Sieve, image_lists, unlisted_images
+from noisylab.data.imagelist import ImageList, Sieve, image_lists, split_folders, unlisted_images
 from noisylab.data.labels import check_label_table, one_row
 from noisylab.issues import estimate_rate, read_issues
 from noisylab.issues.apply import Applied, apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
@@ -105,6 +106,11 @@ def _train(options: Options) -> int:
             raise UserError(f"--run_dir {folder}: there is no run to continue (no config.yaml); leave --resume out to start one")
         options = replace(options, configs=[str(folder / "config.yaml")])  # all is in the run's own configuration
         flags: Flags = []
+        began = compose(options.configs, options.flags).config
+        _check_same(options, began)
+        if folds:
+            flags += one_process(began)
+            check_crossfit(_set_up(began), folds)
     else:
         if "run_dir" in options.own and not {"dry_run", "print_config"} & set(own):
             _claim(Path(options.own["run_dir"]), options)  # before data is read, which takes long where there are features
@@ -120,11 +126,14 @@ def _train(options: Options) -> int:
         if choice is None and folds:
             data = _set_up(config)
         if folds:
+            flags += one_process(config)
             check_crossfit(data, folds)
         if choice is not None:
-            _say(f"{len(data.info.train_rows):,} labels of {data.num_classes} classes; {choice.text(config)}", say)
+            _tell(f"{len(data.info.train_rows):,} labels of {data.num_classes} classes; {choice.text(config)}", say)
         folder = Path(options.own["run_dir"]) if "run_dir" in options.own else _default_folder(config)
     status = fit(replace(options, command="fit", own={**own, "run_dir": str(folder)}, flags=[*flags, *options.flags]))
+    if not _first_process():
+        return status  # what is made of the run is the first one's to make
     if status != 0 and (folder / "checkpoints").is_dir():
         _say(f"with the list and the page at the end: noisylab issues --run_dir {_quoted(folder)} --resume", sys.stderr)
     if status != 0 or "dry_run" in own or "print_config" in own:
@@ -133,6 +142,21 @@ def _train(options: Options) -> int:
         raise UserError(f"{folder}: the method has seen no input unmixed, so there is nothing to rank; train without mixup")
     status = _describe(folder, pictures)
     return crossfit(folder, folds, options) if status == 0 and folds else status
+
+
+def _tell(text: str, stream: TextIO) -> None:
+    """Say it once, however many processes there are."""
+    if _first_process():
+        _say(text, stream)
+
+
+def _check_same(options: Options, config: dict[str, Any]) -> None:
+    """Refuse other data than the run was begun with."""
+    arguments = config["data"]["init_args"]
+    for name, key in (("arrays", "path"), ("images", "images"), ("labels", "labels_csv"), ("backbone", "backbone")):
+        given, begun = options.own.get(name), arguments.get(key)
+        if given is not None and given not in (str(begun), "auto", "none"):
+            raise UserError(f"--{name} {given}: the run in --run_dir was begun with {begun}; leave it out, or start a new run")
 
 
 def _data_flags(options: Options, say: TextIO) -> Flags:
@@ -160,12 +184,14 @@ def _data_flags(options: Options, say: TextIO) -> Flags:
     extra = unlisted_images(listed) if "labels" in own else []
     if extra:
         shown = ", ".join(extra[:3]) + (", ..." if len(extra) > 3 else "")
-        _say(f"{len(extra)} images of {listed.folder} are not in {listed.where} and are left out ({shown})", sys.stderr)
-    _, heads = Sieve(True).heads(listed)  # unreadable ones are named by the data set itself
+        _tell(f"{len(extra)} images of {listed.folder} are not in {listed.where} and are left out ({shown})", sys.stderr)
+    readable, heads = Sieve(True).heads(listed)  # unreadable ones are named by the data set itself
+    if "skip_unreadable" in own:
+        check_label_table(readable.labels, readable.names, f"{listed.where}, without unreadable images,", readable.rows, known)
     sides = sorted(min(head.width, head.height) for head in heads)
     colour = any(head.mode not in ("L", "1", "I", "I;16") for head in heads)
     backbone, words = choose_backbone(own.get("backbone", "auto"), sides[len(sides) // 2] if sides else 0, colour)
-    _say(f"{len(listed.names):,} images, trained on {words}" if backbone else f"{len(listed.names):,} images, {words}", say)
+    _tell(f"{len(listed.names):,} images, trained on {words}" if backbone else f"{len(listed.names):,} images, {words}", say)
     flags: Flags = [("data", "ImageFolder" if backbone is None else "ImageFeatures"), ("data.images", own["images"])]
     flags += [("data.backbone", backbone)] if backbone is not None else []
     for name, key in (("labels", "labels_csv"), ("file_column", "file_column"), ("label_column", "label_column")):
@@ -215,6 +241,12 @@ def _describe(folder: Path, pictures: int) -> int:
         )
     config, data = _run_data(folder)
     table = read_issues(folder / _LIST, data.info.class_names, data.source.names)
+    given = data.given_target.numpy()
+    if len(table) and (table.index.max() >= len(given) or bool((given[table.index] != table.given).any())):
+        raise UserError(
+            f"--run {folder}: the labels of the data are no longer those of {_LIST}\n"
+            "  put the data back as it was, or find the issues of the new data in a new run"
+        )
     rate, interval = estimate_rate(table)
     report = noise_report(
         table,
@@ -298,15 +330,18 @@ def _apply(options: Options) -> int:
             f"the labels of {name} are those of a published data set, and are not rewritten; corrections apply to runs on your "
             "own data: ImageFolder, ImageFeatures, Arrays"
         )
-    print(_applied(applied, out, folder, key))
+    root = Path(arguments["images"]) if "images" in arguments and not arguments.get("labels_csv") else None
+    split = None if root is None else split_folders(root)
+    print(_applied(applied, out, folder, key, None if root is None or split is None or split[1] is None else root / split[1]))
     return 0
 
 
-def _applied(applied: Applied, out: Path, folder: Path, key: str) -> str:
+def _applied(applied: Applied, out: Path, folder: Path, key: str, tested: Path | None) -> str:
     lines = [f"{applied.changed:,} labels changed, {applied.same:,} were so already: {out}"]
     if applied.emptied:
         lines.append(f"note: no row is left of {', '.join(applied.emptied)}; a model of these labels has fewer classes")
     if key == "labels_csv" or out.suffix == ".npz":
         config = _quoted(folder / "config.yaml")
-        lines.append(f"train on them: noisylab fit --config {config} --data.{key} {_quoted(out)} --run_dir runs/fixed")
+        more = "" if tested is None else f" --data.test_images {_quoted(tested)}"  # a table takes the place of all the folders
+        lines.append(f"train on them: noisylab fit --config {config} --data.{key} {_quoted(out)}{more} --run_dir runs/fixed")
     return "\n".join(lines)

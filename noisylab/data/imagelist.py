@@ -37,6 +37,7 @@ __all__ = [
     "list_source",
     "read_table",
     "require_folder",
+    "split_folders",
     "unlisted_images",
     "unreadable",
 ]
@@ -112,7 +113,7 @@ def image_lists(
     if labels_csv is not None:
         train = read_table(Path(labels_csv), root, file_column, label_column)
     else:
-        split = _split_folders(root) if test_images is None and test_csv is None else None
+        split = split_folders(root) if test_images is None and test_csv is None else None
         if split is not None:
             return class_folders(root, split[0]), None if split[1] is None else class_folders(root, split[1])
         train = class_folders(root)
@@ -122,7 +123,7 @@ def image_lists(
     return train, None if test_images is None else class_folders(Path(test_images))
 
 
-def _split_folders(root: Path) -> tuple[str, str | None] | None:
+def split_folders(root: Path) -> tuple[str, str | None] | None:
     """Names of the training and the test folder, if `root` holds such folders and no others."""
     require_folder(root)
     found = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
@@ -240,9 +241,9 @@ def fault_of(error: ValueError) -> str:
 
 def unlisted_images(images: ImageList) -> list[str]:
     """The image files below the folder of a list that it does not name, sorted; relative to the folder."""
-    listed = set(images.names)
-    names = (path.relative_to(images.folder).as_posix() for path in images_below(images.folder))
-    return [name for name in names if name not in listed]
+    listed = {os.path.realpath(path) for path in images.paths}
+    found = [path for path in images_below(images.folder) if os.path.realpath(path) not in listed]
+    return [path.relative_to(images.folder).as_posix() for path in found]
 
 
 def file_rows(images: ImageList, views: Mapping[str, Any], num_workers: int, allow_truncated: bool) -> FileRows:
@@ -338,10 +339,12 @@ def read_table(path: Path, folder: Path, file_column: str | None = None, label_c
         if not name
         else f"{name} has no label"
         if not label
+        else f"{name} has {len(line)} cells where the header has {len(columns)}: put text with a comma in quotes"
+        if any(cell.strip() for cell in line[len(columns) :])
         else f"{name} is listed more than once"
         if count[name] > 1
         else ""
-        for name, label in zip(names, images.labels, strict=True)
+        for name, label, (_, line) in zip(names, images.labels, numbered, strict=True)
     ]
     return Sieve().keep(images, faults)
 

@@ -37,6 +37,10 @@ class LabelSignals:
     agreement: Tensor
     probs: Tensor
 
+    def of(self, kept: Tensor) -> LabelSignals:
+        """Those of some of the samples, by mask (N,) or number."""
+        return LabelSignals(*(getattr(self, field.name)[kept] for field in dataclasses.fields(self)))
+
 
 def declare_signals(memory: SampleMemory, num_classes: int) -> None:
     """Declare the fields: 16 + 4 K bytes a sample."""
@@ -68,10 +72,17 @@ def add_signals(
     memory[_PROBS].index_add_(0, index, probs)
 
 
-def label_signals(memory: SampleMemory) -> LabelSignals:
-    """The means of what `add_signals` has added so far."""
-    sums = memory[_SUMS]
+def label_signals(memory: SampleMemory, rows: Tensor | None = None) -> LabelSignals:
+    """The means of what `add_signals` has added so far, on the host.
+
+    Args:
+        memory: with the fields of `declare_signals`.
+        rows: (M,) the rows wanted, on the host; None for all.
+    """
+    sums, probs = memory[_SUMS].cpu(), memory[_PROBS].cpu()
+    if rows is not None:
+        sums, probs = sums[rows], probs[rows]
     epochs = sums[:, 0]
     means = sums[:, 1:] / epochs[:, None]  # 0 / 0 is NaN, as stated
     agreement = means[:, 2].masked_fill(means[:, 2] < 0, torch.nan)
-    return LabelSignals(epochs, means[:, 0], means[:, 1], agreement, memory[_PROBS] / epochs[:, None])
+    return LabelSignals(epochs, means[:, 0], means[:, 1], agreement, probs / epochs[:, None])

@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from noisylab.data.arrayfile import ArrayFile
-from noisylab.data.imagelist import class_folders, require_folder
+from noisylab.data.imagelist import class_folders, require_folder, split_folders
 from noisylab.data.labels import Array, LabelNames
 from noisylab.files import atomic_path
 from noisylab.issues.table import IssueTable
@@ -185,9 +185,8 @@ def apply_to_folders(images_root: str | Path, table: IssueTable, fixes: Fixes, o
     root = Path(images_root)
     _refuse_existing(out)
     require_folder(root)
-    found = {path.name for path in root.iterdir() if path.is_dir()}
-    below = "train" if "train" in found and not set(table.class_names) <= found else ""
-    images = class_folders(root, below)
+    split = split_folders(root)
+    images = class_folders(root, "" if split is None else split[0])
     present = dict(zip(images.names, images.labels, strict=True))
     changes, same = _changes(_for_table(fixes, table, present, str(root)), present, sorted(set(images.labels)), str(root))
     _write_labels(out, "file", present, changes)
@@ -381,7 +380,7 @@ def _applied(changes: Mapping[str, str], same: int, present: Mapping[str, str]) 
 
 
 def _write_labels(out: str | Path, key: str, present: Mapping[str, str], changes: Mapping[str, str]) -> None:
-    with atomic_path(out) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(out) as partial, partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow([key, "label"])
         writer.writerows((name, changes.get(name, label)) for name, label in present.items())

@@ -61,36 +61,36 @@ def rank_labels(method: NoisyLabelMethod, data: NoisyDataModule) -> IssueTable |
     Returns:
         The list; None if no row was ever observed.
     """
-    signals = label_signals(method.memory)
-    rows = data.info.train_rows.to(signals.loss.device)
-    rows = rows[signals.epochs[rows] > 0]
-    if not len(rows):
+    rows = data.info.train_rows
+    signals = label_signals(method.memory, rows)  # on the host: some devices have no float64
+    seen = signals.epochs > 0
+    if not bool(seen.any()):
         return None
-    given = data.given_target.to(rows.device)[rows]
-    probs = signals.probs[rows]
+    rows, signals = rows[seen], signals.of(seen)
+    given, probs = data.given_target[rows], signals.probs
     score, suggested, is_issue = score_labels(probs, given)
-    order = torch.argsort(signals.loss[rows], descending=True, stable=True)  # of equal scores the larger loss first
+    order = torch.argsort(signals.loss, descending=True, stable=True)  # of equal scores the larger loss first
     order = order[torch.argsort(score[order], descending=True, stable=True)]
     clean = method.clean_prob()
     found = {
-        "mean_loss": signals.loss[rows],
-        "mean_margin": signals.margin[rows],
-        "clean_prob": None if clean is None else clean.to(rows.device)[rows],
-        "agreement": signals.agreement[rows],
+        "mean_loss": signals.loss,
+        "mean_margin": signals.margin,
+        "clean_prob": None if clean is None else clean.cpu()[rows],
+        "agreement": signals.agreement,
     }
-    index = rows[order].cpu()
+    index = rows[order]
     names = data.source.names
     confidence = probs.gather(1, suggested[:, None]).squeeze(1)
     return IssueTable(
         index=index.numpy(),
         names=None if names is None else [names[row] for row in index.tolist()],
         class_names=data.info.class_names,
-        given=given[order].cpu().numpy(),
-        suggested=suggested[order].cpu().numpy(),
-        score=score[order].cpu().numpy(),
-        is_issue=is_issue[order].cpu().numpy(),
-        confidence=confidence[order].double().cpu().numpy(),
-        signals={name: values[order].double().cpu().numpy() for name, values in found.items() if values is not None},
+        given=given[order].numpy(),
+        suggested=suggested[order].numpy(),
+        score=score[order].numpy(),
+        is_issue=is_issue[order].numpy(),
+        confidence=confidence[order].double().numpy(),
+        signals={name: values[order].double().numpy() for name, values in found.items() if values is not None},
     )
 
 

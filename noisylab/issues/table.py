@@ -121,15 +121,14 @@ def read_issues(path: str | Path, class_names: Sequence[str] | None = None, name
             cells["index"].append(row)
             for name in ("given", "suggested"):
                 cells[name].append(classes[line[name]])
-            cells["is_issue"].append({"True": 1, "False": 0}[line["is_issue"]])
+            cells["is_issue"].append({"true": 1, "false": 0}[line["is_issue"].lower()])
             for name in ("score", "confidence"):
                 cells[name].append(float(line[name]))
             for name in SIGNALS:
                 cells[name].append(float(line.get(name) or "nan"))
         except (KeyError, ValueError, TypeError) as error:
             raise ValueError(
-                f"{path}, row {number}: {error} cannot be read; take the file as noisylab wrote it, or make it anew with "
-                "noisylab issues --run DIR"
+                f"{path}, row {number}: {error} cannot be read; take the file as noisylab wrote it: a new run makes it anew"
             ) from error
     floats = {name: np.array(cells[name], dtype=np.float64) for name in ("score", "confidence", *SIGNALS)}
     return IssueTable(

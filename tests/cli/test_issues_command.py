@@ -25,6 +25,9 @@ from noisylab.models.backbones import Backbone
 from noisylab.noise import load_noise
 
 SHORT = ("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu")
+pytestmark = (
+    pytest.mark.slow
+)  # each command reads data, trains and writes a page; those of apply and of mistakes are in the quick part
 ANIMALS = ("cat", "dog", "owl")
 MADE = {"config.yaml", "metrics.csv", "checkpoints", "summary.json", "label_issues.csv", "issues.html", "noise_report.json"}
 
@@ -204,7 +207,6 @@ def test_class_folders_need_no_table_and_run_folders_get_a_name() -> None:
     assert f"apply --run {folder} " in ran.out
 
 
-@pytest.mark.slow
 def test_a_printed_configuration_stands_alone_and_nothing_is_written(command: tuple[object, ...], tmp_path: Path) -> None:
     ran = noisylab(*command, "--print_config")
     assert ran.status == 0
@@ -252,7 +254,6 @@ def test_photographs_become_features_where_there_are_weights_and_stay_pictures_i
 
 
 @pytest.mark.usefixtures("backbone")
-@pytest.mark.slow
 def test_grey_pictures_go_without_a_backbone_unless_one_is_asked_for() -> None:
     write_table(Path("t.csv"), ("file", "label"), draw(Path("grey"), side=24, mode="L"))
     command = ("issues", "--images", "grey", "--labels", "t.csv", "--print_config")
@@ -300,7 +301,6 @@ def test_a_second_description_replaces_the_first(digits: Path) -> None:
     assert len(shown_in(digits)) == 5
 
 
-@pytest.mark.slow
 def test_a_recipe_is_trained_as_it_stands_and_then_described() -> None:
     flags = ("--data.subset", "60", "--data.batch_size", "32", "--model.network.width", "4")
     ran = noisylab("issues", "--config", "ce_digits.yaml", *flags, *SHORT, "--run_dir", "r")
@@ -330,9 +330,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize(
-    "whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["with the folder alone", "with the whole command again"]
-)
+@pytest.mark.parametrize("whole", [False, True], ids=["with the folder alone", "with the whole command again"])
 def test_a_killed_run_is_continued_and_described_like_an_undisturbed_one(
     whole: bool, command: tuple[object, ...], run: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,7 +346,6 @@ def test_a_killed_run_is_continued_and_described_like_an_undisturbed_one(
     assert "issues apply --run k " in ran.out
 
 
-@pytest.mark.slow
 def test_an_interrupted_run_says_how_to_go_on(command: tuple[object, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     _die_at(3, KeyboardInterrupt, monkeypatch)
     ran = noisylab(*command, "--run_dir", "k")
@@ -357,7 +354,6 @@ def test_an_interrupted_run_says_how_to_go_on(command: tuple[object, ...], monke
     assert not Path("k/issues.html").exists()
 
 
-@pytest.mark.slow
 def test_a_run_in_the_folder_is_replaced_only_when_that_is_asked_for(command: tuple[object, ...], run: Ran) -> None:
     shutil.copytree(run.folder, "o")
     refused = noisylab(*command, "--run_dir", "o")
@@ -434,7 +430,6 @@ def test_cleanlab_takes_the_probabilities_as_they_are(arrays: Arrays) -> None:
     assert issues.tolist() == [given != truth for given, truth in zip(arrays.given, arrays.truth, strict=True)]
 
 
-@pytest.mark.slow
 def test_folds_that_were_broken_off_are_continued(arrays: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(arrays.ran.folder, "c")
     for path in Path("c").rglob("*.npy"):

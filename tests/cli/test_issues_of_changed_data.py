@@ -14,6 +14,7 @@ from noisylab.cli import main
 from noisylab.issues import read_issues
 
 SHORT = ("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +85,6 @@ def test_the_command_for_corrected_class_folders_names_the_test_images(capsys: p
     assert "test accuracy at the end" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_two_processes_leave_one_list_and_one_page() -> None:
     save("a.npz", np.arange(30))
     command = [sys.executable, "-m", "noisylab", "issues", "--arrays", "a.npz", "--run_dir", "run", *SHORT]

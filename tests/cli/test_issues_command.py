@@ -25,9 +25,8 @@ from noisylab.models.backbones import Backbone
 from noisylab.noise import load_noise
 
 SHORT = ("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu")
-pytestmark = (
-    pytest.mark.slow
-)  # each command reads data, trains and writes a page; those of apply and of mistakes are in the quick part
+# each command reads data, trains and writes a page; those of apply and of mistakes are in the quick part
+pytestmark = pytest.mark.slow
 ANIMALS = ("cat", "dog", "owl")
 MADE = {"config.yaml", "metrics.csv", "checkpoints", "summary.json", "label_issues.csv", "issues.html", "noise_report.json"}
 

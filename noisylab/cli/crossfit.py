@@ -101,7 +101,7 @@ def _collect(folder: Path, series: Path, folds: int, config: str) -> None:
                 f"{held.parent} has no {held.name}: it was broken off, or evaluates nothing after its epochs\n"
                 f"  remove the folder and go on with: noisylab issues --run_dir {folder} --resume --crossfit {folds}"
             )
-        with np.load(held) as found:
+        with np.load(held, allow_pickle=False) as found:
             probs[found["index"]] = found["probs"]
     data.teardown()
     missing = np.flatnonzero(np.isnan(probs).any(1))

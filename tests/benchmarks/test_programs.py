@@ -43,8 +43,9 @@ def test_checkpoints(run: Run, tmp_path: Path) -> None:
     facts = run(checkpoints, "--repeats", 2, "--rows", 4000, "--classes", 10, "--folder", tmp_path)
     assert list(by_row(facts)) == ["plain", "atomic", "verify", "load"]
     sizes = {row["group"].split(",")[0]: row["bytes_a_sample"] for row in facts["rows"]}
-    # observed loss, prediction, epoch; ACT also times and epoch of selection and ten label probabilities; 4 bytes each
-    assert abs(sizes["CrossEntropy"] - 12) < 1 and abs(sizes["ACT"] - 60) < 1
+    # observed loss, prediction, epoch, four sums and ten probabilities for the list of labels; ACT also times and epoch of
+    # selection and ten label probabilities; 4 bytes each
+    assert abs(sizes["CrossEntropy"] - 68) < 1 and abs(sizes["ACT"] - 116) < 1
     assert not list(tmp_path.glob("tmp*")), "the files are removed"
 
 
@@ -162,8 +163,9 @@ def test_scaling(run: Run) -> None:
     facts = run(scaling, "--repeats", 2, "--sizes", 64, 128, "--classes", 3, "--batch", 32, "--turn_rows", 128)
     small, large = facts["rows"]
     assert [(row["n"], row["k"]) for row in (small, large)] == [(64, 3), (128, 3)]
-    # observed loss, prediction and epoch, times selected, selected epoch: 4 bytes each; 3 floats of the label table
-    assert (small["memories_bytes"], large["memories_bytes"]) == (64 * 32, 128 * 32)
+    # observed loss, prediction and epoch, times selected, selected epoch, four sums: 4 bytes each; 3 floats of the label table
+    # and 3 of the summed probabilities
+    assert (small["memories_bytes"], large["memories_bytes"]) == (64 * 60, 128 * 60)
     assert small["tables_bytes"]["label_table"] == 64 * 12
     assert small["peak_growth_bytes"] > 0 and small["epoch_s"] == pytest.approx(64e-6 * small["us_a_sample"])
     assert [claim["bound"] for claim in facts["claims"]] == [None]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import difflib
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +18,7 @@ from torch import Tensor
 from noisylab.data.base import Source
 from noisylab.data.labels import LabelNames
 from noisylab.data.rows import DenseRows, FileRows, open_image
+from noisylab.data.table import read_label_table
 
 __all__ = [
     "SUFFIXES",
@@ -47,10 +45,6 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", "
 
 _SHOWN = 10  # bad files in a message
 _THREADS = 8  # that open images; the time goes into the file system and into decoders, which run side by side
-_MEANT = {  # what tables of others call the columns, for messages
-    "file": ("filename", "file_name", "filepath", "path", "image", "image_path", "img", "name", "id"),
-    "label": ("labels", "class", "classes", "category", "target", "noisy_label", "given_label", "given", "tag", "y"),
-}
 
 
 @dataclass(frozen=True)
@@ -285,75 +279,22 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def read_table(path: Path, folder: Path, file_column: str | None = None, label_column: str | None = None) -> ImageList:
-    """The rows of a comma-separated table with the columns ``file``, ``label`` and perhaps ``true_label``.
+    """The rows of a table of image files, as `read_label_table` reads it.
 
     Args:
-        path: the table, in UTF-8, with a header.
+        path: the table.
         folder: what its files are relative to.
-        file_column: the column of the files, if it has another name.
-        label_column: the column of the labels, likewise.
+        file_column: the column of the files, if it has another name than ``file``.
+        label_column: the column of the labels, if it has another name than ``label``.
 
     Raises:
         FileNotFoundError: when the table or the folder does not exist.
-        ValueError: when a column is missing or there twice, or listing up to ten rows without file or label, or whose file is
-            listed twice.
+        ValueError: see `read_label_table`; or listing up to ten rows that cannot be used.
     """
-    file_column, label_column = file_column or "file", label_column or "label"
-    if file_column == label_column:
-        raise ValueError(f"file_column and label_column are both {file_column!r}; name two columns")
     require_folder(folder)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise FileNotFoundError(f"there is no table {path}; check the path") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no table in UTF-8: {error}; save it as comma-separated UTF-8 text") from error
-    columns = [name.strip() for name in lines[0]] if lines else []
-    wanted = {"file": file_column, "label": label_column, "true_label": "true_label"}
-    absent = {use: name for use, name in wanted.items() if name not in columns and use != "true_label"}
-    if absent:
-        hint = " Separate columns by commas." if len(columns) == 1 and any(mark in columns[0] for mark in ";\t") else ""
-        near = [f"{use}_column={found}" for use, name in absent.items() if (found := _near(use, name, columns))]
-        hint += f" If the names differ, say so: {' and '.join(near)}." if near else ""
-        raise ValueError(
-            f"{path} has no column {' and no column '.join(absent.values())}; its first line has "
-            f"{', '.join(columns) or 'nothing'}, needed are {file_column}, {label_column} and optionally true_label.{hint}"
-        )
-    twice = [name for name in wanted.values() if columns.count(name) > 1]
-    if twice:
-        raise ValueError(f"{path} has the column {twice[0]} {columns.count(twice[0])} times; rename or remove the others")
-    numbered = [(number, line) for number, line in enumerate(lines[1:], start=2) if any(cell.strip() for cell in line)]
-    if not numbered:
-        raise ValueError(f"{path} has a header but no rows; list one image a row")
-    cells = {
-        use: [line[columns.index(name)].strip() if columns.index(name) < len(line) else "" for _, line in numbered]
-        for use, name in wanted.items()
-        if name in columns
-    }
-    names = [os.path.normpath(name).replace(os.sep, "/") if name else "" for name in cells["file"]]
-    images = ImageList(folder, names, cells["label"], str(path), cells.get("true_label"), [number for number, _ in numbered])
-    count = Counter(names)
-    faults = [
-        "has no file"
-        if not name
-        else f"{name} has no label"
-        if not label
-        else f"{name} has {len(line)} cells where the header has {len(columns)}: put text with a comma in quotes"
-        if any(cell.strip() for cell in line[len(columns) :])
-        else f"{name} is listed more than once"
-        if count[name] > 1
-        else ""
-        for name, label, (_, line) in zip(names, images.labels, numbered, strict=True)
-    ]
-    return Sieve().keep(images, faults)
-
-
-def _near(use: str, name: str, columns: Sequence[str]) -> str | None:
-    """The column that may be meant by a name that is not there."""
-    by_name = {column.lower(): column for column in reversed(columns) if column}
-    found = difflib.get_close_matches(name.lower(), by_name, n=1)
-    return next((by_name[meant] for meant in (name.lower(), *_MEANT[use], *found) if meant in by_name), None)
+    table = read_label_table(path, file_column, label_column)
+    images = ImageList(folder, table.names, table.labels, str(path), table.true_labels, table.rows)
+    return Sieve().keep(images, table.faults)
 
 
 def _refuse_faults(images: ImageList, faults: Sequence[str]) -> NoReturn:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-__all__ = ["Array", "LabelNames", "check_label_table", "one_row"]
+__all__ = ["Array", "LabelNames", "check_label_table", "in_order", "one_row", "twins"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 _SHOWN = 5  # class names in a message
 _ROWS = 10  # rows in a message
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
+_GAP = re.compile(r"(?<=\w)[\s_\u2010-\u2015-]+(?=\w)")  # between words: "t-shirt", "t_shirt"
+# letters of other alphabets that look like Latin ones
+_ALIKE = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0445\u0443\u0456\u0458\u0455\u03bf\u2019\u2018\u0060\u00b4", "aeopcxyijso" + "'" * 4
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class LabelNames:
 
     @classmethod
     def of(cls, labels: Array, class_names: Array | None, what: str) -> LabelNames:
-        """The different labels in sorted order, or what `class_names` says.
+        """The different labels, text as `in_order` has it and numbers sorted, or what `class_names` says; warns of `twins`.
 
         Args:
             labels: (N,) whole numbers or text.
@@ -50,7 +60,7 @@ class LabelNames:
                 f"{what} has {len(empty)} labels without text, the first in row {empty[0]}; name them or drop the rows"
             )
         if class_names is None:
-            values = np.unique(labels)
+            values = np.array(in_order(labels.tolist())) if labels.dtype.kind == "U" else np.unique(labels)
             names = tuple(str(value) for value in values.tolist())
         else:
             names = tuple(str(name) for name in class_names.reshape(-1).tolist())
@@ -59,6 +69,11 @@ class LabelNames:
             raise ValueError(
                 f"{what} has {len(set(names))} different classes in {len(names)} names ({', '.join(names[:_SHOWN])}); at least "
                 "two are needed, each with a name of its own. Check the labels and the class names"
+            )
+        for group in twins(names):
+            rank_zero_warn(
+                f"{what}: the classes {', '.join(map(repr, group))} are probably one and the same; they are kept apart. If they "
+                "are one, write all of their labels alike"
             )
         return cls(values, names)
 
@@ -91,6 +106,57 @@ class LabelNames:
                 "give every class a training row"
             )
         return torch.from_numpy(np.where(found, place, -1).astype(np.int64))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The different names in the order in which classes are numbered.
+
+    Names that are all numbers (``0`` ... ``11``) are in the order of these numbers, others in that of their characters. This is
+    the one rule for class folders, tables and arrays of text.
+
+    >>> in_order(["10", "2", "1"]), in_order(["b10", "b2", "B"])
+    (['1', '2', '10'], ['B', 'b10', 'b2'])
+    """
+    different = set(names)
+    if all(_NUMBER.fullmatch(name) for name in different):
+        return sorted(different, key=lambda name: (float(name), name))
+    return sorted(different)
+
+
+def twins(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Names that are probably meant as one class, each group sorted.
+
+    Such names differ in nothing but upper and lower case (except for single letters, which are classes of their own in sets of
+    letters), blanks, hyphens and underscores between words, blanks at the ends, characters that are not seen, the Unicode form,
+    letters of another alphabet that look the same, or how a number is written.
+
+    Args:
+        names: of classes, those of folders or of a table for example.
+
+    Returns:
+        Groups of two or more, in the order of their first names; empty where all names are clearly different.
+
+    >>> twins(["shoes", "Shoes", "1.0", "1", "hat"])
+    [('1', '1.0'), ('Shoes', 'shoes')]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        groups.setdefault(_seen(name), []).append(name)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def _seen(name: str) -> str:
+    """What is left of a name once all that is easily overlooked is taken away."""
+    text = unicodedata.normalize("NFKC", name)
+    text = "".join(
+        " " if char.isspace() else char for char in text if unicodedata.category(char) not in ("Cf", "Cc") or char.isspace()
+    )
+    text = text.strip()
+    if _NUMBER.fullmatch(text):
+        return repr(float(text))
+    if len(text) > 1:
+        text = text.casefold().translate(_ALIKE)
+    return _GAP.sub(" ", text)
 
 
 def one_row(labels: Array, what: str) -> Array:

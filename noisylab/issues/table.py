@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from noisylab.data.labels import in_order
 from noisylab.files import atomic_path
 
 __all__ = ["SIGNALS", "IssueTable", "read_issues"]
@@ -93,7 +94,7 @@ def read_issues(path: str | Path, class_names: Sequence[str] | None = None, name
 
     Args:
         path: the file.
-        class_names: the classes in their order; `None` for the sorted names that occur.
+        class_names: the classes in their order; `None` for the names that occur, as `in_order` has them.
         names: (N) files of the training set, by which rows get their number; `None` numbers files in the order of the table.
 
     Raises:
@@ -111,7 +112,8 @@ def read_issues(path: str | Path, class_names: Sequence[str] | None = None, name
     absent = [name for name in (key, *_COLUMNS) if name not in header]
     if absent:
         raise ValueError(f"{path} has no column {absent[0]}; needed are file or index, {', '.join(_COLUMNS)}")
-    found = sorted({line[name] for line in lines for name in ("given", "suggested")}) if class_names is None else class_names
+    occurring = (line[name] for line in lines for name in ("given", "suggested"))
+    found = in_order(occurring) if class_names is None else class_names
     classes = {name: number for number, name in enumerate(found)}
     known = None if names is None else {name: number for number, name in enumerate(names)}
     cells: dict[str, list[float]] = {name: [] for name in ("index", *_COLUMNS, *SIGNALS)}

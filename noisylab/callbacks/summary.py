@@ -148,6 +148,7 @@ class RunSummary(Checkpoint):
                 "folds": data.folds or None,
                 "fold": data.fold if data.folds else None,
                 "class_names": list(info.class_names),
+                "account": list(data.source.account),
             },
             "noise": {
                 "kind": None if data.noise is None else data.noise.kind,

@@ -61,11 +61,13 @@ def plan_text(app: App, *, folder: str, epochs: int, steps: int, step_seconds: f
     evaluation = (tests + held + len(info.train_rows)) / data.batch_size / 3 * len(model.networks)
     minutes = epochs * (steps + evaluation) * step_seconds / 60
     sizes = ", ".join(f"{n} {sum(p.numel() for p in net.parameters()):,}" for n, net in model.networks.items())
+    account = {"read": ("\n" + " " * 11).join(data.source.account)} if data.source.account else {}
     lines = {
         "recipe": app.config[app.subcommand].get("recipe") or "-",
         "method": f"{type(model).__name__} (parameters: {sizes})",
         "data": f"{type(data).__name__}{_place(data)}",
         "samples": f"{len(info.train_rows):,} training, {trusted}{held:,} held out, {tests:,} test; {info.num_classes} classes",
+        **account,
         "noise": noise,
         "schedule": f"{epochs} epochs of {steps} steps, batch {data.batch_size}, seed {data.seed}",
         "device": f"{device}, precision {app.trainer.precision}",

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -90,6 +91,12 @@ def _say(text: str, stream: TextIO) -> None:
         silence(stream)
 
 
+def _tell_account(account: Sequence[str]) -> None:
+    """What was read and left out, once and before any training; standard output is for results."""
+    for line in account if _first_process() else ():
+        _say(line, sys.stderr)
+
+
 def _claim(folder: Path, options: Options) -> Path | None:
     """Look at the run folder, changing nothing; returns the checkpoint to continue from."""
     started = folder.exists() and any(folder.iterdir())
@@ -141,6 +148,7 @@ def fit(options: Options) -> int:
     # a mistake in the data stops here, before the run folder exists
     app.datamodule.prepare_data()
     app.datamodule.setup("fit")
+    _tell_account(app.datamodule.source.account)
     if "overwrite" in options.own and folder.exists() and app.trainer.is_global_zero:
         shutil.rmtree(folder)  # only now: a mistake above leaves the run before in place
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class Source:
         test_clip: (M,) the same for the test rows.
         names: a name for each training row (its file), or `None`.
         test_names: the same for the test rows.
+        account: what was read and what was left out, a sentence each, in the order in which a user is told before training.
     """
 
     train: RowStore
@@ -42,6 +43,7 @@ class Source:
     test_clip: Tensor | None = None
     names: list[str] | None = None
     test_names: list[str] | None = None
+    account: list[str] = field(default_factory=list)
 
 
 def check_labels(source: Source) -> None:

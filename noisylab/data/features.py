@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from noisylab.data.base import NoisyDataModule, Source
+from noisylab.data.digests import content_digests, digest_of
 from noisylab.data.imagelist import ImageList, Sieve, fault_of, image_lists, list_source
 from noisylab.data.labels import LabelNames
 from noisylab.data.rows import DenseRows, open_image
@@ -36,7 +37,7 @@ _SIZE = 0.5  # root mean square of the features as they are trained on
 _THREADS = 8  # that decode
 _BATCH = {"cpu": 16, "cuda": 256}  # on a CPU, activations of 16 images stay in its cache
 _DELAY = 2.0  # seconds before a bar is shown
-_FORMAT = "noisylab features 1"
+_FORMAT = "noisylab features 2"  # another number where pixels are read or prepared in another way
 _DIGEST = hashlib.sha256().digest_size
 
 Rows = NDArray[np.float32]
@@ -53,8 +54,9 @@ class ImageFeatures(NoisyDataModule):
     ``in_features=data.num_features`` fits.
 
     Features are kept in files, so that a second run and other processes need not compute them. A file belongs to the backbone
-    and its weights, `image_size`, `allow_truncated`, the folder, and the name, size and time of change of every image; other
-    images have other files. One that is damaged is computed again, with a warning.
+    and its weights, `image_size`, `allow_truncated`, and the content of every image in its order (see `content_digests`),
+    wherever the images lie and whatever they are called; other images have other files. One that is damaged is computed again,
+    with a warning.
 
     Args:
         images: see `ImageFolder`.
@@ -234,13 +236,8 @@ class _Extraction:
 
     def _key(self, images: ImageList) -> str:
         """Names all that the features depend on."""
-        digest = hashlib.sha256()
-        settings = (_FORMAT, self.backbone.name, self.backbone.digest, self.side, self.allow_truncated, images.folder.resolve())
-        digest.update("\0".join(map(str, settings)).encode())
-        for name, path in zip(images.names, images.paths, strict=True):
-            status = Path(path).stat()
-            digest.update(f"\0{name}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape"))
-        return digest.hexdigest()
+        settings = (_FORMAT, self.backbone.name, self.backbone.digest, self.side, self.allow_truncated)
+        return digest_of(["\0".join(map(str, settings)).encode(), *content_digests(images.paths)])
 
     def _fill(self, images: ImageList, places: Sequence[int], features: Rows, faults: list[str]) -> None:
         """Compute the features of the images at some places."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 import pkgutil
+import sys
 from collections.abc import Mapping
 from types import FrameType
 from typing import Any, Generic, TypeVar
+
+from noisylab.trust import check, check_builder, looks_like_path
 
 __all__ = ["Factory", "as_factory", "constructor_arguments", "plain"]
 
@@ -59,11 +62,13 @@ def as_factory(value: Any, kind: type[T], name: str) -> Factory[T]:
 
     Raises:
         TypeError: for anything else, a lambda or a function included: a checkpoint could not rebuild it.
+        Untrusted: for a mapping, which a checkpoint may hold, that names code which is neither noisylab's nor PyTorch's, nor
+            imported, nor trusted; see `noisylab.trust`.
     """
     if isinstance(value, Factory):
         factory = value
     elif isinstance(value, Mapping):
-        factory = Factory(_locate(str(value.get("class_path")), name), value.get("init_args"))
+        factory = Factory(_locate(str(value.get("class_path")), name, value.get("init_args") or {}), value.get("init_args"))
     elif inspect.isclass(value):
         factory = Factory(value)
     elif isinstance(value, functools.partial) and inspect.isclass(value.func) and not value.args:
@@ -108,13 +113,28 @@ def plain(value: Any, name: str) -> Any:
     )
 
 
-def _locate(path: str, name: str) -> Any:
+def _locate(path: str, name: str, arguments: Mapping[str, Any]) -> Any:
+    """The class at an import path, which may come from a stranger's checkpoint.
+
+    Raises:
+        Untrusted: where it, or what its arguments name, is code that neither the program has imported nor the user trusts.
+    """
+    where = f"the checkpoint's {name}"
+    if path.partition(".")[0] not in sys.modules:
+        check(path, where)
     try:
-        return pkgutil.resolve_name(path)
+        found = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise TypeError(
             f"{name} names the class {path!r}, which cannot be imported ({error}); install or import what defines it first"
         ) from error
+    if inspect.isclass(found):
+        for key, parameter in inspect.signature(found.__init__).parameters.items():
+            value = arguments.get(key)
+            if isinstance(value, str) and looks_like_path(value) and "Callable" in str(parameter.annotation):
+                others = {other: item for other, item in arguments.items() if other != key}
+                check_builder(value, f"{where}.{key}", others)
+    return found
 
 
 def constructor_arguments(instance: object, frame: FrameType | None) -> dict[str, Any]:

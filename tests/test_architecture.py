@@ -34,8 +34,9 @@ _LEVELS: dict[str, int] = {
     "transforms": 2,
     "models": 2,
     "specs": 1,
-    "files": 1,
     "types": 1,
+    "trust": 0,
+    "files": -1,
     "reports": 8,
 }
 _BESIDE = {("issues", "callbacks"), ("callbacks", "issues")}  # one level, and they meet the methods and the data

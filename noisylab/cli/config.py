@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
+import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +16,25 @@ import lightning as L
 from noisylab.callbacks import RunCheckpoint, Speed
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.recipes import find_config, load_yaml
-from noisylab.cli.registry import Parameter, accepts_any, class_kind, full_name, locate, parameters, resolve_class
+from noisylab.cli.registry import (
+    Parameter,
+    accepts_any,
+    calls,
+    class_kind,
+    full_name,
+    locate,
+    parameters,
+    resolve_class,
+    takes_class,
+)
 from noisylab.data.base import NoisyDataModule
 from noisylab.methods.base import NoisyLabelMethod
+from noisylab.trust import PACKAGES, Untrusted, allow, check, check_builder, looks_like_path
 
 __all__ = ["Composed", "compose", "switches"]
 
 _TOP = ("recipe", "seed_everything", "model", "data", "trainer", "speed", "checkpoint", "ckpt_path")
+_TRAINER_HINTS = typing.get_type_hints(L.Trainer.__init__)
 _NODES: dict[str, type] = {"model": NoisyLabelMethod, "data": NoisyDataModule}
 _SWITCHES: dict[str, type] = {"speed": Speed, "checkpoint": RunCheckpoint}  # callbacks that every run has
 
@@ -30,11 +45,31 @@ class Composed:
 
     Args:
         config: what the Lightning command line is given; classes by their import path.
-        notes: what a user should know of the composition: classes swapped, values dropped.
+        notes: what a user should know of the composition: classes swapped, values dropped, modules trusted.
+        file: where what is merged comes from; None for the command line.
     """
 
     config: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    file: str | None = None
+
+    def admit(self, path: str, where: str) -> None:
+        """Let a class be imported: what is typed is trusted, and remembered as such; what a file names must be."""
+        self._admit(check, path, where)
+
+    def admit_call(self, path: str, where: str) -> None:
+        """The same of what will be called."""
+        self._admit(check_builder, path, where)
+
+    def _admit(self, refuse: Callable[[str, str], None], path: str, where: str) -> None:
+        try:
+            refuse(path, where if self.file is None else f"{self.file}: {where}")
+        except Untrusted as error:
+            if self.file is not None:
+                raise UserError(str(error)) from error
+            root = path.partition(".")[0]
+            module = path.rpartition(".")[0] if refuse is check_builder and root in PACKAGES else root
+            self.notes += [f"trusted from now on, as it was typed: {new}" for new in allow([module])]
 
 
 def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
@@ -55,8 +90,12 @@ def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
             raise UserError(f"{path}: expected keys and values, got {type(loaded).__name__}")
         if "model" in loaded:
             composed.config.setdefault("recipe", path.stem)
+        composed.file = str(path)
         for key, value in loaded.items():
             _set(composed, [key], value, str(path))
+        for node in _NODES:
+            _check_calls(composed.config.get(node), f"{path}: {node}")
+    composed.file = None
     for key, text in flags:
         _set(composed, key.split("."), _value(text, key), f"--{key}")
     for node in _NODES:
@@ -89,6 +128,44 @@ def _complete(node: dict[str, Any], at: list[str]) -> None:
             _complete(value, [*at, name])
 
 
+def _check_calls(node: Any, where: str) -> None:
+    """Refuse what a file lets a class call with arguments of its own, unless it only builds; all arguments are known here."""
+    if not (isinstance(node, dict) and "class_path" in node):
+        return
+    accepted, arguments = parameters(locate(node["class_path"])), node.get("init_args") or {}
+    for name, value in arguments.items():
+        _check_calls(value, f"{where}.{name}")
+        if isinstance(value, str) and name in accepted and looks_like_path(value) and calls(accepted[name].hint):
+            try:
+                check_builder(value, f"{where}.{name}", {other: item for other, item in arguments.items() if other != name})
+            except Untrusted as error:
+                raise UserError(str(error)) from error
+
+
+def _admit_within(composed: Composed, value: Any, hint: Any, where: str) -> None:
+    """Look at every class and function that a value names before anything imports it."""
+    if isinstance(value, dict) and isinstance(value.get("class_path"), str):
+        path = value["class_path"]
+        accepted: dict[str, Parameter] = {}
+        if looks_like_path(path):
+            composed.admit(path, where)
+            with contextlib.suppress(ImportError, AttributeError, ValueError, TypeError):  # reported by whoever builds it
+                accepted = parameters(locate(path))
+        for name, item in (value.get("init_args") or {}).items():
+            _admit_within(composed, item, accepted[name].hint if name in accepted else Any, f"{where}.{name}")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _admit_within(composed, item, hint, f"{where}.{name}")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _admit_within(composed, item, hint, where)
+    elif isinstance(value, str) and looks_like_path(value):
+        if calls(hint):
+            composed.admit_call(value, where)
+        elif takes_class(hint):
+            composed.admit(value, where)
+
+
 def _value(text: str | None, key: str) -> Any:
     if text is None:
         return True
@@ -104,9 +181,9 @@ def _set(composed: Composed, path: list[str], value: Any, where: str) -> None:
         node = composed.config.get(top)
         composed.config[top] = _merge(composed, node, _NODES[top], path[1:], value, [top])
     elif top == "trainer":
-        _set_trainer(composed.config["trainer"], path[1:], value)
+        _set_trainer(composed, composed.config["trainer"], path[1:], value)
     elif top in _SWITCHES:
-        _set_switch(top, composed.config.setdefault(top, {}), path[1:], value)
+        _set_switch(composed, top, composed.config.setdefault(top, {}), path[1:], value)
     elif len(path) > 1:
         raise UserError(f"{where}: {top} has no parts, got {'.'.join(path)}")
     else:
@@ -131,7 +208,7 @@ def _merge(composed: Composed, node: Any, kind: type, path: list[str], value: An
     elif extra:
         raise unknown(f"{where}: key", sorted(extra)[0], ("class_path", "init_args"))
     if "class_path" in given:
-        cls = resolve_class(given["class_path"], kind, where)
+        cls = resolve_class(given["class_path"], kind, where, composed.admit)
         node = _swap(composed, node, cls, where)
     elif node is None:
         raise UserError(
@@ -180,6 +257,7 @@ def _argument(composed: Composed, node: dict[str, Any], path: list[str], value: 
         inner = dict(node["init_args"].get(name) or {})
         inner[".".join(path[1:])] = value
         value = inner
+    _admit_within(composed, value, accepted[name].hint, where)
     if not _fits(value, accepted[name].hint):
         hint = inspect.formatannotation(accepted[name].hint).replace("typing.", "")
         raise UserError(f"{where}: wrong value\n  given: {value!r}\n  allowed: {hint}")
@@ -187,7 +265,7 @@ def _argument(composed: Composed, node: dict[str, Any], path: list[str], value: 
     return node
 
 
-def _set_trainer(trainer: dict[str, Any], path: list[str], value: Any) -> None:
+def _set_trainer(composed: Composed, trainer: dict[str, Any], path: list[str], value: Any) -> None:
     allowed = {k: p for k, p in inspect.signature(L.Trainer).parameters.items() if k not in ("logger", "enable_progress_bar")}
     items = {path[0]: value} if path else (value or {})
     if not isinstance(items, dict):
@@ -197,6 +275,7 @@ def _set_trainer(trainer: dict[str, Any], path: list[str], value: Any) -> None:
         if name not in allowed:
             hint = "loggers are chosen with --logger csv|tensorboard|wandb" if name == "logger" else ""
             raise unknown("trainer: key", name, allowed, hint)
+        _admit_within(composed, item, _TRAINER_HINTS.get(name, Any), f"trainer.{name}")
         if name not in ("callbacks", "plugins", "strategy", "profiler"):
             hint_ = allowed[name].annotation
             if not _fits(item, hint_):
@@ -212,7 +291,7 @@ def switches(top: str) -> dict[str, Parameter]:
     return {name: parameter for name, parameter in parameters(_SWITCHES[top]).items() if name != "folder"}
 
 
-def _set_switch(top: str, switch: dict[str, Any], path: list[str], value: Any) -> None:
+def _set_switch(composed: Composed, top: str, switch: dict[str, Any], path: list[str], value: Any) -> None:
     if len(path) > 1:
         raise UserError(f"{top}.{path[0]} has no parts, got {top}.{'.'.join(path)}")
     items = {path[0]: value} if path else (value or {})
@@ -222,6 +301,7 @@ def _set_switch(top: str, switch: dict[str, Any], path: list[str], value: Any) -
     for name, item in items.items():
         if name not in allowed:
             raise unknown(f"{top}: key", name, allowed)
+        _admit_within(composed, item, allowed[name].hint, f"{top}.{name}")
         if not _fits(item, allowed[name].hint):
             raise UserError(
                 f"{top}.{name}: wrong value\n  given: {item!r}\n  allowed: {inspect.formatannotation(allowed[name].hint)}"

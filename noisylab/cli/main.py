@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import jsonargparse
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -16,6 +15,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 import noisylab
 from noisylab.callbacks.progress import silence
 from noisylab.cli.errors import UserError, short, unknown
+from noisylab.trust import allow
 
 __all__ = ["main"]
 
@@ -37,6 +37,7 @@ _OWN_FLAGS = {
     "resume": "continue the run in --run_dir from its newest readable checkpoint",
     "overwrite": "replace what is in --run_dir",
     "folds": "folds: parts that the training rows are divided into; default data.folds of the recipe",
+    "trust": "a module whose classes recipes and run folders may name, as mynet for mynet.MyNet; remembered; may be repeated",
     "dry_run": "do everything but train, print the plan, write nothing",
     "print_config": "print the whole configuration and stop",
     "logger": "tensorboard or wandb, beside the CSV file that is always written; may be repeated",
@@ -68,6 +69,7 @@ class Options:
         own: values of noisylab's own flags.
         configs: values of ``--config``.
         loggers: values of ``--logger``.
+        trust: values of ``--trust``.
         flags: (dotted key, text) of all others, in order.
         places: run folders of ``compare``; "apply" of ``issues``.
     """
@@ -76,6 +78,7 @@ class Options:
     own: dict[str, str] = field(default_factory=dict)
     configs: list[str] = field(default_factory=list)
     loggers: list[str] = field(default_factory=list)
+    trust: list[str] = field(default_factory=list)
     flags: list[tuple[str, str | None]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
 
@@ -117,8 +120,8 @@ def parse(argv: Sequence[str]) -> Options:
             options.own[key] = "true"
         elif value is None:
             raise UserError(f"--{key} needs a value: {_OWN_FLAGS[key]}")
-        elif key in ("config", "logger"):
-            (options.configs if key == "config" else options.loggers).append(value)
+        elif key in ("config", "logger", "trust"):
+            {"config": options.configs, "logger": options.loggers, "trust": options.trust}[key].append(value)
         else:
             options.own[key] = value
     return options
@@ -152,6 +155,8 @@ def _run(options: Options) -> int:
         from noisylab.cli.compare import compare
 
         return compare(options.places, options.own.get("out", "curves.png"))
+    for new in allow(options.trust):
+        print(f"trusted from now on: {new}", file=sys.stderr)
     from noisylab.cli.folds import fit_folds
     from noisylab.cli.issues import find_issues
     from noisylab.cli.run import evaluate, fit, predict
@@ -163,8 +168,6 @@ def _run(options: Options) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 a mistake in what was asked for, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if str(Path.cwd()) not in sys.path:  # classes of one's own beside the recipe, as with python -m
-        sys.path.append(str(Path.cwd()))
     try:
         if not arguments or arguments[0] in ("-h", "--help", "help"):
             print(_help())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import collections.abc
 import importlib
 import inspect
+import os
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +20,20 @@ from noisylab.losses import Criterion
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import Network
 from noisylab.noise import Noise
+from noisylab.trust import check
 
-__all__ = ["Parameter", "class_kind", "full_name", "known_classes", "locate", "parameters", "resolve_class", "takes_factory"]
+__all__ = [
+    "Parameter",
+    "calls",
+    "class_kind",
+    "full_name",
+    "known_classes",
+    "locate",
+    "parameters",
+    "resolve_class",
+    "takes_class",
+    "takes_factory",
+]
 
 _ROOMS = ("noisylab.methods", "noisylab.data", "noisylab.models", "noisylab.noise", "noisylab.losses")
 
@@ -64,11 +78,18 @@ def full_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def resolve_class(name: Any, kind: type, where: str) -> type:
+def resolve_class(name: Any, kind: type, where: str, admit: Callable[[str, str], None] = check) -> type:
     """The class that `name` (short or dotted) names.
+
+    Args:
+        name: as written.
+        kind: what it must be a class of.
+        where: the key, for messages.
+        admit: called with an import path and `where` before it is imported; refuses what is not trusted.
 
     Raises:
         UserError: when there is none of that kind.
+        Untrusted: when a file names it and its module is not trusted.
     """
     known = known_classes(kind)
     if not isinstance(name, str):
@@ -78,6 +99,7 @@ def resolve_class(name: Any, kind: type, where: str) -> type:
     module, _, attribute = name.rpartition(".")
     if not module:
         raise unknown(where, name, known, "a class of your own is named by its import path: package.module.Class")
+    admit(name, where)
     try:
         cls = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -153,3 +175,22 @@ def takes_factory(hint: Any) -> bool:
     """Whether an argument takes what makes an object, not the object."""
     parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     return any(typing.get_origin(part) is collections.abc.Callable for part in parts)
+
+
+def calls(hint: Any) -> bool:
+    """Whether an argument takes something to be called, which text names by its import path."""
+    return any((typing.get_origin(part) or part) in (collections.abc.Callable, type) for part in _parts(hint))
+
+
+def takes_class(hint: Any) -> bool:
+    """Whether an argument takes an object, a class or a function, so that text may name one by its import path."""
+    plain = (str, bytes, int, float, complex, bool, type(None), list, tuple, set, dict, object)
+    return calls(hint) or any(
+        inspect.isclass(part) and part not in plain and not issubclass(part, os.PathLike) for part in _parts(hint)
+    )
+
+
+def _parts(hint: Any) -> list[Any]:
+    """The types that a hint is made of, those within lists and unions included."""
+    inner = [part for argument in typing.get_args(hint) if not isinstance(argument, list) for part in _parts(argument)]
+    return [hint, *inner]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from noisylab.losses.log_probs import Reduction, log_probs_of, of_given, reduced
@@ -10,6 +13,7 @@ from noisylab.losses.log_probs import Reduction, log_probs_of, of_given, reduced
 __all__ = ["cores2", "cores2_keeps", "cores2_regulariser", "cores2_weight"]
 
 _SHIFT = 1e-8
+_LOG_SHIFT = math.log(_SHIFT)
 
 
 def cores2_regulariser(logits: Tensor, prior: Tensor, *, reduction: Reduction = "mean") -> Tensor:
@@ -44,9 +48,14 @@ def cores2(logits: Tensor, target: Tensor, prior: Tensor, *, weight: float, redu
 
 
 def cores2_keeps(logits: Tensor, target: Tensor) -> Tensor:
-    """(B,) bool: samples whose cross-entropy is at most its mean over all labels, ``CE(z, y) - mean_c(-log p_c) <= 0``.
+    """(B,) bool: samples with ``CE(z, y) - mean_c(-log(p_c + 1e-8)) <= 0``, which cost no more than the average label would.
 
-    The difference is ``mean_c(z_c - z_y)``, which is computed: of equal logits it is 0, without rounding, and they are kept.
+    The 1e-8 holds each term of the mean at 18.42: classes that the network rules out count no more than that, while the
+    cross-entropy of the given label has no such limit. The difference is computed as
+    ``mean_c(z_c) - z_y + mean_c log(1 + 1e-8 / p_c)``. Equal logits leave K * 1e-8 of it, which in float32 is a rounding error of
+    either sign: up to twice that counts as 0, so that they are kept.
+
+    Source: authors' code, https://github.com/haochenglouis/cores.
 
     Args:
         logits: (B, K) float, unnormalised.
@@ -58,7 +67,9 @@ def cores2_keeps(logits: Tensor, target: Tensor) -> Tensor:
     [False, True, False]
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return (logits - logits.gather(1, target[:, None])).mean(1) <= 0
+    # log(1 + 1e-8 / p), which neither overflows nor vanishes where p does
+    beyond = F.softplus(_LOG_SHIFT - log_probs_of(logits), threshold=80.0).mean(1)
+    return (logits - of_given(logits, target)[:, None]).mean(1) + beyond <= 2 * _SHIFT * logits.shape[1]
 
 
 def cores2_weight(epoch: int) -> float:

@@ -39,8 +39,8 @@ class RobustLoss(NoisyLabelMethod):
     - ``PeerLoss``: ``CE'(z, y) - a_e CE'(z_r, y_s)``, ``CE' = -log(p_y + 1e-5)``, with the input of one sample and the label of
       another, both drawn at random (Liu and Guo, 2020). a_e rises from 0 in the first 20 epochs e to 20 in epoch 339.
     - ``CORES2``: ``CE - b_e sum_c prior_c (-log(p_c + 1e-8))`` (Cheng et al., 2021). b_e rises from 0 to 2 in epochs 10 to 39.
-      From epoch 31 on the mean is that over the samples with ``CE <= mean_c(-log p_c)``. The prior is the share of the given
-      labels among the samples that the epoch before kept.
+      From epoch 31 on the mean is that over the samples with ``CE <= mean_c(-log(p_c + 1e-8))``. The prior is the share of the
+      given labels among the samples that the epoch before kept.
     - ``FDivergence``: ``-g(p_y) + f*(g(p_s))``, p_s of an input and a label drawn independently (Wei and Liu, ICLR 2021).
 
     GLS, TruncatedGCE, PeerLoss, CORES2 and FDivergence may be negative, GLS with a negative rate without bound: their
@@ -54,17 +54,24 @@ class RobustLoss(NoisyLabelMethod):
 
     **Paper**: see the list.
 
-    **Authors' code**: none was read. Schedules, the levels of truncated GCE and GLS, and warm-ups of 2 epochs for GLS and
-    FDivergence are those of https://github.com/KlemenVovk/noisy-labels; the exponent of the focal loss and the equal weights of
-    ActivePassive are ours.
+    **Authors' code**: https://github.com/HanxunH/Active-Passive-Losses for ActivePassive, also for GCE, SCE, RCE, MAE and the
+    focal loss, which it compares with; https://github.com/haochenglouis/cores for CORES2. Schedules of the others, the levels of
+    truncated GCE and GLS, and warm-ups of 2 epochs for GLS and FDivergence are those of the benchmark
+    https://github.com/KlemenVovk/noisy-labels. The defaults of ActivePassive are the authors' values for CIFAR-10.
 
-    **Differences** from that code: the best network is taken only with ``hand_over="best"``, which needs held-out rows (there
-    always); of f-divergences the best epoch is that of the largest validation accuracy (there of the smallest loss), and the
-    warm-up is plain cross-entropy (there -log(p + 1e-5)). Truncated GCE chooses without augmentation (there with). Inputs and
-    labels of pairs are two shuffles of their own, drawn only in epochs with a_e > 0. CORES2 sieves by ``mean_c z_c <= z_y``, the
-    same without rounding errors where all logits are equal; its prior is in the checkpoint, and is that of all samples if none
-    was kept. GCE is computed from log p, so that its gradient is finite. Optimizer and schedule go on through the end of the
-    warm-up, but for the momentum where the best network is taken.
+    **Differences** from the authors of ActivePassive: gradients pass through the factor ``(1 - p)^gamma`` of the focal loss, also
+    where it is normalised, as its formula has it (there the factor is a constant, which ``detach_factor=True`` does too); MAE is
+    ``2 (1 - p_y)`` unless its form is "reduced" (there always).
+
+    From those of CORES2: only the first of their two phases, without consistency training on what was dropped. The sieve keeps
+    samples of equal logits, which rounding decides there; a batch of which it keeps none has loss 0 (there the run ends with an
+    error). The prior is in the checkpoint, and is that of all samples if none was kept.
+
+    From the benchmark: the best network is taken only with ``hand_over="best"``, which needs held-out rows (there always); of
+    f-divergences the best epoch is that of the largest validation accuracy (there of the smallest loss), and the warm-up is
+    plain cross-entropy (there -log(p + 1e-5)). Truncated GCE chooses without augmentation (there with). Inputs and labels of
+    pairs are two shuffles of their own, drawn only in epochs with a_e > 0. GCE is computed from log p, so that its gradient is
+    finite. Optimizer and schedule go on through the end of the warm-up, but for the momentum where the best network is taken.
 
     Args:
         num_classes: K.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisylab.losses import active_passive, focal, normalised
+from noisylab.losses import ActivePassive, Focal, active_passive, focal, normalised
 
 Z = torch.tensor([[2.0, 0, -1, 0.5], [0, 0, 0, 0], [-1, 3, 0.5, 1]])
 Y = torch.tensor([0, 1, 3])
@@ -95,3 +95,55 @@ def test_a_sure_and_right_prediction_has_a_finite_gradient(gamma: float) -> None
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
     assert logits.grad is not None and bool(logits.grad.isfinite().all())
+
+
+def _gradient(loss: Tensor, logits: Tensor) -> Tensor:
+    return torch.autograd.grad(loss.sum(), logits)[0]
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_a_detached_factor_leaves_the_value_and_weights_the_gradient_of_cross_entropy(gamma: float) -> None:
+    logits, target = (2 * torch.randn(30, 6, dtype=torch.float64)).requires_grad_(), torch.randint(6, (30,))
+    attached = focal(logits, target, gamma=gamma, reduction="none")
+    detached = focal(logits, target, gamma=gamma, detach_factor=True, reduction="none")
+    assert torch.equal(attached, detached)
+    probs = logits.detach().softmax(1)
+    factor = (1 - probs.gather(1, target[:, None])) ** gamma
+    expected = factor * (probs - torch.nn.functional.one_hot(target, 6))
+    torch.testing.assert_close(_gradient(detached, logits), expected)
+    assert not torch.allclose(_gradient(attached, logits), expected, rtol=0.1)
+    assert torch.autograd.gradcheck(lambda z: focal(z, target, gamma=gamma, reduction="none"), (logits,))
+
+
+def test_detached_factors_of_the_normalised_focal_loss_are_constants_above_and_below_the_line() -> None:
+    logits, target = torch.randn(30, 6, dtype=torch.float64).requires_grad_(), torch.randint(6, (30,))
+    detached = normalised(logits, target, base="focal", detach_factor=True, reduction="none")
+    attached = normalised(logits, target, base="focal", reduction="none")
+    assert torch.equal(attached, detached)
+    # d (a / b) = (da - (a / b) db) / b with a = -f_y log p_y, b = -sum_c f_c log p_c and constant f
+    probs = logits.detach().softmax(1)
+    factors, log_probs = (1 - probs) ** 0.5, logits.detach().log_softmax(1)
+    slopes = torch.eye(6, dtype=torch.float64) - probs[:, None, :]  # (B, c, k): derivative of log p_c to z_k
+    each = -factors[..., None] * slopes
+    own = each[torch.arange(30), target]
+    below = -(factors * log_probs).sum(1, keepdim=True)
+    expected = (own - detached.detach()[:, None] * each.sum(1)) / below
+    torch.testing.assert_close(_gradient(detached, logits), expected)
+    assert not torch.allclose(_gradient(attached, logits), expected, rtol=0.1)
+    assert torch.autograd.gradcheck(lambda z: normalised(z, target, base="focal", reduction="none"), (logits,))
+
+
+def test_criteria_pass_the_detached_factor_on() -> None:
+    logits, target = torch.randn(8, 4, dtype=torch.float64).requires_grad_(), torch.randint(4, (8,))
+    for made, value in (
+        (Focal(detach_factor=True), focal(logits, target, detach_factor=True)),
+        (ActivePassive("focal", beta=0, detach_factor=True), normalised(logits, target, base="focal", detach_factor=True)),
+    ):
+        torch.testing.assert_close(_gradient(made(logits, target).mean(), logits), _gradient(value, logits))
+
+
+def test_defaults_are_the_reference_values_for_cifar10() -> None:
+    made = ActivePassive()
+    assert (made.active, made.passive, made.alpha, made.beta, made.q, made.gamma) == ("ce", "rce", 1.0, 1.0, 0.1, 0.5)
+    torch.testing.assert_close(normalised(Z, Y, base="gce"), normalised(Z, Y, base="gce", q=0.1))
+    torch.testing.assert_close(active_passive(Z, Y, active="gce"), active_passive(Z, Y, active="gce", q=0.1))

@@ -6,6 +6,8 @@ and the row vector ``q = p T`` that of the given one.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -68,19 +70,28 @@ def forward_loss(logits: Tensor, target: Tensor, transition: Tensor, *, reductio
 
 
 def backward_loss(
-    logits: Tensor, target: Tensor, inverse: Tensor, *, cap: float | None = None, reduction: Reduction = "mean"
+    logits: Tensor,
+    target: Tensor,
+    inverse: Tensor,
+    *,
+    cap: float | None = None,
+    least_probability: float | None = 1e-7,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """``sum_j T^-1[y, j] (-log p_j)``, in float32 (float64 for such logits): on average over y the cross-entropy to the truth.
 
-    It has no lower bound, as the inverse has negative entries: a network that grows sure of itself drives it to -inf.
+    The inverse has negative entries: without `least_probability` there is no lower bound, and a network that grows sure of itself
+    drives the loss to -inf. With it, a sample whose probabilities are all clipped has no gradient.
 
-    Source: Patrini et al., CVPR 2017.
+    Source: Patrini et al., CVPR 2017; authors' code, https://github.com/giorgiop/loss-correction, for the clip.
 
     Args:
         logits: (B, K) float, unnormalised.
         target: (B,) int64 given labels, in 0..K-1.
         inverse: (K, K) float, the inverse of T (`noisylab.estimation.invert`).
         cap: largest loss of a sample; beyond it a sample has no gradient. It does not bound the loss from below.
+        least_probability: c, in (0, 0.5): each p_j is held in [c, 1 - c] and has no gradient where it would leave; None holds
+            none.
         reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
 
     >>> import torch
@@ -89,6 +100,8 @@ def backward_loss(
     -0.539739
     """
     log_probs = log_probs_of(logits)
+    if least_probability is not None:
+        log_probs = log_probs.clamp(min=math.log(least_probability), max=math.log1p(-least_probability))
     losses = -(inverse.to(log_probs.dtype)[target] * log_probs).sum(1)
     if cap is not None:
         losses = losses.clamp(max=cap)

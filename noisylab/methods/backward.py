@@ -22,15 +22,17 @@ class Backward(Forward):
     Objective: ``L = mean_n sum_j T^-1[y_n, j] (-log p_n[j])``. Averaged over the given labels that T says a true label i gives,
     this is ``-log p[i]``.
 
-    T^-1 has negative entries, so the loss has no lower bound: a network that can fit the samples one by one drives it to minus
-    infinity. Train with a small rate, limit the gradient (`clip_norm`) or the loss (`cap`), and do not choose by the training
-    loss. A matrix that is nearly singular makes the weights of the samples huge: above a condition number of 10,000 the
-    pseudo-inverse is taken, with a warning.
+    T^-1 has negative entries, so the loss has no lower bound of its own: a network that can fit the samples one by one would
+    drive it to minus infinity. As in the authors' code, probabilities are therefore held in [1e-7, 1 - 1e-7]
+    (`least_probability`), and have no gradient where they would leave. The loss is then bounded, but still falls far below 0:
+    train with a small rate, limit the gradient (`clip_norm`), and do not choose by the training loss. A matrix that is nearly
+    singular makes the weights of the samples huge: above a condition number of 10,000 the pseudo-inverse is taken, with a
+    warning.
 
     **Paper**: Patrini, Rozza, Menon, Nock and Qu, Making Deep Neural Networks Robust to Label Noise: a Loss Correction
     Approach, CVPR 2017.
 
-    **Authors' code**: none was read; see `Forward`.
+    **Authors' code**: https://github.com/giorgiop/loss-correction; see `Forward`.
 
     **Differences**: see `Forward`; the inverse is computed in float64.
 
@@ -40,6 +42,8 @@ class Backward(Forward):
         transition: see `Forward`.
         oracle: see `Forward`; an oracle.
         cap: largest loss of a sample; None for no limit. Bounds what a wrong label can cost, not the fall of the loss.
+        least_probability: c, in (0, 0.5): probabilities are held in [c, 1 - c] in the corrected loss, without a gradient where
+            they would leave; None for no limit, as the formula has it.
         warmup_epochs: see `Forward`.
         restart: see `Forward`.
         hand_over: see `Forward`.
@@ -64,6 +68,7 @@ class Backward(Forward):
         transition: str = "anchor97",
         oracle: NoiseFactory | None = None,
         cap: float | None = None,
+        least_probability: float | None = 1e-7,
         warmup_epochs: int = 120,
         restart: bool = True,
         hand_over: HandOver = "best",
@@ -92,7 +97,9 @@ class Backward(Forward):
         self.save_hyperparameters()
         if cap is not None and not cap > 0:
             raise ValueError(f"cap must be positive, or None for no limit, got {cap}")
-        self.cap = cap
+        if least_probability is not None and not 0 < least_probability < 0.5:
+            raise ValueError(f"least_probability must be in (0, 0.5), or None for no limit, got {least_probability}")
+        self.cap, self.least_probability = cap, least_probability
         self.matrices.add("inverse", num_classes)
         self.matrices.allocate(num_classes)
 
@@ -106,5 +113,6 @@ class Backward(Forward):
         """Cross-entropy, and then the corrected loss."""
         if stage == "warmup":
             return super().loss(stage, batch, logits)
-        target = batch["train"].target
-        return self.mean(backward_loss(logits, target, self.matrices["inverse"], cap=self.cap, reduction="none"))
+        target, inverse = batch["train"].target, self.matrices["inverse"]
+        losses = backward_loss(logits, target, inverse, cap=self.cap, least_probability=self.least_probability, reduction="none")
+        return self.mean(losses)

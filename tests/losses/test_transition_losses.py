@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -123,6 +124,33 @@ def test_cap_bounds_each_loss_from_above_and_takes_its_gradient() -> None:
     _close(found, [-1.0635, -0.2, -0.2486, -0.2])
     found.sum().backward()
     assert logits.grad is not None and logits.grad.any(1).tolist() == [True, False, True, False]
+
+
+def test_clipped_probabilities_bound_the_backward_loss_and_have_no_gradient() -> None:
+    inverse = invert(torch.tensor([[0.6, 0.4], [0.4, 0.6]], dtype=torch.float64))
+    _close(inverse, [[3.0, -2.0], [-2.0, 3.0]])
+    logits = _leaf(torch.tensor([[0.0, 60.0]], dtype=torch.float64))
+    found = backward_loss(logits, torch.tensor([1]), inverse)
+    # -2 and 3 times the logarithms of 1e-7 and 1 - 1e-7
+    assert found.item() == pytest.approx(-2 * 7 * math.log(10) + 3e-7, abs=1e-9)
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert not gradient.any()
+    plain = backward_loss(logits, torch.tensor([1]), inverse, least_probability=None)
+    assert plain.item() == pytest.approx(-120, abs=1e-6)
+    assert torch.autograd.grad(plain, logits)[0].tolist() == [[pytest.approx(2), pytest.approx(-2)]]
+
+
+def test_a_clipped_entry_leaves_the_others_their_gradient() -> None:
+    logits = _leaf(torch.tensor([[1.0, 0.5, -30.0]], dtype=torch.float64))
+    inverse = invert(MATRIX)
+    found = backward_loss(logits, torch.tensor([2]), inverse)
+    log_probs = logits.log_softmax(1)[0]
+    expected = -(inverse[2, 0] * log_probs[0] + inverse[2, 1] * log_probs[1] + inverse[2, 2] * math.log(1e-7))
+    assert found.item() == pytest.approx(expected.item(), abs=1e-12)
+    for mine, right in zip(torch.autograd.grad(found, logits), torch.autograd.grad(expected, logits), strict=True):
+        torch.testing.assert_close(mine, right)
+    wide = backward_loss(logits, torch.tensor([2]), inverse, least_probability=1e-2)
+    assert wide.item() == pytest.approx((expected + inverse[2, 2] * (math.log(1e-7) - math.log(1e-2))).item(), abs=1e-12)
 
 
 # ---- reweighting

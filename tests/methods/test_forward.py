@@ -63,6 +63,18 @@ def test_cap_limits_what_a_sample_costs() -> None:
             Backward(3, PlainMLP, cap=cap)
 
 
+def test_backward_clips_probabilities_unless_told_not_to() -> None:
+    matrix, sure = torch.tensor([[0.6, 0.4, 0], [0.4, 0.6, 0], [0, 0, 1]]), torch.tensor([[0.0, 60.0, 0.0]])
+    batch = _batch(torch.tensor([1]))
+    clipped, plain = (_with_matrix(Backward(3, PlainMLP, least_probability=clip), matrix) for clip in (1e-7, None))
+    assert _with_matrix(Backward(3, PlainMLP), matrix).loss("corrected", batch, sure).item() == pytest.approx(-32.2362, abs=1e-4)
+    assert clipped.loss("corrected", batch, sure).item() == pytest.approx(-32.2362, abs=1e-4)
+    assert plain.loss("corrected", batch, sure).item() == pytest.approx(-120, abs=1e-4)
+    for clip in (0.0, -1e-7, 0.5, float("nan")):
+        with pytest.raises(ValueError, match=r"least_probability must be in \(0, 0.5\), or None for no limit"):
+            Backward(3, PlainMLP, least_probability=clip)
+
+
 def test_backward_loss_is_on_average_that_of_the_true_label() -> None:
     backward = _with_matrix(Backward(3, PlainMLP))
     for true in range(3):

@@ -34,6 +34,7 @@ _LEVELS: dict[str, int] = {
     "transforms": 2,
     "models": 2,
     "specs": 1,
+    "terminal": 1,
     "types": 1,
     "trust": 0,
     "files": -1,

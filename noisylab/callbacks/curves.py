@@ -60,7 +60,7 @@ class Curves(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the file in step with the rows."""
         if self.path is not None and trainer.is_global_zero:
-            with atomic_path(self.path) as partial, partial.open("w", newline="") as file:
+            with atomic_path(self.path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([_COLUMNS, *map(_text, self.rows)])
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -100,7 +100,7 @@ class Curves(Checkpoint):
         new = [(trainer.current_epoch, trainer.global_step, name, float(value)) for name, value in values.items()]
         self.rows += new
         if self.path is not None and trainer.is_global_zero:
-            with self.path.open("a", newline="") as file:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows(map(_text, new))
 
 

@@ -101,7 +101,7 @@ class RunSummary(Checkpoint):
         if trainer.is_global_zero:
             summary = self.summary(trainer, method)
             with atomic_path(self.folder / "summary.json") as partial:
-                partial.write_text(_text(_finite(summary)) + "\n")
+                partial.write_text(_text(_finite(summary)) + "\n", encoding="utf-8")
             if summary["transition"] is not None:
                 with atomic_path(self.folder / "transition.csv") as partial:
                     np.savetxt(partial, summary["transition"]["estimate"], delimiter=",", fmt="%.17g")

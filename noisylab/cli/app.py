@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DDPStrategy
 
 from noisylab.callbacks import Curves, Diagnostics, LabelIssues, RunCheckpoint, RunProgress, RunSummary, Speed
-from noisylab.cli.config import switches
+from noisylab.cli.config import switches, with_dict_kwargs
 from noisylab.cli.registry import class_kind, locate, parameters, takes_factory
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.trusted import require_table
@@ -172,7 +172,8 @@ def _parse(cls: type[App], subcommand: str, config: dict[str, Any], **kwargs: An
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")
         parser_kwargs = {subcommand: {"exit_on_error": False}, "exit_on_error": False}
-        return cls({"subcommand": subcommand, subcommand: config}, parser_kwargs=parser_kwargs, **kwargs)
+        given = {key: with_dict_kwargs(value) if key in ("model", "data") else value for key, value in config.items()}
+        return cls({"subcommand": subcommand, subcommand: given}, parser_kwargs=parser_kwargs, **kwargs)
 
 
 def _preflight(subcommand: str, config: dict[str, Any]) -> None:
@@ -210,6 +211,6 @@ def write_config(app: App, folder: Path) -> None:
     """Write ``config.yaml`` into the run folder and hand it to the loggers."""
     text = app.config_text()
     with atomic_path(folder / "config.yaml") as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
     for logger in app.trainer.loggers:
         logger.log_hyperparams(yaml.safe_load(text))

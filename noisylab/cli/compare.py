@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from noisylab.cli.errors import UserError
 from noisylab.reports import comparison_table, curves_figure, read_run
+from noisylab.terminal import visible
 
 __all__ = ["compare"]
 
@@ -18,6 +19,6 @@ def compare(folders: list[str], figure: str) -> int:
     if not folders:
         raise UserError("noisylab compare needs run folders: noisylab compare runs/a/TIME runs/b/TIME [--out curves.png]")
     runs = [read_run(folder) for folder in folders]
-    print(comparison_table(runs))
-    print(f"\nfigure: {curves_figure(runs, figure)}")
+    print(visible(comparison_table(runs)))
+    print(visible(f"\nfigure: {curves_figure(runs, figure)}"))
     return 0

@@ -31,7 +31,7 @@ from noisylab.data.base import NoisyDataModule
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.trust import PACKAGES, Untrusted, allow, check, check_builder, looks_like_path
 
-__all__ = ["Composed", "compose", "switches"]
+__all__ = ["Composed", "compose", "switches", "with_dict_kwargs"]
 
 _TOP = ("recipe", "seed_everything", "model", "data", "trainer", "speed", "checkpoint", "ckpt_path")
 _TRAINER_HINTS = typing.get_type_hints(L.Trainer.__init__)
@@ -202,6 +202,11 @@ def _merge(composed: Composed, node: Any, kind: type, path: list[str], value: An
     if value is None:
         return None
     given = value if isinstance(value, dict) else {"class_path": value}
+    if isinstance(given.get("dict_kwargs"), dict) and isinstance(given.get("init_args") or {}, dict):
+        # as `with_dict_kwargs` wrote them into the configuration of a run
+        given = {key: item for key, item in given.items() if key != "dict_kwargs"} | {
+            "init_args": {**(given.get("init_args") or {}), **given["dict_kwargs"]}
+        }
     extra = set(given) - {"class_path", "init_args"}
     if "class_path" not in given and extra:
         given = {"init_args": given}  # the short form: arguments directly below the key
@@ -263,6 +268,19 @@ def _argument(composed: Composed, node: dict[str, Any], path: list[str], value: 
         raise UserError(f"{where}: wrong value\n  given: {value!r}\n  allowed: {hint}")
     node["init_args"][name] = value
     return node
+
+
+def with_dict_kwargs(node: Any) -> Any:
+    """A class as jsonargparse takes it: arguments that only ``**kwargs`` accept, as those of `Wrap`, below a key of their own."""
+    if not (isinstance(node, dict) and isinstance(node.get("init_args"), dict)):
+        return node
+    arguments = {key: with_dict_kwargs(value) for key, value in node["init_args"].items()}
+    cls = locate(node["class_path"])
+    more = set(arguments) - set(parameters(cls)) if accepts_any(cls) else set()
+    if not more:
+        return {**node, "init_args": arguments}
+    named = {key: value for key, value in arguments.items() if key not in more}
+    return {**node, "init_args": named, "dict_kwargs": {key: arguments[key] for key in arguments if key in more}}
 
 
 def _set_trainer(composed: Composed, trainer: dict[str, Any], path: list[str], value: Any) -> None:

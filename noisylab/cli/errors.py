@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import re
 import textwrap
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
-__all__ = ["UserError", "nearest", "short"]
+import jsonargparse
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+import noisylab
+
+__all__ = ["UserError", "is_bug", "message", "nearest", "reason", "short", "training", "unknown"]
+
+_OURS = str(Path(noisylab.__file__).parent)
+_TRAINING = "_noisylab_training"  # set on errors that come after training has begun
+_KEY = re.compile(r"^(?:Parser key|Key|key) \"([^\"]+)\":?$")
+_FRAME = re.compile(r"^(Does not validate|Subtypes:|Errors:|Problem with given class_path|Given value|Expected a <class 'None)")
 
 
 class UserError(Exception):
@@ -43,3 +58,84 @@ def short(error: BaseException, lines: int = 5) -> str:
     text = str(error).strip() or type(error).__name__
     kept = [line[:500] for line in text.splitlines() if line.strip()]
     return "\n".join(kept[:lines])
+
+
+def message(error: BaseException) -> str:
+    """What a user is told of an error.
+
+    A mistake of the user has been looked for and named; data are refused with a list of up to ten rows and what to do about
+    them. Of an error that nobody has foreseen the kind is said, too: KeyError: 'x' is more than 'x'.
+    """
+    if isinstance(error, UserError):
+        return short(error, 5)
+    if isinstance(error, MisconfigurationException):
+        return f"trainer: {short(error, 4)}"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return (
+            f"out of memory: {short(error, 2)}\n"
+            "  make data.batch_size and data.eval_batch_size smaller, or the network; see docs/troubleshooting.md, Out of memory"
+        )
+    if isinstance(error, RecursionError):
+        return f"something is nested too deeply ({short(error, 1)}); look at the configuration"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{short(error, 2)}; install the package, or leave out what needs it"
+    if isinstance(error, jsonargparse.ArgumentError):
+        return reason(str(error))
+    if isinstance(error, ValueError | OSError) and not isinstance(error, UnicodeError):
+        return short(error, 13)
+    if isinstance(error, TypeError):
+        return short(error, 4)
+    return f"{type(error).__name__}: {short(error, 4)}"
+
+
+def reason(text: str) -> str:
+    r"""The innermost of jsonargparse's nested complaints, below the key that it is about.
+
+    >>> print(reason('Key "model":\n  Errors:\n    - Key "network":\n        no such option\n    - Expected None'))
+    model.network: no such option
+    """
+    above: list[tuple[int, str]] = []  # keys that the line is below, and how far each is indented
+    deepest, where, found = -1, "", ""
+    for line in text.splitlines():
+        bare = line.strip().removeprefix("- ")
+        depth = len(line) - len(line.lstrip())
+        key = _KEY.match(bare)
+        above = [(at, name) for at, name in above if at < depth]
+        if key is not None:
+            above.append((depth, key.group(1)))
+        elif bare and depth > deepest and not _FRAME.match(bare):
+            deepest, where, found = depth, ".".join(name for _, name in above), bare[:900]
+    if not found:
+        return short(ValueError(text), 13)
+    return f"{where}: {found}" if where else found
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether an error is a fault of code, which only a traceback helps to find: training had begun, and nobody foresaw it."""
+    if not getattr(error, _TRAINING, False):
+        return False
+    if isinstance(error, UserError | MisconfigurationException | OSError | MemoryError | torch.OutOfMemoryError):
+        return False
+    # what noisylab refuses while it trains is raised by a line of its own, or was handed over by a worker process
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    raised = bool(last) and (last[0].line or "").startswith("raise ") and last[0].filename.startswith(_OURS)
+    handed_over = bool(last) and last[0].name == "reraise"
+    return not (isinstance(error, ValueError | TypeError) and (raised or handed_over))
+
+
+@contextlib.contextmanager
+def training(begun: Callable[[], bool], go_on: str) -> Iterator[None]:
+    """Mark errors that come after training has begun, and say how to go on after them.
+
+    Args:
+        begun: whether the first step was started.
+        go_on: a command, for a note below the traceback.
+    """
+    try:
+        yield
+    except Exception as error:
+        if begun():
+            setattr(error, _TRAINING, True)
+            if is_bug(error):
+                error.add_note(f"noisylab: this is an error in the code, of the method perhaps; once it is mended, {go_on}")
+        raise

@@ -27,6 +27,7 @@ from noisylab.issues.report import noise_report, write_report
 from noisylab.issues.table import IssueTable
 from noisylab.issues.thumbnails import thumbnails
 from noisylab.issues.truth import issue_metrics
+from noisylab.terminal import visible
 
 if TYPE_CHECKING:
     from noisylab.cli.main import Options
@@ -332,7 +333,8 @@ def _apply(options: Options) -> int:
         )
     root = Path(arguments["images"]) if "images" in arguments and not arguments.get("labels_csv") else None
     split = None if root is None else split_folders(root)
-    print(_applied(applied, out, folder, key, None if root is None or split is None or split[1] is None else root / split[1]))
+    tested = None if root is None or split is None or split[1] is None else root / split[1]
+    print(visible(_applied(applied, out, folder, key, tested)))
     return 0
 
 

@@ -9,12 +9,12 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import jsonargparse
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 import noisylab
 from noisylab.callbacks.progress import silence
-from noisylab.cli.errors import UserError, short, unknown
+from noisylab.cli.errors import UserError, is_bug, message, unknown
+from noisylab.terminal import take_any_text, visible
 from noisylab.trust import allow
 
 __all__ = ["main"]
@@ -56,8 +56,21 @@ _OWN_FLAGS = {
     "out": "predict: where predictions.csv goes; compare: where the figure goes; issues apply: the new labels",
     "checkpoint": "validate, test, predict: the checkpoint of --run_dir to use, last or best",
 }
-_ISSUES = [name for name, text in _OWN_FLAGS.items() if text.startswith("issues") and name != "images"]  # of no other command
+_TRAINING = ("config", "run_dir", "resume", "overwrite", "dry_run", "print_config", "logger", "trust")
+_FINISHED = ("config", "run_dir", "checkpoint", "trust")
+_FLAGS_OF: dict[str, tuple[str, ...]] = {  # each command takes these and no others
+    "fit": _TRAINING,
+    "folds": (*_TRAINING, "folds"),
+    "issues": tuple(name for name in _OWN_FLAGS if name != "folds"),  # which says itself what issues apply takes
+    "validate": _FINISHED,
+    "test": _FINISHED,
+    "predict": (*_FINISHED, "images", "out"),
+    "compare": ("out",),
+    "recipes": (),
+}
+_NO_RECIPE = ("compare", "recipes")  # commands that take no values of a recipe
 _SWITCHES = ("resume", "overwrite", "dry_run", "print_config", "skip_unreadable")
+_REPEATED = ("config", "logger", "trust")  # flags that may be given several times
 
 
 @dataclass
@@ -87,7 +100,8 @@ def parse(argv: Sequence[str]) -> Options:
     """Take a command line apart, without looking at what the values mean.
 
     Raises:
-        UserError: for an unknown command, a value without a key or a key without its value.
+        UserError: for an unknown command, a flag of another command, a flag given twice with two values, a value without a key
+            or a key without its value.
     """
     if argv[0] not in _COMMANDS:
         raise unknown("noisylab: command", argv[0], _COMMANDS)
@@ -96,7 +110,7 @@ def parse(argv: Sequence[str]) -> Options:
     while rest:
         token = rest.pop(0)
         token = "--config" if token == "-c" else token
-        if options.command in ("compare", "issues") and not token.startswith("--"):
+        if options.command in ("compare", "issues", "recipes") and not token.startswith("--"):
             options.places.append(token)
             continue
         if not token.startswith("--") or len(token) == 2:
@@ -105,26 +119,40 @@ def parse(argv: Sequence[str]) -> Options:
         value: str | None = text if equals else None
         if not equals and key not in _SWITCHES and rest and not _is_key(rest[0]):
             value = rest.pop(0)
-        if key not in _OWN_FLAGS:
+        if key not in _OWN_FLAGS and options.command not in _NO_RECIPE:
             options.flags.append((key, value))
             continue
-        if key in _ISSUES and options.command != "issues":
-            raise UserError(f"--{key} belongs to noisylab issues ({_OWN_FLAGS[key]}); {options.command} does not know it")
-        if key == "folds" and options.command != "folds":
-            raise UserError(
-                "--folds trains on every fold and belongs to noisylab folds; for one of them: --data.folds K --data.fold 0"
-            )
+        _check_flag(options.command, key)
         if key in _SWITCHES:
             if equals:
                 raise UserError(f"--{key} takes no value, got {text!r}")
             options.own[key] = "true"
-        elif value is None:
+        elif value is None or not value.strip():
             raise UserError(f"--{key} needs a value: {_OWN_FLAGS[key]}")
-        elif key in ("config", "logger", "trust"):
+        elif key in _REPEATED:
             {"config": options.configs, "logger": options.loggers, "trust": options.trust}[key].append(value)
-        else:
-            options.own[key] = value
+        elif options.own.setdefault(key, value) != value:
+            raise UserError(f"--{key} is given twice, as {options.own[key]!r} and {value!r}; leave one of them out")
     return options
+
+
+def _check_flag(command: str, key: str) -> None:
+    """Refuse a flag that a command would take no notice of."""
+    allowed = _FLAGS_OF[command]
+    if key in allowed:
+        return
+    if key == "folds":
+        raise UserError(
+            "--folds trains on every fold and belongs to noisylab folds; for one of them: --data.folds K --data.fold 0"
+        )
+    if key not in _OWN_FLAGS:
+        raise unknown(f"noisylab {command}: flag", key, allowed, f"see noisylab {command} --help")
+    owners = [name for name in _COMMANDS if key in _FLAGS_OF[name]]
+    takes = ", ".join(f"--{name}" for name in allowed) or "no flag"
+    raise UserError(
+        f"--{key} belongs to noisylab {', '.join(owners)} ({_OWN_FLAGS[key]}); {command} does not know it\n"
+        f"  {command} takes: {takes}"
+    )
 
 
 def _is_key(token: str) -> bool:
@@ -147,6 +175,8 @@ def _help() -> str:
 
 def _run(options: Options) -> int:
     if options.command == "recipes":
+        if options.places:
+            raise UserError(f"noisylab recipes lists the packaged recipes and takes nothing, got {options.places[0]!r}")
         from noisylab.cli.recipes import recipes_table
 
         print(recipes_table())
@@ -168,35 +198,40 @@ def _run(options: Options) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 a mistake in what was asked for, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    take_any_text(sys.stdout, sys.stderr)
     try:
-        if not arguments or arguments[0] in ("-h", "--help", "help"):
-            print(_help())
-            return 0
-        if arguments[0] == "--version":
-            print(noisylab.__version__)
-            return 0
-        if any(token in ("-h", "--help") for token in arguments):
-            from noisylab.cli.describe import describe
-
-            print(_help() if arguments[-1] in ("-h", "--help") else describe(arguments[-1]))
-            return 0
-        return _run(parse(arguments))
+        return _answer(arguments)
     except BrokenPipeError:  # the reader of our output has gone, as in `noisylab recipes | head`
         silence(sys.stdout)
         return 128 + signal.SIGPIPE if arguments[:1] in (["fit"], ["folds"], ["issues"]) else 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except MisconfigurationException as error:
-        print(f"noisylab: error: trainer: {short(error, 4)}", file=sys.stderr)
-        return 2
-    except (UserError, ValueError, TypeError, OSError, jsonargparse.ArgumentError) as error:
+    except Exception as error:
+        if is_bug(error):
+            raise  # with its traceback, and a note how to go on
         if os.environ.get("NOISYLAB_DEBUG"):
             traceback.print_exc()
-        # a mistake of the user has been looked for and named; anything else may be ours, so say how to see more
-        # data are refused with a list of up to ten rows and what to do about them
-        lines = 5 if isinstance(error, UserError) else 13 if isinstance(error, ValueError | OSError) else 4
-        print(f"noisylab: error: {short(error, lines)}", file=sys.stderr)
-        if not isinstance(error, UserError):
+        print(visible(f"noisylab: error: {message(error)}"), file=sys.stderr)
+        if not isinstance(error, UserError | MisconfigurationException):  # looked for and named; others may be ours
             print("  (NOISYLAB_DEBUG=1 shows where)", file=sys.stderr)
         return 2
+
+
+def _answer(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        print(noisylab.__version__)
+        return 0
+    asked = next((place for place, token in enumerate(arguments) if token in ("-h", "--help")), None)
+    if asked is None:
+        return _run(parse(arguments))
+    if arguments[0] not in _COMMANDS:
+        raise unknown("noisylab: command", arguments[0], _COMMANDS)
+    from noisylab.cli.describe import describe
+
+    names = [token for token in arguments[asked + 1 :] if not token.startswith("-")]
+    print(describe(names[0]) if names else _help())
+    return 0

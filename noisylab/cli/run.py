@@ -23,13 +23,15 @@ from PIL import Image
 from noisylab.callbacks.progress import silence
 from noisylab.cli.app import App, build, config_text, write_config
 from noisylab.cli.config import compose
-from noisylab.cli.errors import UserError, unknown
+from noisylab.cli.errors import UserError, training, unknown
 from noisylab.cli.plan import StepTimer, plan_text
+from noisylab.cli.trial import Begun, check_networks
 from noisylab.data.base import NoisyDataModule
 from noisylab.engine.precision import check_trainable
 from noisylab.engine.resume import newest_readable
 from noisylab.files import atomic_path, clear_partials
 from noisylab.reports import mixture_figure, transition_figure
+from noisylab.terminal import visible
 
 if TYPE_CHECKING:
     from noisylab.cli.main import Options
@@ -86,7 +88,7 @@ def _first_process() -> bool:
 def _say(text: str, stream: TextIO) -> None:
     """Print at the end of a run, even when whoever read it has gone."""
     try:
-        print(text, file=stream, flush=True)
+        print(visible(text), file=stream, flush=True)
     except OSError:
         silence(stream)
 
@@ -133,7 +135,7 @@ def fit(options: Options) -> int:
         configs = [str(Path(options.own["run_dir"]) / "config.yaml")]
     composed = compose(configs, options.flags)
     for note in composed.notes:
-        print(note, file=sys.stderr)
+        print(visible(note), file=sys.stderr)
     config, loggers = composed.config, _loggers(options)
     check_trainable(config["trainer"].get("precision"))
     checkpoint = config.pop("ckpt_path", None)
@@ -149,14 +151,17 @@ def fit(options: Options) -> int:
     app.datamodule.prepare_data()
     app.datamodule.setup("fit")
     _tell_account(app.datamodule.source.account)
+    check_networks(app)
     if "overwrite" in options.own and folder.exists() and app.trainer.is_global_zero:
         shutil.rmtree(folder)  # only now: a mistake above leaves the run before in place
     folder.mkdir(parents=True, exist_ok=True)
     if app.trainer.is_global_zero:
         clear_partials(folder)
         write_config(app, folder)
+    begun = Begun.watch(app.trainer)
     try:
-        app.trainer.fit(app.model, datamodule=app.datamodule, ckpt_path=found or checkpoint, weights_only=True)
+        with training(lambda: begun.yes, f"continue with: noisylab fit --run_dir {folder} --resume"):
+            app.trainer.fit(app.model, datamodule=app.datamodule, ckpt_path=found or checkpoint, weights_only=True)
         if not app.summary.written:  # a run that was killed after its last checkpoint: nothing is left but to say so
             app.trainer.validate(app.model, datamodule=app.datamodule, verbose=False)
             app.summary.write(app.trainer, app.model)
@@ -215,6 +220,7 @@ def _dry_run(config: dict[str, Any], options: Options) -> int:
     app = build("fit", config, folder=None)
     data, timer = app.datamodule, StepTimer()
     data.setup("fit")
+    check_networks(app)
     trainer = L.Trainer(
         max_epochs=1,
         limit_train_batches=6 if app.speed.cuda_graphs else 3,  # the first step warms up, the fourth is recorded
@@ -236,7 +242,8 @@ def _dry_run(config: dict[str, Any], options: Options) -> int:
     epochs = max(int(app.trainer.max_epochs or 0), 0)
     steps = data.resolved_plan(max(epochs - 1, 0)).steps
     seconds = min(timer.seconds)
-    print(plan_text(app, folder=folder, epochs=epochs, steps=steps, step_seconds=seconds, device=trainer.strategy.root_device))
+    device = trainer.strategy.root_device
+    print(visible(plan_text(app, folder=folder, epochs=epochs, steps=steps, step_seconds=seconds, device=device)))
     return 0
 
 
@@ -304,7 +311,7 @@ def predict(options: Options) -> int:
     batches = app.trainer.predict(app.model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     classes = data.info.class_names
     path = Path(options.own.get("out", folder / "predictions.csv"))
-    with atomic_path(path) as partial, partial.open("w", newline="") as file:
+    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["file" if names else "index", "given", "predicted", "probability"])
         for batch in batches or []:
@@ -315,5 +322,5 @@ def predict(options: Options) -> int:
             ):
                 shown = classes[given] if 0 <= given < len(classes) else ""
                 writer.writerow([names[index] if names else index, shown, classes[pred], f"{prob:.6f}"])
-    print(f"predictions: {path}")
+    print(visible(f"predictions: {path}"))
     return 0

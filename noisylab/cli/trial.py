@@ -1,0 +1,96 @@
+"""Before a run folder is made: whether the networks take the data. And, later, whether training has begun."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from noisylab.cli.app import App
+from noisylab.cli.errors import UserError, short
+from noisylab.cli.registry import parameters
+from noisylab.data.base import NoisyDataModule
+from noisylab.data.sample import one_sample
+from noisylab.engine.modes import in_mode
+from noisylab.types import Inputs
+
+__all__ = ["Begun", "check_networks"]
+
+
+class Begun(L.Callback):
+    """Knows whether training has begun.
+
+    Attributes:
+        yes: whether it has.
+    """
+
+    def __init__(self) -> None:
+        self.yes = False
+
+    @classmethod
+    def watch(cls, trainer: L.Trainer) -> Self:
+        """One for this trainer; callbacks that save must stay the last."""
+        begun = cls()
+        trainer.callbacks.insert(0, begun)  # type: ignore[attr-defined]
+        return begun
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """It has."""
+        self.yes = True
+
+
+def check_networks(app: App) -> None:
+    """Pass one sample through every network of a method, in eval mode and without gradients.
+
+    Weights, batch statistics and random state are the same afterwards.
+
+    Args:
+        app: instantiated, its data set up.
+
+    Raises:
+        UserError: for a network that does not take the data, with the argument to set where its class has one.
+    """
+    data: NoisyDataModule = app.datamodule
+    inputs = one_sample(data)
+    for name, network in app.model.networks.items():
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad(), in_mode(network, training=False):
+                app.model.checked(network(inputs))
+        except Exception as error:
+            raise UserError(_why(app, name, inputs, error)) from error
+
+
+def _why(app: App, name: str, inputs: Inputs, error: Exception) -> str:
+    network = app.model.networks[name]
+    what = f"the network {type(network).__name__} cannot take a sample of the data, {_shape(inputs)}: {short(error, 3)}"
+    if isinstance(error, ValueError | TypeError):
+        return what  # the network's own words, which say what to do
+    hints = _hints(app.model, type(network), inputs)
+    if not hints:
+        return f"{what}\n  choose a network for such inputs; noisylab fit --help {type(network).__name__} says what it takes"
+    return f"{what}\n  set {' and '.join(f'model.network.{key} to {value}' for key, value in hints.items())}"
+
+
+def _hints(method: nn.Module, network: type, inputs: Inputs) -> dict[str, int]:
+    """Arguments of the network that are not as these inputs would need them."""
+    if not isinstance(inputs, Tensor):
+        return {}
+    fitting = {"in_features": inputs[0].numel(), **({"in_channels": inputs.shape[1]} if inputs.ndim == 4 else {})}
+    accepted, spec = parameters(network), getattr(method, "hparams", {}).get("network")
+    given = (spec.get("init_args") or {}) if isinstance(spec, Mapping) else {}
+    return {
+        key: int(value) for key, value in fitting.items() if key in accepted and given.get(key, accepted[key].default) != value
+    }
+
+
+def _shape(inputs: Inputs) -> str:
+    if isinstance(inputs, Tensor):
+        shape = tuple(inputs.shape[1:])
+        if len(shape) == 1:
+            return f"{shape[0]} numbers"
+        several = "s" * (shape[0] > 1)
+        return f"{shape[0]} channel{several} of {shape[1]}x{shape[2]}" if len(shape) == 3 else f"shape {shape}"
+    return ", ".join(f"{view}: {_shape(rows)}" for view, rows in inputs.items())

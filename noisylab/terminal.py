@@ -1,0 +1,44 @@
+"""Text that others wrote, on a terminal: file names, labels and class names may hold anything."""
+
+from __future__ import annotations
+
+import contextlib
+import unicodedata
+from typing import Any
+
+__all__ = ["take_any_text", "visible"]
+
+_BREAKS = "\n\t"
+_HIDDEN = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of a character that is none, other kinds of line ends
+_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # these reorder what is shown
+
+
+def visible(text: str) -> str:
+    r"""`text` with everything that would steer a terminal written out; line ends and tabs stay.
+
+    >>> visible("cat\x1b[31m.png")
+    'cat\\x1b[31m.png'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_written_out(character) for character in text)
+
+
+def _written_out(character: str) -> str:
+    if character in _BREAKS:
+        return character
+    if character in _DIRECTION or unicodedata.category(character) in _HIDDEN:
+        return ascii(character)[1:-1]
+    return character
+
+
+def take_any_text(*streams: Any) -> None:
+    """Let the streams write what their encoding lacks as escapes, where they would raise an error in the middle of a run.
+
+    Args:
+        *streams: of text; those that cannot be changed stay as they are.
+    """
+    for stream in streams:
+        if getattr(stream, "errors", None) in ("strict", "surrogateescape"):
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                stream.reconfigure(errors="backslashreplace")

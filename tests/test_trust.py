@@ -103,6 +103,10 @@ _NAMED = {
     "a profiler": {"trainer": "{profiler: stranger.Profiler}"},
     "a plugin": {"trainer": "{plugins: [stranger.Plugin]}"},
     "a compiler": {"speed": "{compile: true, backend: stranger.hook}"},
+    "an argument of a factory": {
+        "model": "{class_path: CrossEntropy, init_args: {network: {class_path: Wrap, init_args: "
+        "{factory: torchvision.models.resnet18, norm_layer: {class_path: stranger.Net}}}}}"
+    },
     "torch.hub": {
         "model": "{class_path: CrossEntropy, init_args: {network: {class_path: Wrap, init_args: "
         "{factory: torch.hub.load, repo_or_dir: ., source: local, model: make}}}}"

@@ -250,6 +250,7 @@ def _argument(composed: Composed, node: dict[str, Any], path: list[str], value: 
         raise UserError(f"{where}: is taken from the data and cannot be given; remove it")
     if name not in accepted:
         if accepts_any(cls):
+            _admit_within(composed, value, Any, where)
             return {**node, "init_args": {**node["init_args"], name: value}}
         raise unknown(f"{where}: key of {cls.__name__}", name, accepted)
     node = copy.copy(node)

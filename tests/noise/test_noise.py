@@ -13,6 +13,8 @@ from noisylab.noise import Asymmetric, Noise, OpenSet, PairFlip, Symmetric
 KINDS: list[Noise] = [
     Symmetric(0.4),
     Symmetric(0.4, own_class=True),
+    Asymmetric(0.3, mapping="next_of_five", exact=True),
+    Asymmetric(0.3, in_place=True),
     PairFlip(0.4),
     Asymmetric(0.4, mapping="cifar10"),
     Asymmetric(0.4, mapping="cifar10_dmi"),

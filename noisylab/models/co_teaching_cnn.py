@@ -20,8 +20,10 @@ class CoTeachingCNN(Network):
     **Paper**: Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels", NeurIPS 2018.
     **Authors' code**: bhanML/Co-teaching, model.py.
 
-    **Differences**: the authors' dropout stays on in evaluation, a default of the function they call; here it is off there.
-    Their batch normalisation of the logits, off in all their experiments, is left out.
+    **Differences**: the authors call dropout as a function, without saying whether they train. PyTorch 0.3, which they pin, then
+    drops nothing, neither in training nor in evaluation: that is ``dropout=0``, with which their figures were obtained. Newer
+    versions drop in both. Here dropout is active in training alone, with the paper's probability by default. Their batch
+    normalisation of the logits, off in all their experiments, is left out.
 
     Args:
         num_classes: K.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from noisylab.models.network import Network
@@ -15,12 +17,14 @@ class LeNet(Network):
 
     The form in which papers on noisy labels train it on MNIST (LeCun, Bottou, Bengio, Haffner, "Gradient-based learning
     applied to document recognition", Proc. IEEE 1998, with ReLU, max-pooling and full connections): 61,706 parameters for ten
-    classes of 28 x 28 images.
+    classes of 28 x 28 images. With ``in_channels=3``, ``image_size=32`` and ``padding=0`` it is the small CNN of Co-teaching+
+    (xingruiyu/coteaching_plus, model.py, CNN_small): 62,006 parameters for ten classes.
 
     Args:
         num_classes: K.
         in_channels: channels of the image.
-        image_size: height and width of the image in pixels, at least 12.
+        image_size: height and width of the image in pixels, at least 12, or 16 without padding.
+        padding: pixels added to each side before the first convolution, 2 or 0.
 
     Raises:
         ValueError: an argument lies outside its range.
@@ -31,14 +35,17 @@ class LeNet(Network):
         torch.Size([2, 10])
     """
 
-    def __init__(self, num_classes: int, in_channels: int = 1, image_size: int = 28) -> None:
+    def __init__(self, num_classes: int, in_channels: int = 1, image_size: int = 28, padding: Literal[0, 2] = 2) -> None:
         super().__init__(num_classes)
-        if image_size < 12:
-            raise ValueError(f"image_size must be at least 12 pixels, got {image_size}; enlarge the images or use SmallCNN")
+        if padding not in (0, 2):
+            raise ValueError(f"padding must be 0 or 2 pixels, got {padding!r}")
+        least = 16 - 2 * padding
+        if image_size < least:
+            raise ValueError(f"image_size must be at least {least} pixels, got {image_size}; enlarge the images or use SmallCNN")
         self.image_size = image_size
-        side = (image_size // 2 - 4) // 2
+        side = ((image_size + 2 * padding - 4) // 2 - 4) // 2
         self.features = nn.Sequential(
-            nn.Conv2d(in_channels, 6, 5, padding=2),
+            nn.Conv2d(in_channels, 6, 5, padding=padding),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Conv2d(6, 16, 5),

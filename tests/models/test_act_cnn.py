@@ -19,7 +19,7 @@ def parameters(module: nn.Module) -> int:
 
 
 def linears(net: ACTNet) -> list[nn.Linear]:
-    return [module for module in net.head if isinstance(module, nn.Linear)]
+    return [module for module in net.head.children() if isinstance(module, nn.Linear)]
 
 
 def flops(module: nn.Module, *shape: int) -> int:
@@ -45,13 +45,34 @@ def test_layers_are_those_of_the_paper(net: ACTNet) -> None:
         (196, 16),
     ]
     assert all(conv.bias is not None and conv.kernel_size == (3, 3) for conv in convolutions)
-    assert [type(module).__name__ for module in net.head] == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
+    assert [type(module).__name__ for module in net.head.children()] == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
     assert [(linear.in_features, linear.out_features) for linear in linears(net)] == [(256, 512), (512, 100)]
 
 
 def test_number_of_parameters(net: ACTNet) -> None:
     assert parameters(net) == 699_488
     assert round((parameters(net) + parameters(unused_head_of_the_authors())) / 1e6, 2) == 0.80
+
+
+def test_number_of_entries_with_one_linear_layer() -> None:
+    net = ACTNet(num_classes=100, head="linear")
+    entries = sum(tensor.numel() for tensor in net.state_dict().values())
+    # weights and biases of the convolutions; scale, shift, two statistics and a counter of each normalisation; 256 -> 100
+    pairs = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 196), (196, 16)]
+    assert entries == sum(a * b * 9 + b + 4 * b + 1 for a, b in pairs) + 256 * 100 + 100 == 542_478
+    assert sum(tensor.numel() for tensor in ACTNet(num_classes=100).state_dict().values()) == 701_711
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 100)
+
+
+def test_one_linear_layer_has_the_default_initial_values() -> None:
+    head = ACTNet(num_classes=10, head="linear").head
+    assert isinstance(head, nn.Linear)
+    assert head.weight.abs().max() <= 1 / math.sqrt(256) and head.bias.abs().max() > 0
+
+
+def test_an_unknown_head_is_refused() -> None:
+    with pytest.raises(ValueError, match="head must be 'mlp' or 'linear', got 'none'"):
+        ACTNet(num_classes=10, head="none")  # type: ignore[arg-type]
 
 
 def test_flops_of_a_forward_pass(net: ACTNet) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,15 +41,28 @@ class _CIFAR(NoisyDataModule):
         self,
         root: str = "data",
         download: bool = False,
-        normalize: Literal["cifar", "imagenet"] = "cifar",
+        normalize: Literal["cifar", "imagenet", "none"] = "cifar",
         verify: bool = True,
+        mean: tuple[float, float, float] | None = None,
+        std: tuple[float, float, float] | None = None,
+        padding: int = 4,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if normalize not in ("cifar", "imagenet"):
-            raise ValueError(f"normalize must be 'cifar' or 'imagenet', got {normalize!r}")
+        if normalize not in ("cifar", "imagenet", "none"):
+            raise ValueError(f"normalize must be 'cifar', 'imagenet' or 'none', got {normalize!r}")
+        if (mean is None) != (std is None):
+            raise ValueError(f"mean and std are given together or not at all, got mean={mean} and std={std}")
+        for name, values in (("mean", mean), ("std", std)):
+            if values is not None and not (len(values) == 3 and all(math.isfinite(value) for value in values)):
+                raise ValueError(f"{name} must be three numbers, one a channel of pixels in [0, 1], got {values}")
+        if std is not None and min(std) <= 0:
+            raise ValueError(f"std must be three positive numbers, got {std}")
+        if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
+            raise ValueError(f"padding must be a whole number of pixels, 0 or more, got {padding!r}")
         self.root, self.download, self.verify = Path(root), download, verify
-        self.normalize = normalize
+        self.normalize, self.padding = normalize, padding
+        self.mean, self.std = (None if values is None else tuple(values) for values in (mean, std))
 
     @property
     def source_classes(self) -> int:
@@ -66,7 +80,12 @@ class _CIFAR(NoisyDataModule):
 
     def view_set(self) -> Mapping[str, Any]:
         """Crop and flip, then AutoAugment."""
-        return cifar_views(*((IMAGENET_MEAN, IMAGENET_STD) if self.normalize == "imagenet" else self._statistics))
+        named = {
+            "cifar": self._statistics,
+            "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+            "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        }[self.normalize]
+        return cifar_views(self.mean or named[0], self.std or named[1], self.padding)
 
 
 class CIFAR10(_CIFAR):
@@ -76,14 +95,20 @@ class CIFAR10(_CIFAR):
     Rows are in the order of the files, which is the order of CIFAR-10N. Validation rows, where asked for, have the given
     labels unless ``val_labels="clean"``.
 
-    Views: "weak" is a crop out of the image padded by 4 pixels and a flip; "strong" adds the AutoAugment policy of CIFAR-10.
+    Views: "weak" is a crop out of the image padded by `padding` pixels and a flip; "strong" adds the AutoAugment policy of
+    CIFAR-10.
 
     Args:
         root: folder of the files.
         download: fetch the archive when neither folder nor archive is there.
-        normalize: "cifar" for this data set's mean and standard deviation, "imagenet" for those of ImageNet (ACT, DMI).
+        normalize: "cifar" for this data set's mean and standard deviation, "imagenet" for those of ImageNet (ACT, DMI), "none"
+            for pixels in [0, 1] as they are (Co-teaching, Co-teaching+, JoCoR).
         verify: refuse files that do not have the official digests. With or without the check, nothing but arrays, numbers
             and text is read out of them.
+        mean: three numbers that are subtracted from pixels in [0, 1], in place of what `normalize` names; with `std`. 0.5 and
+            0.5 for pixels in [-1, 1] (L2R, IEG).
+        std: three positive numbers to divide by; with `mean`.
+        padding: pixels on each side of the image that is cropped from, 0 or more; 2 in L2R's code.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -110,9 +135,12 @@ class CIFAR100(_CIFAR):
     Args:
         root: folder of the files.
         download: fetch the archive when neither folder nor archive is there.
-        normalize: "cifar" for this data set's mean and standard deviation, "imagenet" for those of ImageNet (ACT).
+        normalize: see `CIFAR10`.
         verify: refuse files that do not have the official digests. With or without the check, nothing but arrays, numbers
             and text is read out of them.
+        mean: see `CIFAR10`; 0.507, 0.487, 0.441 in DivideMix's code, where `std` is 0.267, 0.256, 0.276.
+        std: see `CIFAR10`.
+        padding: see `CIFAR10`.
         **kwargs: see `NoisyDataModule`.
     """
 

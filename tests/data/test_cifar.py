@@ -103,8 +103,46 @@ def test_normalize_chooses_the_statistics(tmp_path: Path) -> None:
     data = own(CIFAR100, tmp_path, normalize="imagenet")
     assert (data.view_set()["eval"].mean, data.view_set()["eval"].std) == (IMAGENET_MEAN, IMAGENET_STD)
     assert CIFAR100(str(tmp_path)).view_set()["eval"].mean == CIFAR100_MEAN
-    with pytest.raises(ValueError, match="normalize must be 'cifar' or 'imagenet', got 'none'"):
-        CIFAR10(normalize="none")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="normalize must be 'cifar', 'imagenet' or 'none', got 'half'"):
+        CIFAR10(normalize="half")  # type: ignore[arg-type]
+
+
+def pixels(data: CIFAR10, view: str) -> torch.Tensor:
+    """An image whose pixels are 0 but for one of 255, through a view."""
+    image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    image[0, :, 16, 16] = 255
+    return data.view_set()[view](image, None)
+
+
+def test_without_normalization_pixels_lie_between_zero_and_one() -> None:
+    assert pixels(CIFAR10(normalize="none"), "eval").unique().tolist() == [0.0, 1.0]
+
+
+def test_mean_and_std_take_the_place_of_the_named_ones() -> None:
+    half = (0.5, 0.5, 0.5)
+    assert pixels(CIFAR10(mean=half, std=half), "eval").unique().tolist() == [-1.0, 1.0]
+    theirs = CIFAR100(mean=(0.507, 0.487, 0.441), std=(0.267, 0.256, 0.276)).view_set()["eval"]
+    assert (theirs.mean, theirs.std) == ((0.507, 0.487, 0.441), (0.267, 0.256, 0.276))
+
+
+def test_padding_is_that_of_the_crop() -> None:
+    assert "padding=2" in repr(CIFAR10(padding=2).view_set()["weak"])
+    assert "padding=4" in repr(CIFAR10().view_set()["weak"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mean": (0.5, 0.5, 0.5)}, "mean and std are given together"),
+        ({"mean": (0.5,), "std": (0.5,)}, "mean must be three numbers"),
+        ({"mean": (0.5, 0.5, float("nan")), "std": (1.0, 1.0, 1.0)}, "mean must be three numbers"),
+        ({"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.0, 0.5)}, "std must be three positive numbers"),
+        ({"padding": -1}, "padding must be a whole number of pixels, 0 or more, got -1"),
+    ],
+)
+def test_statistics_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CIFAR10(**options)
 
 
 def test_both_views_of_a_training_batch_are_built(tmp_path: Path) -> None:

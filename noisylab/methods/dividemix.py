@@ -67,12 +67,14 @@ class DivideMix(NoisyLabelMethod):
     **Differences** from that code: the noise is not looked at (there the true rate switches the averaging of losses and the noise
     kind the penalty: here `average_epochs` and `confidence_penalty`); the mixture starts from the best split of the losses in
     two, so that runs repeat (there from unseeded draws); unlabeled batches are always whole and reshuffled at each pass; a last
-    labeled batch of a few samples joins the one before it, and the ramp of lambda_u counts batches as they are (there one more
-    where B divides the labeled set); the peer's guesses for all views are one forward pass, which changes nothing in eval mode.
+    labeled batch of fewer than min(16, B / 4) samples joins the one before it, so that such a pass has one step less than there,
+    and the ramp of lambda_u counts the batches that there are (there floor(n / B) + 1, one too many where B divides the labeled
+    set); the peer's guesses for all views are one forward pass, which changes nothing in eval mode.
     Where the labeled set of a network has fewer than two samples a process, its pass is one of the warm-up; where the unlabeled
     one has, labeled samples are mixed among themselves; both warn. Losses that are all equal tell nothing apart: all samples are
     labeled. A sample is observed online whenever the first network's pass shows it: an unlabeled one more than once or not at
-    all. On Clothing1M the authors evaluate the best state of each network by itself, here the state of both in one epoch.
+    all. On Clothing1M the authors keep for each network the state that was best on the clean validation set and evaluate these
+    two together, which may be of different epochs; here "best" is one epoch of both.
 
     Args:
         num_classes: K.
@@ -80,7 +82,7 @@ class DivideMix(NoisyLabelMethod):
         warmup_epochs: W, epochs of cross-entropy: 10 on CIFAR-10, 30 on CIFAR-100, 1 on Clothing1M and WebVision.
         lambda_u: weight of the unlabeled samples, at least 0; depends on data and noise, see the recipes.
         rampup_epochs: epochs after the warm-up in which `lambda_u` rises from 0, positive.
-        threshold: tau, fraction; 0.5, 0.6 for 90 % noise.
+        threshold: tau, fraction; 0.5, and 0.6 for 90 % noise, as an author says (issue 10; not in the code).
         temperature: T, positive.
         alpha: of the Beta distribution of mixup; 4, 0.5 on Clothing1M and WebVision.
         num_views: M, augmented views of every sample.

@@ -40,7 +40,10 @@ class ELR(NoisyLabelMethod):
     **Differences** from that code: the averages are in the checkpoint, so a resumed run goes on with them (there they are
     lost); their rows are those of the data set (there of the training split); probabilities and the logarithm are computed in
     float32 also under 16-bit training, where 1 - 1e-4 would be 1; noise and split have seeds of their own (there an unseeded
-    generator).
+    generator). Noise is drawn for all rows before rows are held out by given label; there rows are held out first, as many of
+    each true class, and the two parts are disturbed apart. Their asymmetric CIFAR-10 noise is ``Asymmetric(in_place=True)``,
+    their asymmetric CIFAR-100 noise ``mapping="next_of_five"``. Left out are epochs of a fixed number of batches
+    (``--trainer.limit_train_batches`` shortens one) and a warm-up of cross-entropy; both are 0 in their configurations for CIFAR.
 
     Args:
         num_classes: K.

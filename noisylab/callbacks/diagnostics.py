@@ -24,9 +24,11 @@ from noisylab.metrics import (
     memorization,
     mixture_metrics,
     mixture_record,
+    pack_mixtures,
     selection_metrics,
     transition_metrics,
     transition_record,
+    unpack_mixtures,
 )
 from noisylab.types import EvalBatch
 
@@ -63,7 +65,7 @@ class Diagnostics(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The best accuracy so far and its epoch, the last histogram, the mixtures of all epochs, the last transition matrix."""
-        mixtures = {network: list(records) for network, records in self.mixtures.items()}
+        mixtures = {network: pack_mixtures(records) for network, records in self.mixtures.items()}
         return {"peak": list(self._peak), "histogram": self.histogram, "mixtures": mixtures, "transition": self.transition}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -71,7 +73,10 @@ class Diagnostics(L.Callback):
         value, epoch = state["peak"]
         self._peak = float(value), int(epoch)
         self.histogram = dict(state.get("histogram", {}))
-        self.mixtures = {network: list(records) for network, records in state.get("mixtures", {}).items()}
+        mixtures = state.get("mixtures", {})
+        self.mixtures = {
+            network: list(packed) if isinstance(packed, list) else unpack_mixtures(packed) for network, packed in mixtures.items()
+        }
         self.transition = state.get("transition")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

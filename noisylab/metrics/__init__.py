@@ -4,7 +4,14 @@ from noisylab.metrics.corrected import corrected_metrics
 from noisylab.metrics.evaluation import ClipProbabilities, SplitConfusions, accuracies, accuracy, balanced_accuracy
 from noisylab.metrics.label_issues import label_issue_metrics
 from noisylab.metrics.memorization import auroc, label_groups, loss_histogram, memorization
-from noisylab.metrics.mixture import MixtureRecord, mixture_histogram, mixture_metrics, mixture_record
+from noisylab.metrics.mixture import (
+    MixtureRecord,
+    mixture_histogram,
+    mixture_metrics,
+    mixture_record,
+    pack_mixtures,
+    unpack_mixtures,
+)
 from noisylab.metrics.running import RunningMeans
 from noisylab.metrics.selection import selection_metrics
 from noisylab.metrics.transition import TransitionRecord, transition_error, transition_metrics, transition_record
@@ -27,8 +34,10 @@ __all__ = [
     "mixture_histogram",
     "mixture_metrics",
     "mixture_record",
+    "pack_mixtures",
     "selection_metrics",
     "transition_error",
     "transition_metrics",
     "transition_record",
+    "unpack_mixtures",
 ]

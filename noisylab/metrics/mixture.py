@@ -5,7 +5,8 @@ Needs the true labels, as `noisylab.metrics.memorization` does, and belongs in c
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from noisylab.metrics.memorization import auroc
 from noisylab.selection.fit import MixtureFit
 
-__all__ = ["MixtureRecord", "mixture_histogram", "mixture_metrics", "mixture_record"]
+__all__ = ["MixtureRecord", "mixture_histogram", "mixture_metrics", "mixture_record", "pack_mixtures", "unpack_mixtures"]
 
 
 class MixtureRecord(TypedDict):
@@ -113,4 +114,34 @@ def mixture_metrics(fit: MixtureFit, right: Tensor, wrong: Tensor) -> dict[str, 
     }
     if bool(known.any()):
         found["auroc"] = auroc(-fit.values.to(known.device)[known], right[known])
+    return found
+
+
+def pack_mixtures(records: Sequence[MixtureRecord]) -> dict[str, Any]:
+    """Records for a checkpoint: the counts of all epochs in one tensor a group, since lists are read back number by number.
+
+    Returns:
+        ``records``, in which ``histogram`` has the names of the groups alone, and ``histograms``: by name (epochs, bins) int64.
+    """
+    counts: dict[str, list[list[int]]] = {}
+    for record in records:
+        for name, histogram in record["histogram"].items():
+            counts.setdefault(name, []).append(histogram)
+    plain = [{**record, "histogram": list(record["histogram"])} for record in records]
+    return {"records": plain, "histograms": {name: torch.tensor(rows) for name, rows in counts.items()}}
+
+
+def unpack_mixtures(packed: Mapping[str, Any]) -> list[MixtureRecord]:
+    """What `pack_mixtures` was given.
+
+    >>> record = {"epoch": 3, "histogram": {"unknown": [5, 2]}, "means": [.1, .7], "variances": [.01, .02]}
+    >>> record |= {"weights": [.75, .25], "converged": True, "iterations": 9}
+    >>> unpack_mixtures(pack_mixtures([record])) == [record]
+    True
+    """
+    counts = {name: iter(rows.tolist()) for name, rows in packed["histograms"].items()}
+    found: list[MixtureRecord] = []
+    for record in packed["records"]:
+        restored: Any = {**record, "histogram": {name: next(counts[name]) for name in record["histogram"]}}
+        found.append(restored)
     return found

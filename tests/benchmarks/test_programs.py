@@ -49,6 +49,15 @@ def test_checkpoints(run: Run, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("tmp*")), "the files are removed"
 
 
+def test_saves_of_a_longer_run(run: Run, tmp_path: Path) -> None:
+    facts = run(checkpoints, "--epochs", 3, "--folder", tmp_path)
+    for name in ("CrossEntropy", "DivideMix"):
+        found = facts[f"growth of {name}"]
+        assert found["epochs"] == 3 and found["ms"]["last"] > 0
+    sizes = facts["growth of CrossEntropy"]["bytes"]
+    assert abs(sizes["last"] - sizes["first"]) < 1000
+
+
 def test_views(run: Run) -> None:
     pytest.importorskip("randaugment")
     facts = run(views, "--repeats", 2, "--rows", 64, "--pil_rows", 32, "--batch", 16)

@@ -43,6 +43,7 @@ def _end(folder: Path) -> dict[str, Any]:
     checkpoints = {name: torch.load(folder / "checkpoints" / name, weights_only=True) for name in ("last.ckpt", "best.ckpt")}
     for checkpoint in checkpoints.values():
         del checkpoint["callbacks"]["RunSummary"]
+        del checkpoint["callbacks"]["Curves"]["file"]["path"]
     summary = json.loads((folder / "summary.json").read_text())
     for name in ("wall_time_s", "images_per_s"):
         del summary[name]

@@ -23,18 +23,24 @@ __all__ = [
 
 
 def act_plan(lr: float, total: int, warmup_epochs: int, warmup_lr: float, plan: str) -> list[float]:
-    """The learning rate of each epoch in the ACT authors' plan ``cosine:START,END,STOP``.
+    """The learning rate of each epoch in a plan of the ACT authors.
 
-    ``warmup_lr`` for the warm-up, `lr` for ``START - warmup_epochs`` epochs (none if negative), ``STOP - START`` cosine values
-    from `lr` towards END, and the last value for ``total - STOP`` more. START is not moved when the warm-up is longer (authors'
-    code).
+    - ``cosine:START,END,STOP``: ``warmup_lr`` for the warm-up, `lr` for ``START - warmup_epochs`` epochs (none if negative),
+      ``STOP - START`` cosine values from `lr` towards END, and the last value for ``total - STOP`` more. START is not moved when
+      the warm-up is longer (authors' code).
+    - ``linear:START,END,STOP``: the same with evenly spaced values from `lr` to END, both included.
+    - ``halfcosine:START,END,STOP``: the same with the second half of a cosine, which begins halfway between `lr` and END.
+    - ``step:EPOCH,EPOCH,...,FACTOR``: ``warmup_lr`` for the warm-up, then `lr` times FACTOR, below 1, for every EPOCH reached.
+
+    The short names of their code are ``step:60,120,150,0.1`` ("step"), ``step:50,80,100,0.1`` ("step30"), and with the length of
+    the run as STOP ``cosine:60,0,STOP`` and linear from 60 to `lr` / 100,000; "baseline" is `step_plan`.
 
     Args:
         lr: rate after the warm-up, positive.
         total: epochs of the run.
         warmup_epochs: W, epochs.
         warmup_lr: rate of the warm-up.
-        plan: ``cosine:START,END,STOP`` with epochs START < STOP and END < lr.
+        plan: see above, with epochs START < STOP and END < lr.
 
     Returns:
         At least `total` rates; entry e is the rate of epoch e.
@@ -48,17 +54,33 @@ def act_plan(lr: float, total: int, warmup_epochs: int, warmup_lr: float, plan: 
     """
     kind, _, numbers = plan.partition(":")
     try:
-        first, last, end = (float(part) for part in numbers.split(","))
+        parts = [float(part) for part in numbers.split(",")]
+        if not all(math.isfinite(part) and part >= 0 for part in parts):
+            raise ValueError
+        if kind == "step":
+            *epochs, factor = parts
+            if not epochs or not 0 < factor < 1 or epochs != sorted(epochs):
+                raise ValueError
+            fallen = [lr * factor ** sum(epoch >= m for m in epochs) for epoch in range(max(total, warmup_epochs))]
+            return [warmup_lr] * warmup_epochs + fallen[warmup_epochs:]
+        first, last, end = parts
         start, stop = int(first), int(end)
-        if kind != "cosine" or start >= stop:
+        if kind not in ("cosine", "linear", "halfcosine") or start >= stop:
             raise ValueError
     except ValueError:
-        raise ValueError(f"lr_plan must read 'cosine:START,END_LR,STOP' with START < STOP, got {plan!r}") from None
+        raise ValueError(
+            "lr_plan must read 'cosine:START,END_LR,STOP' with START < STOP, 'linear' or 'halfcosine' likewise, or "
+            f"'step:EPOCH,...,FACTOR' with rising epochs and a factor below 1, got {plan!r}"
+        ) from None
     if last >= lr:
         raise ValueError(f"lr_plan {plan!r} ends at {last}, which must be below the learning rate {lr}")
     values = [warmup_lr] * warmup_epochs + [lr] * max(0, start - warmup_epochs)
     length = stop - start
-    values += [last + (lr - last) * (1 + math.cos(math.pi * i / length)) / 2 for i in range(length)]
+    if kind == "linear":
+        values += [lr + (last - lr) * i / max(length - 1, 1) for i in range(length)]
+    else:
+        period, begin = (2 * length, length) if kind == "halfcosine" else (length, 0)
+        values += [last + (lr - last) * (1 + math.cos(math.pi * (begin + i) / period)) / 2 for i in range(length)]
     return values + [values[-1]] * max(0, total - stop, total - len(values))
 
 

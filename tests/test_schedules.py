@@ -43,7 +43,12 @@ def test_plan_before_and_after_the_cosine() -> None:
     ("lr", "plan", "message"),
     [
         (5e-4, "cosine:20,5e-4,100", "must be below the learning rate"),
-        (0.1, "linear:20,5e-4,100", "must read"),
+        (5e-4, "linear:20,5e-4,100", "must be below the learning rate"),
+        (0.1, "parabola:20,5e-4,100", "must read"),
+        (0.1, "step:60,120", "must read"),
+        (0.1, "step:0.1", "must read"),
+        (0.1, "step:80,40,0.1", "must read"),
+        (0.1, "linear:20,nan,100", "must read"),
         (0.1, "cosine:20,5e-4", "must read"),
         (0.1, "cosine:20,5e-4,20", "START < STOP"),
         (0.1, "cosine", "must read"),
@@ -52,6 +57,22 @@ def test_plan_before_and_after_the_cosine() -> None:
 def test_impossible_plan_is_refused(lr: float, plan: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         act_plan(lr, 150, 50, 0.01, plan)
+
+
+def test_linear_plan_reaches_its_end_and_stays_there() -> None:
+    values = act_plan(0.1, 8, 1, 0.5, "linear:2,0.02,7")
+    assert values == pytest.approx([0.5, 0.1, 0.1, 0.08, 0.06, 0.04, 0.02, 0.02])
+
+
+def test_half_a_cosine_begins_halfway() -> None:
+    values = act_plan(0.1, 6, 0, 0.5, "halfcosine:1,0.02,5")
+    # 0.02 + 0.08 (1 + cos x) / 2 at x = 90, 112.5, 135 and 157.5 degrees
+    assert values == pytest.approx([0.1, 0.06, 0.0446927, 0.0317157, 0.0230448, 0.0230448], abs=1e-7)
+
+
+def test_step_plan_with_a_warm_up_falls_at_each_epoch() -> None:
+    assert act_plan(1.0, 7, 2, 0.3, "step:1,4,6,0.1") == pytest.approx([0.3, 0.3, 0.1, 0.1, 0.01, 0.01, 0.001])
+    assert act_plan(1.0, 0, 2, 0.3, "step:1,0.5") == [0.3, 0.3]
 
 
 def test_baseline_plan_falls_tenfold_at_each_milestone() -> None:

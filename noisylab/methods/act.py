@@ -42,7 +42,8 @@ class ACT(NoisyLabelMethod):
     filled from the labels (there a pass over the loader); tables live on the training device; losses are computed in float32 also
     under 16-bit training, which uses a gradient scaler; unused parts (a second projection head, an averaged copy) are left out.
     There the second network's own learning rate ``lr1`` has no effect on CIFAR: that is ``lr_plan_standard="same"``; "own_cosine"
-    is what the paper claims.
+    is what the paper claims. Of their plans of the learning rate "cosineRestart" and "cosineNew" are left out; their Adam is
+    ``optimizer: Adam``.
 
     Args:
         num_classes: K.
@@ -51,7 +52,7 @@ class ACT(NoisyLabelMethod):
             gate, those that the robust one does).
         warmup_epochs: W, epochs of plain training.
         warmup_lr: learning rate of the warm-up; None for the optimizer's own.
-        lr_plan: ``cosine:START,END_LR,STOP``, epochs; see `noisylab.schedules.act_plan`.
+        lr_plan: ``cosine:START,END_LR,STOP``, epochs, or another plan of `noisylab.schedules.act_plan`.
         lr_plan_standard: rate of the standard network: "same" as the robust one's (authors' code on CIFAR), "own_cosine" from
             `lr_standard`, or "baseline": `lr_standard` times 0.1 at epochs 60, 120 and 150 (authors' code on web data).
         lr_standard: see `lr_plan_standard`.
@@ -64,7 +65,8 @@ class ACT(NoisyLabelMethod):
         reweight: weight by the times selected.
         consistency: learn pseudo-labels on the strong view; the other term keeps its weight without it.
         clip_norm: largest gradient norm of each network; None for no limit.
-        optimizer: factory of both optimizers; SGD with Nesterov momentum 0.9, rate 0.01 and weight decay 5e-4 if None.
+        optimizer: factory of both optimizers, whose rates the plan sets; SGD with Nesterov momentum 0.9, rate 0.01 and weight
+            decay 5e-4 if None.
 
     Example:
         >>> from noisylab.models import MLP

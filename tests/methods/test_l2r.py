@@ -81,7 +81,8 @@ def _assert_close(found: nn.Module, expected: nn.Module, atol: float) -> None:
 class _Loop:
     """The algorithm as the paper has it, by a gradient of a gradient, with an optimizer and averages by hand."""
 
-    def __init__(self, network: nn.Module, norm: str = "batch", average: float = 0.0) -> None:
+    def __init__(self, network: nn.Module, norm: str = "batch", average: float = 0.0, trusted_decay: float = 0.0) -> None:
+        self.trusted_decay = trusted_decay
         self.network, self.norm, self.average, self.decay = network, norm, copy.deepcopy(network), average
         self.velocity: dict[str, Tensor] = {}
         self.running = -1.0
@@ -105,7 +106,8 @@ class _Loop:
         slopes = torch.autograd.grad((eps * losses).sum(), list(parameters.values()), create_graph=True)
         moved = {name: value - slope for (name, value), slope in zip(parameters.items(), slopes, strict=True)}
         trusted = _losses(functional_call(self.network, {**moved, **self._buffers()}, (xv.to(dtype),)), yv).mean()
-        return -torch.autograd.grad(trusted, eps)[0], losses.detach(), trusted.detach()
+        decay = self.trusted_decay / 2 * sum((value.square().sum() for value in moved.values()), torch.zeros((), dtype=dtype))
+        return -torch.autograd.grad(trusted + decay, eps)[0], losses.detach(), trusted.detach()
 
     def _weights(self, batch: PlanBatch, scores: Tensor) -> Tensor:
         kept = [max(score, 0.0) for score in scores.tolist()]
@@ -207,6 +209,22 @@ def test_a_run_equals_a_plain_loop(
     losses = torch.tensor(list(loop.seen.values()))
     torch.testing.assert_close(method.memory["observed_loss"][rows], losses, rtol=0, atol=1e-5)
     assert method.forms == {"main": Form()}
+
+
+def test_a_run_with_decay_in_the_trusted_loss_equals_a_plain_loop(tmp_path: Path) -> None:
+    method = _method(BatchNormMLP, trusted_decay=0.5)
+    loops = [_Loop(copy.deepcopy(method.networks["main"]).double(), trusted_decay=decay) for decay in (0.5, 0.0)]
+    watch, _ = _run(method, tmp_path, _data(), 1, precision="64-true")
+    weights, without = [[loop.step(batch).float() for batch in watch.batches] for loop in loops]
+    for found, expected in zip(watch.weights, weights, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert not torch.allclose(torch.cat(weights), torch.cat(without), atol=1e-2)
+    _assert_close(method.networks["main"], loops[0].network, 1e-6)
+
+
+def test_a_negative_decay_of_the_trusted_loss_is_refused() -> None:
+    with pytest.raises(ValueError, match="trusted_decay must be a number of 0 or more, got -1"):
+        _method(trusted_decay=-1.0)
 
 
 def test_a_run_with_mixup_equals_a_plain_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import os
 import warnings
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from noisylab.reading import check_arrays, regular
 
 __all__ = [
     "Anchors",
@@ -234,7 +234,7 @@ def read_transition(path: str | os.PathLike[str], num_classes: int) -> Tensor:
             another shape than (K, K); a negative entry, NaN, or a row whose sum is more than 1e-4 from 1.
     """
     path = Path(path)
-    if not path.is_file():
+    if not regular(path).is_file():
         raise FileNotFoundError(f"{path}: there is no such file of a transition matrix; check the path, or name an estimator")
     array = _read_array(path)
     if array.dtype.kind not in "fiu":
@@ -254,12 +254,13 @@ def read_transition(path: str | os.PathLike[str], num_classes: int) -> Tensor:
 def _read_array(path: Path) -> np.ndarray:
     if path.suffix == ".csv":
         try:
-            return np.loadtxt(path, delimiter=",", ndmin=2)
+            return np.loadtxt(regular(path), delimiter=",", ndmin=2)
         except ValueError as error:
             raise ValueError(f"{path}: {error}; a matrix has K lines of K numbers with commas between them") from error
     if path.suffix not in (".npy", ".npz"):
         raise ValueError(f"{path}: a transition matrix is read from .npy, .npz or .csv")
     try:
+        check_arrays(path)
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
@@ -267,8 +268,12 @@ def _read_array(path: Path) -> np.ndarray:
             names = list(loaded)
             if "transition_matrix" not in names and len(names) != 1:
                 raise ValueError(f"no array is named transition_matrix; there are {', '.join(names) or 'none'}")
-            return loaded["transition_matrix" if "transition_matrix" in names else names[0]]
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            name = "transition_matrix" if "transition_matrix" in names else names[0]
+            check_arrays(path, (name,))
+            return loaded[name]
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever a damaged, encrypted or foreign file raises
         raise ValueError(f"{path} cannot be read ({error}); save the matrix with np.save as an array of K x K numbers") from error
 
 

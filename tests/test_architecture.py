@@ -38,11 +38,12 @@ _LEVELS: dict[str, int] = {
     "types": 1,
     "trust": 0,
     "files": -1,
+    "reading": -1,
     "reports": 8,
 }
 _BESIDE = {("issues", "callbacks"), ("callbacks", "issues")}  # one level, and they meet the methods and the data
 _TYPING_ONLY = {("engine", "methods")}  # engine.step names its caller's type
-_REPORTS_MAY_IMPORT = {"reports", "files"}
+_REPORTS_MAY_IMPORT = {"reports", "files", "reading"}
 
 
 def _room(file: Path) -> str:

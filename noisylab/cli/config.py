@@ -15,7 +15,7 @@ import lightning as L
 
 from noisylab.callbacks import RunCheckpoint, Speed
 from noisylab.cli.errors import UserError, unknown
-from noisylab.cli.recipes import find_config, load_yaml
+from noisylab.cli.recipes import find_config, load_yaml, text_of
 from noisylab.cli.registry import (
     Parameter,
     accepts_any,
@@ -85,7 +85,7 @@ def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
     composed = Composed(config={"seed_everything": 0, "trainer": {}})
     for name in files:
         path = find_config(name)
-        loaded = load_yaml(path.read_text(encoding="utf-8"), str(path)) or {}
+        loaded = load_yaml(text_of(path), str(path)) or {}
         if not isinstance(loaded, dict):
             raise UserError(f"{path}: expected keys and values, got {type(loaded).__name__}")
         if "model" in loaded:

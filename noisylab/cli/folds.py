@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from noisylab.cli.app import build, config_text
 from noisylab.cli.config import compose
 from noisylab.cli.errors import UserError
-from noisylab.cli.recipes import load_yaml
+from noisylab.cli.recipes import load_yaml, text_of
 from noisylab.cli.run import _default_folder, _quiet, _say, fit
 from noisylab.engine.precision import check_trainable
 from noisylab.files import atomic_path
@@ -139,7 +139,7 @@ def _finished(series: Path, number: int, config: dict[str, Any]) -> set[int]:
     finished = set()
     now = load_yaml(config_text(config), "this command")
     for folder in _started(series):
-        stored = load_yaml((folder / "config.yaml").read_text(encoding="utf-8"), str(folder / "config.yaml"))
+        stored = load_yaml(text_of(folder / "config.yaml"), str(folder / "config.yaml"))
         said = (((stored or {}).get("data") or {}).get("init_args")) or {}
         if (said.get("folds"), said.get("fold")) != (number, _fold_of(folder)):
             raise UserError(

@@ -11,8 +11,9 @@ import yaml
 
 import noisylab
 from noisylab.cli.errors import UserError, nearest
+from noisylab.reading import regular
 
-__all__ = ["find_config", "load_yaml", "packaged", "recipes_table"]
+__all__ = ["find_config", "load_yaml", "packaged", "recipes_table", "text_of"]
 
 
 class _Loader(yaml.SafeLoader):
@@ -41,6 +42,20 @@ def load_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where}: not valid YAML{place}: {getattr(error, 'problem', error)}") from error
 
 
+def text_of(path: Path) -> str:
+    """The text of a configuration file.
+
+    Raises:
+        UserError: when it is no file of text in UTF-8.
+    """
+    try:
+        return regular(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not text in UTF-8 ({error.reason} at byte {error.start}); save it as such") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+
+
 def packaged() -> dict[str, Path]:
     """The packaged configuration files by file name, from the wheel or the checkout."""
     package = Path(noisylab.__file__).parent
@@ -63,6 +78,10 @@ def find_config(name: str) -> Path:
     for candidate in (name, f"{name}.yaml"):
         if candidate in recipes:
             return recipes[candidate]
+    try:
+        regular(path)
+    except OSError as error:
+        raise UserError(f"--config: {error}") from error
     match = nearest(path.name, recipes) or sorted(recipes)
     raise UserError(
         f"--config: no file {name!r} in {Path.cwd()} and no packaged recipe of that name\n"

@@ -28,7 +28,7 @@ from noisylab.cli.plan import StepTimer, plan_text
 from noisylab.cli.trial import Begun, check_networks
 from noisylab.data.base import NoisyDataModule
 from noisylab.engine.precision import check_trainable
-from noisylab.engine.resume import newest_readable
+from noisylab.engine.resume import check_checkpoint, newest_readable
 from noisylab.files import atomic_path, clear_partials
 from noisylab.reports import mixture_figure, transition_figure
 from noisylab.terminal import visible
@@ -139,6 +139,8 @@ def fit(options: Options) -> int:
     config, loggers = composed.config, _loggers(options)
     check_trainable(config["trainer"].get("precision"))
     checkpoint = config.pop("ckpt_path", None)
+    if checkpoint is not None:
+        check_checkpoint(str(checkpoint))
     if "print_config" in options.own:
         print(config_text(config), end="")
         return 0
@@ -267,8 +269,7 @@ def _finished(options: Options) -> tuple[App, Path, str]:
                 _say(f"{damage or f'{which}.ckpt is missing'}; taking {found.name}, which is older", sys.stderr)
             checkpoint = str(found)
     assert checkpoint is not None
-    if not Path(checkpoint).is_file():
-        raise UserError(f"--ckpt_path {checkpoint}: no such file")
+    check_checkpoint(checkpoint)
     composed = compose(configs, options.flags)
     composed.config.pop("ckpt_path", None)
     if options.command == "predict":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from noisylab.data.labels import Array
 from noisylab.data.rows import SparseRows
+from noisylab.reading import check_arrays
 
 __all__ = ["ArrayFile", "check_lengths", "read_views", "sample_shape"]
 
@@ -43,11 +43,14 @@ class ArrayFile:
         if self.path.is_dir():
             array = self._read(self.path / f"{name}.npy", name, lambda content: content)
         else:
-            array = self._read(self.path, name, lambda content: content[name])
+            array = self._read(self.path, name, lambda content: content[name], (name,))
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{name} of {self.path} is no array; write it again with np.savez")  # noqa: TRY004  # of the content
         return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
-    def _read(self, path: Path, what: str, take: Callable[[Any], Any]) -> Any:
+    def _read(self, path: Path, what: str, take: Callable[[Any], Any], names: Sequence[str] | None = None) -> Any:
         try:
+            check_arrays(path, names)
             with path.open("rb") as file:
                 content = np.load(file, allow_pickle=False)
                 if isinstance(content, np.ndarray) and not self.path.is_dir():
@@ -55,7 +58,7 @@ class ArrayFile:
                 return take(content)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"there is no file or folder {path}; check the path") from error
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except Exception as error:  # whatever a damaged, encrypted or foreign file raises
             if "allow_pickle" in str(error):
                 raise ValueError(
                     f"{what} of {self.path} holds Python objects, which are never unpickled, or is no array at all; save numbers "
@@ -128,6 +131,12 @@ def _sparse(file: ArrayFile, stem: str) -> SparseRows:
         raise ValueError(f"{file.path} has parts of a sparse matrix {stem} but not {', '.join(absent)}; save all four")
     data, indices, indptr, shape = (file[stem + end] for end in _CSR)
     what = f"{stem} in {file.path}"
+    for end, part, kinds in zip(_CSR, (data, indices, indptr, shape), ("biuf", "iu", "iu", "iu"), strict=True):
+        if part.dtype.kind not in kinds:
+            wanted = "real numbers" if "f" in kinds else "whole numbers"
+            raise ValueError(
+                f"{stem}{end} in {file.path} must hold {wanted}, got {part.dtype}; save the parts of a scipy.sparse.csr_matrix"
+            )
     if shape.shape != (2,) or indptr.shape != (int(shape[0]) + 1,) or data.ndim != 1 or data.shape != indices.shape:
         raise ValueError(
             f"{what}: shape {shape.tolist()} with {data.size} data, {indices.size} indices and {indptr.size} indptr is no CSR "

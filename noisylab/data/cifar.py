@@ -17,6 +17,7 @@ import torch
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.download import download, file_md5, unpack
 from noisylab.data.rows import DenseRows
+from noisylab.reading import regular
 from noisylab.transforms.views import (
     CIFAR10_MEAN,
     CIFAR10_STD,
@@ -241,7 +242,7 @@ def _unpickle(folder: Path, name: str, md5: str | None) -> dict[str, Any]:
     """A batch file as a dictionary; `md5` is what its digest must be, `None` for any."""
     path = folder / name
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is missing; remove the folder {folder} and set download=True") from error
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()

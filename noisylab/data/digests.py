@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from noisylab.data.rows import DenseRows, FileRows, MultiRows, RowStore, SparseRows
+from noisylab.reading import regular
 
 __all__ = ["content_digests", "digest_of", "rows_digest", "tensor_digest"]
 
@@ -80,7 +81,7 @@ def _size(path: str) -> int:
 def _content(path: str, size: int, whole: bool) -> bytes:
     digest = hashlib.sha256(f"{size} ".encode())
     try:
-        with Path(path).open("rb") as file:
+        with regular(path).open("rb") as file:
             if whole or size <= 2 * _END:
                 while piece := file.read(_PIECE):
                     digest.update(piece)

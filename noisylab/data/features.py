@@ -28,6 +28,7 @@ from noisylab.data.labels import LabelNames
 from noisylab.data.rows import DenseRows, open_image
 from noisylab.files import atomic_path
 from noisylab.models.backbones import Backbone, FeatureNet, find_backbone
+from noisylab.reading import regular
 from noisylab.transforms.views import feature_views
 
 __all__ = ["ImageFeatures"]
@@ -296,7 +297,7 @@ class _Extraction:
 def _read_rows(file: Path, length: int) -> Rows | None:
     """The features in a file; `None` where there are none, with a warning if it is damaged."""
     try:
-        with file.open("rb") as content:
+        with regular(file).open("rb") as content:
             intact = _digest(content, file.stat().st_size - _DIGEST) == content.read(_DIGEST)
             content.seek(0)
             features: NDArray[Any] = np.load(content, allow_pickle=False) if intact else np.empty(0)

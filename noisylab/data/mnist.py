@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import math
 import zlib
@@ -19,6 +18,7 @@ from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.download import download
 from noisylab.data.labels import Array
 from noisylab.data.rows import DenseRows
+from noisylab.reading import gunzip, regular
 from noisylab.transforms.views import image_views
 
 __all__ = ["MNIST", "FashionMNIST"]
@@ -149,7 +149,7 @@ class _IDX(NoisyDataModule):
     def _read(self, archive: str, dimensions: int) -> tuple[Array, Path]:
         path = self._find(archive)
         assert path is not None  # prepare_data has seen to it
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
         if self.verify:
             self._check_digest(path, hashlib.md5(content, usedforsecurity=False).hexdigest())
         return _parse_idx(content, path, dimensions), path
@@ -281,8 +281,8 @@ def _parse_idx(content: bytes, path: Path, dimensions: int) -> Array:
     again = "remove it and set download=True"
     if path.suffix == ".gz":
         try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
+            content = gunzip(content)
+        except (OSError, EOFError, ValueError, zlib.error) as error:
             raise ValueError(f"cannot unpack {path}: {error}; {again}") from error
     header = 4 + 4 * dimensions
     magic = bytes([0, 0, 8, dimensions])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import zlib
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.labels import Array
 from noisylab.data.rows import MultiRows, SparseRows
 from noisylab.data.splits import stratified_subset
+from noisylab.reading import gunzip, regular
 from noisylab.transforms.draws import key_from
 from noisylab.transforms.views import feature_views
 
@@ -178,12 +178,12 @@ class Reuters(NoisyDataModule):
 
 
 def _unpacked(path: Path) -> bytes:
-    content = path.read_bytes()
+    content = regular(path).read_bytes()
     if path.suffix != ".gz":
         return content
     try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+        return gunzip(content)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"cannot unpack {path}: {error}; replace the file") from error
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from noisylab.reading import regular
+
 __all__ = ["LabelTable", "read_label_table"]
 
 _MEANT = {  # what tables of others call the columns, for messages
@@ -52,7 +54,7 @@ def read_label_table(path: Path, file_column: str | None = None, label_column: s
     if file_column == label_column:
         raise ValueError(f"file_column and label_column are both {file_column!r}; name two columns")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with regular(path).open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.reader(file))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise FileNotFoundError(f"there is no table {path}; check the path") from error

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from noisylab.data.source import Source
+from noisylab.reading import regular
 from noisylab.transforms.draws import key_from
 
 __all__ = ["TrustedRows", "draw_trusted", "read_trusted", "require_table"]
@@ -110,7 +111,7 @@ def read_trusted(path: str, source: Source, num_classes: int) -> TrustedRows:
     """
     require_table(path)
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+        with regular(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             columns = [str(name).strip() for name in reader.fieldnames or []]
             reader.fieldnames = columns

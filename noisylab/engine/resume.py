@@ -16,12 +16,22 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from noisylab.files import atomic_path
+from noisylab.reading import check_archive
 from noisylab.types import DataInfo
 
 _WRITER = ("inline_container", "PytorchStreamWriter")  # torch's own words for a disk that takes no more
 _OURS = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # say nothing of the file
 
-__all__ = ["AtomicCheckpointIO", "check_data_stamp", "check_stamp", "damage", "data_stamp", "newest_readable", "stamp"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "check_checkpoint",
+    "check_data_stamp",
+    "check_stamp",
+    "damage",
+    "data_stamp",
+    "newest_readable",
+    "stamp",
+]
 
 
 def stamp(method: str, num_classes: int, class_names: Sequence[str], data: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -122,12 +132,30 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """The checkpoint at `path`; its pickle may name tensors and plain values only, whatever `weights_only` says."""
+        if "://" not in str(path):
+            check_checkpoint(path)
         return super().load_checkpoint(path, map_location=map_location, weights_only=True)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint and the one kept before it."""
         for file in (Path(path), previous(Path(path))):
             file.unlink(missing_ok=True)
+
+
+def check_checkpoint(path: str | Path) -> None:
+    """Refuse a file that cannot be a checkpoint, before torch guesses what else it might be; its tensors are not read.
+
+    Raises:
+        FileNotFoundError: without the file.
+        ValueError: saying what it is.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint {path}; check the path")
+    try:
+        check_archive(path)
+    except Exception as error:  # whatever a foreign file raises
+        raise ValueError(f"{path} is no checkpoint: {error}; give a file that noisylab fit has written") from error
 
 
 def previous(path: Path) -> Path:
@@ -137,6 +165,7 @@ def previous(path: Path) -> Path:
 
 def _verify(path: Path) -> None:
     """Read a checkpoint completely; torch itself compares no checksums."""
+    check_archive(path)
     with zipfile.ZipFile(path) as archive:
         broken = archive.testzip()
     if broken is not None:

@@ -25,6 +25,7 @@ from noisylab.data.imagelist import class_folders, require_folder, split_folders
 from noisylab.data.labels import Array, LabelNames
 from noisylab.files import atomic_path
 from noisylab.issues.table import IssueTable
+from noisylab.reading import regular
 
 __all__ = ["Applied", "Fixes", "apply_to_arrays", "apply_to_folders", "apply_to_table", "read_accepted", "top_fixes"]
 
@@ -269,7 +270,7 @@ class _Records(NamedTuple):
 
 def _read_records(path: Path) -> _Records:
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise FileNotFoundError(f"there is no table {path}; check the path") from error
     mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""

@@ -105,9 +105,12 @@ def read_issues(path: str | Path, class_names: Sequence[str] | None = None, name
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; a finished run has one, label_issues.csv")
     # file names need not be text: Python keeps their bytes as lone surrogates
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        reader = csv.DictReader(file)
-        lines, header = list(reader), list(reader.fieldnames or [])
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.DictReader(file)
+            lines, header = list(reader), list(reader.fieldnames or [])
+    except csv.Error as error:
+        raise ValueError(f"{path} is no table ({error}); a new run makes it anew") from error
     key = "file" if "file" in header else "index"
     absent = [name for name in (key, *_COLUMNS) if name not in header]
     if absent:

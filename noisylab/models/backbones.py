@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from noisylab.models.torchvision_net import build_classifier, fetch_weights, last_linear, weights_file
+from noisylab.reading import regular
 
 __all__ = ["Backbone", "FeatureNet", "available_backbone", "find_backbone"]
 
@@ -67,7 +68,7 @@ class Backbone:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the weights' file, in hexadecimal digits."""
-        with self.weights.open("rb") as file:
+        with regular(self.weights).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     @cached_property

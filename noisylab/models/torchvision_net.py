@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noisylab.models.network import Network
+from noisylab.reading import regular
 from noisylab.types import Inputs
 
 __all__ = ["TorchvisionNet", "build_classifier", "fetch_weights", "last_linear", "weights_file"]
@@ -211,7 +212,7 @@ def _fetch(url: str, file: Path) -> None:
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(file), prefix, progress=False)
-    with file.open("rb") as content:
+    with regular(file).open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if prefix is not None and not digest.startswith(prefix):
         raise OSError(f"{file} is damaged or another file: its SHA-256 begins with {digest[: len(prefix)]}; remove it")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from noisylab.files import atomic_path
 from noisylab.noise.base import Noise, NoisyTargets, check_targets
+from noisylab.reading import check_arrays
 from noisylab.types import Inputs
 
 __all__ = ["FromFile", "NoiseFile", "digest", "load_noise", "save_noise"]
@@ -177,6 +177,7 @@ def load_noise(path: str | Path, key: str = "given_target") -> NoiseFile:
         ValueError: it is no .npy or .npz of plain arrays, lacks `key`, or what is there is not one row of integers.
     """
     try:
+        check_arrays(path, (key, *_DESCRIPTION))
         with Path(path).open("rb") as file:
             content = np.load(file, allow_pickle=False)
             if not isinstance(content, np.ndarray):
@@ -184,7 +185,7 @@ def load_noise(path: str | Path, key: str = "given_target") -> NoiseFile:
                 held = sorted(content)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no noise file at {path}; draw the noise and write it with save_noise") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever a damaged, encrypted or foreign file raises
         raise ValueError(f"{path} is no .npy or .npz file of plain arrays ({error}); save the labels as one") from error
     if isinstance(content, np.ndarray):
         return NoiseFile(_labels(content, "the array", path))

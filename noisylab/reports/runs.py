@@ -19,6 +19,8 @@ import numpy as np
 import yaml  # type: ignore[import-untyped, unused-ignore]  # the stubs come with the dev extra
 from numpy.typing import NDArray
 
+from noisylab.reading import regular
+
 __all__ = ["Curve", "RunFolder", "RunFolderError", "distinctions", "find_runs", "read_run", "run_labels"]
 
 _COLUMNS = ["epoch", "step", "name", "value"]
@@ -223,7 +225,7 @@ def _error(folder: Path, name: str, problem: str, next_step: str) -> RunFolderEr
 
 def _read_text(folder: Path, name: str) -> str:
     try:
-        return (folder / name).read_text(encoding="utf-8")
+        return regular(folder / name).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise _error(folder, name, f"is not UTF-8 text ({error})", "restore the file or start the run again") from error
 

@@ -15,9 +15,10 @@ for _name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
 
 @pytest.fixture(autouse=True, scope="session")
 def _settings_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes the settings of whoever runs it."""
+    """No test reads or writes the settings and caches of whoever runs it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NOISYLAB_SETTINGS", str(tmp_path_factory.mktemp("settings")))
+        patch.setenv("NOISYLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

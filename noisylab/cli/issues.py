@@ -190,7 +190,7 @@ def _data_flags(options: Options, say: TextIO) -> Flags:
     if "skip_unreadable" in own:
         check_label_table(readable.labels, readable.names, f"{listed.where}, without unreadable images,", readable.rows, known)
     sides = sorted(min(head.width, head.height) for head in heads)
-    colour = any(head.mode not in ("L", "1", "I", "I;16") for head in heads)
+    colour = not all(head.grey for head in heads)
     backbone, words = choose_backbone(own.get("backbone", "auto"), sides[len(sides) // 2] if sides else 0, colour)
     _tell(f"{len(listed.names):,} images, trained on {words}" if backbone else f"{len(listed.names):,} images, {words}", say)
     flags: Flags = [("data", "ImageFolder" if backbone is None else "ImageFeatures"), ("data.images", own["images"])]

@@ -303,8 +303,9 @@ def predict(options: Options) -> int:
     data.setup("predict")
     names = data.source.test_names
     if "images" in options.own:
-        from noisylab.data.imagefolder import unlabelled_images
+        from noisylab.data.imagefolder import account_of_folder, unlabelled_images
 
+        _tell_account(account_of_folder(options.own["images"]))
         rows, names = unlabelled_images(options.own["images"], data)
         data.predict_on(rows)
     elif not data.test_dataloader():

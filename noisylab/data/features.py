@@ -23,9 +23,11 @@ from tqdm.auto import tqdm
 
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.digests import content_digests, digest_of
-from noisylab.data.imagelist import ImageList, Sieve, fault_of, image_lists, list_source
+from noisylab.data.examined import with_depth
+from noisylab.data.imagelist import ImageList, Sieve, image_lists, list_source
 from noisylab.data.labels import LabelNames
-from noisylab.data.rows import DenseRows, open_image
+from noisylab.data.pictures import Depth, fault_of, open_image
+from noisylab.data.rows import DenseRows
 from noisylab.files import atomic_path
 from noisylab.models.backbones import Backbone, FeatureNet, find_backbone
 from noisylab.reading import regular
@@ -38,7 +40,7 @@ _SIZE = 0.5  # root mean square of the features as they are trained on
 _THREADS = 8  # that decode
 _BATCH = {"cpu": 16, "cuda": 256}  # on a CPU, activations of 16 images stay in its cache
 _DELAY = 2.0  # seconds before a bar is shown
-_FORMAT = "noisylab features 2"  # another number where pixels are read or prepared in another way
+_FORMAT = "noisylab features 3"  # another number where pixels are read or prepared in another way
 _DIGEST = hashlib.sha256().digest_size
 
 Rows = NDArray[np.float32]
@@ -105,6 +107,7 @@ class ImageFeatures(NoisyDataModule):
         self.file_column, self.label_column = file_column, label_column
         self.skipped: list[str] = []
         self._side, self._scale = 0, 1.0
+        self.depth: Depth | None = None
 
     @property
     def source_classes(self) -> int:
@@ -161,7 +164,7 @@ class ImageFeatures(NoisyDataModule):
         Raises:
             ValueError: naming the images that cannot be read.
         """
-        features, faults = _Extraction(self._network, self.side, self.allow_truncated, None).run(images)
+        features, faults = _Extraction(self._network, self.side, self.allow_truncated, None, self.depth).run(images)
         Sieve().keep(images, faults)
         return self._scaled(features)
 
@@ -172,12 +175,14 @@ class ImageFeatures(NoisyDataModule):
         parts: list[ImageList] = []
         for listed in (part for part in self._lists if part is not None):
             part, found = sieve.heads(listed)
+            if not parts:
+                part, self.depth = with_depth(part, found, self.allow_truncated)
             parts.append(part)
             heads += found
         side = self.image_size
         if side is None:
             side = _SMALL if median(min(head.width, head.height) for head in heads) <= _SMALL else _LARGE
-        extraction = _Extraction(self._network, side, self.allow_truncated, _cache_folder(self.cache))
+        extraction = _Extraction(self._network, side, self.allow_truncated, _cache_folder(self.cache), self.depth)
         read: list[tuple[ImageList, Rows]] = []
         for part in parts:
             features, faults = extraction.run(part)
@@ -214,10 +219,13 @@ class _Extraction:
         side: pixels a side that it sees.
         allow_truncated: see `open_image`.
         folder: of the files; `None` for no files.
+        depth: see `open_image`.
     """
 
-    def __init__(self, backbone: Backbone, side: int, allow_truncated: bool, folder: Path | None) -> None:
-        self.backbone, self.side, self.allow_truncated, self.folder = backbone, side, allow_truncated, folder
+    def __init__(
+        self, backbone: Backbone, side: int, allow_truncated: bool, folder: Path | None, depth: Depth | None = None
+    ) -> None:
+        self.backbone, self.side, self.allow_truncated, self.folder, self.depth = backbone, side, allow_truncated, folder, depth
 
     def run(self, images: ImageList) -> tuple[Rows, list[str]]:
         """(N, D) features, rows of NaN for images that cannot be read, and (N) why, see `Sieve.keep`."""
@@ -237,7 +245,7 @@ class _Extraction:
 
     def _key(self, images: ImageList) -> str:
         """Names all that the features depend on."""
-        settings = (_FORMAT, self.backbone.name, self.backbone.digest, self.side, self.allow_truncated)
+        settings = (_FORMAT, self.backbone.name, self.backbone.digest, self.side, self.allow_truncated, self.depth)
         return digest_of(["\0".join(map(str, settings)).encode(), *content_digests(images.paths)])
 
     def _fill(self, images: ImageList, places: Sequence[int], features: Rows, faults: list[str]) -> None:
@@ -288,7 +296,7 @@ class _Extraction:
 
     def _square(self, path: str) -> NDArray[np.uint8] | str:
         try:
-            image = open_image(path, allow_truncated=self.allow_truncated)
+            image = open_image(path, allow_truncated=self.allow_truncated, depth=self.depth)
         except ValueError as error:
             return fault_of(error)
         return np.asarray(ImageOps.fit(image, (self.side, self.side), Image.Resampling.BICUBIC))

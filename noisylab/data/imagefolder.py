@@ -13,28 +13,27 @@ from torch import Tensor
 
 from noisylab.data.arrays import pixel_statistics
 from noisylab.data.base import NoisyDataModule, Source
+from noisylab.data.examined import examine, unreadable, with_depth
 from noisylab.data.features import ImageFeatures
+from noisylab.data.folders import list_images, require_folder
 from noisylab.data.imagelist import (
-    SUFFIXES,
-    Head,
     ImageList,
     Sieve,
+    account_of,
     check_images,
     decode,
     file_rows,
     image_lists,
-    images_below,
     list_source,
-    require_folder,
-    unreadable,
 )
 from noisylab.data.labels import LabelNames
+from noisylab.data.pictures import Depth, Head
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.transforms.image import Normalize
 from noisylab.transforms.pil import PILTrain
 from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, image_views, web_views
 
-__all__ = ["ImageFolder", "unlabelled_images"]
+__all__ = ["ImageFolder", "account_of_folder", "unlabelled_images"]
 
 _SMALL = 64  # pixels a side up to which images are held in memory
 _MEMORY = 2**30  # bytes of pixels up to which they are
@@ -110,6 +109,7 @@ class ImageFolder(NoisyDataModule):
         self.allow_truncated, self.skip_unreadable = allow_truncated, skip_unreadable
         self.file_column, self.label_column = file_column, label_column
         self.skipped: list[str] = []
+        self.depth: Depth | None = None
         self._transforms: dict[str, Any] | None = None
 
     @property
@@ -133,22 +133,26 @@ class ImageFolder(NoisyDataModule):
 
     def load(self) -> Source:
         """List, check and, where they are held in memory, decode the images."""
-        sieve, heads = Sieve(self.skip_unreadable), []
+        sieve = Sieve(self.skip_unreadable)
+        heads: list[list[Head]] = []
         parts: list[ImageList] = []
         for listed in (part for part in self._lists if part is not None):
             part, found = sieve.heads(listed)
             parts.append(part)
-            heads += found
-        size = self._memory_size(heads)
+            heads.append(found)
+        size = self._memory_size([head for found in heads for head in found])
         stores: list[DenseRows | FileRows] = []
         if size is None:
-            if self.skip_unreadable:
-                parts = [sieve.keep(part, unreadable(part, self.allow_truncated)) for part in parts]
+            # all are decoded once before training, so that no worker process meets a broken file days later
+            seen = [examine(part, self.allow_truncated) for part in parts]
+            parts[0], self.depth = with_depth(parts[0], heads[0], self.allow_truncated, seen[0])
+            parts = [sieve.keep(part, [one.fault for one in found]) for part, found in zip(parts, seen, strict=True)]
             views = self._file_views()
-            stores += [file_rows(part, views, self.num_workers, self.allow_truncated) for part in parts]
+            stores += [file_rows(part, views, self.num_workers, self.allow_truncated, self.depth) for part in parts]
         else:
-            grey = all(head.mode in ("L", "1") for head in heads)
-            decoded = [decode(part, size, grey, self.allow_truncated) for part in parts]
+            parts[0], self.depth = with_depth(parts[0], heads[0], self.allow_truncated)
+            grey = all(head.grey for found in heads for head in found)
+            decoded = [decode(part, size, grey, self.allow_truncated, self.depth) for part in parts]
             parts = [sieve.keep(part, faults) for part, (_, faults) in zip(parts, decoded, strict=True)]
             stores += [DenseRows(pixels) for pixels, _ in decoded]
             views = self._memory_views(decoded[0][0])
@@ -207,22 +211,37 @@ def unlabelled_images(folder: str | Path, data: NoisyDataModule) -> tuple[DenseR
     """
     root = Path(folder)
     require_folder(root)
-    names = [path.relative_to(root).as_posix() for path in images_below(root)]
+    images = _without_labels(root)
+    names = images.names
     if not names:
-        raise ValueError(f"{root} holds no image; files must end in {', '.join(sorted(SUFFIXES))}")
-    images = ImageList(root, names, [""] * len(names), str(root))
+        raise ValueError(f"no image can be read there: {account_of(images)[0]}")
     check_images(images)
     if isinstance(data, ImageFeatures):
         return data.rows_of(images), names
     train = data.source.train
     if isinstance(train, FileRows):
-        return file_rows(images, train.views, data.num_workers, train.allow_truncated), names
+        Sieve().keep(images, unreadable(images, train.allow_truncated))
+        return file_rows(images, train.views, data.num_workers, train.allow_truncated, train.depth), names
     # A view that takes 0..255 is what says that the training rows are ordinary images
     if not isinstance(train, DenseRows) or train.values.ndim != 4 or not isinstance(data.view_set()["eval"], Normalize):
         raise ValueError(
             f"{type(data).__name__} does not hold images with pixels 0..255, so image files cannot be predicted with it"
         )
     _, channels, height, width = train.values.shape
-    pixels, faults = decode(images, (width, height), channels == 1, getattr(data, "allow_truncated", False))
+    truncated, depth = getattr(data, "allow_truncated", False), getattr(data, "depth", None)
+    pixels, faults = decode(images, (width, height), channels == 1, truncated, depth)
     Sieve().keep(images, faults)
     return DenseRows(pixels), names
+
+
+def account_of_folder(folder: str | Path) -> list[str]:
+    """What `unlabelled_images` reads of a folder and what it leaves out, in sentences."""
+    require_folder(Path(folder))
+    return account_of(_without_labels(Path(folder)))
+
+
+def _without_labels(root: Path) -> ImageList:
+    listing = list_images(root)
+    names = [path.relative_to(root).as_posix() for path in listing.images]
+    notes = (f"left out of {root}: {', '.join(listing.skipped)}",) if listing.skipped else ()
+    return ImageList(root, names, [""] * len(names), str(root), listing=listing, notes=notes)

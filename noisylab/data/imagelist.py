@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -16,33 +17,39 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from noisylab.data.base import Source
-from noisylab.data.labels import LabelNames
-from noisylab.data.rows import DenseRows, FileRows, open_image
+from noisylab.data.folders import (
+    Listing,
+    images_below,
+    layout_of,
+    list_images,
+    listed,
+    part_of_data,
+    require_folder,
+    same_folders,
+    shown,
+    sub_folders,
+)
+from noisylab.data.labels import LabelNames, in_order, twins
+from noisylab.data.pictures import Depth, Head, fault_of, head_of, open_image
+from noisylab.data.rows import DenseRows, FileRows
 from noisylab.data.table import read_label_table
 
 __all__ = [
-    "SUFFIXES",
-    "Head",
     "ImageList",
     "Sieve",
+    "account_of",
     "check_images",
     "class_folders",
     "decode",
-    "fault_of",
     "file_rows",
     "image_lists",
-    "images_below",
     "list_source",
     "read_table",
-    "require_folder",
     "split_folders",
     "unlisted_images",
-    "unreadable",
 ]
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Endings of image files."""
-
+_CLASSES = 10  # that are counted one by one
 _SHOWN = 10  # bad files in a message
 _THREADS = 8  # that open images; the time goes into the file system and into decoders, which run side by side
 
@@ -58,6 +65,9 @@ class ImageList:
         true_labels: (N) true labels, empty where unknown; `None` when nothing is known.
         where: the list's name in messages.
         rows: (N) number of each row in its table, the header being row 1 as in a spreadsheet; `None` for folders.
+        listing: what lay in the folders, images that were left out later included; `None` for tables.
+        notes: what else a user is told about the list.
+        unreadable: images that were taken off the list.
     """
 
     folder: Path
@@ -66,6 +76,9 @@ class ImageList:
     where: str
     true_labels: list[str] | None = None
     rows: list[int] | None = None
+    listing: Listing | None = None
+    notes: tuple[str, ...] = ()
+    unreadable: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,6 +87,10 @@ class ImageList:
     def paths(self) -> list[str]:
         """The files with their folder."""
         return [str(self.folder / name) for name in self.names]
+
+    def noted(self, *notes: str) -> ImageList:
+        """The same list with more to say."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def take(self, kept: Sequence[int]) -> ImageList:
         """The images at some places of the list."""
@@ -84,14 +101,6 @@ class ImageList:
             true_labels=None if self.true_labels is None else [self.true_labels[i] for i in kept],
             rows=None if self.rows is None else [self.rows[i] for i in kept],
         )
-
-
-class Head(NamedTuple):
-    """What the first bytes of an image file say."""
-
-    width: int
-    height: int
-    mode: str
 
 
 def image_lists(
@@ -106,49 +115,95 @@ def image_lists(
     root = Path(images)
     if labels_csv is not None:
         train = read_table(Path(labels_csv), root, file_column, label_column)
+        test = None
     else:
-        split = split_folders(root) if test_images is None and test_csv is None else None
-        if split is not None:
-            return class_folders(root, split[0]), None if split[1] is None else class_folders(root, split[1])
-        train = class_folders(root)
+        layout = layout_of(root)
+        train = class_folders(root, "" if layout is None else layout.train)
+        test = None if layout is None or layout.test is None else layout.test
+        if layout is not None and test is not None and (test_images is not None or test_csv is not None):
+            train = train.noted(*layout.notes, f"{root / test} is not read: test images are given")
+        elif layout is not None:
+            train = train.noted(*layout.notes)
+            return train, None if test is None else _of_classes(train, class_folders(root, test, least=1))
     if test_csv is not None:
         test_root = root if test_images is None else Path(test_images)
         return train, read_table(Path(test_csv), test_root, file_column, label_column)
-    return train, None if test_images is None else class_folders(Path(test_images))
+    if test_images is None:
+        return train, None
+    return train, _of_classes(train, class_folders(Path(test_images), least=1))
 
 
 def split_folders(root: Path) -> tuple[str, str | None] | None:
-    """Names of the training and the test folder, if `root` holds such folders and no others."""
-    require_folder(root)
-    found = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    if "train" not in found or not found <= {"train", "val", "test"}:
-        return None
-    return "train", next((name for name in ("test", "val") if name in found), None)
+    """Names of the training and the test folder, if the folders of `root` are parts of the data; see `layout_of`."""
+    layout = layout_of(root)
+    return None if layout is None else (layout.train, layout.test)
 
 
-def class_folders(root: Path, below: str = "") -> ImageList:
+def class_folders(root: Path, below: str = "", *, least: int = 2) -> ImageList:
     """The images of ``root/below/<class>/``, class by class, each in the order of its names.
 
     Args:
         root: names are relative to it.
         below: a folder in it.
+        least: class folders that there must be.
 
     Raises:
         FileNotFoundError: when the folder does not exist.
-        ValueError: when it has fewer than two class folders, or one of them holds no image.
+        ValueError: when it has fewer than `least` class folders, one of them holds no image, or two are one by a link.
     """
     folder = root / below
-    require_folder(folder)
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if len(classes) < 2:
-        found = f"one class folder, {classes[0].name}" if classes else "no class folder"
-        raise ValueError(f"{folder} has {found}; put the images of each class into a folder of its own, or give labels_csv")
-    files = {path.name: images_below(path) for path in classes}
-    empty = [name for name, images in files.items() if not images]
+    found, skipped = sub_folders(folder)
+    listings = {path.name: list_images(path) for path in found}
+    skipped += [f"{name} (runs of noisylab)" for name, inner in listings.items() if inner.runs and not inner.images]
+    classes = [path for path in found if listings[path.name].images or not listings[path.name].runs]
+    if len(classes) < least:
+        one = f"one class folder, {classes[0].name}" if classes else "no class folder"
+        inner, _ = sub_folders(classes[0]) if classes else ([], [])
+        hint = f", give {classes[0]} if its {len(inner)} folders are the classes" if len(inner) > 1 else ""
+        raise ValueError(f"{folder} has {one}; put the images of each class into a folder of its own{hint}, or give labels_csv")
+    same = same_folders(classes)
+    if same is not None:
+        raise ValueError(f"the class folders {same[0]} and {same[1]} are one folder, by a link; remove the link")
+    empty = [path for path in classes if not listings[path.name].images]
     if empty:
-        raise ValueError(f"the class folder {folder / empty[0]} holds no image; add some or remove the folder")
-    pairs = [(image.relative_to(root).as_posix(), name) for name, images in files.items() for image in images]
-    return ImageList(root, [name for name, _ in pairs], [label for _, label in pairs], str(folder))
+        held = listings[empty[0].name].left
+        what = f" that can be read, but {_counted(held)}; save them as JPEG or PNG" if held else "; add some or remove the folder"
+        raise ValueError(f"the class folder {empty[0]} holds no image{what}")
+    together, loose = Listing(), list_images(folder, deep=False)
+    for path in classes:
+        together.add(listings[path.name])
+    notes = [f"left out of {folder}: {', '.join([*skipped, *together.skipped])}"] if skipped or together.skipped else []
+    beside = len(loose.images) + loose.left.total()
+    if beside:
+        notes.append(f"left out of {folder}: {beside:,} image{'s' * (beside > 1)} beside the class folders")
+    parts = [path.name for path in classes if part_of_data(path.name)]
+    if parts:
+        notes.append(f"{listed(parts)} in {folder}: taken as a class, though called like a part of a data set")
+    pairs = [(image.relative_to(root).as_posix(), path.name) for path in classes for image in listings[path.name].images]
+    names, labels = [name for name, _ in pairs], [label for _, label in pairs]
+    return ImageList(root, names, labels, str(folder), listing=together, notes=tuple(notes))
+
+
+def _of_classes(train: ImageList, test: ImageList) -> ImageList:
+    """The test images, if their classes are those of the training images."""
+    known, asked = set(train.labels), set(test.labels)
+    unknown = sorted(asked - known)
+    if unknown:
+        near = [f"{shown(there)} is probably {shown(here)}. " for here, there in _pairs(known, unknown)][:1]
+        raise ValueError(
+            f"{test.where} has {len(unknown)} class{'es' * (len(unknown) > 1)} that {train.where} lacks: {listed(unknown)}. "
+            f"{''.join(near)}There are {listed(sorted(known))} to train on; rename the folders so that a class is called the same"
+        )
+    absent = sorted(known - asked)
+    return test.noted(f"{test.where} has no image of {listed(absent)}") if absent else test
+
+
+def _pairs(known: Collection[str], unknown: Sequence[str]) -> list[tuple[str, str]]:
+    """Names of two folders that are probably one class."""
+    groups = [set(group) for group in twins([*known, *unknown])]
+    return [
+        (next(iter(group & set(known))), name) for name in unknown for group in groups if name in group and group & set(known)
+    ]
 
 
 def check_images(images: ImageList) -> list[Head]:
@@ -179,9 +234,12 @@ class Sieve:
             ValueError: see `keep`.
         """
         with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-            heads = list(pool.map(_head, images.paths))
+            heads = list(pool.map(head_of, images.paths))
         faults = [f"{name} {head}" if isinstance(head, str) else "" for name, head in zip(images.names, heads, strict=True)]
-        return self.keep(images, faults), [head for head in heads if isinstance(head, Head)]
+        kept, good = self.keep(images, faults), [head for head in heads if isinstance(head, Head)]
+        several = sum(head.frames for head in good)
+        note = f"{several:,} file{'s' * (several > 1)} of {images.where} with several frames: the first is read"
+        return kept.noted(note) if several else kept, good
 
     def keep(self, images: ImageList, faults: Sequence[str]) -> ImageList:
         """The images that are not at fault.
@@ -201,36 +259,12 @@ class Sieve:
         bad = [place for place, fault in enumerate(faults) if fault]
         self.names += [images.names[place] for place in bad]
         self._faults += [f"{_row(images, place)}{faults[place]}" for place in bad]
-        return images.take(kept)
+        return replace(images.take(kept), unreadable=images.unreadable + len(bad))
 
     def warn(self) -> None:
         """Say what was left out, if anything was."""
         if self._faults:
             rank_zero_warn("\n  ".join([f"{len(self._faults)} images cannot be read and are left out:", *_some(self._faults)]))
-
-
-def unreadable(images: ImageList, allow_truncated: bool) -> list[str]:
-    """(N) why an image cannot be read to its end, with its file; empty for one that can. Every image is decoded.
-
-    Args:
-        images: N images.
-        allow_truncated: see `open_image`.
-    """
-
-    def look(path: str) -> str:
-        try:
-            open_image(path, allow_truncated=allow_truncated)
-        except ValueError as error:
-            return fault_of(error)
-        return ""
-
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        return list(pool.map(look, images.paths))
-
-
-def fault_of(error: ValueError) -> str:
-    """What `open_image` says is wrong with a file, without what to do about it, which is said once for all files."""
-    return str(error).removesuffix("; remove it from the data or replace the file")
 
 
 def unlisted_images(images: ImageList) -> list[str]:
@@ -240,15 +274,44 @@ def unlisted_images(images: ImageList) -> list[str]:
     return [path.relative_to(images.folder).as_posix() for path in found]
 
 
-def file_rows(images: ImageList, views: Mapping[str, Any], num_workers: int, allow_truncated: bool) -> FileRows:
+def file_rows(
+    images: ImageList, views: Mapping[str, Any], num_workers: int, allow_truncated: bool, depth: Depth | None = None
+) -> FileRows:
     """The images as rows that are opened whenever they are needed."""
-    return FileRows(images.paths, views, num_workers=num_workers, allow_truncated=allow_truncated)
+    return FileRows(images.paths, views, num_workers=num_workers, allow_truncated=allow_truncated, depth=depth)
+
+
+def account_of(images: ImageList) -> list[str]:
+    """What was read of a list and what was left out, in sentences.
+
+    >>> account_of(ImageList(Path("a"), ["x/1.png", "y/1.png"], ["x", "y"], "a", listing=Listing(left=Counter({".heic": 2}))))
+    ['a: 4 image files, 2 read, 2 left out: .heic 2; 2 classes: x 1, y 1']
+    """
+    read, listing = len(images), images.listing or Listing()
+    left = listing.left + Counter({"unreadable": images.unreadable})
+    line = f"{images.where}: {read + left.total():,} image file{'s' * (read + left.total() != 1)}, {read:,} read"
+    line += f", {left.total():,} left out: {_counted(left)}" if left.total() else ""
+    counts = Counter(images.labels)
+    if counts.keys() - {""}:
+        names = in_order(counts)
+        sizes = ", ".join(f"{shown(name)} {counts[name]:,}" for name in names)
+        few = f"{min(counts.values()):,} to {max(counts.values()):,} images each"
+        line += f"; {len(names)} classes: {sizes if len(names) <= _CLASSES else few}"
+    other = f"; {listing.other.total():,} files are no images: {_counted(listing.other)}" if listing.other.total() else ""
+    return [line + other, *images.notes]
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    ordered = sorted((pair for pair in counts.items() if pair[1]), key=lambda pair: (-pair[1], pair[0]))
+    more = [f"and {len(ordered) - _SHOWN} more kinds"] if len(ordered) > _SHOWN else []
+    return ", ".join([*(f"{shown(name)} {count:,}" for name, count in ordered[:_SHOWN]), *more])
 
 
 def list_source(parts: Sequence[tuple[ImageList, DenseRows | FileRows]], classes: LabelNames) -> Source:
     """What the base needs to know of a list of training images and its rows, and perhaps a list of test images and theirs."""
     train, store = parts[0]
     source = Source(
+        account=[line for images, _ in parts for line in account_of(images)],
         train=store,
         given=classes.numbers(np.array(train.labels), f"the labels of {train.where}", files=train.names),
         class_names=classes.names,
@@ -261,21 +324,6 @@ def list_source(parts: Sequence[tuple[ImageList, DenseRows | FileRows]], classes
         source.test, source.test_names = test_store, test.names
         source.test_target = classes.numbers(np.array(test.labels), f"the labels of {test.where}", files=test.names)
     return source
-
-
-def require_folder(folder: Path) -> None:
-    """Raise FileNotFoundError unless the folder exists."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}; check the path")
-
-
-def images_below(folder: Path) -> list[Path]:
-    """The image files in a folder and its sub-folders, sorted; hidden ones are left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
 
 
 def read_table(path: Path, folder: Path, file_column: str | None = None, label_column: str | None = None) -> ImageList:
@@ -315,18 +363,9 @@ def _some(lines: Sequence[str]) -> list[str]:
     return [*lines[:_SHOWN], *([f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])]
 
 
-def _head(path: str) -> Head | str:
-    """Size and mode of an image file, or what is wrong with it."""
-    try:
-        with Image.open(path) as image:
-            return Head(*image.size, image.mode)
-    except FileNotFoundError:
-        return "does not exist"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return "is not an image"
-
-
-def decode(images: ImageList, size: tuple[int, int], grey: bool, allow_truncated: bool) -> tuple[Tensor, list[str]]:
+def decode(
+    images: ImageList, size: tuple[int, int], grey: bool, allow_truncated: bool, depth: Depth | None = None
+) -> tuple[Tensor, list[str]]:
     """Pixels of images; those of another size than (width, height) are scaled and cut to their middle.
 
     Returns:
@@ -337,7 +376,7 @@ def decode(images: ImageList, size: tuple[int, int], grey: bool, allow_truncated
     faults = [""] * len(images)
     for place, path in enumerate(images.paths):
         try:
-            image = open_image(path, "L" if grey else "RGB", allow_truncated=allow_truncated)
+            image = open_image(path, "L" if grey else "RGB", allow_truncated=allow_truncated, depth=depth)
         except ValueError as error:
             faults[place] = fault_of(error)
             continue

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import signal
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from noisylab.data.pictures import Depth, UnreadableImage, open_image
 from noisylab.transforms.base import to_device
 from noisylab.transforms.draws import Draws, key_from
 from noisylab.types import Inputs
 
 __all__ = ["DenseRows", "FileRows", "MultiRows", "RowStore", "SparseRows", "TensorStore", "ViewTask", "build_views", "open_image"]
-
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's answers to a damaged file
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 class TensorStore(Protocol):
@@ -214,15 +208,20 @@ class _ViewBuilder:
     paths: Sequence[str]
     views: Mapping[str, Any]
     allow_truncated: bool
+    depth: Depth | None
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, tasks: list[ViewTask]) -> list[tuple[Tensor, ...]]:
-        return [self._build(task) for task in tasks]
+    def __getitem__(self, tasks: list[ViewTask]) -> list[tuple[Tensor, ...]] | UnreadableImage:
+        try:
+            return [self._build(task) for task in tasks]
+        except UnreadableImage as error:
+            # handed over, not raised: the loader would send its traceback as text, the first lines of which hide the message
+            return error.with_traceback(None)
 
     def _build(self, task: ViewTask) -> tuple[Tensor, ...]:
-        images = [open_image(self.paths[row], allow_truncated=self.allow_truncated) for row in task.index]
+        images = [open_image(self.paths[row], allow_truncated=self.allow_truncated, depth=self.depth) for row in task.index]
         built = []
         for place, name in enumerate(task.names):
             draws = Draws(key_from(task.key, place, name), torch.tensor(task.position))
@@ -249,6 +248,7 @@ class FileRows:
         num_workers: processes; 0 works in the main one.
         pin_memory: whether batches are put in page-locked memory for a GPU.
         allow_truncated: see `open_image`.
+        depth: likewise.
     """
 
     def __init__(
@@ -259,10 +259,12 @@ class FileRows:
         num_workers: int = 0,
         pin_memory: bool = False,
         allow_truncated: bool = False,
+        depth: Depth | None = None,
     ) -> None:
         self.paths = list(paths)
         self.views = dict(views)
         self.num_workers, self.pin_memory, self.allow_truncated = num_workers, pin_memory, allow_truncated
+        self.depth = depth
         self._pools: dict[tuple[str, bool], tuple[_Tasks, DataLoader[Any]]] = {}
 
     def __len__(self) -> int:
@@ -280,7 +282,11 @@ class FileRows:
         self._pools.clear()
 
     def run(self, tasks: Iterable[list[ViewTask]], pool: str) -> Iterator[list[tuple[Tensor, ...]]]:
-        """Results of `tasks` in order; workers of the same `pool` name stay alive from call to call."""
+        """Results of `tasks` in order; workers of the same `pool` name stay alive from call to call.
+
+        Raises:
+            UnreadableImage: naming a file that cannot be read, in whatever process it was opened.
+        """
         if not self._pools:
             # The pools must not become garbage together with these rows: workers that are collected in a cycle are not told to
             # stop, and each is then waited for five seconds.
@@ -289,7 +295,7 @@ class FileRows:
         if key not in self._pools:
             sampler = _Tasks()
             loader: DataLoader[Any] = DataLoader(
-                _ViewBuilder(self.paths, self.views, self.allow_truncated),  # type: ignore[arg-type]
+                _ViewBuilder(self.paths, self.views, self.allow_truncated, self.depth),  # type: ignore[arg-type]
                 batch_size=None,
                 sampler=sampler,
                 num_workers=self.num_workers,
@@ -301,38 +307,14 @@ class FileRows:
             self._pools[key] = sampler, loader
         sampler, loader = self._pools[key]
         sampler.tasks = tasks
-        return iter(loader)
+        return _readable(iter(loader))
+
+
+def _readable(results: Iterator[list[tuple[Tensor, ...]] | UnreadableImage]) -> Iterator[list[tuple[Tensor, ...]]]:
+    for result in results:
+        if isinstance(result, UnreadableImage):
+            raise result
+        yield result
 
 
 RowStore = DenseRows | SparseRows | MultiRows | FileRows
-
-
-def open_image(path: str, mode: str = "RGB", *, allow_truncated: bool = False) -> Image.Image:
-    """The file as an image of one mode, read completely.
-
-    Args:
-        path: the file.
-        mode: "RGB", or "L" for one grey channel.
-        allow_truncated: fill up a JPEG file that ends early with grey instead of refusing it.
-
-    Raises:
-        ValueError: naming the file, when it cannot be read, ends early, or has more than 8 bits a pixel and channel.
-    """
-    try:
-        return _read(path, mode)
-    except _UNREADABLE as error:
-        content = Path(path).read_bytes() if allow_truncated and Path(path).is_file() else b""
-        if content.startswith(_JPEG_START):
-            # The decoder fills what is missing once it meets the end marker; Pillow's own switch would be global.
-            with contextlib.suppress(*_UNREADABLE):
-                return _read(io.BytesIO(content + _JPEG_END), mode)
-        raise ValueError(f"cannot read the image {path}: {error}; remove it from the data or replace the file") from error
-
-
-def _read(file: str | io.BytesIO, mode: str) -> Image.Image:
-    with Image.open(file) as image:
-        if image.mode[0] in "IF":
-            raise OSError(f"it has more than 8 bits a pixel (mode {image.mode}), which would be cut off at white; save it with 8")
-        # Pillow asks for this detour itself, by a warning
-        flat = image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image
-        return flat.convert(mode)

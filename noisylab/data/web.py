@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from noisylab.data.base import NoisyDataModule, Source
-from noisylab.data.imagelist import ImageList, check_images, class_folders, file_rows, list_source
+from noisylab.data.examined import unreadable
+from noisylab.data.imagelist import ImageList, Sieve, check_images, class_folders, file_rows, list_source
 from noisylab.data.labels import LabelNames
 from noisylab.transforms.views import web_views
 
@@ -58,10 +59,11 @@ class WebImages(NoisyDataModule):
         return LabelNames.of(np.array(self._train.labels), None, f"the folder names of {self._train.where}")
 
     def load(self) -> Source:
-        """List the files and look at their first bytes."""
+        """List the files and decode each once, see `examine`."""
         parts = [self._train, class_folders(self.root, "val")]
         for part in parts:
             check_images(part)
+            Sieve().keep(part, unreadable(part, self.allow_truncated))
         rows = [(part, file_rows(part, self._transforms, self.num_workers, self.allow_truncated)) for part in parts]
         return list_source(rows, self._classes)
 

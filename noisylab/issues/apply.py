@@ -21,7 +21,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from noisylab.data.arrayfile import ArrayFile
-from noisylab.data.imagelist import class_folders, require_folder, split_folders
+from noisylab.data.folders import require_folder
+from noisylab.data.imagelist import class_folders, split_folders
 from noisylab.data.labels import Array, LabelNames
 from noisylab.files import atomic_path
 from noisylab.issues.table import IssueTable

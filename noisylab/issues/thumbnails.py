@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from noisylab.data.base import NoisyDataModule
-from noisylab.data.rows import DenseRows, FileRows, open_image
+from noisylab.data.pictures import Depth, open_image
+from noisylab.data.rows import DenseRows, FileRows
 
 __all__ = ["thumbnails"]
 
@@ -50,16 +51,18 @@ def thumbnails(data: NoisyDataModule, index: Sequence[int], size: int = 96) -> d
         raise IndexError(f"index has row {wrong[0]}, but there are {len(store)} training rows, counted from 0")
     paths: Sequence[str] | None = getattr(data, "image_paths", None)
     if paths is not None:
-        return _of_files(paths, index, size, getattr(data, "allow_truncated", False))
+        return _of_files(paths, index, size, getattr(data, "allow_truncated", False), getattr(data, "depth", None))
     if isinstance(store, FileRows):
-        return _of_files(store.paths, index, size, store.allow_truncated)
+        return _of_files(store.paths, index, size, store.allow_truncated, store.depth)
     return _of_tensor(store, index, size) if isinstance(store, DenseRows) else None
 
 
-def _of_files(paths: Sequence[str], index: Sequence[int], size: int, allow_truncated: bool) -> dict[int, bytes]:
+def _of_files(
+    paths: Sequence[str], index: Sequence[int], size: int, allow_truncated: bool, depth: Depth | None
+) -> dict[int, bytes]:
     def picture(row: int) -> bytes | None:
         try:
-            return _encode(open_image(str(paths[row]), allow_truncated=allow_truncated), size)
+            return _encode(open_image(str(paths[row]), allow_truncated=allow_truncated, depth=depth), size)
         except ValueError:  # the file was there in training; the page says that it has no picture
             return None
 

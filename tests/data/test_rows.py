@@ -177,12 +177,6 @@ def test_what_is_no_image_is_refused_in_any_case(tmp_path: Path) -> None:
         open_image(str(tmp_path / "gone.jpg"), allow_truncated=True)
 
 
-def test_images_of_more_than_eight_bits_are_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.full((4, 4), 40_000, dtype=np.uint16)).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="more than 8 bits a pixel"):
-        open_image(str(tmp_path / "a.png"))
-
-
 def test_a_transparent_palette_is_read_without_a_warning(tmp_path: Path) -> None:
     image = Image.new("P", (4, 4), 1)
     image.putpalette([0, 0, 0, 10, 20, 30])

@@ -1,0 +1,174 @@
+"""Whether image files can be read to their end, found out before training and remembered."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import PIL
+from lightning.pytorch.utilities import rank_zero_only
+from tqdm.auto import tqdm
+
+from noisylab.data.imagelist import ImageList
+from noisylab.data.pictures import Depth, Head, UnreadableImage, depth_of, fault_of
+from noisylab.files import atomic_path
+
+__all__ = ["Seen", "common_depth", "examine", "unreadable", "with_depth"]
+
+_THREADS = 8  # decoders run side by side
+_DELAY = 2.0  # seconds before a bar is shown
+_FORMAT = f"noisylab images 1 {PIL.__version__}\n".encode()  # another decoder finds other faults
+_KEY = 16  # bytes of a digest
+_RECORD = _KEY + 2
+_DIGEST = hashlib.sha256().digest_size
+
+
+class Seen(NamedTuple):
+    """What came of decoding an image file.
+
+    Args:
+        fault: why it cannot be read, with its name; empty if it can.
+        depth: of one with more than 8 bits, else `None`.
+    """
+
+    fault: str
+    depth: Depth | None
+
+
+def examine(images: ImageList, allow_truncated: bool) -> list[Seen]:
+    """Decode all images, but not those that were found good before and have not changed since.
+
+    Good files are remembered by path, size and times of change, in ``$NOISYLAB_CACHE/images`` or, without that variable,
+    ``~/.cache/noisylab/images``: 18 bytes each. Where nothing can be written there, the next run decodes them again.
+
+    Args:
+        images: N images.
+        allow_truncated: see `open_image`.
+
+    Returns:
+        (N) what came of each.
+    """
+    file = _cache_file(images)
+    known = _read(file)
+    keys = [_key(path, allow_truncated) for path in images.paths]
+    found = {place: known[key] for place, key in enumerate(keys) if key in known}
+    places = [place for place in range(len(images)) if place not in found]
+    seen = dict(zip(places, _decoded([images.paths[place] for place in places], allow_truncated), strict=True))
+    good = {keys[place]: _packed(one.depth) for place, one in seen.items() if not one.fault and keys[place]}
+    if good:
+        with contextlib.suppress(OSError):  # costs the next run time and nothing else
+            _write(file, known | good)
+    return [seen[place] if place in seen else Seen("", _unpacked(found[place])) for place in range(len(images))]
+
+
+def unreadable(images: ImageList, allow_truncated: bool) -> list[str]:
+    """(N) why an image cannot be read to its end, with its file; empty for one that can. See `examine`."""
+    return [seen.fault for seen in examine(images, allow_truncated)]
+
+
+def common_depth(seen: Sequence[Seen]) -> Depth | None:
+    """The bits in use of all images with more than 8; `None` where there are none."""
+    depths = [one.depth for one in seen if one.depth is not None]
+    joined = depths[0] if depths else None
+    for depth in depths[1:]:
+        joined = depth if joined is None else joined.joined(depth)
+    return joined
+
+
+def with_depth(
+    images: ImageList, heads: Sequence[Head], allow_truncated: bool, seen: Sequence[Seen] | None = None
+) -> tuple[ImageList, Depth | None]:
+    """The bits in use of the images of a data set, and the images with a note of them.
+
+    Args:
+        images: N images.
+        heads: (N) what their first bytes say.
+        allow_truncated: see `open_image`.
+        seen: (N) what came of decoding them; `None` decodes those that may have more than 8 bits.
+    """
+    places = [place for place, head in enumerate(heads) if head.deep]
+    if not places:
+        return images, None
+    depth = common_depth(examine(images.take(places), allow_truncated) if seen is None else seen)
+    if depth is None:
+        return images, None
+    used = f"{depth.whole} bits" if depth.whole > 8 or not depth.real else f"{depth.real} bits"
+    many = f"{len(places):,} image{'s' * (len(places) > 1)} of {images.where}"
+    return images.noted(f"{many} with more than 8 bits: scaled alike, by the {used} of the largest value"), depth
+
+
+def _decoded(paths: Sequence[str], allow_truncated: bool) -> list[Seen]:
+    def look(path: str) -> Seen:
+        try:
+            return Seen("", depth_of(path, allow_truncated=allow_truncated))
+        except UnreadableImage as error:
+            return Seen(fault_of(error), None)
+
+    bar = tqdm(
+        total=len(paths),
+        desc="images checked",
+        unit="image",
+        disable=True if getattr(rank_zero_only, "rank", 0) else None,  # None: only where standard error is a terminal
+        delay=_DELAY,
+        dynamic_ncols=True,
+    )
+    seen = []
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        for one in pool.map(look, paths):
+            seen.append(one)
+            with contextlib.suppress(OSError):  # nobody reads the bar any more; the work goes on
+                bar.update()
+    with contextlib.suppress(OSError):
+        bar.close()
+    return seen
+
+
+# ---- what is remembered
+
+
+def _cache_file(images: ImageList) -> Path:
+    home = os.environ.get("NOISYLAB_CACHE")
+    folder = (Path(home) if home else Path.home() / ".cache" / "noisylab") / "images"
+    return folder / f"{hashlib.sha256(os.fsencode(os.path.realpath(images.folder))).hexdigest()[:32]}.seen"
+
+
+def _key(path: str, allow_truncated: bool) -> bytes:
+    """Empty for a file that is not there."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return b""
+    told = f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{allow_truncated}".encode()
+    return hashlib.sha256(os.fsencode(os.path.realpath(path)) + told).digest()[:_KEY]
+
+
+def _packed(depth: Depth | None) -> bytes:
+    return b"\0\0" if depth is None else bytes(depth)
+
+
+def _unpacked(value: bytes) -> Depth | None:
+    return Depth(*value) if value[0] else None
+
+
+def _read(file: Path) -> dict[bytes, bytes]:
+    """Two bytes for each good file by its key; empty for a file that is not there, of another version, or damaged."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return {}
+    body = content[:-_DIGEST]
+    if not body.startswith(_FORMAT) or hashlib.sha256(body).digest() != content[-_DIGEST:]:
+        return {}
+    starts = range(len(_FORMAT), len(body), _RECORD)
+    return {body[start : start + _KEY]: body[start + _KEY : start + _RECORD] for start in starts}
+
+
+def _write(file: Path, records: dict[bytes, bytes]) -> None:
+    body = _FORMAT + b"".join(key + value for key, value in records.items())
+    with atomic_path(file) as partial:
+        partial.write_bytes(body + hashlib.sha256(body).digest())

@@ -1,0 +1,381 @@
+"""Image files as a viewer shows them: the one place where a picture is opened."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
+
+__all__ = ["Depth", "Head", "UnreadableImage", "depth_of", "fault_of", "head_of", "looks_like_image", "open_image", "suffixes"]
+
+# Formats of pictures. Pillow knows more: drawings that it hands to other programs, films, scientific arrays.
+_FORMATS = (
+    *("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF"),
+    *("PPM", "JPEG2000", "MPO", "ICO", "PCX", "QOI", "SGI", "SUN"),
+)
+_UNMARKED = ("TGA",)  # nothing in its first bytes says so: believed only by suffix
+_REFUSED_SUFFIXES = frozenset({".rgb", ".cur", ".avifs"})
+_LARGE, _LARGEST = 89_478_485, 178_956_970  # pixels from which Pillow warns of a file, and refuses it
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_ADVICE = "; remove it from the data, replace the file, or leave such images out with skip_unreadable"
+_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_OTHERS = (  # what is often found under the name of an image
+    (b"version https://git-lfs", "is a pointer of Git LFS; fetch the file with git lfs pull"),
+    (b"<!DOCTYPE", "is a web page"),
+    (b"<html", "is a web page"),
+    (b"<?xml", "is XML, perhaps a drawing; save it as PNG"),
+    (b"<svg", "is an SVG drawing; save it as PNG"),
+    (b"%PDF", "is a PDF document"),
+    (b"PK\x03\x04", "is an archive"),
+    (b"\x1f\x8b", "is an archive"),
+)
+_HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_WIDE = ("RGB;16", "RGBX;16", "RGBA;16", "LA;16")  # color that Pillow reads with 8 of its 16 bits
+
+Pixels: TypeAlias = np.ndarray[Any, Any]
+
+
+class UnreadableImage(ValueError):
+    """An image file that cannot be read; the message names it and says why and what to do."""
+
+
+class Depth(NamedTuple):
+    """How many values a channel takes, of files with more than 8 bits.
+
+    A camera of 12 bits writes 0..4095 into files of 16. Scaled by what a file could hold, its pictures would be black, with 16
+    levels. So they are scaled by what is used: the fewest bits that hold the largest value.
+
+    Args:
+        whole: bits of whole numbers, at least 8.
+        real: bits of floating-point numbers; 0 where none is above 1, which then is white.
+    """
+
+    whole: int = 8
+    real: int = 0
+
+    def joined(self, other: Depth) -> Depth:
+        """What holds the values of both."""
+        return Depth(max(self.whole, other.whole), max(self.real, other.real))
+
+
+class Head(NamedTuple):
+    """What the first bytes of an image file say.
+
+    Args:
+        width: as shown, so after the turn that the file asks for.
+        height: likewise.
+        mode: Pillow's; "LA" for grey pictures of 16 bits with transparency.
+        deep: whether a channel may have more than 8 bits.
+        frames: whether there are further frames than the first.
+    """
+
+    width: int
+    height: int
+    mode: str
+    deep: bool = False
+    frames: bool = False
+
+    @property
+    def grey(self) -> bool:
+        """Whether there is no color."""
+        return self.mode in ("1", "L", "LA", "La") or self.mode[0] in "IF"
+
+
+def suffixes() -> frozenset[str]:
+    """Endings of image files that the Pillow on this machine can read, in lower case."""
+    known = {suffix for suffix, name in Image.registered_extensions().items() if name in _readable()}
+    return frozenset(known) - _REFUSED_SUFFIXES
+
+
+def looks_like_image(first: bytes) -> bool:
+    """Whether a file with these first 16 bytes may be an image that can be read, whatever its name."""
+    return next(_takers(first), None) is not None
+
+
+def open_image(path: str, mode: str = "RGB", *, allow_truncated: bool = False, depth: Depth | None = None) -> Image.Image:
+    """The file as an image of one mode, read completely, as a viewer shows it.
+
+    It is turned as its EXIF orientation asks, transparent parts show white, palettes and other color models become RGB (color
+    profiles are not applied), and of several frames it is the first. Channels of more than 8 bits are scaled by `depth`. A JPEG
+    of more than 89 million pixels is decoded at half, a quarter or an eighth of its size; others of more than 179 million are
+    refused.
+
+    Args:
+        path: the file.
+        mode: "RGB", or "L" for one grey channel.
+        allow_truncated: fill up a JPEG file that ends early with grey instead of refusing it.
+        depth: common to the pictures of a data set, see `Depth`; `None` for the file's own.
+
+    Raises:
+        UnreadableImage: naming the file, when it cannot be read, ends early, or has values that are no brightness.
+    """
+    return _shown(_load(path, allow_truncated), path, mode, depth)
+
+
+def depth_of(path: str, *, allow_truncated: bool = False) -> Depth | None:
+    """Decode the file to its end; returns its own depth, `None` for 8 bits.
+
+    Decoders work at an eighth of the size where they can, which takes half of the time and finds the same faults.
+
+    Raises:
+        UnreadableImage: where `open_image` would.
+    """
+    loaded = _load(path, allow_truncated, small=True)
+    if loaded.wide is not None or loaded.image.mode[0] in "IF":
+        return _depth(np.asarray(loaded.image) if loaded.wide is None else loaded.wide, path)
+    _shown(loaded, path, "RGB", None)
+    return None
+
+
+def head_of(path: str) -> Head | str:
+    """What the first bytes say, or what is wrong with the file."""
+    try:
+        with _opened(path) as image:
+            width, height = image.size
+            if image.format != "TIFF" and _orientation(image) >= 5:  # Pillow has turned a TIFF already
+                width, height = height, width
+            raw = _raw_modes(image)
+            deep = image.mode[0] in "IF" or any(name.startswith(_WIDE) for name in raw)
+            frames = image.format in ("GIF", "TIFF", "WEBP", "PNG", "AVIF") and bool(getattr(image, "is_animated", False))
+            return Head(width, height, "LA" if raw == ["LA;16B"] else image.mode, deep, frames)
+    except FileNotFoundError:
+        return "does not exist"
+    except _NotAnImage as error:
+        return str(error)
+    except Exception:  # decoders answer damage in many ways
+        return "is not an image"
+
+
+def fault_of(error: ValueError) -> str:
+    """What `open_image` says is wrong with a file, without what to do about it, which is said once for all files."""
+    return str(error).removesuffix(_ADVICE)
+
+
+# ---- opening
+
+
+class _NotAnImage(OSError):
+    """A file that holds no image that can be read here; the message is what it holds instead."""
+
+
+class _Loaded(NamedTuple):
+    """A decoded image, the turn from 1 to 8 that it still asks for, and its channels where they have 16 bits (`_wide`)."""
+
+    image: Image.Image
+    turn: int
+    wide: Pixels | None
+
+
+def _readable() -> dict[str, Any]:
+    """Formats that can be read here, with what opens them."""
+    Image.init()
+    # Pillow registers what reads a format even where the library for it is missing; such files then fail by name
+    return {name: Image.OPEN[name] for name in (*_FORMATS, *_UNMARKED) if name in Image.OPEN}
+
+
+def _takers(first: bytes, suffix: str = "") -> Iterator[Any]:
+    """What may open a file with these first bytes."""
+    for name, (factory, accept) in _readable().items():
+        if name in _UNMARKED:
+            if Image.EXTENSION.get(suffix) == name:
+                yield factory
+            continue
+        taken = False
+        with contextlib.suppress(IndexError, struct.error):  # of a file of few bytes
+            taken = accept is None or accept(first) is True
+        if taken:
+            yield factory
+
+
+@contextlib.contextmanager
+def _opened(path: str, content: bytes | None = None) -> Iterator[ImageFile.ImageFile]:
+    """`Image.open` for the formats of pictures, without its limit on pixels: a warning or an error, common to a process."""
+    if content is None and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+        raise _NotAnImage("is no ordinary file")  # reading a pipe would wait for ever
+    with io.BytesIO(content) if content is not None else Path(path).open("rb") as file:
+        first = file.read(32)
+        for factory in _takers(first, Path(path).suffix.lower()):
+            file.seek(0)
+            try:
+                image = factory(file, path)
+            except (SyntaxError, IndexError, TypeError, KeyError, struct.error):
+                continue
+            yield image
+            return
+    raise _NotAnImage(_other(first))
+
+
+def _other(first: bytes) -> str:
+    if not first:
+        return "is empty"
+    if first[4:8] == b"ftyp" and first[8:12] in _HEIF:
+        return "is an HEIC image, which cannot be read here; save it as JPEG or PNG"
+    if first[4:8] == b"ftyp" and first[8:12] in (b"avif", b"avis"):
+        return "is an AVIF image, which this Pillow cannot read; install Pillow 11.3 or newer"
+    return next((what for start, what in _OTHERS if first.lower().startswith(start.lower())), "is not an image")
+
+
+def _load(path: str, allow_truncated: bool, small: bool = False) -> _Loaded:
+    """The decoded first frame."""
+    try:
+        return _decoded(path, None, small)
+    except Exception as error:  # decoders answer damage in many ways: OSError, struct.error, IndexError, EOFError ...
+        content = Path(path).read_bytes() if allow_truncated and Path(path).is_file() else b""
+        if content.startswith(_JPEG_START):
+            # The decoder fills what is missing once it meets the end marker; Pillow's own switch would be global.
+            with contextlib.suppress(Exception):
+                return _decoded(path, content + _JPEG_END, small)
+        reason = f"it {error}" if isinstance(error, _NotAnImage) else str(error) or type(error).__name__
+        raise UnreadableImage(f"cannot read the image {path}: {reason}{_ADVICE}") from error
+
+
+def _decoded(path: str, content: bytes | None, small: bool) -> _Loaded:
+    with _opened(path, content) as image:
+        pixels = image.width * image.height
+        if isinstance(image, JpegImagePlugin.JpegImageFile) and (small or pixels > _LARGE):
+            factor = 8 if small else next((factor for factor in (2, 4, 8) if pixels <= _LARGE * factor**2), 8)
+            image.draft(None, (max(image.width // factor, 1), max(image.height // factor, 1)))
+        if image.width * image.height > _LARGEST:
+            size = f"{image.width:,} x {image.height:,} pixels"
+            raise OSError(f"it has {size}, and more than {_LARGEST // 10**6} million are not decoded; save it smaller")
+        wide = any(name.startswith(_WIDE) for name in _raw_modes(image))
+        image.load()
+        turn = _orientation(image)  # after load, which turns a TIFF itself
+        channels = None
+        if wide:
+            with _opened(path, content) as again:
+                channels = _wide(image, again)
+        return _Loaded(image, turn, channels)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8, as in EXIF."""
+    try:
+        turn = Image.Image.getexif(image).get(0x0112, 1)  # a PNG's own would decode all of it to look behind the pixels
+    except Exception:  # a damaged EXIF block says nothing, and the pixels are there all the same
+        return 1
+    return turn if turn in _TURNS else 1
+
+
+def _raw_modes(image: Image.Image) -> list[str]:
+    """How the pixels of each part of the file lie in it."""
+    found = []
+    for tile in getattr(image, "tile", ()):
+        args = tile[3]
+        found.append(str(args[0] if isinstance(args, tuple | list) and args else args))
+    return found
+
+
+def _wide(high: Image.Image, image: ImageFile.ImageFile) -> Pixels:
+    """(H, W, 1 to 4) uint16 channels of a color image, of which Pillow keeps the high bytes alone.
+
+    Read in the other order of bytes, the same file gives the low bytes.
+
+    Args:
+        high: the image as read.
+        image: the file, opened anew.
+    """
+    other = {"N": "B" if np.little_endian else "L", "L": "B", "B": "L"}
+    names, tiles = _raw_modes(image), []
+    for tile, name in zip(image.tile, names, strict=True):
+        raw = "RGBA" if name == "LA;16B" else name[:-1] + other[name[-1]]
+        args = (raw, *tile[3][1:]) if isinstance(tile[3], tuple) else raw
+        tiles.append(tile._replace(args=args))
+    image.tile = tiles
+    low = np.asarray(image)
+    if names == ["LA;16B"]:  # read as four bytes: grey high and low, alpha high and low
+        pairs = low.astype(np.uint16)
+        return pairs[..., ::2] << 8 | pairs[..., 1::2]
+    return np.asarray(high).astype(np.uint16) << 8 | low
+
+
+# ---- showing
+
+
+def _shown(loaded: _Loaded, path: str, mode: str, depth: Depth | None) -> Image.Image:
+    image, turn, wide = loaded
+    try:
+        if wide is not None:
+            image = _scaled_colors(image, wide, _depth(wide, path) if depth is None else depth)
+        elif image.mode[0] in "IF":
+            image = _scaled_greys(image, _depth(np.asarray(image), path) if depth is None else depth)
+        if image.mode in _ALPHA or "transparency" in image.info:
+            image = _on_white(image)
+        elif image.mode == "LAB":
+            profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+            image = ImageCms.profileToProfile(image, *profiles, outputMode="RGB") or image
+        image = image.convert(mode)
+        return image.transpose(_TURNS[turn]) if turn > 1 else image
+    except UnreadableImage:
+        raise
+    except Exception as error:  # a palette that is missing, a color model without a way to RGB
+        raise UnreadableImage(f"cannot read the image {path}: {error or type(error).__name__}{_ADVICE}") from error
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGBa", "La"):
+        image = image.convert(image.mode.upper())
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+def _depth(values: Pixels, path: str) -> Depth:
+    """The bits in use; alpha, the last of two or four channels, does not count."""
+    seen = values[..., :-1] if values.ndim == 3 and values.shape[-1] in (2, 4) else values
+    least, most = seen.min(), seen.max()
+    if not (np.isfinite(least) and np.isfinite(most)):
+        raise UnreadableImage(f"cannot read the image {path}: it has pixels that are nan or infinite{_ADVICE}")
+    if least < 0:
+        raise UnreadableImage(
+            f"cannot read the image {path}: its pixels are {least:g} to {most:g}, and no brightness is below 0; save it with "
+            f"8 or 16 bits{_ADVICE}"
+        )
+    if values.dtype.kind == "f" and most <= 1:
+        return Depth()
+    bits = max(8, int(most).bit_length())
+    return Depth(real=bits) if values.dtype.kind == "f" else Depth(whole=bits)
+
+
+def _eight_bits(values: Pixels, depth: Depth) -> Pixels:
+    """uint8; what is brighter than the depth allows is white."""
+    if values.dtype.kind != "f":
+        return (values >> max(depth.whole - 8, 0)).clip(0, 255).astype(np.uint8)
+    scaled = np.nan_to_num(values, nan=0.0).astype(np.float64) * (255.0 if depth.real == 0 else 2.0 ** (8 - depth.real))
+    return (scaled.round() if depth.real == 0 else scaled).clip(0, 255).astype(np.uint8)
+
+
+def _scaled_greys(image: Image.Image, depth: Depth) -> Image.Image:
+    values = np.asarray(image)
+    grey = _eight_bits(values, depth)
+    if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0:  # white is zero
+        grey = 255 - grey
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        return Image.fromarray(np.dstack([grey, np.where(values == clear, 0, 255).astype(np.uint8)]))
+    return Image.fromarray(grey)
+
+
+def _scaled_colors(image: Image.Image, wide: Pixels, depth: Depth) -> Image.Image:
+    clear = image.info.get("transparency")
+    alpha = [(wide[..., -1:] >> 8).astype(np.uint8)] if wide.shape[-1] in (2, 4) else []
+    if not alpha and isinstance(clear, tuple):
+        alpha = [np.where((wide == np.array(clear)).all(-1, keepdims=True), 0, 255).astype(np.uint8)]
+    colors = wide[..., :-1] if wide.shape[-1] in (2, 4) else wide
+    return Image.fromarray(np.ascontiguousarray(np.concatenate([_eight_bits(colors, depth), *alpha], axis=-1)))

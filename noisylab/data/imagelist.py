@@ -49,6 +49,7 @@ __all__ = [
     "unlisted_images",
 ]
 
+_SKIP = ", or leave out what cannot be read (issues --skip_unreadable, fit --data.skip_unreadable true)"
 _CLASSES = 10  # that are counted one by one
 _SHOWN = 10  # bad files in a message
 _THREADS = 8  # that open images; the time goes into the file system and into decoders, which run side by side
@@ -219,10 +220,10 @@ class Sieve:
     """Sorts out images at fault: refuses the list, or leaves them out and remembers them.
 
     Args:
-        skip: leave them out.
+        skip: leave them out; `None` where a user has no such choice.
     """
 
-    def __init__(self, skip: bool = False) -> None:
+    def __init__(self, skip: bool | None = None) -> None:
         self.skip = skip
         self.names: list[str] = []
         self._faults: list[str] = []
@@ -255,7 +256,7 @@ class Sieve:
             return images
         kept = [place for place, fault in enumerate(faults) if not fault]
         if not self.skip or not kept:
-            _refuse_faults(images, faults)
+            _refuse_faults(images, faults, "" if self.skip is None else _SKIP)
         bad = [place for place, fault in enumerate(faults) if fault]
         self.names += [images.names[place] for place in bad]
         self._faults += [f"{_row(images, place)}{faults[place]}" for place in bad]
@@ -297,7 +298,8 @@ def account_of(images: ImageList) -> list[str]:
         sizes = ", ".join(f"{shown(name)} {counts[name]:,}" for name in names)
         few = f"{min(counts.values()):,} to {max(counts.values()):,} images each"
         line += f"; {len(names)} classes: {sizes if len(names) <= _CLASSES else few}"
-    other = f"; {listing.other.total():,} files are no images: {_counted(listing.other)}" if listing.other.total() else ""
+    others = listing.other.total()
+    other = f"; {others:,} file{'s are no images' if others > 1 else ' is no image'}: {_counted(listing.other)}" if others else ""
     return [line + other, *images.notes]
 
 
@@ -345,12 +347,12 @@ def read_table(path: Path, folder: Path, file_column: str | None = None, label_c
     return Sieve().keep(images, table.faults)
 
 
-def _refuse_faults(images: ImageList, faults: Sequence[str]) -> NoReturn:
+def _refuse_faults(images: ImageList, faults: Sequence[str], advice: str) -> NoReturn:
     """Refuse a list with rows at fault; a row that is not has an empty text."""
     shown = [f"{_row(images, place)}{fault}" for place, fault in enumerate(faults) if fault]
     raise ValueError(
         "\n  ".join([f"{len(shown)} of {len(images)} images of {images.where} cannot be used:", *_some(shown)])
-        + f"\nCorrect or remove them; files are looked for in {images.folder}"
+        + f"\nCorrect or remove them{advice}; files are looked for in {images.folder}"
     )
 
 

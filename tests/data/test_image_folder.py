@@ -303,7 +303,7 @@ def test_unlabelled_images_need_images(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.txt").write_text("text")
     with pytest.raises(
-        ValueError, match=r"no image can be read there: .*empty: 0 image files, 0 read; 1 files are no images: \.txt 1"
+        ValueError, match=r"no image can be read there: .*empty: 0 image files, 0 read; 1 file is no image: \.txt 1"
     ):
         unlabelled_images(tmp_path / "empty", data)
     (tmp_path / "empty" / "a.png").write_text("text")

@@ -45,6 +45,10 @@ class ACT(NoisyLabelMethod):
     is what the paper claims. Of their plans of the learning rate "cosineRestart" and "cosineNew" are left out; their Adam is
     ``optimizer: Adam``.
 
+    **Compared**: steps with the same batches and draws give the authors' weights to 1e-13. The authors' loop, patched to run
+    on a CPU, on digits with 40 % symmetric noise, `SmallCNN`, 60 epochs, three seeds, mean of the last ten epochs: 98.48 ±
+    0.35; here 98.51 ± 0.15. How both were made: docs/authors_code.md.
+
     Args:
         num_classes: K.
         network: factory of both networks.

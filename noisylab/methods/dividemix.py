@@ -76,6 +76,10 @@ class DivideMix(NoisyLabelMethod):
     all. On Clothing1M the authors keep for each network the state that was best on the clean validation set and evaluate these
     two together, which may be of different epochs; here "best" is one epoch of both.
 
+    **Compared**: steps with the same batches and draws give the authors' weights to 2e-8. The authors' loop, patched to run
+    on a CPU, on digits with 40 % symmetric noise, `SmallCNN`, 60 epochs, three seeds, mean of the last ten epochs: 96.68 ±
+    0.97; here 96.55 ± 0.87. How both were made: docs/authors_code.md.
+
     Args:
         num_classes: K.
         network: factory of both networks.

@@ -45,6 +45,10 @@ class ELR(NoisyLabelMethod):
     their asymmetric CIFAR-100 noise ``mapping="next_of_five"``. Left out are epochs of a fixed number of batches
     (``--trainer.limit_train_batches`` shortens one) and a warm-up of cross-entropy; both are 0 in their configurations for CIFAR.
 
+    **Compared**: steps with the same batches and draws give the authors' weights to 4e-9. The authors' loop, patched to run
+    on a CPU, on digits with 40 % symmetric noise, `SmallCNN`, 60 epochs, three seeds, mean of the last ten epochs: 96.89 ±
+    0.98; here 97.18 ± 0.36. How both were made: docs/authors_code.md.
+
     Args:
         num_classes: K.
         network: factory of the network.

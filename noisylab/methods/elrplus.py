@@ -62,6 +62,10 @@ class ELRPlus(NoisyLabelMethod):
     the logarithm are computed in float32; class reweighting is a switch (there on for exactly 100 classes) and leaves a label
     as it is where 0/0 would come out. Under several ranks each mixes its own share of the batch.
 
+    **Compared**: steps with the same batches and draws give the authors' weights to 3e-8. The authors' loop, patched to run
+    on a CPU, on digits with 40 % symmetric noise, `SmallCNN`, 60 epochs, three seeds, mean of the last ten epochs: 97.69 ±
+    1.29; here 97.79 ± 1.26. How both were made: docs/authors_code.md.
+
     Args:
         num_classes: K.
         network: factory of both networks.

@@ -91,6 +91,9 @@ class IEG(ReweightingMethod):
     norms are those of the whole batch; samples are mixed within a rank. The features without augmentation, `consistency` "fake"
     and "ict", ce_factor "dynamic", `threshold` and `weight_norm` are extensions.
 
+    **Compared**: not with a run of the authors' code; the tests compare whole steps with the algorithm written apart, with
+    the gradient of a gradient.
+
     Args:
         num_classes: K.
         network: factory of the network.
@@ -102,8 +105,9 @@ class IEG(ReweightingMethod):
         fake_share: share of the sample in each of the two mixtures of "fake", in [0.5, 1].
         temperature: T, positive.
         beta: of the law of lam, positive.
-        ce_factor: c; 4 on WebVision. "dynamic" for the number of rows with pseudo labels, in all views, over that of trusted and
-            of right ones, before any are drawn. What is logged as ``train/u_loss`` is c L_u.
+        ce_factor: c; 4 on WebVision. It asks for a network with batch normalization: on Reuters the first, random pseudo
+            labels were learnt without it unless c was 1. "dynamic" for the number of rows with pseudo labels, in all views,
+            over that of trusted and of right ones, before any are drawn. What is logged as ``train/u_loss`` is c L_u.
         meta_rate: alpha, positive.
         meta_momentum: mu, in [0, 1).
         initial_trust: eps_n, in (0, 1).

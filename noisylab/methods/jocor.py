@@ -42,6 +42,11 @@ class JoCoR(CoTeaching):
     the first epoch, the last batch and the images are as in `CoTeaching`. The authors report the mean of both networks'
     accuracies; here the first network's is the headline.
 
+    **Compared**: steps with the same batches and draws give the authors' weights to 2e-15. The authors' loop, patched to run
+    on a CPU, on digits with 40 % symmetric noise, `SmallCNN`, 60 epochs, three seeds, mean of the last ten epochs: 93.46 ±
+    5.62; here, the rate estimated, 93.11 ± 5.42. One of the three seeds loses a digit for good, there as here. How both were
+    made: docs/authors_code.md.
+
     Args:
         num_classes: K.
         network: factory of both networks.

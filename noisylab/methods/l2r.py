@@ -48,6 +48,9 @@ class L2R(ReweightingMethod):
     classes only. 100 images are trusted by default there, 1,000 in the paper; 5,000 are held out, images are in [-1, 1] and
     cropped out of a padding of 2, and V on CIFAR has the weight decay (`trusted_decay`), all as in the recipe.
 
+    **Compared**: not with a run of the authors' code; the tests compare every weight with a plain loop that takes the
+    gradient of a gradient.
+
     Args:
         num_classes: K.
         network: factory of the network.

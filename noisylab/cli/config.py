@@ -14,6 +14,7 @@ import jsonargparse
 import lightning as L
 
 from noisylab.callbacks import RunCheckpoint, Speed
+from noisylab.cli.checks import check_values
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.recipes import find_config, load_yaml, text_of
 from noisylab.cli.registry import (
@@ -108,9 +109,7 @@ def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
             cls(**composed.config.get(top, {}))
         except ValueError as error:
             raise UserError(f"{top}: {error}") from error
-    seed = composed.config["seed_everything"]
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UserError(f"seed_everything: expected a whole number from 0, got {seed!r}; every run names its seed")
+    check_values(composed.config)
     return composed
 
 

@@ -14,7 +14,7 @@ from noisylab.data.arrayfile import ArrayFile, check_lengths, read_views, sample
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.labels import LabelNames, one_row
 from noisylab.data.rows import DenseRows, MultiRows, SparseRows
-from noisylab.transforms.views import feature_views, image_views
+from noisylab.transforms.views import check_image_views, feature_views, image_views
 
 __all__ = ["Arrays", "pixel_statistics"]
 
@@ -80,6 +80,7 @@ class Arrays(NoisyDataModule):
         super().__init__(**kwargs)
         if (mean is None) != (std is None):
             raise ValueError(f"mean and std go together, got mean={mean}, std={std}; give both or neither")
+        check_image_views(mean, std, padding, flip)
         if views is not None and (not views or len(set(views)) < len(views)):
             raise ValueError(f"views must name at least one view and none twice, got {views}; leave it out for all")
         self.path, self.test_path, self.views = path, test_path, views

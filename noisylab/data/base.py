@@ -87,6 +87,8 @@ class NoisyDataModule(L.LightningDataModule):
         super().__init__()
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be in [0, 1), got {val_fraction}")
+        if not 0 <= num_workers <= 1024:
+            raise ValueError(f"num_workers must be in 0..1024, got {num_workers}")
         sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "subset": subset, "chunk_size": chunk_size}
         for name, value in sizes.items():
             if value is not None and value < 1:

@@ -31,7 +31,7 @@ from noisylab.data.pictures import Depth, Head
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.transforms.image import Normalize
 from noisylab.transforms.pil import PILTrain
-from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, image_views, web_views
+from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, check_image_views, image_views, web_views
 
 __all__ = ["ImageFolder", "account_of_folder", "unlabelled_images"]
 
@@ -103,6 +103,9 @@ class ImageFolder(NoisyDataModule):
             raise ValueError(f"size must be at least 1 pixel, got {size}; leave it out to keep the images' own")
         if (mean is None) != (std is None):
             raise ValueError(f"mean and std go together, got mean={mean}, std={std}; give both or neither")
+        check_image_views(mean, std, padding, flip)
+        if resize is not None and resize < 1:
+            raise ValueError(f"resize must be at least 1 pixel, got {resize}; leave it out for 8/7 of size")
         self.images, self.labels_csv, self.test_images, self.test_csv = images, labels_csv, test_images, test_csv
         self.size, self.resize, self.mode = size, resize, load
         self.mean, self.std, self.padding, self.flip = mean, std, padding, flip

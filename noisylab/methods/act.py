@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -108,6 +109,11 @@ class ACT(NoisyLabelMethod):
         if warmup_epochs < 0:
             raise ValueError(f"warmup_epochs must be 0 or more, got {warmup_epochs}")
         check_clip_norm(clip_norm)
+        for name, rate in {"warmup_lr": warmup_lr, "lr_standard": lr_standard}.items():
+            if rate is not None and not 0 <= rate < math.inf:
+                raise ValueError(f"{name} must be a learning rate of 0 or more, got {rate}")
+        if not math.isfinite(gate_threshold):
+            raise ValueError(f"gate_threshold must be a finite fraction, got {gate_threshold}")
         fractions = {
             "label_momentum": label_momentum,
             "supervised_weight": supervised_weight,

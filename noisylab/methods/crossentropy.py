@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from torch import Tensor
@@ -68,6 +69,9 @@ class CrossEntropy(NoisyLabelMethod):
         self.save_hyperparameters()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+        for name, alpha in {"mixup_alpha": mixup_alpha, "cutmix_alpha": cutmix_alpha}.items():
+            if not 0 <= alpha < math.inf:
+                raise ValueError(f"{name} must be a finite number of 0 or more, 0 for no mixing, got {alpha}")
         if mixup_alpha > 0 and cutmix_alpha > 0:
             raise ValueError(f"mixup_alpha={mixup_alpha} and cutmix_alpha={cutmix_alpha}: choose one, set the other to 0")
         self.label_smoothing, self.smoothing = label_smoothing, smoothing

@@ -79,6 +79,8 @@ class VolMinNet(NoisyLabelMethod):
         check_clip_norm(clip_norm)
         if not 0 <= volume_weight < math.inf:
             raise ValueError(f"volume_weight must be a number of 0 or more, got {volume_weight}")
+        if initial_weight is not None and not math.isfinite(initial_weight):
+            raise ValueError(f"initial_weight must be a finite number, got {initial_weight}")
         self.volume_weight, self.view, self.clip_norm = volume_weight, view, clip_norm
         self.optimizer = optimizer_factory(optimizer, SGD, lr=0.01, momentum=0.9, weight_decay=1e-4)
         self.scheduler = scheduler_factory(scheduler)

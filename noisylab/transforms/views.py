@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from noisylab.transforms.autoaugment import AutoAugment
 from noisylab.transforms.base import Compose, View
 from noisylab.transforms.features import FeatureIdentity, FeatureNoise, FeatureScale
@@ -15,6 +18,7 @@ __all__ = [
     "CIFAR100_STD",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "check_image_views",
     "cifar_views",
     "digit_views",
     "feature_views",
@@ -50,6 +54,24 @@ def cifar_views(
         "strong": Compose(crop, AutoAugment(), normalize),
         "eval": normalize,
     }
+
+
+def check_image_views(
+    mean: Sequence[float] | None, std: Sequence[float] | None, padding: int = 4, flip: float | None = None
+) -> None:
+    """Refuse what no image could be normalized, cropped or mirrored with.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    if mean is not None and not all(math.isfinite(value) for value in mean):
+        raise ValueError(f"mean must hold finite numbers, got {list(mean)}")
+    if std is not None and not all(0 < value < math.inf for value in std):
+        raise ValueError(f"std must hold positive numbers, got {list(std)}")
+    if padding < 0:
+        raise ValueError(f"padding must be 0 or more pixels, got {padding}")
+    if flip is not None and not 0 <= flip <= 1:
+        raise ValueError(f"flip must be a probability in [0, 1], got {flip}")
 
 
 def image_views(mean: tuple[float, ...], std: tuple[float, ...], padding: int = 4, flip: float | None = None) -> dict[str, View]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -21,7 +22,7 @@ __all__ = ["RunCheckpoint"]
 
 
 class RunCheckpoint(Checkpoint):
-    """Writes ``last.ckpt`` at the end of every epoch, in between on request, and ``best.ckpt`` by validation accuracy,
+    """Writes ``last.ckpt`` at the end of every epoch, in between on request, and ``best.ckpt`` by what `monitor` names,
     of a method with stages within the last one begun.
 
     Files are written whole or not at all (`AtomicCheckpointIO`). A save that falls between the last batch of an epoch and the
@@ -41,21 +42,31 @@ class RunCheckpoint(Checkpoint):
         folder: where the files go; None for ``checkpoints`` in the Trainer's ``default_root_dir``.
         every_n_steps: also write ``last.ckpt`` after every so many batches of an epoch; None does not.
         every_n_minutes: also write it when this much time has passed since the last one; None does not.
+        monitor: what chooses the best epoch, both on held-out rows: the highest "val/acc" or the lowest "val/loss"; the first of
+            equals, and never NaN. The loss is that of the given labels as the method predicts them.
 
     Attributes:
+        best: value of `monitor` in the best epoch, and that epoch; None before there is one.
         stopped_by: the signal that ended the run, None if none did.
 
     Raises:
-        ValueError: for an interval that is not positive.
+        ValueError: for an interval that is not positive, another `monitor`, or the checkpoint of a run with another one.
     """
 
     def __init__(
-        self, folder: str | Path | None = None, every_n_steps: int | None = None, every_n_minutes: float | None = 10.0
+        self,
+        folder: str | Path | None = None,
+        every_n_steps: int | None = None,
+        every_n_minutes: float | None = 10.0,
+        monitor: Literal["val/acc", "val/loss"] = "val/acc",
     ) -> None:
         for name, value in (("every_n_steps", every_n_steps), ("every_n_minutes", every_n_minutes)):
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}; None writes no such checkpoints")
+        if monitor not in ("val/acc", "val/loss"):
+            raise ValueError(f"monitor must be 'val/acc' or 'val/loss', got {monitor!r}")
         self.folder = None if folder is None else Path(folder)
+        self.monitor = monitor
         self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
         self.best: tuple[float, int] | None = None
         self._signals = StopSignals()
@@ -72,11 +83,17 @@ class RunCheckpoint(Checkpoint):
         return "RunCheckpoint"
 
     def state_dict(self) -> dict[str, Any]:
-        """Best validation accuracy and its epoch."""
-        return {"best": None if self.best is None else list(self.best)}
+        """What chooses the best epoch, its best value and that epoch."""
+        return {"monitor": self.monitor, "best": None if self.best is None else list(self.best)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
+        monitor = state.get("monitor", "val/acc")
+        if monitor != self.monitor:
+            raise ValueError(
+                f"the checkpoint is of a run whose best epoch is chosen by {monitor}, and monitor is {self.monitor!r}; "
+                f"resume with checkpoint.monitor {monitor}, or begin a new run"
+            )
         self.best = None if state["best"] is None else (float(state["best"][0]), int(state["best"][1]))
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -148,20 +165,25 @@ class RunCheckpoint(Checkpoint):
         assert isinstance(pl_module, NoisyLabelMethod)
         if self._cut_short:  # the epoch is not complete, and its last step is saved
             return
-        accuracy = pl_module.epoch_metrics.get("val/acc")
+        value = pl_module.epoch_metrics.get(self.monitor)
         if self.best is not None and self.best[1] < pl_module.best_since(trainer.current_epoch):
             self.best = None  # of an earlier stage, which trained for another end
             assert self.folder is not None
-            if trainer.is_global_zero and accuracy is None:
+            if trainer.is_global_zero and value is None:
                 trainer.strategy.checkpoint_io.remove_checkpoint(self.folder / "best.ckpt")
-        if accuracy is not None and (self.best is None or accuracy > self.best[0]):
-            self.best = (accuracy, trainer.current_epoch)
+        if value is not None and self._is_best(value):
+            self.best = (value, trainer.current_epoch)
             self._save(trainer, "best.ckpt")
         self._flush(trainer)
         self._save(trainer, "last.ckpt")
         _, stop = self._agree(trainer)
         if stop:
             self._stop(trainer, stop)
+
+    def _is_best(self, value: float) -> bool:
+        if self.best is None:
+            return not math.isnan(value)
+        return value < self.best[0] if self.monitor == "val/loss" else value > self.best[0]
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the signals back."""

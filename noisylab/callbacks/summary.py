@@ -9,7 +9,7 @@ import statistics
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -112,11 +112,15 @@ class RunSummary(Checkpoint):
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, NoisyDataModule)
         curves = next(c for c in trainer.callbacks if isinstance(c, Curves))  # type: ignore[attr-defined]
-        best = next((c.best for c in trainer.callbacks if isinstance(c, RunCheckpoint)), None)  # type: ignore[attr-defined]
+        saved = next((c for c in trainer.callbacks if isinstance(c, RunCheckpoint)), None)  # type: ignore[attr-defined]
+        best, monitor = (None, "val/acc") if saved is None else (saved.best, saved.monitor)
         names = method.predictors if len(method.predictors) > 1 else ()
         since = method.best_since(max(trainer.current_epoch - 1, 0))
-        losses = [(value, epoch) for epoch, value in curves.series("val/loss") if epoch >= since and math.isfinite(value)]
-        epochs = None if best is None else best[1], min(losses)[1] if losses else None
+        epochs = _BestEpochs(
+            None if best is None else best[1],
+            _first_best([(epoch, -value) for epoch, value in curves.series("val/acc") if epoch >= since]),
+            _first_best([(epoch, value) for epoch, value in curves.series("val/loss") if epoch >= since]),
+        )
         test = {
             "headline": _predictor(curves.series("test/acc"), epochs, method, method.headline),
             **{name: _predictor(curves.series(f"test/acc_{name}"), epochs, method, name) for name in names},
@@ -137,7 +141,7 @@ class RunSummary(Checkpoint):
             "recipe": self.recipe,
             "method": type(method).__name__,
             "seed": data.seed,
-            "protocol": data.protocol,
+            "protocol": data.protocol_by(monitor),
             "headline": headline["best_by_val"] if best is not None and headline is not val else headline["last10_mean"],
             "data": {
                 "name": type(data).__name__,
@@ -173,19 +177,33 @@ class RunSummary(Checkpoint):
         }
 
 
+class _BestEpochs(NamedTuple):
+    """The best epochs on held-out rows: by what the run chooses by, by accuracy and by loss; None where there is none."""
+
+    monitor: int | None
+    accuracy: int | None
+    loss: int | None
+
+
+def _first_best(costs: list[tuple[int, float]]) -> int | None:
+    """The first epoch of the lowest cost; costs that are not finite do not count."""
+    return min(((cost, epoch) for epoch, cost in costs if math.isfinite(cost)), default=(0.0, None))[1]
+
+
 def _predictor(
     series: list[tuple[int, float]],
-    epochs: tuple[int | None, int | None],
+    epochs: _BestEpochs,
     method: NoisyLabelMethod,
     name: str,
     split: str = "test",
 ) -> dict[str, Any]:
     values = [value for _, value in series]
     confusion = method.last_confusions.get((split, name))
-    by_accuracy, by_loss = (None if epoch is None else dict(series).get(epoch) for epoch in epochs)
+    by_monitor, by_accuracy, by_loss = (None if epoch is None else dict(series).get(epoch) for epoch in epochs)
     return {
         "last": values[-1] if values else None,
-        "best_by_val": by_accuracy,
+        "best_by_val": by_monitor,
+        "best_by_val_acc": by_accuracy,
         "best_by_val_loss": by_loss,
         "best": max(values, default=None),
         "last10_mean": statistics.fmean(values[-_LAST:]) if values else None,

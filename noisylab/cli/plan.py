@@ -71,7 +71,7 @@ def plan_text(app: App, *, folder: str, epochs: int, steps: int, step_seconds: f
         "noise": noise,
         "schedule": f"{epochs} epochs of {steps} steps, batch {data.batch_size}, seed {data.seed}",
         "device": f"{device}, precision {app.trainer.precision}",
-        "protocol": data.protocol,
+        "protocol": data.protocol_by(app.config[app.subcommand]["checkpoint"]["monitor"]),
         "run folder": folder,
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
         "time": f"about {minutes:.1f} minutes, from one step of {1000 * step_seconds:.1f} ms (estimate)",

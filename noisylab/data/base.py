@@ -14,6 +14,7 @@ from torch import Tensor
 
 from noisylab.data.finite import FirstBad, may_be_bad
 from noisylab.data.loaders import EvalLoader, build_in_chunks, build_in_workers, chunk_rows, open_in_workers
+from noisylab.data.protocol import protocol_text
 from noisylab.data.residency import Residency
 from noisylab.data.rows import DenseRows, FileRows, RowStore, TensorStore, build_views
 from noisylab.data.source import Source, check_clips, check_labels, clips_agree
@@ -194,16 +195,14 @@ class NoisyDataModule(L.LightningDataModule):
 
     @property
     def protocol(self) -> str:
-        """How the reported figures are chosen."""
-        tested = f"; the test set is fold {self.fold} of 0..{self.folds - 1} of the training rows" if self.folds else ""
-        if self.val_fraction:
-            held = f"{self.val_labels} labels of {self.val_fraction:.0%} held-out rows"
-            if self._source is not None and not len(self._test_rows):
-                return f"no test set: mean of the last ten epochs by {held}"
-            return f"test accuracy in the best epoch by {held}; last epoch and mean of the last ten beside it{tested}"
-        if self._source is not None and not len(self._test_rows):
-            return "no validation split and no test set: nothing is evaluated"
-        return f"no validation split: last epoch and mean of the last ten epochs on test{tested}"
+        """How the reported figures are chosen, where the best epoch is that of the highest accuracy on held-out rows."""
+        return self.protocol_by("val/acc")
+
+    def protocol_by(self, monitor: str) -> str:
+        """How the reported figures are chosen, where `monitor`, "val/acc" or "val/loss", chooses the best epoch."""
+        held = f"{self.val_labels} labels of {self.val_fraction:.0%} held-out rows" if self.val_fraction else ""
+        fold = f"; the test set is fold {self.fold} of 0..{self.folds - 1} of the training rows" if self.folds else ""
+        return protocol_text(held, self._source is None or len(self._test_rows) > 0, fold, monitor)
 
     # ---- Lightning
 

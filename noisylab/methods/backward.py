@@ -7,7 +7,7 @@ from torch import Tensor
 from noisylab.estimation import invert
 from noisylab.losses import backward_loss
 from noisylab.methods.forward import Forward
-from noisylab.methods.staged import HandOver, NoiseFactory, said_once
+from noisylab.methods.staged import HandOver, NoiseFactory, SelectBy, said_once
 from noisylab.models.network import NetFactory
 from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
 
@@ -47,6 +47,7 @@ class Backward(Forward):
         warmup_epochs: see `Forward`.
         restart: see `Forward`.
         hand_over: see `Forward`.
+        select_by: see `Forward`.
         view: view of the samples that is trained on.
         clip_norm: largest norm of the gradient; None for no limit.
         warmup_optimizer: see `Forward`.
@@ -72,6 +73,7 @@ class Backward(Forward):
         warmup_epochs: int = 120,
         restart: bool = True,
         hand_over: HandOver = "best",
+        select_by: SelectBy = "val_acc",
         view: str = "weak",
         clip_norm: float | None = None,
         warmup_optimizer: OptimizerFactory | None = None,
@@ -87,6 +89,7 @@ class Backward(Forward):
             warmup_epochs,
             restart,
             hand_over,
+            select_by,
             view,
             clip_norm,
             warmup_optimizer,

@@ -153,8 +153,8 @@ class NoisyLabelMethod(Predictor):
             )
         if self.needs_validation and not held_out:
             raise ValueError(
-                f"{type(self).__name__} goes on with the network of its best epoch, by the accuracy on held-out rows, and the "
-                "data holds none out; set data.val_fraction to 0.1, or model.hand_over to last"
+                f"{type(self).__name__} goes on with the network of its best epoch on held-out rows, and the data holds none "
+                "out; set data.val_fraction to 0.1, or model.hand_over to last"
             )
 
     def best_since(self, epoch: int) -> int:

@@ -10,7 +10,7 @@ from torch.optim import SGD
 
 from noisylab.engine.optimizers import optimizer_factory, scheduler_factory
 from noisylab.losses import cross_entropy, dmi_loss, joint_matrix
-from noisylab.methods.staged import HandOver, Stage, StagedMethod
+from noisylab.methods.staged import HandOver, SelectBy, Stage, StagedMethod
 from noisylab.models.network import NetFactory
 from noisylab.selection.balanced import spread_classes
 from noisylab.transforms.draws import key_from
@@ -43,10 +43,13 @@ class DMI(StagedMethod):
     **Authors' code**: https://github.com/Newbeeer/L_DMI
 
     **Differences** from that code: the determinant is taken as its logarithm, which neither vanishes nor overflows; the best
-    epoch is that of the whole validation set (there of its first batch), the first of equals (there the last in the first
-    stage), and best of the second stage alone (there it must beat the network that the stage began with); the optimizer keeps
-    its momentum from epoch to epoch (there it is made anew); short last batches are trained on, or join the one before (there
-    left out). Under several ranks U is that of the whole batch.
+    epoch of each stage is that of the highest accuracy on the whole validation set, the first of equals. On CIFAR-10 theirs is
+    that of the whole set in the first stage, the last of equals, and that of the set's first batch in the second, where it must
+    beat the network that the stage began with; on Fashion-MNIST, where U is divided by the batch size, and on Dogs vs. Cats the
+    second stage chooses by this loss. The optimizer keeps its momentum from epoch to epoch (there it is made anew); short last
+    batches are trained on, or join the one before (there left out). Labels of a given noise are drawn otherwise than theirs,
+    which come from one call of ``np.random.choice`` a sample: the rates are the same, the labels are not. Under several ranks U
+    is that of the whole batch.
 
     Args:
         num_classes: K.
@@ -56,6 +59,7 @@ class DMI(StagedMethod):
         spread: order the samples of each epoch of the second stage so that every batch has nearly the shares of given labels
             that the whole set has.
         hand_over: whether the second stage goes on with the "best" network of the first by validation, or with the "last".
+        select_by: what makes an epoch of the first stage the best: "val_acc" (authors' code) or "val_loss", on held-out rows.
         view: view of the samples that is trained on.
         clip_norm: largest norm of the gradient; None for no limit.
         pretrain_optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 1e-4 if None.
@@ -84,6 +88,7 @@ class DMI(StagedMethod):
         offset: float = 1e-3,
         spread: bool = False,
         hand_over: HandOver = "best",
+        select_by: SelectBy = "val_acc",
         view: str = "weak",
         clip_norm: float | None = None,
         pretrain_optimizer: OptimizerFactory | None = None,
@@ -91,7 +96,7 @@ class DMI(StagedMethod):
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
     ) -> None:
-        super().__init__(num_classes, hand_over, view, clip_norm)
+        super().__init__(num_classes, hand_over, view, clip_norm, select_by)
         self.save_hyperparameters()
         if pretrain_epochs < 1:
             raise ValueError(

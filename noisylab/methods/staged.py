@@ -31,6 +31,7 @@ __all__ = [
     "ESTIMATORS",
     "HandOver",
     "NoiseFactory",
+    "SelectBy",
     "Stage",
     "StagedMethod",
     "check_estimator",
@@ -48,6 +49,10 @@ ESTIMATORS = ("anchor", "anchor97", "dual", "dual97")
 
 HandOver = Literal["best", "last"]
 """With which network of a stage the next one goes on: that of its best epoch by validation, or that of its last."""
+
+
+SelectBy = Literal["val_acc", "val_loss"]
+"""What makes an epoch the best of its stage, both on held-out rows: the highest accuracy or the lowest loss."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
         hand_over: which network of a stage the next one gets.
         view: view of the samples that is trained on.
         clip_norm: largest norm of the gradient; None for no limit.
+        select_by: what makes an epoch the best of its stage.
 
     Attributes:
         matrices: tables with a row a class, float32 whatever the precision: ``transition``, the matrix in use.
@@ -92,14 +98,24 @@ class StagedMethod(NoisyLabelMethod, ABC):
     recordable = True  # what a stage does is the same in all batches of an epoch
 
     def __init__(
-        self, num_classes: int, hand_over: HandOver = "best", view: str = "weak", clip_norm: float | None = None
+        self,
+        num_classes: int,
+        hand_over: HandOver = "best",
+        view: str = "weak",
+        clip_norm: float | None = None,
+        select_by: SelectBy = "val_acc",
     ) -> None:
         super().__init__(num_classes)
         self.automatic_optimization = False
         check_clip_norm(clip_norm)
         if hand_over not in ("best", "last"):
             raise ValueError(f"hand_over must be 'best' or 'last', got {hand_over!r}")
+        if select_by not in ("val_acc", "val_loss"):
+            raise ValueError(f"select_by must be 'val_acc' or 'val_loss', got {select_by!r}")
+        if select_by == "val_loss" and hand_over == "last":
+            raise ValueError(f"select_by={select_by!r} chooses among epochs and hand_over='last' takes the last; leave one out")
         self.hand_over, self.view, self.clip_norm = hand_over, view, clip_norm
+        self.select_by: str = select_by
         self.stages: tuple[Stage, ...] = ()
         self.transition = ESTIMATORS[0]
         self.best: BestNetwork | None = None
@@ -145,7 +161,10 @@ class StagedMethod(NoisyLabelMethod, ABC):
 
     def score_epoch(self, epoch: int) -> float | None:
         """How good the network of a finished epoch is, larger for better; None for an epoch that cannot be chosen."""
-        return self.epoch_metrics.get("val/acc")
+        if self.select_by == "val_acc":
+            return self.epoch_metrics.get("val/acc")
+        loss = self.epoch_metrics.get("val/loss")
+        return None if loss is None else -loss
 
     # ---- stages
 

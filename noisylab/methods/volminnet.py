@@ -30,14 +30,15 @@ class VolMinNet(NoisyLabelMethod):
     each row divided by its sum, so that the diagonal is the largest entry of each row; w is learnt and starts at one value.
 
     Validation on given labels compares them with ``argmax q`` and takes the loss without the volume, the test and validation
-    on clean labels compare with ``argmax p``. The authors take the epoch of the lowest validation loss.
+    on clean labels compare with ``argmax p``. The authors report the epoch of the lowest validation loss
+    (``checkpoint.monitor: val/loss``), and beside it that of the highest validation accuracy.
 
     **Paper**: Li, Liu, Han, Niu and Sugiyama, Provably End-to-end Label-Noise Learning without Anchor Points, ICML 2021.
 
     **Authors' code**: https://github.com/xuefeng-li1/Provably-end-to-end-label-noise-learning-without-anchor-points
 
-    **Differences** from that code: the logarithm of the determinant is computed as such (there of the determinant, which
-    vanishes in float32 with many classes).
+    **Differences** from that code: ``log (p T)`` is computed from log p, which is finite where p T vanishes (there it is the
+    logarithm of the product). The validation loss is the mean over the rows (there over the batches).
 
     Args:
         num_classes: K.

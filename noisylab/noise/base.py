@@ -50,9 +50,9 @@ class Noise(ABC):
     Args:
         rate: the kind's parameter, a fraction in [0, 1); `None` for kinds without one.
         sampler: "vectorised" draws one uniform number a row from a torch generator and inverts the cumulative row;
-            "legacy" makes one multinomial draw a row, in order, from numpy's `RandomState(seed)`, which is how published
-            label files of T-Revision, DMI and ACT were made; with any numpy it draws as those before 2.5 did. The two give
-            different labels of the same distribution.
+            "legacy" makes one multinomial draw a row, in order, from numpy's `RandomState(seed)`, as the code of T-Revision
+            and ACT does (L_DMI's draws by `np.random.choice`: other labels); with any numpy it draws as those before 2.5 did.
+            The two give different labels of the same distribution.
         seed: seed of the draws, at least 0.
 
     Raises:

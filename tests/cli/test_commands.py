@@ -286,6 +286,21 @@ def test_validation_split_chooses_the_best_epoch(tmp_path):
     assert summary["headline"] == test[val.index(max(val))]
 
 
+def test_the_validation_loss_chooses_the_best_epoch_on_request(tmp_path):
+    flags = ["--data.val_fraction", "0.2", "--checkpoint.monitor", "val/loss", "--run_dir", "V"]
+    assert main([*CE, *flags]) == 0
+    assert "monitor: val/loss" in (tmp_path / "V" / "config.yaml").read_text()
+    summary = json.loads((tmp_path / "V" / "summary.json").read_text())
+    assert "in the epoch of the lowest loss by given labels of 20% held-out rows" in summary["protocol"]
+    rows = read_csv(tmp_path / "V" / "metrics.csv")
+    losses = [float(row["value"]) for row in rows if row["name"] == "val/loss"]
+    test = [float(row["value"]) for row in rows if row["name"] == "test/acc"]
+    best = losses.index(min(losses))
+    assert summary["headline"] == summary["test"]["headline"]["best_by_val"] == test[best]
+    assert torch.load(tmp_path / "V" / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == best
+    assert main(["fit", *CE[1:], *flags[:-2], "--dry_run"]) == 0
+
+
 def test_test_and_predict_a_finished_run(act_run, tmp_path, capsys):
     assert main(["test", "--run_dir", str(act_run)]) == 0
     shown = dict(line.split() for line in capsys.readouterr().out.splitlines())

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from noisylab.callbacks import Curves
 from noisylab.losses import cross_entropy
-from noisylab.methods import Backward, Forward, NoisyLabelMethod, TRevision, VolMinNet
+from noisylab.methods import DMI, Backward, Forward, NoisyLabelMethod, TRevision, VolMinNet
 from noisylab.methods.staged import HandOver, Stage, StagedMethod
 from noisylab.models.network import NetFactory
 from noisylab.noise import Symmetric
@@ -297,3 +297,37 @@ def test_true_labels_are_not_read_by_training(name: str, tmp_path: Path) -> None
         states.append(({**method.state_dict()}, curves.series("val/acc"), curves.series("val/loss"), curves.series("test/acc")))
     assert_same(states[0][:3], states[1][:3])
     assert states[0][3] != states[1][3], "the poison works"
+
+
+# ---- what makes an epoch the best of its stage
+
+
+class _Figures(L.Callback):
+    """Says what validation found in each epoch."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, NoisyLabelMethod)
+        pl_module.epoch_metrics["val/acc"] = [0.9, 0.1, 0.2, 0.0][trainer.current_epoch]
+        pl_module.epoch_metrics["val/loss"] = [0.5, 0.4, 0.9, 0.0][trainer.current_epoch]
+
+
+@pytest.mark.parametrize(("select_by", "chosen"), [("val_acc", 0), ("val_loss", 1)])
+@pytest.mark.parametrize("name", ["forward", "backward", "dmi"])
+def test_a_stage_hands_over_its_best_network_by_the_figure_asked_for(
+    name: str, select_by: Any, chosen: int, tmp_path: Path
+) -> None:
+    make: dict[str, Callable[[], StagedMethod]] = {
+        "forward": lambda: Forward(3, PlainMLP, "anchor", warmup_epochs=3, restart=False, select_by=select_by),
+        "backward": lambda: Backward(3, PlainMLP, "anchor", warmup_epochs=3, restart=False, select_by=select_by),
+        "dmi": lambda: DMI(3, PlainMLP, pretrain_epochs=3, select_by=select_by),
+    }
+    watch = Watch()
+    make_trainer(tmp_path, 4, (_Figures(), watch)).fit(make[name](), datamodule=_data())
+    assert_same(watch.starts[3], watch.ends[chosen])
+
+
+def test_wrong_choices_of_the_best_epoch_are_refused() -> None:
+    with pytest.raises(ValueError, match="select_by must be 'val_acc' or 'val_loss', got 'oracle'"):
+        Forward(3, PlainMLP, select_by="oracle")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="hand_over='last' takes the last; leave one out"):
+        DMI(3, PlainMLP, select_by="val_loss", hand_over="last")

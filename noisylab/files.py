@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["atomic_path", "clear_partials"]
+__all__ = ["atomic_path", "clear_partials", "move", "partial_name"]
 
 _PARTIAL = ".partial"
 
 
+def partial_name(path: Path) -> Path:
+    """A hidden name beside `path` that nobody can know in advance; `clear_partials` finds it."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{_PARTIAL}")
+
+
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`; what is written there replaces `path` at the end, or is removed on an error.
+def atomic_path(path: str | Path, *, new: bool = False) -> Iterator[Path]:
+    """A temporary file beside `path`; what is written there replaces `path` at the end, or is removed on an error.
 
     The folder is made if it is not there. What was written is flushed to the disk before it gets its name, so that a crash of the
-    machine leaves the old file or the new one.
+    machine leaves the old file or the new one. The temporary file is made empty under a name that nobody can foresee, so that
+    nothing is ever written through a link that lay in wait; a link at `path` is replaced itself, and what it leads to stays.
+
+    Args:
+        path: of the file.
+        new: refuse to replace anything at `path`, even what came to be there while the file was written.
+
+    Raises:
+        FileExistsError: with `new`, when something is at `path`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -30,15 +44,45 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    partial = partial_name(path)
     try:
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))  # less the umask
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        partial.replace(path)
-        _sync_folder(path.parent)
+        move(partial, path, new=new)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def move(source: Path, target: Path, *, new: bool = False) -> None:
+    """Give a file or folder another name in the same folder, for good: the change reaches the disk.
+
+    Args:
+        source: what is there.
+        target: its new name.
+        new: refuse to replace a file.
+
+    Raises:
+        FileExistsError: with `new`, when something is at `target`.
+    """
+    if new:
+        _link(source, target)
+        source.unlink()
+    else:
+        source.replace(target)
+    _sync_folder(target.parent)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: look first, which is nearly as good
+        if os.path.lexists(target):
+            raise FileExistsError(f"{target} exists") from None
+        shutil.copyfile(source, target)
 
 
 def clear_partials(folder: str | Path, name: str = "*", older_than: float = 0.0) -> list[Path]:
@@ -54,9 +98,12 @@ def clear_partials(folder: str | Path, name: str = "*", older_than: float = 0.0)
         What was removed.
     """
     found = []
-    for path in sorted(Path(folder).glob(f".{name}.*{_PARTIAL}")) if Path(folder).is_dir() else []:
+    for path in sorted(Path(folder).glob(f".*{_PARTIAL}")) if Path(folder).is_dir() else []:
+        written, _, token = path.name[1:].removesuffix(_PARTIAL).rpartition(".")
+        if not token or name not in ("*", written):
+            continue
         with contextlib.suppress(FileNotFoundError):  # another process was first
-            if time.time() - path.stat().st_mtime >= older_than:
+            if time.time() - path.lstat().st_mtime >= older_than:
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:

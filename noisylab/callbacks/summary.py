@@ -100,11 +100,11 @@ class RunSummary(Checkpoint):
         """Write the summary of a run whose curves are complete and whose last evaluation is at hand."""
         if trainer.is_global_zero:
             summary = self.summary(trainer, method)
-            with atomic_path(self.folder / "summary.json") as partial:
-                partial.write_text(_text(_finite(summary)) + "\n", encoding="utf-8")
             if summary["transition"] is not None:
                 with atomic_path(self.folder / "transition.csv") as partial:
                     np.savetxt(partial, summary["transition"]["estimate"], delimiter=",", fmt="%.17g")
+            with atomic_path(self.folder / "summary.json") as partial:  # last: it says that the run is finished
+                partial.write_text(_text(_finite(summary)) + "\n", encoding="utf-8")
         self.written = True
 
     def summary(self, trainer: L.Trainer, method: NoisyLabelMethod) -> dict[str, Any]:

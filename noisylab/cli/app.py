@@ -114,7 +114,8 @@ class App(LightningCLI):
             intervals = {name: self._get(self.config, f"checkpoint.{name}") for name in switches("checkpoint")}
             self.checkpoint = RunCheckpoint(self.folder / "checkpoints", **intervals)
             self.summary, self.issues = RunSummary(self.folder, recipe), LabelIssues(self.folder)
-            callbacks += [curves, self.summary, self.issues, self.checkpoint]
+            # the summary says that a run is finished, so it comes after all else that the end of a run writes
+            callbacks += [curves, self.issues, self.summary, self.checkpoint]
         config["callbacks"] = callbacks
         if self.folder is not None:
             config["logger"] = [_logger(name, self.folder, recipe) for name in self.loggers] or False

@@ -75,7 +75,8 @@ def crossfit(folder: Path, folds: int, options: Options) -> int:
     series = folder / "crossfit"
     own = {"run_dir": str(series), "folds": str(folds)}
     if series.exists() and any(series.iterdir()):
-        own |= {"resume": "true"} if "resume" in options.own else {"overwrite": "true"}
+        began = any(series.glob("fold*/config.yaml"))  # else a kill came before anything of the series was written
+        own |= {"resume": "true"} if "resume" in options.own and began else {"overwrite": "true"}
     flags: list[tuple[str, str | None]] = [
         ("data.fold_labels", "given"),
         ("trainer.callbacks+", "{class_path: noisylab.callbacks.HeldOutProbabilities}"),

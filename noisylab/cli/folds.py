@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +16,8 @@ from noisylab.cli.app import build, config_text
 from noisylab.cli.config import compose
 from noisylab.cli.errors import UserError
 from noisylab.cli.recipes import load_yaml, text_of
-from noisylab.cli.run import _default_folder, _quiet, _say, fit
+from noisylab.cli.run import _claim, _quiet, _say, draw, fit
+from noisylab.cli.runfolder import Claim, hold, paths_in
 from noisylab.engine.precision import check_trainable
 from noisylab.files import atomic_path
 from noisylab.reports import RunFolder, SeedResults, Spread, aggregate, group_by_seed, read_run
@@ -49,28 +50,39 @@ def fit_folds(options: Options) -> int:
         raise UserError("--resume needs --run_dir, the folder of the folds to continue")
     if resume and "overwrite" in options.own:
         raise UserError("--resume and --overwrite exclude each other; give one")
-    given = Path(options.own["run_dir"]) if "run_dir" in options.own else None
-    if resume and given is not None:
-        if not _started(given):
-            raise UserError(f"--run_dir {given} holds no fold to continue; leave --resume out to start")
-        if not options.configs and "model" not in dict(options.flags):
-            options = replace(options, configs=[str(_started(given)[0] / "config.yaml")])
-    config = compose(options.configs, options.flags).config
-    number = _number(options, config)
-    options = replace(options, flags=[*options.flags, *one_process(config), ("data.folds", str(number))])
-    if "print_config" in options.own or "dry_run" in options.own:
-        return _show(options, given, number)
-    config = compose(options.configs, options.flags).config
-    check_trainable(config["trainer"].get("precision"))
-    series = _default_folder(config) if given is None else given
+    with contextlib.ExitStack() as stack:
+        if resume:  # first of all, as that may put a series back which a kill has caught half-replaced
+            folder = stack.enter_context(_claim(options, None, series=True))
+            begun = _started(folder.path)
+            if not begun:
+                raise UserError(f"--run_dir {folder.path} holds no fold to continue; leave --resume out to start")
+            if not options.configs and "model" not in dict(options.flags):
+                options = replace(options, configs=[str(begun[0] / "config.yaml")])
+        config = compose(options.configs, options.flags).config
+        number = _number(options, config)
+        options = replace(options, flags=[*options.flags, *one_process(config), ("data.folds", str(number))])
+        if "print_config" in options.own or "dry_run" in options.own:
+            return _show(options, number)
+        config = compose(options.configs, options.flags).config
+        check_trainable(config["trainer"].get("precision"))
+        if not resume:
+            folder = stack.enter_context(_claim(options, config, series=True))
+        return _run(options, folder, number, config)
+
+
+def _run(options: Options, folder: Claim, number: int, config: dict[str, Any]) -> int:
     finished: set[int] = set()
-    if resume:
-        finished = _finished(series, number, config)
-    else:
-        _clear(series, options, config)
-    status = _train(options, series, number, finished)
+    if "resume" in options.own:
+        finished = _finished(folder.path, number, config)
+    elif folder.replaces:
+        folder.spare([*options.configs, *paths_in(config)])
+        data = build("fit", config, folder=None).datamodule
+        data.prepare_data()
+        data.setup("fit")  # a mistake in the data leaves what was there in place
+    folder.prepare()
+    status = _train(options, folder, number, finished)
     if status == 0:
-        _conclude(series, number)
+        _conclude(folder.path, number)
     return status
 
 
@@ -119,11 +131,11 @@ def one_process(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     return [("trainer.devices", "1")] if devices in ("auto", None) else []
 
 
-def _show(options: Options, given: Path | None, number: int) -> int:
+def _show(options: Options, number: int) -> int:
     """Print the configuration or the plan of the first fold."""
     own: dict[str, str] = {key: "true" for key in ("print_config", "dry_run") if key in options.own}
-    if given is not None:
-        own["run_dir"] = str(given / "fold0")
+    if "run_dir" in options.own:
+        own["run_dir"] = str(Path(options.own["run_dir"]) / "fold0")
     status = fit(replace(options, command="fit", own=own, flags=[*options.flags, ("data.fold", "0")]))
     if "print_config" not in own:
         print(f"{'folds':<11}{number} such runs, one after the other, in the folders fold0 to fold{number - 1} of one folder")
@@ -160,30 +172,15 @@ def _finished(series: Path, number: int, config: dict[str, Any]) -> set[int]:
     return finished
 
 
-def _clear(series: Path, options: Options, config: dict[str, Any]) -> None:
-    """Refuse a folder that is in use, or empty it where that is asked for."""
-    if not (series.exists() and any(series.iterdir())):
-        return
-    if "overwrite" not in options.own:
-        raise UserError(
-            f"--run_dir {series} is not empty\n  add --resume to continue its folds, --overwrite to replace them, or name another"
-        )
-    if not _started(series):
-        raise UserError(f"--run_dir {series} holds no folds; --overwrite would delete other files. Name another folder")
-    if any(Path(name).resolve().is_relative_to(series.resolve()) for name in options.configs):
-        raise UserError(f"--config lies in {series}, which --overwrite deletes; copy it out, or name another --run_dir")
-    data = build("fit", config, folder=None).datamodule
-    data.prepare_data()
-    data.setup("fit")
-    shutil.rmtree(series)  # only now: a mistake above leaves what was there in place
-
-
-def _train(options: Options, series: Path, number: int, finished: set[int]) -> int:
+def _train(options: Options, claimed: Claim, number: int, finished: set[int]) -> int:
     """Run what is not finished; the exit status of the first run that was stopped, 0 if none was."""
+    series = claimed.path
     go_on = f"the folds go on with: noisylab folds --run_dir {series} --resume"
     for fold in range(number):
         folder = series / f"fold{fold}"
         if fold in finished:
+            with hold(folder):
+                draw(folder)  # what comes after the summary, which may have been the last thing before a kill
             _say(f"fold {fold} of 0..{number - 1} is finished: {folder}", sys.stdout)
             continue
         _say(f"fold {fold} of 0..{number - 1}", sys.stdout)
@@ -193,7 +190,8 @@ def _train(options: Options, series: Path, number: int, finished: set[int]) -> i
         elif folder.exists() and any(folder.iterdir()):
             own["overwrite"] = "true"  # stopped before the first checkpoint: there is nothing to continue from
         try:
-            status = fit(replace(options, command="fit", own=own, flags=[*options.flags, ("data.fold", str(fold))]))
+            one = replace(options, command="fit", own=own, flags=[*options.flags, ("data.fold", str(fold))])
+            status = fit(one, begun=claimed.begin)
         except BaseException as error:
             if _started(series):  # else nothing was trained yet, and the error says all
                 how = "was interrupted;" if isinstance(error, KeyboardInterrupt) else "ended with an error; once it is mended,"

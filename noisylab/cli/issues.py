@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from dataclasses import replace
@@ -14,7 +15,8 @@ from noisylab.cli.crossfit import check_crossfit, crossfit, crossfit_number
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.folds import one_process
 from noisylab.cli.issue_defaults import choose_backbone, choose_training
-from noisylab.cli.run import _claim, _default_folder, _first_process, _quiet, _say, fit
+from noisylab.cli.run import _claim, _first_process, _quiet, _say, fit
+from noisylab.cli.runfolder import Claim, hold
 from noisylab.data import Arrays, ImageFeatures, ImageFolder
 from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.base import NoisyDataModule
@@ -81,7 +83,9 @@ def find_issues(options: Options) -> int:
             others = "config" if options.configs else options.flags[0][0] if options.flags else "logger"
             what = f"--{extra[0] if extra else others}"
             raise UserError(f"--run reads a finished run and trains nothing: {what} has no place there")
-        return _describe(Path(options.own["run"]), _pictures(options))
+        folder = Path(options.own["run"])
+        with hold(folder) if folder.is_dir() else contextlib.nullcontext():
+            return _describe(folder, _pictures(options))
     return _train(options)
 
 
@@ -100,9 +104,18 @@ def _train(options: Options) -> int:
     resume = "resume" in options.own
     if resume and "run_dir" not in options.own:
         raise UserError("--resume needs --run_dir, the folder of the run to continue")
+    with contextlib.ExitStack() as stack:
+        dry = bool({"dry_run", "print_config"} & set(options.own))
+        claimed = None
+        if "run_dir" in options.own and not dry:
+            claimed = stack.enter_context(_claim(options, None))  # before data is read, which takes long where there are features
+        return _train_in(options, claimed, stack, pictures, folds)
+
+
+def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitStack, pictures: int, folds: int) -> int:
     own = {key: value for key, value in options.own.items() if key in ("overwrite", "resume", "dry_run", "print_config")}
-    if resume:
-        config, folder = None, Path(options.own["run_dir"])
+    if "resume" in own:
+        folder = Path(options.own["run_dir"])
         if not (folder / "config.yaml").is_file():
             raise UserError(f"--run_dir {folder}: there is no run to continue (no config.yaml); leave --resume out to start one")
         options = replace(options, configs=[str(folder / "config.yaml")])  # all is in the run's own configuration
@@ -113,8 +126,6 @@ def _train(options: Options) -> int:
             flags += one_process(began)
             check_crossfit(_set_up(began), folds)
     else:
-        if "run_dir" in options.own and not {"dry_run", "print_config"} & set(own):
-            _claim(Path(options.own["run_dir"]), options)  # before data is read, which takes long where there are features
         # a configuration that is printed stands alone
         say = sys.stderr if "print_config" in own else sys.stdout
         flags = _data_flags(options, say)
@@ -131,13 +142,20 @@ def _train(options: Options) -> int:
             check_crossfit(data, folds)
         if choice is not None:
             _tell(f"{len(data.info.train_rows):,} labels of {data.num_classes} classes; {choice.text(config)}", say)
-        folder = Path(options.own["run_dir"]) if "run_dir" in options.own else _default_folder(config)
-    status = fit(replace(options, command="fit", own={**own, "run_dir": str(folder)}, flags=[*flags, *options.flags]))
+        if claimed is None and not {"dry_run", "print_config"} & set(own):
+            claimed = stack.enter_context(_claim(options, config))
+    if claimed is not None or "run_dir" in options.own:
+        own["run_dir"] = options.own["run_dir"] if claimed is None else str(claimed.path)
+    one = replace(options, command="fit", own=own, flags=[*flags, *options.flags])
+    status = fit(one, claimed)
     if not _first_process():
         return status  # what is made of the run is the first one's to make
+    if claimed is None:
+        return status
+    folder = claimed.path
     if status != 0 and (folder / "checkpoints").is_dir():
         _say(f"with the list and the page at the end: noisylab issues --run_dir {_quoted(folder)} --resume", sys.stderr)
-    if status != 0 or "dry_run" in own or "print_config" in own:
+    if status != 0:
         return status
     if not (folder / _LIST).is_file():
         raise UserError(f"{folder}: the method has seen no input unmixed, so there is nothing to rank; train without mixup")

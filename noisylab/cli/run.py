@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import datetime
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -25,11 +24,12 @@ from noisylab.cli.app import App, build, config_text, write_config
 from noisylab.cli.config import compose
 from noisylab.cli.errors import UserError, training, unknown
 from noisylab.cli.plan import StepTimer, plan_text
+from noisylab.cli.runfolder import Claim, claim, new_default_folder, paths_in
 from noisylab.cli.trial import Begun, check_networks
 from noisylab.data.base import NoisyDataModule
 from noisylab.engine.precision import check_trainable
 from noisylab.engine.resume import check_checkpoint, newest_readable
-from noisylab.files import atomic_path, clear_partials
+from noisylab.files import atomic_path
 from noisylab.reports import mixture_figure, transition_figure
 from noisylab.terminal import visible
 
@@ -68,16 +68,18 @@ def _loggers(options: Options) -> tuple[str, ...]:
     return tuple(name for name in options.loggers if name != "csv")
 
 
-def _default_folder(config: dict[str, Any]) -> Path:
+def _claim(options: Options, config: dict[str, Any] | None, *, series: bool = False) -> Claim:
+    """The folder of a command; without ``--run_dir`` a new one named for the recipe or method of `config`."""
+    ways = {"resume": "resume" in options.own, "overwrite": "overwrite" in options.own, "series": series}
+    first = _first_process()
+    if "run_dir" in options.own:
+        return claim(Path(options.own["run_dir"]), options.command, first=first, **ways)
+    assert config is not None
     # ranks started as processes of their own find the folder of the first
-    if "LOCAL_RANK" not in os.environ or "NOISYLAB_RUN_DIR" not in os.environ:
+    if first or "NOISYLAB_RUN_DIR" not in os.environ:
         name = config.get("recipe") or config["model"]["class_path"].rpartition(".")[2].lower()
-        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder, count = Path("runs") / name / stamp, 1
-        while folder.exists():
-            folder, count = folder.with_name(f"{stamp}-{count}"), count + 1
-        os.environ["NOISYLAB_RUN_DIR"] = str(folder)
-    return Path(os.environ["NOISYLAB_RUN_DIR"])
+        os.environ["NOISYLAB_RUN_DIR"] = str(new_default_folder(name))
+    return claim(Path(os.environ["NOISYLAB_RUN_DIR"]), options.command, first=first, made=True, **ways)
 
 
 def _first_process() -> bool:
@@ -99,96 +101,131 @@ def _tell_account(account: Sequence[str]) -> None:
         _say(line, sys.stderr)
 
 
-def _claim(folder: Path, options: Options) -> Path | None:
-    """Look at the run folder, changing nothing; returns the checkpoint to continue from."""
-    started = folder.exists() and any(folder.iterdir())
-    if "resume" in options.own:
-        if "overwrite" in options.own:
-            raise UserError("--resume and --overwrite exclude each other; give one")
-        try:
-            checkpoint, damage = newest_readable(folder / "checkpoints" / "last.ckpt", folder / "checkpoints" / "best.ckpt")
-        except FileNotFoundError as error:
-            raise UserError(f"{error}, with --overwrite in place of --resume") from error
-        if damage and _first_process():
-            _say(f"{damage}; continuing from {checkpoint.name}", sys.stderr)
-        return checkpoint
-    if started and _first_process():
-        if "overwrite" not in options.own:
-            raise UserError(
-                f"--run_dir {folder} is not empty\n  add --resume to continue it, --overwrite to replace it, or name another"
-            )
-        if not any((folder / name).exists() for name in ("config.yaml", "metrics.csv", "checkpoints")):
-            raise UserError(
-                f"--run_dir {folder} holds no run of noisylab; --overwrite would delete other files. Name another folder"
-            )
-    return None
+class _Beginning(L.Callback):
+    """Does what waits until a run is known to work.
+
+    Args:
+        ready: called once the checkpoint is read and fits, before anything is written.
+        begun: called after the first training step.
+    """
+
+    def __init__(self, ready: Callable[[], None], begun: Callable[[], None]) -> None:
+        self._ready, self._begun = ready, begun
+        self._waits = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Everything has been checked."""
+        self._ready()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """A step is done."""
+        if self._waits:
+            self._waits = False
+            self._begun()
 
 
-def fit(options: Options) -> int:
-    """Train."""
+def fit(options: Options, claimed: Claim | None = None, begun: Callable[[], None] = lambda: None) -> int:
+    """Train.
+
+    Args:
+        options: of the command.
+        claimed: the folder, where the caller has it already.
+        begun: called once when the first training step is done.
+    """
     _quiet()
-    resume = "resume" in options.own
+    resume, dry = "resume" in options.own, bool({"dry_run", "print_config"} & set(options.own))
     if resume and "run_dir" not in options.own:
         raise UserError("--resume needs --run_dir, the folder of the run to continue")
-    configs = list(options.configs)
-    if resume and not configs and "model" not in dict(options.flags):
-        configs = [str(Path(options.own["run_dir"]) / "config.yaml")]
-    composed = compose(configs, options.flags)
-    for note in composed.notes:
-        print(visible(note), file=sys.stderr)
-    config, loggers = composed.config, _loggers(options)
-    check_trainable(config["trainer"].get("precision"))
-    checkpoint = config.pop("ckpt_path", None)
-    if checkpoint is not None:
-        check_checkpoint(str(checkpoint))
-    if "print_config" in options.own:
-        print(config_text(config), end="")
-        return 0
-    if "dry_run" in options.own:
-        return _dry_run(config, options)
-    folder = Path(options.own["run_dir"]) if "run_dir" in options.own else _default_folder(config)
-    found = _claim(folder, options)
-    app = build("fit", config, folder=folder, loggers=loggers)
-    # a mistake in the data stops here, before the run folder exists
-    app.datamodule.prepare_data()
-    app.datamodule.setup("fit")
-    _tell_account(app.datamodule.source.account)
-    check_networks(app)
-    if "overwrite" in options.own and folder.exists() and app.trainer.is_global_zero:
-        shutil.rmtree(folder)  # only now: a mistake above leaves the run before in place
-    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        if resume and not dry and claimed is None:  # first of all, as that may put a run back which was about to be replaced
+            claimed = stack.enter_context(_claim(options, None))
+        configs = list(options.configs)
+        if resume and not configs and "model" not in dict(options.flags):
+            configs = [str(Path(options.own["run_dir"]) / "config.yaml")]
+        composed = compose(configs, options.flags)
+        for note in composed.notes:
+            print(visible(note), file=sys.stderr)
+        config, loggers = composed.config, _loggers(options)
+        check_trainable(config["trainer"].get("precision"))
+        checkpoint = config.pop("ckpt_path", None)
+        if checkpoint is not None:
+            check_checkpoint(str(checkpoint))
+        if "print_config" in options.own:
+            print(config_text(config), end="")
+            return 0
+        if dry:
+            return _dry_run(config, options)
+        folder = claimed or stack.enter_context(_claim(options, config))
+        folder.spare([*options.configs, *paths_in(config), *([str(checkpoint)] if checkpoint else [])])
+        app = build("fit", config, folder=folder.path, loggers=loggers)
+        # a mistake in the data stops here, before anything is written
+        app.datamodule.prepare_data()
+        app.datamodule.setup("fit")
+        _tell_account(app.datamodule.source.account)
+        check_networks(app)
+        return _train(app, folder, checkpoint, begun)
+
+
+def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], None]) -> int:
+    """Fit, and say what came of it."""
+    wrote = False
+
+    def ready() -> None:
+        nonlocal wrote
+        if not wrote and app.trainer.is_global_zero:
+            write_config(app, folder.path)
+        wrote = True
+
+    def has_begun() -> None:
+        folder.begin()
+        begun()
+
     if app.trainer.is_global_zero:
-        clear_partials(folder)
-        write_config(app, folder)
-    begun = Begun.watch(app.trainer)
+        folder.prepare()
+    if folder.checkpoint is None:
+        ready()  # a resumed run is what it was until its checkpoint is known to fit
+    app.trainer.callbacks.insert(0, _Beginning(ready, has_begun))  # type: ignore[attr-defined]
+    started = Begun.watch(app.trainer)
     try:
-        with training(lambda: begun.yes, f"continue with: noisylab fit --run_dir {folder} --resume"):
-            app.trainer.fit(app.model, datamodule=app.datamodule, ckpt_path=found or checkpoint, weights_only=True)
+        found = folder.checkpoint or checkpoint
+        with training(lambda: started.yes, f"continue with: noisylab fit --run_dir {folder.path} --resume"):
+            app.trainer.fit(app.model, datamodule=app.datamodule, ckpt_path=found, weights_only=True)
         if not app.summary.written:  # a run that was killed after its last checkpoint: nothing is left but to say so
             app.trainer.validate(app.model, datamodule=app.datamodule, verbose=False)
-            app.summary.write(app.trainer, app.model)
             app.issues.write(app.trainer, app.model, app.datamodule)
+            app.summary.write(app.trainer, app.model)
+        ready()
+        has_begun()
     except SystemExit:  # Lightning's answer to Ctrl-C and to a request to terminate
-        return _stopped(app, folder)
+        return _stopped(app, folder.path)
     if app.trainer.is_global_zero:
-        _draw(folder, app.trainer)
+        draw(folder.path, app.trainer)
         accuracy = app.model.last_accuracy("test")
         shown = "" if accuracy is None else f" (test accuracy at the end {accuracy:.4f})"
-        _say(f"run folder: {folder}{shown}", sys.stdout)
+        _say(f"run folder: {folder.path}{shown}", sys.stdout)
     return 0
 
 
-def _draw(folder: Path, trainer: L.Trainer) -> None:
+def draw(folder: Path, trainer: L.Trainer | None = None) -> None:
     """Draw ``mixture.png`` and ``transition.png``, where the method fitted mixtures to its losses or estimated a matrix.
 
     The matrix is shown to the loggers, too. The summary of an older version may know nothing of either.
+
+    Args:
+        folder: of a finished run.
+        trainer: of the run; None draws what a kill has prevented, for nobody but the folder.
     """
     file = folder / "summary.json"
     summary = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if any(summary.get("mixture", {}).values()):
-        mixture_figure(summary, folder / "mixture.png")
-    if summary.get("transition"):
-        _show("transition", transition_figure(summary, folder / "transition.png"), trainer)
+    mixture, transition = folder / "mixture.png", folder / "transition.png"
+    if any(summary.get("mixture", {}).values()) and not (trainer is None and mixture.is_file()):
+        mixture_figure(summary, mixture)
+    if summary.get("transition") and not (trainer is None and transition.is_file()):
+        transition_figure(summary, transition)
+        if trainer is not None:
+            _show("transition", transition, trainer)
 
 
 def _show(name: str, picture: Path, trainer: L.Trainer) -> None:
@@ -214,7 +251,7 @@ def _stopped(app: App, folder: Path) -> int:
         saved = "saved and stopped" if number is not None else "stopped"
         _say(f"\n{saved}; continue with: noisylab fit --run_dir {folder} --resume", sys.stderr)
     else:
-        _say(f"\nstopped before the first checkpoint; start again with --run_dir {folder} --overwrite", sys.stderr)
+        _say("\nstopped before the first checkpoint: there is nothing to continue; start again with the same command", sys.stderr)
     return 128 + (signal.SIGINT if number is None else number)
 
 

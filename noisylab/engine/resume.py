@@ -125,6 +125,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if not path.exists() or (path not in self._whole and damage(path) is not None):
             return
         with atomic_path(previous(path)) as copy:
+            copy.unlink()  # a second name of the file, rather than a copy, takes no time and no space
             try:
                 os.link(path, copy)
             except OSError:  # a file system without hard links

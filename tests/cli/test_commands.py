@@ -39,7 +39,7 @@ def read_csv(path):
 
 
 def test_the_run_folder_is_complete(act_run):
-    files = {"config.yaml", "metrics.csv", "checkpoints", "noise.npz", "summary.json", "label_issues.csv"}
+    files = {".noisylab", "config.yaml", "metrics.csv", "checkpoints", "noise.npz", "summary.json", "label_issues.csv"}
     assert {path.name for path in act_run.iterdir()} == files
     summary = json.loads((act_run / "summary.json").read_text())
     assert (summary["recipe"], summary["method"], summary["seed"], summary["complete"]) == ("act_digits", "ACT", 0, True)

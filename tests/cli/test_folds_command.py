@@ -257,9 +257,9 @@ def test_a_used_folder_is_refused_and_replaced_only_when_asked(finished: Path, c
     assert texts(Path("S")) == before
     told = capsys.readouterr().err
     assert "--run_dir S is not empty" in told
-    assert "--config lies in S, which --overwrite deletes" in told
+    assert "--overwrite would delete S/fold0/config.yaml, which lies in --run_dir S" in told
     assert main(["folds", *FLAGS, "--folds", "2", "--run_dir", "S", "--overwrite"]) == 0
-    assert sorted(path.name for path in Path("S").iterdir()) == ["fold0", "fold1", "folds.json"]
+    assert sorted(path.name for path in Path("S").iterdir()) == [".noisylab", "fold0", "fold1", "folds.json"]
 
 
 def test_overwrite_spares_a_folder_without_folds(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

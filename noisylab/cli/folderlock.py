@@ -1,0 +1,120 @@
+"""One process at a time works in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from noisylab.cli.errors import UserError
+
+__all__ = ["LOCK", "FolderLock"]
+
+LOCK = ".noisylab.lock"
+_HELD_BY_OTHERS = (errno.EACCES, errno.EAGAIN)
+
+
+@dataclass
+class FolderLock:
+    """The right to write in a folder, which ends with the process that has it, however it ends.
+
+    The file ``.noisylab.lock`` says whose it is; what counts is the system's own lock on it, which a killed process gives up.
+    It belongs to the process that took it, not to those it starts. Where the file system has no locks, the process named in the
+    file decides: one that has ended on this machine holds nothing.
+
+    Args:
+        handle: of the open file.
+    """
+
+    handle: int
+
+    @classmethod
+    def take(cls, folder: Path, shown: Path) -> FolderLock:
+        """Take the lock of a folder.
+
+        Args:
+            folder: which exists.
+            shown: the folder as the user knows it.
+
+        Raises:
+            UserError: naming the process that has it.
+        """
+        place = folder / LOCK
+        while True:
+            handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                owner = _owner(handle)
+                os.close(handle)
+                if error.errno in _HELD_BY_OTHERS:
+                    raise _in_use(shown, owner) from None
+                if _lives(owner):
+                    raise _in_use(shown, owner, f"; if that process has ended, delete {place}") from None
+                handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            if _same(handle, place):
+                break
+            os.close(handle)  # the one before has just removed its file
+        command = " ".join(["noisylab", *sys.argv[1:2]])
+        owner = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "command": command,
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(owner).encode() + b"\n", 0)
+        return cls(handle)
+
+    def drop(self, folder: Path | None) -> None:
+        """Give the lock back.
+
+        Args:
+            folder: where its file is now, which goes; None leaves it.
+        """
+        if folder is not None and _same(self.handle, folder / LOCK):
+            with contextlib.suppress(OSError):
+                (folder / LOCK).unlink()
+        os.close(self.handle)
+
+
+def _same(handle: int, place: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle), place.lstat())
+    return False
+
+
+def _owner(handle: int) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        owner = json.loads(os.pread(handle, 4096, 0))
+        return owner if isinstance(owner, dict) else {}
+    return {}
+
+
+def _lives(owner: dict[str, Any]) -> bool:
+    """Whether the process may still be there: certainly not where it was on this machine and is gone."""
+    pid = owner.get("pid")
+    if not isinstance(pid, int) or owner.get("host") != socket.gethostname():
+        return bool(owner)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _in_use(shown: Path, owner: dict[str, Any], more: str = "") -> UserError:
+    who = "another process"
+    if owner:
+        who = f"process {owner.get('pid')} on {owner.get('host')} ({owner.get('command')}, since {owner.get('since')})"
+    return UserError(f"{shown} is in use by {who}{more}\n  wait for its end, stop it, or name another folder")

@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from noisylab.callbacks import Curves, Diagnostics, LabelIssues, RunCheckpoint, RunProgress, RunSummary, Speed
 from noisylab.cli.config import switches, with_dict_kwargs
 from noisylab.cli.registry import class_kind, locate, parameters, takes_factory
+from noisylab.cli.scalars import dump, put_back
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.trusted import require_table
 from noisylab.files import atomic_path
@@ -72,6 +73,12 @@ class App(LightningCLI):
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; then text is what it was, whatever it looks like."""
+        super().parse_arguments(parser, args)
+        self._given: dict[str, Any] = args[args["subcommand"]]
+        put_back(self.config[args["subcommand"]], self._given)
+
     def _parse_ckpt_path(self) -> None:
         """Lightning would let the checkpoint's arguments beat the command line; they do not."""
 
@@ -91,7 +98,9 @@ class App(LightningCLI):
         ):
             if key in config:
                 del config[key]
-        return str(parser.dump(config, skip_none=False, skip_validation=True))
+        dumped = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+        put_back(dumped, self._given)
+        return dump(dumped)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run nothing: the caller does."""

@@ -16,7 +16,7 @@ import lightning as L
 from noisylab.callbacks import RunCheckpoint, Speed
 from noisylab.cli.checks import check_values
 from noisylab.cli.errors import UserError, unknown
-from noisylab.cli.recipes import find_config, load_yaml, text_of
+from noisylab.cli.recipes import find_config, text_of
 from noisylab.cli.registry import (
     Parameter,
     accepts_any,
@@ -28,13 +28,24 @@ from noisylab.cli.registry import (
     resolve_class,
     takes_class,
 )
+from noisylab.cli.scalars import Typed, key_text, plain, read, settle, tree
 from noisylab.data.base import NoisyDataModule
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.trust import PACKAGES, Untrusted, allow, check, check_builder, looks_like_path
 
 __all__ = ["Composed", "compose", "switches", "with_dict_kwargs"]
 
-_TOP = ("recipe", "seed_everything", "model", "data", "trainer", "speed", "checkpoint", "ckpt_path")
+_TOP = {  # with the type hints of those that are single values
+    "recipe": str,
+    "seed_everything": int | None,
+    "model": None,
+    "data": None,
+    "trainer": None,
+    "speed": None,
+    "checkpoint": None,
+    "ckpt_path": str | None,
+}
+_UNTYPED = ("callbacks", "plugins", "strategy", "profiler")  # of the trainer, checked where they are built
 _TRAINER_HINTS = typing.get_type_hints(L.Trainer.__init__)
 _NODES: dict[str, type] = {"model": NoisyLabelMethod, "data": NoisyDataModule}
 _SWITCHES: dict[str, type] = {"speed": Speed, "checkpoint": RunCheckpoint}  # callbacks that every run has
@@ -86,19 +97,21 @@ def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
     composed = Composed(config={"seed_everything": 0, "trainer": {}})
     for name in files:
         path = find_config(name)
-        loaded = load_yaml(text_of(path), str(path)) or {}
+        loaded = tree(text_of(path), str(path))
+        if plain(loaded) is None:
+            continue
         if not isinstance(loaded, dict):
-            raise UserError(f"{path}: expected keys and values, got {type(loaded).__name__}")
+            raise UserError(f"{path}: expected keys and values, got {type(plain(loaded)).__name__}")
         if "model" in loaded:
             composed.config.setdefault("recipe", path.stem)
         composed.file = str(path)
         for key, value in loaded.items():
-            _set(composed, [key], value, str(path))
+            _set(composed, [key_text(key)], value, str(path))
         for node in _NODES:
             _check_calls(composed.config.get(node), f"{path}: {node}")
     composed.file = None
     for key, text in flags:
-        _set(composed, key.split("."), _value(text, key), f"--{key}")
+        _set(composed, key.split("."), True if text is None else Typed(text, f"--{key}"), f"--{key}")
     for node in _NODES:
         if node not in composed.config:
             raise UserError(f"no {node} is given; use a recipe (--config NAME.yaml, see: noisylab recipes) or --{node} CLASS")
@@ -165,13 +178,6 @@ def _admit_within(composed: Composed, value: Any, hint: Any, where: str) -> None
             composed.admit(value, where)
 
 
-def _value(text: str | None, key: str) -> Any:
-    if text is None:
-        return True
-    value = load_yaml(text, f"--{key}")
-    return text if isinstance(value, str) else value
-
-
 def _set(composed: Composed, path: list[str], value: Any, where: str) -> None:
     top = path[0].removesuffix("+")
     if top not in _TOP:
@@ -186,7 +192,7 @@ def _set(composed: Composed, path: list[str], value: Any, where: str) -> None:
     elif len(path) > 1:
         raise UserError(f"{where}: {top} has no parts, got {'.'.join(path)}")
     else:
-        composed.config[top] = value
+        composed.config[top] = settle(value, _TOP[top])
 
 
 def _merge(composed: Composed, node: Any, kind: type, path: list[str], value: Any, at: list[str]) -> Any:
@@ -198,13 +204,17 @@ def _merge(composed: Composed, node: Any, kind: type, path: list[str], value: An
         if node is None:
             raise UserError(f"{where}.{'.'.join(path)}: give the class first, with --{where} CLASS")
         return _argument(composed, node, path, value, at)
-    if value is None:
+    value = read(value)
+    if plain(value) is None:
         return None
-    given = value if isinstance(value, dict) else {"class_path": value}
-    if isinstance(given.get("dict_kwargs"), dict) and isinstance(given.get("init_args") or {}, dict):
+    given = {key_text(key): item for key, item in value.items()} if isinstance(value, dict) else {"class_path": value}
+    if isinstance(given.get("dict_kwargs"), dict) and (
+        isinstance(given.get("init_args"), dict) or not plain(given.get("init_args"))
+    ):
         # as `with_dict_kwargs` wrote them into the configuration of a run
+        named = given.get("init_args")
         given = {key: item for key, item in given.items() if key != "dict_kwargs"} | {
-            "init_args": {**(given.get("init_args") or {}), **given["dict_kwargs"]}
+            "init_args": {**(named if isinstance(named, dict) else {}), **given["dict_kwargs"]}
         }
     extra = set(given) - {"class_path", "init_args"}
     if "class_path" not in given and extra:
@@ -212,7 +222,7 @@ def _merge(composed: Composed, node: Any, kind: type, path: list[str], value: An
     elif extra:
         raise unknown(f"{where}: key", sorted(extra)[0], ("class_path", "init_args"))
     if "class_path" in given:
-        cls = resolve_class(given["class_path"], kind, where, composed.admit)
+        cls = resolve_class(plain(given["class_path"]), kind, where, composed.admit)
         node = _swap(composed, node, cls, where)
     elif node is None:
         raise UserError(
@@ -220,9 +230,11 @@ def _merge(composed: Composed, node: Any, kind: type, path: list[str], value: An
         )
     arguments = given.get("init_args") or {}
     if not isinstance(arguments, dict):
-        raise UserError(f"{where}.init_args: expected keys and values, got {arguments!r}")
+        if plain(arguments) is None:
+            return node
+        raise UserError(f"{where}.init_args: expected keys and values, got {plain(arguments)!r}")
     for key, item in arguments.items():
-        node = _argument(composed, node, [key], item, at)
+        node = _argument(composed, node, [key_text(key)], item, at)
     return node
 
 
@@ -249,6 +261,7 @@ def _argument(composed: Composed, node: dict[str, Any], path: list[str], value: 
         raise UserError(f"{where}: is taken from the data and cannot be given; remove it")
     if name not in accepted:
         if accepts_any(cls):
+            value = plain(value)
             _admit_within(composed, value, Any, where)
             return {**node, "init_args": {**node["init_args"], name: value}}
         raise unknown(f"{where}: key of {cls.__name__}", name, accepted)
@@ -262,6 +275,8 @@ def _argument(composed: Composed, node: dict[str, Any], path: list[str], value: 
         inner = dict(node["init_args"].get(name) or {})
         inner[".".join(path[1:])] = value
         value = inner
+    before = node["init_args"].get(name, accepted[name].default)
+    value = settle(value, accepted[name].hint, take_back=before is not None)
     _admit_within(composed, value, accepted[name].hint, where)
     if not _fits(value, accepted[name].hint):
         hint = inspect.formatannotation(accepted[name].hint).replace("typing.", "")
@@ -285,23 +300,32 @@ def with_dict_kwargs(node: Any) -> Any:
 
 def _set_trainer(composed: Composed, trainer: dict[str, Any], path: list[str], value: Any) -> None:
     allowed = {k: p for k, p in inspect.signature(L.Trainer).parameters.items() if k not in ("logger", "enable_progress_bar")}
-    items = {path[0]: value} if path else (value or {})
-    if not isinstance(items, dict):
-        raise UserError(f"trainer: expected keys and values, got {items!r}")
-    for key, item in items.items():
+    for key, item in _items("trainer", path, value).items():
         name = key.removesuffix("+")
         if name not in allowed:
             hint = "loggers are chosen with --logger csv|tensorboard|wandb" if name == "logger" else ""
             raise unknown("trainer: key", name, allowed, hint)
+        hint_ = allowed[name].annotation
+        item = plain(item) if name in _UNTYPED else settle(item, hint_)
         _admit_within(composed, item, _TRAINER_HINTS.get(name, Any), f"trainer.{name}")
-        if name not in ("callbacks", "plugins", "strategy", "profiler"):
-            hint_ = allowed[name].annotation
-            if not _fits(item, hint_):
-                raise UserError(f"trainer.{name}: wrong value\n  given: {item!r}\n  allowed: {hint_}")
+        if name not in _UNTYPED and not _fits(item, hint_):
+            raise UserError(f"trainer.{name}: wrong value\n  given: {item!r}\n  allowed: {hint_}")
         if key.endswith("+"):
             trainer[name] = [*(trainer.get(name) or []), *(item if isinstance(item, list) else [item])]
         else:
             trainer[name] = item
+
+
+def _items(top: str, path: list[str], value: Any) -> dict[str, Any]:
+    """What is to be set below a key: one value at a path, or a mapping."""
+    if path:
+        return {path[0]: value}
+    items = read(value)
+    if plain(items) is None:
+        return {}
+    if not isinstance(items, dict):
+        raise UserError(f"{top}: expected keys and values, got {plain(items)!r}")
+    return {key_text(key): item for key, item in items.items()}
 
 
 def switches(top: str) -> dict[str, Parameter]:
@@ -312,13 +336,11 @@ def switches(top: str) -> dict[str, Parameter]:
 def _set_switch(composed: Composed, top: str, switch: dict[str, Any], path: list[str], value: Any) -> None:
     if len(path) > 1:
         raise UserError(f"{top}.{path[0]} has no parts, got {top}.{'.'.join(path)}")
-    items = {path[0]: value} if path else (value or {})
-    if not isinstance(items, dict):
-        raise UserError(f"{top}: expected keys and values, got {items!r}")
     allowed = switches(top)
-    for name, item in items.items():
+    for name, item in _items(top, path, value).items():
         if name not in allowed:
             raise unknown(f"{top}: key", name, allowed)
+        item = settle(item, allowed[name].hint)
         _admit_within(composed, item, allowed[name].hint, f"{top}.{name}")
         if not _fits(item, allowed[name].hint):
             raise UserError(

@@ -7,25 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import noisylab
 from noisylab.cli.errors import UserError, nearest
+from noisylab.cli.scalars import plain, tree
 from noisylab.reading import regular
 
 __all__ = ["find_config", "load_yaml", "packaged", "recipes_table", "text_of"]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 5e-4 is a number, as everyone expects."""
-
-
-_Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d+([eE][-+]?\d+)?|\.(inf|nan))$", re.I),
-    list("-+.0123456789"),
-)
 
 
 def load_yaml(text: str, where: str) -> Any:
@@ -34,12 +21,7 @@ def load_yaml(text: str, where: str) -> Any:
     Raises:
         UserError: naming `where` and the line.
     """
-    try:
-        return yaml.load(text, _Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" in line {mark.line + 1}" if mark else ""
-        raise UserError(f"{where}: not valid YAML{place}: {getattr(error, 'problem', error)}") from error
+    return plain(tree(text, where))
 
 
 def text_of(path: Path) -> str:

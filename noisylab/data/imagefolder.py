@@ -42,7 +42,7 @@ _MEMORY = 2**30  # bytes of pixels up to which they are
 class ImageFolder(NoisyDataModule):
     """Image files with their labels, from class folders or from a table.
 
-    Either ``images/<class>/*.jpg`` (or .png, .bmp, .webp ...), sub-folders included; or `labels_csv`, a comma-separated table
+    Either ``images/<class>/*.jpg`` (or any other image that Pillow reads), sub-folders included; or `labels_csv`, a table
     with a header and the columns ``file`` (relative to `images`), ``label`` and optionally ``true_label`` (empty where unknown;
     only reports see it, and `noise` cannot be added). Labels are text; classes are their sorted names. If `images` holds nothing
     but ``train`` and ``test`` (or ``val``), these are the training and the test images; with all three, ``val`` is not read.

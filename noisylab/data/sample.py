@@ -24,7 +24,7 @@ def one_sample(data: NoisyDataModule) -> Inputs:
     rows = data.info.train_rows[:1]
     store = data.source.train
     if isinstance(store, FileRows):
-        image = open_image(store.paths[int(rows[0])], allow_truncated=store.allow_truncated)
+        image = open_image(store.paths[int(rows[0])], allow_truncated=store.allow_truncated, depth=store.depth)
         view: torch.Tensor = store.views["eval"](image, Draws(0, rows).python(0))
         return view[None]
     (inputs,) = build_views(store.gather(rows), rows, ("eval",), 0, data.view_set())

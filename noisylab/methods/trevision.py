@@ -81,7 +81,8 @@ class TRevision(StagedMethod):
         estimate_optimizer: factory; SGD with rate 0.01 and weight decay 1e-4 if None.
         estimate_scheduler: factory of a schedule; a constant rate if None.
         reweight_optimizer: factory; SGD with rate 0.01, momentum 0.9 and weight decay 1e-4 if None.
-        reweight_scheduler: the authors divide the rate by 10 after 39 and after 79 epochs of this stage; constant if None.
+        reweight_scheduler: the authors divide the rate by 10 after 39 and after 79 epochs of this stage under PyTorch 1.1 and
+            later, after 40 and 80 under 0.4.1, the oldest that they name; constant if None.
         revise_optimizer: of the network and the slack; Adam with rate 5e-7 and weight decay 1e-4 if None.
         revise_scheduler: factory of a schedule; a constant rate if None.
 

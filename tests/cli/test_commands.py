@@ -286,7 +286,7 @@ def test_validation_split_chooses_the_best_epoch(tmp_path):
     assert summary["headline"] == test[val.index(max(val))]
 
 
-def test_the_validation_loss_chooses_the_best_epoch_on_request(tmp_path):
+def test_the_validation_loss_chooses_the_best_epoch_on_request(tmp_path, capsys):
     flags = ["--data.val_fraction", "0.2", "--checkpoint.monitor", "val/loss", "--run_dir", "V"]
     assert main([*CE, *flags]) == 0
     assert "monitor: val/loss" in (tmp_path / "V" / "config.yaml").read_text()
@@ -299,6 +299,11 @@ def test_the_validation_loss_chooses_the_best_epoch_on_request(tmp_path):
     assert summary["headline"] == summary["test"]["headline"]["best_by_val"] == test[best]
     assert torch.load(tmp_path / "V" / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == best
     assert main(["fit", *CE[1:], *flags[:-2], "--dry_run"]) == 0
+    assert "lowest loss by given labels" in capsys.readouterr().out
+    again = ["fit", "--run_dir", "V", "--resume", "--trainer.max_epochs", "3"]
+    assert main([*again, "--checkpoint.monitor", "val/acc"]) != 0
+    assert "chosen by val/loss, and monitor is 'val/acc'" in capsys.readouterr().err
+    assert main(again) == 0
 
 
 def test_test_and_predict_a_finished_run(act_run, tmp_path, capsys):

@@ -26,6 +26,7 @@ from noisylab.data.digests import content_digests, digest_of
 from noisylab.data.examined import with_depth
 from noisylab.data.imagelist import ImageList, Sieve, image_lists, list_source
 from noisylab.data.labels import LabelNames
+from noisylab.data.missing import Missing
 from noisylab.data.pictures import Depth, fault_of, open_image
 from noisylab.data.rows import DenseRows
 from noisylab.files import atomic_path
@@ -76,6 +77,7 @@ class ImageFeatures(NoisyDataModule):
         skip_unreadable: likewise; `skipped` names the images that were left out.
         file_column: likewise.
         label_column: likewise.
+        missing: likewise.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -96,6 +98,7 @@ class ImageFeatures(NoisyDataModule):
         skip_unreadable: bool = False,
         file_column: str | None = None,
         label_column: str | None = None,
+        missing: Missing = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -104,7 +107,7 @@ class ImageFeatures(NoisyDataModule):
         self.images, self.labels_csv, self.test_images, self.test_csv = images, labels_csv, test_images, test_csv
         self.backbone, self.image_size, self.cache = backbone, image_size, cache
         self.allow_truncated, self.skip_unreadable = allow_truncated, skip_unreadable
-        self.file_column, self.label_column = file_column, label_column
+        self.file_column, self.label_column, self.missing = file_column, label_column, missing
         self.skipped: list[str] = []
         self._side, self._scale = 0, 1.0
         self.depth: Depth | None = None
@@ -136,7 +139,8 @@ class ImageFeatures(NoisyDataModule):
 
     @cached_property
     def _lists(self) -> tuple[ImageList, ImageList | None]:
-        return image_lists(self.images, self.labels_csv, self.test_images, self.test_csv, self.file_column, self.label_column)
+        columns = self.file_column, self.label_column
+        return image_lists(self.images, self.labels_csv, self.test_images, self.test_csv, *columns, self.missing)
 
     @cached_property
     def _network(self) -> Backbone:

@@ -27,6 +27,7 @@ from noisylab.data.imagelist import (
     list_source,
 )
 from noisylab.data.labels import LabelNames
+from noisylab.data.missing import Missing
 from noisylab.data.pictures import Depth, Head
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.transforms.image import Normalize
@@ -70,6 +71,9 @@ class ImageFolder(NoisyDataModule):
             the data. All are decoded once to know which. `skipped` names them.
         file_column: column of the files in the tables, if it is not ``file``.
         label_column: column of the labels, if it is not ``label``.
+        missing: labels in the tables that stand for no label, whose rows are left out: "auto" for the words that pandas reads as
+            missing (``NA``, ``nan``, ``None`` ...) and, among whole numbers, -1; "all" for empty cells, too, which are refused
+            otherwise; "none" to take every word for a class; or a list of labels.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -94,6 +98,7 @@ class ImageFolder(NoisyDataModule):
         skip_unreadable: bool = False,
         file_column: str | None = None,
         label_column: str | None = None,
+        missing: Missing = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -110,7 +115,7 @@ class ImageFolder(NoisyDataModule):
         self.size, self.resize, self.mode = size, resize, load
         self.mean, self.std, self.padding, self.flip = mean, std, padding, flip
         self.allow_truncated, self.skip_unreadable = allow_truncated, skip_unreadable
-        self.file_column, self.label_column = file_column, label_column
+        self.file_column, self.label_column, self.missing = file_column, label_column, missing
         self.skipped: list[str] = []
         self.depth: Depth | None = None
         self._transforms: dict[str, Any] | None = None
@@ -127,7 +132,8 @@ class ImageFolder(NoisyDataModule):
     @cached_property
     def _lists(self) -> tuple[ImageList, ImageList | None]:
         """The training and the test images."""
-        return image_lists(self.images, self.labels_csv, self.test_images, self.test_csv, self.file_column, self.label_column)
+        columns = self.file_column, self.label_column
+        return image_lists(self.images, self.labels_csv, self.test_images, self.test_csv, *columns, self.missing)
 
     @property
     def image_paths(self) -> list[str]:

@@ -30,9 +30,10 @@ from noisylab.data.folders import (
     sub_folders,
 )
 from noisylab.data.labels import LabelNames, in_order, twins
+from noisylab.data.missing import Missing, doubtful
 from noisylab.data.pictures import Depth, Head, fault_of, head_of, open_image
 from noisylab.data.rows import DenseRows, FileRows
-from noisylab.data.table import read_label_table
+from noisylab.data.table import files_on_disk, read_label_table
 
 __all__ = [
     "ImageList",
@@ -69,6 +70,7 @@ class ImageList:
         listing: what lay in the folders, images that were left out later included; `None` for tables.
         notes: what else a user is told about the list.
         unreadable: images that were taken off the list.
+        left_out: images whose row has no label, which are not on the list.
     """
 
     folder: Path
@@ -80,6 +82,7 @@ class ImageList:
     listing: Listing | None = None
     notes: tuple[str, ...] = ()
     unreadable: int = 0
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -111,11 +114,12 @@ def image_lists(
     test_csv: str | None,
     file_column: str | None,
     label_column: str | None,
+    missing: Missing = "auto",
 ) -> tuple[ImageList, ImageList | None]:
     """The training and the test images, as `ImageFolder` finds them by its arguments of these names."""
     root = Path(images)
     if labels_csv is not None:
-        train = read_table(Path(labels_csv), root, file_column, label_column)
+        train = read_table(Path(labels_csv), root, file_column, label_column, missing)
         test = None
     else:
         layout = layout_of(root)
@@ -128,7 +132,7 @@ def image_lists(
             return train, None if test is None else _of_classes(train, class_folders(root, test, least=1))
     if test_csv is not None:
         test_root = root if test_images is None else Path(test_images)
-        return train, read_table(Path(test_csv), test_root, file_column, label_column)
+        return train, read_table(Path(test_csv), test_root, file_column, label_column, missing)
     if test_images is None:
         return train, None
     return train, _of_classes(train, class_folders(Path(test_images), least=1))
@@ -177,6 +181,7 @@ def class_folders(root: Path, below: str = "", *, least: int = 2) -> ImageList:
     beside = len(loose.images) + loose.left.total()
     if beside:
         notes.append(f"left out of {folder}: {beside:,} image{'s' * (beside > 1)} beside the class folders")
+    notes += doubtful([path.name for path in classes], str(folder))
     parts = [path.name for path in classes if part_of_data(path.name)]
     if parts:
         notes.append(f"{listed(parts)} in {folder}: taken as a class, though called like a part of a data set")
@@ -270,7 +275,7 @@ class Sieve:
 
 def unlisted_images(images: ImageList) -> list[str]:
     """The image files below the folder of a list that it does not name, sorted; relative to the folder."""
-    listed = {os.path.realpath(path) for path in images.paths}
+    listed = {os.path.realpath(images.folder / name) for name in (*images.names, *images.left_out)}
     found = [path for path in images_below(images.folder) if os.path.realpath(path) not in listed]
     return [path.relative_to(images.folder).as_posix() for path in found]
 
@@ -328,7 +333,13 @@ def list_source(parts: Sequence[tuple[ImageList, DenseRows | FileRows]], classes
     return source
 
 
-def read_table(path: Path, folder: Path, file_column: str | None = None, label_column: str | None = None) -> ImageList:
+def read_table(
+    path: Path,
+    folder: Path,
+    file_column: str | None = None,
+    label_column: str | None = None,
+    missing: Missing = "auto",
+) -> ImageList:
     """The rows of a table of image files, as `read_label_table` reads it.
 
     Args:
@@ -336,15 +347,30 @@ def read_table(path: Path, folder: Path, file_column: str | None = None, label_c
         folder: what its files are relative to.
         file_column: the column of the files, if it has another name than ``file``.
         label_column: the column of the labels, if it has another name than ``label``.
+        missing: which labels are none; their rows are left out.
 
     Raises:
         FileNotFoundError: when the table or the folder does not exist.
         ValueError: see `read_label_table`; or listing up to ten rows that cannot be used.
     """
     require_folder(folder)
-    table = read_label_table(path, file_column, label_column)
-    images = ImageList(folder, table.names, table.labels, str(path), table.true_labels, table.rows)
-    return Sieve().keep(images, table.faults)
+    table = read_label_table(path, file_column, label_column, missing)
+    names, notes = files_on_disk(table.names, folder)
+    slashes = [place for place, name in enumerate(names) if "\\" in name and (folder / name.replace("\\", "/")).is_file()]
+    faults = list(table.faults)
+    for place in slashes:
+        faults[place] = faults[place] or f"{names[place]} is separated as in Windows; write / in place of \\"
+    images = ImageList(
+        folder,
+        names,
+        table.labels,
+        str(path),
+        table.true_labels,
+        table.rows,
+        notes=(*table.notes, *notes),
+        left_out=tuple(files_on_disk(table.left_out, folder)[0]),
+    )
+    return Sieve().keep(images, faults)
 
 
 def _refuse_faults(images: ImageList, faults: Sequence[str], advice: str) -> NoReturn:

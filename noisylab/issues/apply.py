@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
 import copy
 import csv
 import difflib
-import io
 import math
 import os
 import re
 import shutil
+import unicodedata
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -24,9 +23,9 @@ from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.folders import require_folder
 from noisylab.data.imagelist import class_folders, split_folders
 from noisylab.data.labels import Array, LabelNames
+from noisylab.data.table import read_records
 from noisylab.files import atomic_path
 from noisylab.issues.table import IssueTable
-from noisylab.reading import regular
 
 __all__ = ["Applied", "Fixes", "apply_to_arrays", "apply_to_folders", "apply_to_table", "read_accepted", "top_fixes"]
 
@@ -34,7 +33,6 @@ Fixes: TypeAlias = dict[str, tuple[str, str | None]]
 """New label and, where known, the label it replaces, by file or by row number as text."""
 
 _SHOWN = 10  # rows at fault in a message
-_CELL = re.compile(r'(?:"(?:[^"]|"")*"?)?[^,]*')  # one cell as written, as the csv module takes it
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def read_accepted(path: str | Path) -> Fixes:
             index is no number, or that are there twice.
     """
     path = Path(path)
-    header, records = _read_records(path).split(path)
+    header, records = read_records(path).split(path)
     key_name = "index" if "index" in header and "file" not in header else "file"
     columns = _columns(path, header, (key_name, "label"), "file or index, label and optionally given")
     given_column = header.index("given") if "given" in header else None
@@ -143,7 +141,7 @@ def apply_to_table(
     """
     path = Path(labels_csv)
     _refuse_existing(out, path)
-    table = _read_records(path)
+    table = read_records(path)
     header, records = table.split(path)
     file_at, label_at = _columns(path, header, (file_column, label_column), f"{file_column} and {label_column}")
     present: dict[str, str] = {}
@@ -229,71 +227,6 @@ def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str 
     return _applied(changes, same, present)
 
 
-class _Record(NamedTuple):
-    """A row of a table: its text as it stands in the file, line end included, and its cells."""
-
-    raw: str
-    cells: list[str]
-
-    def with_cell(self, column: int, text: str) -> str:
-        """The text of the row with another cell; quotes are kept, and added where they are needed."""
-        body = self.raw.rstrip("\r\n")
-        end, start = self.raw[len(body) :], 0
-        written: list[str] = []
-        while start <= len(body):
-            cell = _CELL.match(body, start)
-            assert cell is not None  # the pattern takes anything
-            written.append(cell[0])
-            start = cell.end() + 1
-        written += [""] * (column + 1 - len(written))
-        quoted = written[column].startswith('"') or any(mark in text for mark in ',"\r\n')
-        written[column] = '"' + text.replace('"', '""') + '"' if quoted else text
-        return ",".join(written) + end
-
-
-class _Records(NamedTuple):
-    """A table as it is written: its byte order mark, or nothing, and its rows with the header."""
-
-    mark: bytes
-    records: list[_Record]
-
-    def split(self, path: Path) -> tuple[list[str], list[tuple[int, _Record]]]:
-        """Names of the columns, and the rows that are not blank with their numbers, the header being row 1."""
-        if not self.records:
-            raise ValueError(f"{path} is empty; it needs a header and rows")
-        rows = [
-            (number, record)
-            for number, record in enumerate(self.records[1:], start=2)
-            if any(cell.strip() for cell in record.cells)
-        ]
-        return [name.strip() for name in self.records[0].cells], rows
-
-
-def _read_records(path: Path) -> _Records:
-    try:
-        content = regular(path).read_bytes()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise FileNotFoundError(f"there is no table {path}; check the path") from error
-    mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
-    try:
-        return _Records(mark, list(_parsed(content[len(mark) :].decode("utf-8"))))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no table in UTF-8: {error}; save it as comma-separated UTF-8 text") from error
-
-
-def _parsed(text: str) -> Iterator[_Record]:
-    taken: list[str] = []
-
-    def lines() -> Iterator[str]:
-        for line in io.StringIO(text, newline=""):
-            taken.append(line)
-            yield line
-
-    for cells in csv.reader(lines()):  # reads as many lines as a row has, no more
-        yield _Record("".join(taken), cells)
-        taken.clear()
-
-
 def _columns(path: Path, header: Sequence[str], names: Sequence[str], needed: str) -> list[int]:
     absent = [name for name in names if name not in header]
     if absent:
@@ -310,7 +243,7 @@ def _cell(cells: Sequence[str], column: int) -> str:
 
 
 def _file_key(name: str) -> str:
-    """As `noisylab.data.imagelist.read_table` calls a file."""
+    """As `noisylab.data.table` calls a file."""
     return os.path.normpath(name).replace(os.sep, "/")
 
 
@@ -344,6 +277,8 @@ def _for_table(fixes: Fixes, table: IssueTable, present: Mapping[str, str], wher
 
 def _changes(fixes: Fixes, present: Mapping[str, str], classes: Sequence[str], where: str) -> tuple[dict[str, str], int]:
     """New labels by key where they differ from the present ones, and how many do not differ."""
+    called = {unicodedata.normalize("NFC", key): key for key in present}  # a disk and a table may write one name in two forms
+    fixes = {key if key in present else called.get(unicodedata.normalize("NFC", key), key): fix for key, fix in fixes.items()}
     _refuse(
         [key for key in fixes if key not in present],
         f"accepted rows do not occur in {where}",

@@ -1,0 +1,112 @@
+"""Labels that say that there is none: which they are, and which rows have them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+__all__ = ["DOUBTFUL", "MISSING", "Missing", "Unlabeled", "doubtful", "unlabeled"]
+
+Missing: TypeAlias = Literal["auto", "all", "none"] | list[str]
+"""Which labels are none: the words of `MISSING` and -1 ("auto"), empty ones, too ("all"), none of them, or those listed."""
+
+MISSING = frozenset(
+    {"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN"}
+    | {"None", "n/a", "nan", "null"}
+)
+"""Words that pandas reads as missing (pandas 2, ``read_csv``, ``na_values``)."""
+
+DOUBTFUL = frozenset(
+    {"?", "??", "???", "-", "--", "---", ".", "..", "...", "n.a.", "na", "none", "nil", "missing", "unlabeled", "unlabelled"}
+    | {"undefined", "tbd", "todo", "#n/a", "#value!", "#ref!", "#name?", "#null!", "#div/0!", "nat", "<unk>"}
+)
+"""Words, in lower case, that may mean that there is no label; they are classes, and a user is told."""
+
+_DOUBTFUL = DOUBTFUL | {word.lower() for word in MISSING}
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+
+
+class Unlabeled(NamedTuple):
+    """Which of N rows have no label.
+
+    Args:
+        mask: (N,) True for a row without one.
+        words: how often each missing label occurs.
+    """
+
+    mask: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    words: Counter[str]
+
+    def told(self, where: str) -> list[str]:
+        """What a user is told; nothing where every row has a label."""
+        if not self.words:
+            return []
+        count, words = self.words.total(), ", ".join(f"{word!r} {number:,}" for word, number in self.words.most_common(5))
+        return [
+            f"{where}: {count:,} of {len(self.mask):,} rows have no label ({words}) and are left out of training; "
+            "if that is a class, say --data.missing none"
+        ]
+
+
+def unlabeled(labels: Sequence[str], missing: Missing, where: str, classes: Collection[str] = ()) -> Unlabeled:
+    """Which labels are none.
+
+    Where all labels are whole numbers, -1 is none, as in scikit-learn, unless it may be a class: next to 1 or to 0 and 1.
+
+    Args:
+        labels: (N) labels, numbers as text.
+        missing: see `Missing`.
+        where: their name in messages.
+        classes: names that are classes for certain.
+
+    Raises:
+        ValueError: if `missing` is neither a known word nor a list, or of numbers below 0 that may or may not be classes.
+    """
+    if isinstance(missing, str) and missing not in ("auto", "all", "none"):
+        raise ValueError(f"missing must be auto, all, none or a list of labels such as [NA, -1], got {missing!r}")
+    different = set(labels) - set(classes)
+    if missing == "none":
+        gone: set[str] = set()
+    elif isinstance(missing, list):
+        gone = different & set(map(str, missing))
+    else:
+        gone = different & MISSING
+        gone |= (different & {""}) if missing == "all" else set()
+        gone |= _below_zero(set(labels) - gone - {""}, where) - set(classes)
+    mask = np.array([label in gone for label in labels], dtype=bool)
+    return Unlabeled(mask, Counter(label for label in labels if label in gone))
+
+
+def _below_zero(labels: set[str], where: str) -> set[str]:
+    """The labels that stand for -1, where all are whole numbers."""
+    if not all(map(_WHOLE.fullmatch, labels)):
+        return set()
+    values = {int(label) for label in labels}
+    below = sorted(value for value in values if value < 0)
+    if not below:
+        return set()
+    shown = ", ".join(map(str, below[:3]))
+    if below != [-1]:
+        raise ValueError(
+            f"{where} has labels below 0 ({shown}); say --data.missing none if they are classes, or name those that stand for no "
+            f"label: --data.missing '[{shown}]'"
+        )
+    if values <= {-1, 0, 1}:
+        raise ValueError(
+            f"{where} has the labels {', '.join(map(str, sorted(values)))}, and -1 may be a class or stand for no label; say "
+            "--data.missing none if it is a class, or --data.missing '[-1]' if it is none"
+        )
+    return {label for label in labels if int(label) == -1}
+
+
+def doubtful(classes: Collection[str], where: str) -> list[str]:
+    """What a user is told of classes that may be no labels at all, such as ``?``."""
+    return [
+        f"{where}: {name!r} is taken for a class; if it stands for no label, leave its rows out: --data.missing '[{name!r}]'"
+        for name in classes
+        if name.strip().lower() in _DOUBTFUL
+    ]

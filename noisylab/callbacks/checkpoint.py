@@ -133,7 +133,7 @@ class RunCheckpoint(Checkpoint):
             self._group = None if backend == "gloo" else torch.distributed.new_group(backend="gloo")
         self._in_epoch, self._cut_short, self._deferred = False, False, []
         self._saved_at = time.monotonic()
-        trainer.should_stop |= self._finished(trainer)
+        trainer.should_stop |= self.finished(trainer)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """From here to the epoch's end not every moment is one to resume from."""
@@ -143,10 +143,10 @@ class RunCheckpoint(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save when due; end the run where a signal asks for it."""
-        trainer.should_stop |= self._finished(trainer)
+        trainer.should_stop |= self.finished(trainer)
         late = self.every_n_minutes is not None and time.monotonic() - self._saved_at > 60 * self.every_n_minutes
         late, stop = self._agree(trainer, late)
-        ends = trainer.should_stop and trainer.fit_loop._can_stop_early and not (trainer.is_last_batch or self._finished(trainer))
+        ends = trainer.should_stop and trainer.fit_loop._can_stop_early and not (trainer.is_last_batch or self.finished(trainer))
         if self._must_wait(trainer):
             if ends:
                 rank_zero_warn("the run ends where no checkpoint can be resumed from: a resume would leave out the epoch's rest")
@@ -217,9 +217,10 @@ class RunCheckpoint(Checkpoint):
         every = trainer.val_check_batch
         validation = trainer.enable_validation and isinstance(every, int) and (done + 1) % every == 0
         pending = bool(getattr(module, "pending_gradients", False))
-        return trainer.is_last_batch or accumulating or pending or validation or self._finished(trainer)
+        return trainer.is_last_batch or accumulating or pending or validation or self.finished(trainer)
 
-    def _finished(self, trainer: L.Trainer) -> bool:
+    def finished(self, trainer: L.Trainer) -> bool:
+        """Whether ``max_steps`` has been reached."""
         return self._max_steps != -1 and trainer.global_step >= self._max_steps
 
     def _flush(self, trainer: L.Trainer) -> None:

@@ -73,10 +73,7 @@ class Diagnostics(L.Callback):
         value, epoch = state["peak"]
         self._peak = float(value), int(epoch)
         self.histogram = dict(state.get("histogram", {}))
-        mixtures = state.get("mixtures", {})
-        self.mixtures = {
-            network: list(packed) if isinstance(packed, list) else unpack_mixtures(packed) for network, packed in mixtures.items()
-        }
+        self.mixtures = {network: unpack_mixtures(packed) for network, packed in state.get("mixtures", {}).items()}
         self.transition = state.get("transition")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, Timer
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 import noisylab
 from noisylab.callbacks.checkpoint import RunCheckpoint
@@ -28,6 +29,7 @@ from noisylab.noise import digest, save_noise
 
 __all__ = ["RunSummary", "versions"]
 
+_GOES_ON = EarlyStoppingReason.NOT_STOPPED
 _LAST = 10
 _DIAGNOSTICS = ("memorization", "memorization_online", "issues", "select", "labels", "mixture", "transition")
 
@@ -137,6 +139,7 @@ class RunSummary(Checkpoint):
         watched = next((c for c in trainer.callbacks if isinstance(c, Diagnostics)), None)  # type: ignore[attr-defined]
         info = data.info
         noisy = data.noisy
+        ended = _ended_by(trainer)
         return {
             "recipe": self.recipe,
             "method": type(method).__name__,
@@ -168,9 +171,10 @@ class RunSummary(Checkpoint):
             "mixture": {} if watched is None else watched.mixtures,
             "transition": None if watched is None else watched.transition,
             "epochs": trainer.current_epoch,
-            "complete": trainer.max_epochs is None or trainer.current_epoch >= trainer.max_epochs,
+            "complete": ended != "max_time" and ended != "nothing",
+            "ended_by": ended,
             "wall_time_s": self._elapsed(),
-            "images_per_s": self.images / self._elapsed(),
+            "images_per_s": self.images / self._elapsed() if self.images else None,
             "device": _device(method.device),
             "precision": str(trainer.precision),
             "versions": versions(),
@@ -188,6 +192,22 @@ class _BestEpochs(NamedTuple):
 def _first_best(costs: list[tuple[int, float]]) -> int | None:
     """The first epoch of the lowest cost; costs that are not finite do not count."""
     return min(((cost, epoch) for epoch, cost in costs if math.isfinite(cost)), default=(0.0, None))[1]
+
+
+def _ended_by(trainer: L.Trainer) -> str:
+    """What brought a run to its end: "max_epochs", "max_steps", "max_time", the name of a callback, or "nothing" yet.
+
+    A run that `max_time` ended, or that was to train on no batch, is not complete: a resume goes on with it.
+    """
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    if trainer.max_epochs not in (None, -1) and trainer.current_epoch >= trainer.max_epochs:
+        return "max_epochs"
+    if any(isinstance(c, RunCheckpoint) and c.finished(trainer) for c in callbacks):
+        return "max_steps"
+    if any(isinstance(c, Timer) and c._duration is not None and (c.time_remaining() or 0) <= 0 for c in callbacks):
+        return "max_time"
+    early = next((type(c).__name__ for c in callbacks if getattr(c, "stopping_reason", None) not in (None, _GOES_ON)), None)
+    return early or ("callback" if trainer.should_stop else "nothing")
 
 
 def _predictor(

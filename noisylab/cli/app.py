@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -16,6 +19,7 @@ from noisylab.callbacks import Curves, Diagnostics, LabelIssues, RunCheckpoint, 
 from noisylab.cli.config import switches, with_dict_kwargs
 from noisylab.cli.registry import class_kind, locate, parameters, takes_factory
 from noisylab.cli.scalars import dump, put_back
+from noisylab.cli.trainer_flags import check_callbacks, check_monitors
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.trusted import require_table
 from noisylab.files import atomic_path
@@ -56,7 +60,6 @@ class App(LightningCLI):
             trainer_defaults={
                 "max_epochs": 100,  # Lightning's own default, a thousand, is never meant
                 "num_sanity_val_steps": 0,
-                "enable_progress_bar": False,
                 "enable_model_summary": False,
                 "logger": False,
             },
@@ -82,8 +85,8 @@ class App(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Lightning would let the checkpoint's arguments beat the command line; they do not."""
 
-    def config_text(self) -> str:
-        """The whole configuration as YAML, every default included."""
+    def config_text(self, skip: str = "") -> str:
+        """The whole configuration as YAML, every default included but for what `skip` names; see `config_text`."""
         assert self.subcommand is not None
         parser = self._subcommand_parsers[self.subcommand]
         config = self.config[self.subcommand].clone()
@@ -98,7 +101,9 @@ class App(LightningCLI):
         ):
             if key in config:
                 del config[key]
-        dumped = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+        config.update(_plain(config))
+        text = parser.dump(config, skip_none=skip == "null", skip_default=skip == "default", skip_validation=True)
+        dumped = yaml.safe_load(text)
         put_back(dumped, self._given)
         return dump(dumped)
 
@@ -116,8 +121,10 @@ class App(LightningCLI):
         if not any(isinstance(callback, Speed) for callback in callbacks):
             callbacks.append(self.speed)
         recipe = str(self._get(self.config, "recipe", default="") or "")
+        shown, config["enable_progress_bar"] = config.get("enable_progress_bar") is not False, False
         if self.folder is not None:
-            if not any(isinstance(callback, RunProgress) for callback in callbacks):
+            config["default_root_dir"] = self.folder
+            if shown and not any(isinstance(callback, RunProgress) for callback in callbacks):
                 callbacks.append(RunProgress(recipe or "fit"))
             curves = Curves(self.folder, every_n_steps=config.get("log_every_n_steps") or None)
             intervals = {name: self._get(self.config, f"checkpoint.{name}") for name in switches("checkpoint")}
@@ -126,11 +133,25 @@ class App(LightningCLI):
             # the summary says that a run is finished, so it comes after all else that the end of a run writes
             callbacks += [curves, self.issues, self.summary, self.checkpoint]
         config["callbacks"] = callbacks
+        check_callbacks(callbacks, loggers=bool(self.loggers))
         if self.folder is not None:
             config["logger"] = [_logger(name, self.folder, recipe) for name in self.loggers] or False
         trainer = self._instantiate_trainer({**config, **kwargs}, [])
         _choose_strategy(trainer)
         return trainer
+
+
+def _plain(value: Any) -> Any:
+    """With texts for what YAML cannot write and callbacks have as defaults: members of an enumeration, devices."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, torch.device):
+        return str(value)
+    if isinstance(value, Namespace):
+        return Namespace(**{key: _plain(item) for key, item in vars(value).items()})
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _choose_strategy(trainer: L.Trainer) -> None:
@@ -171,9 +192,14 @@ def build(subcommand: str, config: dict[str, Any], *, folder: Path | None, logge
     return _parse(App, subcommand, config, folder=folder, loggers=loggers)
 
 
-def config_text(config: dict[str, Any]) -> str:
-    """A checked configuration as YAML, every default included."""
-    return _parse(_Parsed, "fit", config).config_text()
+def config_text(config: dict[str, Any], skip: str = "") -> str:
+    """A checked configuration as YAML, every default included.
+
+    Args:
+        config: see `noisylab.cli.config.compose`.
+        skip: "null" leaves out what is not set, "default" what is as it would be anyway.
+    """
+    return _parse(_Parsed, "fit", config).config_text(skip)
 
 
 def _parse(cls: type[App], subcommand: str, config: dict[str, Any], **kwargs: Any) -> App:
@@ -193,7 +219,9 @@ def _preflight(subcommand: str, config: dict[str, Any]) -> None:
     if subcommand == "fit":
         if data.trusted_labels is not None:
             require_table(data.trusted_labels)
-        method.check_ready(data.val_fraction > 0, data.has_trusted)
+        validated = config.get("trainer", {}).get("limit_val_batches") not in (0, 0.0)
+        method.check_ready(data.val_fraction > 0 and validated, data.has_trusted)
+        check_monitors(config.get("trainer", {}), data.val_fraction > 0)
     # Lightning would advise to switch to automatic optimisation, which nobody who runs a recipe can
     for name, nothing in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):
         value = config.get("trainer", {}).get(name)

@@ -8,6 +8,7 @@ import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jsonargparse
@@ -29,6 +30,7 @@ from noisylab.cli.registry import (
     takes_class,
 )
 from noisylab.cli.scalars import Typed, key_text, plain, read, settle, tree
+from noisylab.cli.trainer_flags import check_trainer
 from noisylab.data.base import NoisyDataModule
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.trust import PACKAGES, Untrusted, allow, check, check_builder, looks_like_path
@@ -123,6 +125,7 @@ def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
         except ValueError as error:
             raise UserError(f"{top}: {error}") from error
     check_values(composed.config)
+    check_trainer(composed.config["trainer"])
     return composed
 
 
@@ -180,8 +183,20 @@ def _admit_within(composed: Composed, value: Any, hint: Any, where: str) -> None
 
 def _set(composed: Composed, path: list[str], value: Any, where: str) -> None:
     top = path[0].removesuffix("+")
+    if top in ("optimizer", "lr_scheduler"):
+        inner = ".".join(["model", "optimizer" if top == "optimizer" else "scheduler", *path[1:]])
+        raise UserError(
+            f"{where}: the method has its own, for each of its networks; set {inner} (noisylab fit --help METHOD lists them)"
+        )
     if top not in _TOP:
         raise unknown(f"{where}: key", top, _TOP)
+    text = value.text if isinstance(value, Typed) else value
+    if path in (["model"], ["data"], ["trainer"]) and isinstance(text, str) and Path(text).suffix in (".yaml", ".yml"):
+        file, before = find_config(text), composed.file
+        composed.file = str(file)
+        _set(composed, path, tree(text_of(file), str(file)), str(file))
+        composed.file = before
+        return
     if top in _NODES:
         node = composed.config.get(top)
         composed.config[top] = _merge(composed, node, _NODES[top], path[1:], value, [top])
@@ -299,19 +314,30 @@ def with_dict_kwargs(node: Any) -> Any:
 
 
 def _set_trainer(composed: Composed, trainer: dict[str, Any], path: list[str], value: Any) -> None:
-    allowed = {k: p for k, p in inspect.signature(L.Trainer).parameters.items() if k not in ("logger", "enable_progress_bar")}
+    allowed = inspect.signature(L.Trainer).parameters
+    if len(path) > 1:
+        _set_part(trainer, path[0], path[1:], plain(value))
+        path, value = path[:1], trainer[path[0].removesuffix("+")]
     for key, item in _items("trainer", path, value).items():
         name = key.removesuffix("+")
         if name not in allowed:
-            hint = "loggers are chosen with --logger csv|tensorboard|wandb" if name == "logger" else ""
-            raise unknown("trainer: key", name, allowed, hint)
+            raise unknown("trainer: key", name, allowed)
         hint_ = allowed[name].annotation
-        item = plain(item) if name in _UNTYPED else settle(item, hint_)
+        item = plain(item) if name in (*_UNTYPED, "logger") else settle(item, hint_)
+        if name == "logger":
+            if item not in (None, False):
+                shown = "true" if item is True else item
+                raise UserError(f"trainer.logger={shown}: choose with --logger tensorboard|wandb; metrics.csv is always written")
+            continue
         _admit_within(composed, item, _TRAINER_HINTS.get(name, Any), f"trainer.{name}")
         if name not in _UNTYPED and not _fits(item, hint_):
             raise UserError(f"trainer.{name}: wrong value\n  given: {item!r}\n  allowed: {hint_}")
         if key.endswith("+"):
-            trainer[name] = [*(trainer.get(name) or []), *(item if isinstance(item, list) else [item])]
+            before = trainer.get(name) or []
+            trainer[name] = [
+                *(before if isinstance(before, list) else [before]),
+                *(item if isinstance(item, list) else [item]),
+            ]
         else:
             trainer[name] = item
 
@@ -326,6 +352,22 @@ def _items(top: str, path: list[str], value: Any) -> dict[str, Any]:
     if not isinstance(items, dict):
         raise UserError(f"{top}: expected keys and values, got {plain(items)!r}")
     return {key_text(key): item for key, item in items.items()}
+
+
+def _set_part(trainer: dict[str, Any], name: str, path: list[str], value: Any) -> None:
+    """Set an argument of a class that is given, of several of the last, as in ``--trainer.callbacks.patience 5``."""
+    name, where = name.removesuffix("+"), f"trainer.{name}.{'.'.join(path)}"
+    path = path[1:] if path[0] == "init_args" else path
+    node = trainer.get(name)
+    last = node[-1] if isinstance(node, list) and node else node
+    if name not in _UNTYPED or len(path) != 1 or not last:
+        raise UserError(f"{where}: trainer.{name} has no such part" + ("; give the class first" if not last else ""))
+    last = {"class_path": last} if isinstance(last, str) else last
+    if path[0] == "class_path":
+        last = {"class_path": value}
+    else:
+        last = {**last, "init_args": {**(last.get("init_args") or {}), path[0]: value}}
+    trainer[name] = [*node[:-1], last] if isinstance(node, list) else last
 
 
 def switches(top: str) -> dict[str, Parameter]:

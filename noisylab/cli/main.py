@@ -69,6 +69,7 @@ _FLAGS_OF: dict[str, tuple[str, ...]] = {  # each command takes these and no oth
     "recipes": (),
 }
 _NO_RECIPE = ("compare", "recipes")  # commands that take no values of a recipe
+_PRINTED = ("skip_null", "skip_default")  # forms of --print_config
 _SWITCHES = ("resume", "overwrite", "dry_run", "print_config", "skip_unreadable")
 _REPEATED = ("config", "logger", "trust")  # flags that may be given several times
 
@@ -123,7 +124,11 @@ def parse(argv: Sequence[str]) -> Options:
             options.flags.append((key, value))
             continue
         _check_flag(options.command, key)
-        if key in _SWITCHES:
+        if key == "print_config" and equals and text in _PRINTED:
+            options.own[key] = text
+        elif key in _SWITCHES:
+            if equals and key == "print_config":
+                raise UserError(f"--print_config takes {' or '.join(_PRINTED)} or nothing, got {text!r}")
             if equals:
                 raise UserError(f"--{key} takes no value, got {text!r}")
             options.own[key] = "true"

@@ -22,9 +22,11 @@ from PIL import Image
 from noisylab.callbacks.progress import silence
 from noisylab.cli.app import App, build, config_text, write_config
 from noisylab.cli.config import compose
+from noisylab.cli.devrun import try_out
 from noisylab.cli.errors import UserError, training, unknown
 from noisylab.cli.plan import StepTimer, plan_text
 from noisylab.cli.runfolder import Claim, claim, new_default_folder, paths_in
+from noisylab.cli.trainer_flags import not_logged
 from noisylab.cli.trial import Begun, check_networks
 from noisylab.data.base import NoisyDataModule
 from noisylab.engine.precision import check_trainable
@@ -150,13 +152,19 @@ def fit(options: Options, claimed: Claim | None = None, begun: Callable[[], None
         config, loggers = composed.config, _loggers(options)
         check_trainable(config["trainer"].get("precision"))
         checkpoint = config.pop("ckpt_path", None)
+        if checkpoint in ("last", "best", "hpc"):
+            raise UserError(
+                f"--ckpt_path {checkpoint}: give the file of a checkpoint; to go on with a run: fit --run_dir DIR --resume"
+            )
         if checkpoint is not None:
             check_checkpoint(str(checkpoint))
         if "print_config" in options.own:
-            print(config_text(config), end="")
+            print(config_text(config, skip=options.own["print_config"].removeprefix("skip_")), end="")
             return 0
         if dry:
             return _dry_run(config, options)
+        if config["trainer"].get("fast_dev_run"):
+            return try_out(config)
         folder = claimed or stack.enter_context(_claim(options, config))
         folder.spare([*options.configs, *paths_in(config), *([str(checkpoint)] if checkpoint else [])])
         app = build("fit", config, folder=folder.path, loggers=loggers)
@@ -191,8 +199,15 @@ def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], 
     try:
         found = folder.checkpoint or checkpoint
         with training(lambda: started.yes, f"continue with: noisylab fit --run_dir {folder.path} --resume"):
-            app.trainer.fit(app.model, datamodule=app.datamodule, ckpt_path=found, weights_only=True)
-        if not app.summary.written:  # a run that was killed after its last checkpoint: nothing is left but to say so
+            try:
+                app.trainer.fit(app.model, datamodule=app.datamodule, ckpt_path=found, weights_only=True)
+            except RuntimeError as error:
+                raise (not_logged(error) or error) from error.__cause__
+        if not app.summary.written and app.trainer.global_step == 0:
+            app.summary.write(app.trainer, app.model)
+            if app.trainer.is_global_zero:
+                _say("nothing was trained, for no epochs (trainer.max_epochs)", sys.stderr)
+        elif not app.summary.written:  # a run that was killed after its last checkpoint: nothing is left but to say so
             app.trainer.validate(app.model, datamodule=app.datamodule, verbose=False)
             app.issues.write(app.trainer, app.model, app.datamodule)
             app.summary.write(app.trainer, app.model)

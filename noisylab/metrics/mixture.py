@@ -117,31 +117,28 @@ def mixture_metrics(fit: MixtureFit, right: Tensor, wrong: Tensor) -> dict[str, 
     return found
 
 
-def pack_mixtures(records: Sequence[MixtureRecord]) -> dict[str, Any]:
-    """Records for a checkpoint: the counts of all epochs in one tensor a group, since lists are read back number by number.
+def pack_mixtures(records: Sequence[MixtureRecord]) -> list[dict[str, Any]]:
+    """Records for a checkpoint, the counts of each histogram as one text, in hexadecimal: lists are read back number by number.
 
-    Returns:
-        ``records``, in which ``histogram`` has the names of the groups alone, and ``histograms``: by name (epochs, bins) int64.
-    """
-    counts: dict[str, list[list[int]]] = {}
-    for record in records:
-        for name, histogram in record["histogram"].items():
-            counts.setdefault(name, []).append(histogram)
-    plain = [{**record, "histogram": list(record["histogram"])} for record in records]
-    return {"records": plain, "histograms": {name: torch.tensor(rows) for name, rows in counts.items()}}
-
-
-def unpack_mixtures(packed: Mapping[str, Any]) -> list[MixtureRecord]:
-    """What `pack_mixtures` was given.
-
-    >>> record = {"epoch": 3, "histogram": {"unknown": [5, 2]}, "means": [.1, .7], "variances": [.01, .02]}
+    >>> record = {"epoch": 3, "histogram": {"unknown": [5, 26]}, "means": [.1, .7], "variances": [.01, .02]}
     >>> record |= {"weights": [.75, .25], "converged": True, "iterations": 9}
-    >>> unpack_mixtures(pack_mixtures([record])) == [record]
-    True
+    >>> packed = pack_mixtures([record])
+    >>> packed[0]["histogram"], unpack_mixtures(packed) == [record]
+    ({'unknown': '5 1a'}, True)
     """
-    counts = {name: iter(rows.tolist()) for name, rows in packed["histograms"].items()}
-    found: list[MixtureRecord] = []
-    for record in packed["records"]:
-        restored: Any = {**record, "histogram": {name: next(counts[name]) for name in record["histogram"]}}
-        found.append(restored)
+    texts = [
+        {name: " ".join(f"{count:x}" for count in counts) for name, counts in record["histogram"].items()} for record in records
+    ]
+    return [{**record, "histogram": text} for record, text in zip(records, texts, strict=True)]
+
+
+def unpack_mixtures(packed: Sequence[Mapping[str, Any]]) -> list[MixtureRecord]:
+    """What `pack_mixtures` was given; records that are not packed, as older checkpoints have them, are taken as they are."""
+    found: list[Any] = []
+    for record in packed:
+        histogram = {
+            name: [int(count, 16) for count in counts.split()] if isinstance(counts, str) else counts
+            for name, counts in record["histogram"].items()
+        }
+        found.append({**record, "histogram": histogram})
     return found

@@ -55,7 +55,7 @@ def find_issues(options: Options) -> int:
     Raises:
         UserError: for what cannot be done, before anything is trained or written.
     """
-    _quiet()
+    _quiet(account=True)
     if options.places:
         if options.places != ["apply"]:
             junk = next((place for place in options.places if place != "apply"), "apply")

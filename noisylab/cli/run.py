@@ -52,14 +52,17 @@ _QUIET = (
     "in eval mode at the start of training",
 )
 
+_IN_THE_ACCOUNT = ("cannot be read and are left out:", "are probably one and the same; they are kept apart")
 
-def _quiet() -> None:
+
+def _quiet(account: bool = False) -> None:
+    """Leave out what is no news; with `account`, also what the account of the data says in its place."""
     import logging
 
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.trainer.connectors.checkpoint_connector").setLevel(logging.WARNING)
-    for message in _QUIET:
+    for message in (*_QUIET, *_IN_THE_ACCOUNT) if account else _QUIET:
         warnings.filterwarnings("ignore", f".*{re.escape(message)}")
 
 
@@ -136,7 +139,7 @@ def fit(options: Options, claimed: Claim | None = None, begun: Callable[[], None
         claimed: the folder, where the caller has it already.
         begun: called once when the first training step is done.
     """
-    _quiet()
+    _quiet(account=True)
     resume, dry = "resume" in options.own, bool({"dry_run", "print_config"} & set(options.own))
     if resume and "run_dir" not in options.own:
         raise UserError("--resume needs --run_dir, the folder of the run to continue")

@@ -264,8 +264,10 @@ class Sieve:
             _refuse_faults(images, faults, "" if self.skip is None else _SKIP)
         bad = [place for place, fault in enumerate(faults) if fault]
         self.names += [images.names[place] for place in bad]
-        self._faults += [f"{_row(images, place)}{faults[place]}" for place in bad]
-        return replace(images.take(kept), unreadable=images.unreadable + len(bad))
+        said = [f"{_row(images, place)}{faults[place]}" for place in bad]
+        self._faults += said
+        rest = replace(images.take(kept), unreadable=images.unreadable + len(bad))
+        return rest.noted(*(f"left out: {line}" for line in said[:_SHOWN]), *_some(said)[_SHOWN:])
 
     def warn(self) -> None:
         """Say what was left out, if anything was."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from noisylab.data.labels import twins
 from noisylab.data.rows import RowStore
 
 __all__ = ["Source", "check_clips", "check_labels", "clips_agree"]
@@ -44,6 +45,11 @@ class Source:
     names: list[str] | None = None
     test_names: list[str] | None = None
     account: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Classes that are probably one are part of the account, whatever was read."""
+        lines = [f"probably one class, kept apart: {' and '.join(map(ascii, group))}" for group in twins(self.class_names)]
+        self.account = [*self.account, *(line for line in lines if line not in self.account)]
 
 
 def check_labels(source: Source) -> None:

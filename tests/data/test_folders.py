@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image, features
 from samples import write_folders, write_image
 
 from noisylab.data import ImageFolder
+from noisylab.data.base import Source
 from noisylab.data.folders import images_below, layout_of, list_images
 from noisylab.data.imagelist import account_of, class_folders, image_lists
 from noisylab.data.pictures import suffixes
+from noisylab.data.rows import DenseRows
 
 
 def account(images: Path, test: Path | None = None) -> list[str]:
@@ -89,6 +93,13 @@ def test_many_classes_are_counted_together(tmp_path: Path) -> None:
 def test_a_name_with_hidden_characters_is_written_out(tmp_path: Path) -> None:
     write_folders(tmp_path, ("cat", "dog\u200b"))
     assert r"'dog\u200b' 3" in account(tmp_path)[0]
+
+
+def test_classes_that_are_probably_one_are_in_the_account_of_any_data() -> None:
+    rows = DenseRows(torch.zeros(3, 1))
+    source = Source(rows, torch.arange(3), ("Cafe\u0301", "Caf\u00e9", "hat"), account=["read"])
+    assert source.account == ["read", r"probably one class, kept apart: 'Cafe\u0301' and 'Caf\xe9'"]
+    assert replace(source, test=rows).account == source.account, "said once"
 
 
 # ---- links, junk and runs

@@ -30,7 +30,7 @@ $(DEMO)/%/summary.json: configs/%.yaml $(SOURCES) | $(STAMP)
 	@$(BIN)/noisylab fit --config configs/$*.yaml --run_dir $(DEMO)/$* --overwrite
 
 demo: $(DEMO)/ce_digits/summary.json $(DEMO)/act_digits/summary.json
-	@$(BIN)/noisylab compare $(DEMO)/ce_digits $(DEMO)/act_digits --out $(DEMO)/curves.png
+	@$(BIN)/noisylab compare $(DEMO)/ce_digits $(DEMO)/act_digits --out $(DEMO)/curves.png --overwrite
 
 test: $(DEV_STAMP)
 	$(BIN)/ruff check .

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from noisylab.cli.errors import UserError
+from noisylab.cli.outputs import check_output, free_name
 from noisylab.reports import comparison_table, curves_figure, read_run
 from noisylab.terminal import visible
 
 __all__ = ["compare"]
 
 
-def compare(folders: list[str], figure: str) -> int:
+def compare(folders: list[str], figure: str | None = None, *, overwrite: bool = False) -> int:
     """Print one table of the runs and draw their curves.
 
     Args:
         folders: run folders.
-        figure: path of the PNG to write.
+        figure: path of the PNG to write; None for curves.png, or curves-2.png and so on where that is taken.
+        overwrite: the figure may be there already.
     """
     if not folders:
         raise UserError("noisylab compare needs run folders: noisylab compare runs/a/TIME runs/b/TIME [--out curves.png]")
+    path = free_name(Path("curves.png")) if figure is None else Path(figure)
+    check_output(path, "--out", overwrite=overwrite)
     runs = [read_run(folder) for folder in folders]
     print(visible(comparison_table(runs)))
-    print(visible(f"\nfigure: {curves_figure(runs, figure)}"))
+    print(visible(f"\nfigure: {curves_figure(runs, path)}"))
     return 0

@@ -15,7 +15,8 @@ from noisylab.cli.crossfit import check_crossfit, crossfit, crossfit_number
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.folds import one_process
 from noisylab.cli.issue_defaults import choose_backbone, choose_training
-from noisylab.cli.run import _claim, _first_process, _quiet, _say, fit
+from noisylab.cli.launch import first_process
+from noisylab.cli.run import _claim, _quiet, _say, fit
 from noisylab.cli.runfolder import Claim, hold
 from noisylab.data import Arrays, ImageFeatures, ImageFolder
 from noisylab.data.arrayfile import ArrayFile
@@ -148,7 +149,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
         own["run_dir"] = options.own["run_dir"] if claimed is None else str(claimed.path)
     one = replace(options, command="fit", own=own, flags=[*flags, *options.flags])
     status = fit(one, claimed)
-    if not _first_process():
+    if not first_process():
         return status  # what is made of the run is the first one's to make
     if claimed is None:
         return status
@@ -165,7 +166,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
 
 def _tell(text: str, stream: TextIO) -> None:
     """Say it once, however many processes there are."""
-    if _first_process():
+    if first_process():
         _say(text, stream)
 
 

@@ -14,6 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 import noisylab
 from noisylab.callbacks.progress import silence
 from noisylab.cli.errors import UserError, is_bug, message, unknown
+from noisylab.cli.launch import settle
 from noisylab.terminal import take_any_text, visible
 from noisylab.trust import allow
 
@@ -35,7 +36,7 @@ _OWN_FLAGS = {
     "config": "a recipe or a YAML file; may be repeated, later ones win",
     "run_dir": "folder of the run, used as given",
     "resume": "continue the run in --run_dir from its newest readable checkpoint",
-    "overwrite": "replace what is in --run_dir",
+    "overwrite": "replace the run in --run_dir; predict, compare: the file of --out",
     "folds": "folds: parts that the training rows are divided into; default data.folds of the recipe",
     "trust": "a module whose classes recipes and run folders may name, as mynet for mynet.MyNet; remembered; may be repeated",
     "dry_run": "do everything but train, print the plan, write nothing",
@@ -64,8 +65,8 @@ _FLAGS_OF: dict[str, tuple[str, ...]] = {  # each command takes these and no oth
     "issues": tuple(name for name in _OWN_FLAGS if name != "folds"),  # which says itself what issues apply takes
     "validate": _FINISHED,
     "test": _FINISHED,
-    "predict": (*_FINISHED, "images", "out"),
-    "compare": ("out",),
+    "predict": (*_FINISHED, "images", "out", "overwrite"),
+    "compare": ("out", "overwrite"),
     "recipes": (),
 }
 _NO_RECIPE = ("compare", "recipes")  # commands that take no values of a recipe
@@ -121,6 +122,8 @@ def parse(argv: Sequence[str]) -> Options:
         if not equals and key not in _SWITCHES and rest and not _is_key(rest[0]):
             value = rest.pop(0)
         if key not in _OWN_FLAGS and options.command not in _NO_RECIPE:
+            if value is not None and not value.strip():
+                raise UserError(f"--{key} is empty: a variable that the shell does not know, perhaps; write null for none")
             options.flags.append((key, value))
             continue
         _check_flag(options.command, key)
@@ -189,7 +192,10 @@ def _run(options: Options) -> int:
     if options.command == "compare":
         from noisylab.cli.compare import compare
 
-        return compare(options.places, options.own.get("out", "curves.png"))
+        return compare(options.places, options.own.get("out"), overwrite="overwrite" in options.own)
+    ignored = settle()
+    if ignored is not None:
+        print(f"noisylab: note: {ignored}", file=sys.stderr)
     for new in allow(options.trust):
         print(f"trusted from now on: {new}", file=sys.stderr)
     from noisylab.cli.folds import fit_folds

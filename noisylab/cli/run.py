@@ -24,7 +24,10 @@ from noisylab.cli.app import App, build, config_text, write_config
 from noisylab.cli.config import compose
 from noisylab.cli.devrun import try_out
 from noisylab.cli.errors import UserError, training, unknown
+from noisylab.cli.launch import check_world, first_process, take_world
+from noisylab.cli.outputs import check_output
 from noisylab.cli.plan import StepTimer, plan_text
+from noisylab.cli.resumed import check_same_run
 from noisylab.cli.runfolder import Claim, claim, new_default_folder, paths_in
 from noisylab.cli.trainer_flags import not_logged
 from noisylab.cli.trial import Begun, check_networks
@@ -76,7 +79,7 @@ def _loggers(options: Options) -> tuple[str, ...]:
 def _claim(options: Options, config: dict[str, Any] | None, *, series: bool = False) -> Claim:
     """The folder of a command; without ``--run_dir`` a new one named for the recipe or method of `config`."""
     ways = {"resume": "resume" in options.own, "overwrite": "overwrite" in options.own, "series": series}
-    first = _first_process()
+    first = first_process()
     if "run_dir" in options.own:
         return claim(Path(options.own["run_dir"]), options.command, first=first, **ways)
     assert config is not None
@@ -85,11 +88,6 @@ def _claim(options: Options, config: dict[str, Any] | None, *, series: bool = Fa
         name = config.get("recipe") or config["model"]["class_path"].rpartition(".")[2].lower()
         os.environ["NOISYLAB_RUN_DIR"] = str(new_default_folder(name))
     return claim(Path(os.environ["NOISYLAB_RUN_DIR"]), options.command, first=first, made=True, **ways)
-
-
-def _first_process() -> bool:
-    """Whether nobody has started this process as one of several, or it is the first of them."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def _say(text: str, stream: TextIO) -> None:
@@ -102,7 +100,7 @@ def _say(text: str, stream: TextIO) -> None:
 
 def _tell_account(account: Sequence[str]) -> None:
     """What was read and left out, once and before any training; standard output is for results."""
-    for line in account if _first_process() else ():
+    for line in account if first_process() else ():
         _say(line, sys.stderr)
 
 
@@ -153,6 +151,7 @@ def fit(options: Options, claimed: Claim | None = None, begun: Callable[[], None
         for note in composed.notes:
             print(visible(note), file=sys.stderr)
         config, loggers = composed.config, _loggers(options)
+        take_world(config["trainer"])
         check_trainable(config["trainer"].get("precision"))
         checkpoint = config.pop("ckpt_path", None)
         if checkpoint in ("last", "best", "hpc"):
@@ -168,9 +167,12 @@ def fit(options: Options, claimed: Claim | None = None, begun: Callable[[], None
             return _dry_run(config, options)
         if config["trainer"].get("fast_dev_run"):
             return try_out(config)
+        if resume and (configs != [str(Path(options.own["run_dir"]) / "config.yaml")] or options.flags):
+            check_same_run(Path(options.own["run_dir"]), config)
         folder = claimed or stack.enter_context(_claim(options, config))
         folder.spare([*options.configs, *paths_in(config), *([str(checkpoint)] if checkpoint else [])])
         app = build("fit", config, folder=folder.path, loggers=loggers)
+        check_world(app.trainer.world_size)
         # a mistake in the data stops here, before anything is written
         app.datamodule.prepare_data()
         app.datamodule.setup("fit")
@@ -330,7 +332,9 @@ def _finished(options: Options) -> tuple[App, Path, str]:
     if options.command == "predict":
         # one process: each of several would have a share of the rows
         composed.config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    take_world(composed.config["trainer"])
     app = build(options.command, composed.config, folder=None)
+    check_world(app.trainer.world_size)
     return app, folder or Path(checkpoint).parent, checkpoint
 
 
@@ -353,7 +357,13 @@ def evaluate(options: Options) -> int:
 def predict(options: Options) -> int:
     """Write ``predictions.csv``: file or index, given label if any, predicted class, probability."""
     _quiet()
+    asked = Path(options.own["out"]) if "out" in options.own else None
+    if asked is not None:
+        check_output(asked, "--out", overwrite="overwrite" in options.own)
     app, folder, checkpoint = _finished(options)
+    path = asked or folder / "predictions.csv"  # which only predict writes in a run folder, and may write again
+    again = "overwrite" in options.own or (asked is None and "run_dir" in options.own)
+    check_output(path, "--out" if asked else "predictions:", overwrite=again)
     data: NoisyDataModule = app.datamodule
     data.setup("predict")
     names = data.source.test_names
@@ -367,8 +377,7 @@ def predict(options: Options) -> int:
         raise UserError("the data has no test rows to predict; name a folder of pictures with --images")
     batches = app.trainer.predict(app.model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     classes = data.info.class_names
-    path = Path(options.own.get("out", folder / "predictions.csv"))
-    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(path, new=not again) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["file" if names else "index", "given", "predicted", "probability"])
         for batch in batches or []:

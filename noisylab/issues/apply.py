@@ -159,7 +159,7 @@ def apply_to_table(
         record.raw if (label := new.get(number)) is None else record.with_cell(label_at, label)
         for number, record in enumerate(table.records, start=1)
     ]
-    with atomic_path(out) as partial:
+    with atomic_path(out, new=True) as partial:
         partial.write_bytes(table.mark + "".join(texts).encode("utf-8"))
     return _applied(changes, same, present)
 
@@ -317,7 +317,7 @@ def _applied(changes: Mapping[str, str], same: int, present: Mapping[str, str]) 
 
 
 def _write_labels(out: str | Path, key: str, present: Mapping[str, str], changes: Mapping[str, str]) -> None:
-    with atomic_path(out) as partial, partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with atomic_path(out, new=True) as partial, partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow([key, "label"])
         writer.writerows((name, changes.get(name, label)) for name, label in present.items())
@@ -336,7 +336,7 @@ def _changed_labels(labels: Array, values: Array, new: Mapping[int, int]) -> Arr
 
 
 def _write_arrays(source: Path, labels: Array, out: Path) -> None:
-    with atomic_path(out) as partial, zipfile.ZipFile(partial, "w", strict_timestamps=False) as new:
+    with atomic_path(out, new=True) as partial, zipfile.ZipFile(partial, "w", strict_timestamps=False) as new:
         if source.is_dir():
             for file in sorted(source.glob("*.npy")):
                 if file.stem == "y":

@@ -67,7 +67,7 @@ def test_a_flag_of_another_command_is_refused(command, flag, capsys):
         assert f"--{flag} belongs to noisylab" in refused(capsys, command, *recipe, f"--{flag}", "x")
 
 
-@pytest.mark.parametrize("flag", ["resume", "overwrite", "dry_run", "logger", "config"])
+@pytest.mark.parametrize("flag", ["resume", "dry_run", "logger", "config"])
 def test_compare_takes_no_flags_of_training(flag, capsys):
     assert f"--{flag} belongs to noisylab" in refused(
         capsys, "compare", "a", *([f"--{flag}"] + ["x"] * (flag in "config logger"))

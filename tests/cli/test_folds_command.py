@@ -245,7 +245,7 @@ def test_folds_of_another_series_are_not_mixed_in(
 def test_a_checkpoint_of_another_fold_is_not_resumed(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(finished / "fold0", "R")
     assert main(["fit", "--run_dir", "R", "--data.fold", "1", "--trainer.max_epochs", "3", "--resume"]) == 2
-    assert "trained on other labels or rows" in capsys.readouterr().err
+    assert "data.fold 0, now 1" in capsys.readouterr().err
 
 
 def test_a_used_folder_is_refused_and_replaced_only_when_asked(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

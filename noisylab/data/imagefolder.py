@@ -45,12 +45,15 @@ class ImageFolder(NoisyDataModule):
 
     Either ``images/<class>/*.jpg`` (or any other image that Pillow reads), sub-folders included; or `labels_csv`, a table
     with a header and the columns ``file`` (relative to `images`), ``label`` and optionally ``true_label`` (empty where unknown;
-    only reports see it, and `noise` cannot be added). Labels are text; classes are their sorted names. If `images` holds nothing
-    but ``train`` and ``test`` (or ``val``), these are the training and the test images; with all three, ``val`` is not read.
+    only reports see it, and `noise` cannot be added). Labels are text; classes are their sorted names. If the folders of `images`
+    are called ``train`` and ``test`` (or ``val``), in any spelling, these are the training and the test images; with all three,
+    ``val`` is not read. docs/data.md says which files are images, what is left out, and how pictures are shown; `Source.account`
+    says what was.
 
     Images of one size of at most 64 pixels a side, up to 1 GiB in all, are decoded once and held in memory, with the views of
     `image_views`; if all are grey they keep one channel. Others are opened by `num_workers` processes whenever they are needed,
-    with the views of `web_views`. Validation rows have the given labels unless ``val_labels="clean"``.
+    with the views of `web_views`; before training, every one is decoded once, see `examine`. Validation rows have the given
+    labels unless ``val_labels="clean"``.
 
     Args:
         images: folder of the images.
@@ -68,7 +71,7 @@ class ImageFolder(NoisyDataModule):
         flip: probability of mirroring an image; `None` for 0.5, and 0 for grey images in memory.
         allow_truncated: fill up JPEG files that end early with grey instead of refusing them.
         skip_unreadable: leave out, with a warning, images that are missing or cannot be read to their end, instead of refusing
-            the data. All are decoded once to know which. `skipped` names them.
+            the data. `skipped` names them.
         file_column: column of the files in the tables, if it is not ``file``.
         label_column: column of the labels, if it is not ``label``.
         missing: labels in the tables that stand for no label, whose rows are left out: "auto" for the words that pandas reads as

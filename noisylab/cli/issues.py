@@ -18,11 +18,13 @@ from noisylab.cli.issue_defaults import choose_backbone, choose_training
 from noisylab.cli.launch import first_process
 from noisylab.cli.run import _claim, _quiet, _say, fit
 from noisylab.cli.runfolder import Claim, hold
+from noisylab.cli.scalars import Typed, settle
 from noisylab.data import Arrays, ImageFeatures, ImageFolder
 from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.imagelist import ImageList, Sieve, image_lists, split_folders, unlisted_images
-from noisylab.data.labels import check_label_table, one_row
+from noisylab.data.labels import check_label_table, read_labels
+from noisylab.data.missing import Missing
 from noisylab.issues import estimate_rate, read_issues
 from noisylab.issues.apply import Applied, apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
 from noisylab.issues.page import write_page
@@ -186,9 +188,11 @@ def _data_flags(options: Options, say: TextIO) -> Flags:
         for name in ("labels", "backbone", "skip_unreadable", "file_column", "label_column"):
             if name in own:
                 raise UserError(f"--{name} belongs to --images; the arrays of --arrays hold their labels as y")
-        labels, where = ArrayFile(own["arrays"])["y"], f"y in {own['arrays']}"
-        texts = [str(label) for label in one_row(labels, where).tolist()]
-        check_label_table(texts, [f"row {row}" for row in range(len(texts))], where)
+        file, where = ArrayFile(own["arrays"]), f"y in {own['arrays']}"
+        names = file["class_names"] if "class_names" in file.names else None
+        labels, gone = read_labels(file["y"], where, _missing(options), names)
+        texts = [(row, str(label)) for row, label in enumerate(labels.tolist()) if not gone.mask[row]]
+        check_label_table([text for _, text in texts], [f"row {row}" for row, _ in texts], where)
         return [("data", "Arrays"), ("data.path", own["arrays"])]
     if "images" not in own:
         for name in ("labels", "backbone", "skip_unreadable", "file_column", "label_column"):
@@ -198,7 +202,7 @@ def _data_flags(options: Options, say: TextIO) -> Flags:
     if "labels" not in own and ("file_column" in own or "label_column" in own):
         raise UserError("--file_column and --label_column name columns of --labels FILE; give the table")
     columns = own.get("file_column"), own.get("label_column")
-    listed, _ = image_lists(own["images"], own.get("labels"), None, None, *columns)
+    listed, _ = image_lists(own["images"], own.get("labels"), None, None, *columns, _missing(options))
     known = _class_folders(listed) if "labels" in own else None
     check_label_table(listed.labels, listed.names, listed.where, listed.rows, known)
     extra = unlisted_images(listed) if "labels" in own else []
@@ -217,6 +221,13 @@ def _data_flags(options: Options, say: TextIO) -> Flags:
     for name, key in (("labels", "labels_csv"), ("file_column", "file_column"), ("label_column", "label_column")):
         flags += [(f"data.{key}", own[name])] if name in own else []
     return [*flags, ("data.skip_unreadable", "true")] if "skip_unreadable" in own else flags
+
+
+def _missing(options: Options) -> Missing:
+    """Which labels are none, as the flags say, before there is a data set that knows."""
+    text = dict(options.flags).get("data.missing")
+    found: Missing = "auto" if text is None else settle(Typed(text, "--data.missing"), Missing)
+    return found
 
 
 def _class_folders(listed: ImageList) -> list[str] | None:
@@ -344,7 +355,7 @@ def _apply(options: Options) -> int:
     elif name in (ImageFolder.__name__, ImageFeatures.__name__):
         applied, key = apply_to_folders(arguments["images"], table, fixes, out), "labels_csv"
     elif name == Arrays.__name__:
-        applied, key = apply_to_arrays(arguments["path"], table, fixes, out), "path"
+        applied, key = apply_to_arrays(arguments["path"], table, fixes, out, missing=arguments.get("missing", "auto")), "path"
     else:
         raise UserError(
             f"the labels of {name} are those of a published data set, and are not rewritten; corrections apply to runs on your "

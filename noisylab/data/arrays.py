@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from noisylab.data.arrayfile import ArrayFile, check_lengths, read_views, sample_shape
 from noisylab.data.base import NoisyDataModule, Source
-from noisylab.data.labels import LabelNames, one_row
+from noisylab.data.labels import Array, LabelNames, one_row, read_labels
+from noisylab.data.missing import Missing, Unlabeled, doubtful
 from noisylab.data.rows import DenseRows, MultiRows, SparseRows
 from noisylab.transforms.views import check_image_views, feature_views, image_views
 
@@ -28,7 +30,8 @@ class Arrays(NoisyDataModule):
       (N, C, H, W) with one or three channels, uint8, or float in [0, 1] (float colour images are rounded to 8 bits). Feature
       vectors are (N, D). A sparse matrix is ``x_<view>_data``, ``_indices``, ``_indptr`` and ``_shape``, or ``x_data`` ... if
       it is the only one, and stays sparse until a batch is built.
-    - ``y``: (N,) labels as they are given, whole numbers or text. Their sorted values are the classes.
+    - ``y``: (N,) labels as they are given, whole numbers or text. Their sorted values are the classes. Rows whose label is none
+      (-1 among numbers, NaN, words such as ``NA``) are not trained on; the others keep their numbers.
     - ``y_true``, optional: the true labels, -1 or empty text where unknown. Only reports see them, and `noise` cannot be added.
     - ``group``, optional: the speaker or patient of each row, for ``val_by="group"``.
     - ``clip``, optional: the clip that each row is a frame of. Its rows share one true label; it is held out as a whole, wrong
@@ -48,6 +51,8 @@ class Arrays(NoisyDataModule):
         std: likewise.
         padding: largest shift of the random crop of images, in pixels.
         flip: probability of mirroring an image; `None` for 0.5 with three channels and 0 with one.
+        missing: labels that stand for no label: "auto" for -1 among whole numbers, NaN, and the words that pandas reads as none;
+            "all" for empty text, too, which is refused otherwise; "none" to take every label for a class; or a list of labels.
         standardize: bring each column of dense feature vectors to zero mean and unit variance in the training rows.
         **kwargs: see `NoisyDataModule`.
 
@@ -75,6 +80,7 @@ class Arrays(NoisyDataModule):
         padding: int = 4,
         flip: float | None = None,
         standardize: bool = False,
+        missing: Missing = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -85,7 +91,7 @@ class Arrays(NoisyDataModule):
             raise ValueError(f"views must name at least one view and none twice, got {views}; leave it out for all")
         self.path, self.test_path, self.views = path, test_path, views
         self.mean, self.std, self.padding, self.flip = mean, std, padding, flip
-        self.standardize = standardize
+        self.standardize, self.missing = standardize, missing
         self._transforms: dict[str, Any] | None = None
 
     @property
@@ -99,8 +105,21 @@ class Arrays(NoisyDataModule):
 
     @cached_property
     def _classes(self) -> LabelNames:
-        names = self._file["class_names"] if "class_names" in self._file.names else None
-        return LabelNames.of(self._file["y"], names, f"y in {self.path}")
+        labels, gone = self._given
+        classes = LabelNames.of(labels[~gone.mask], self._class_names, f"y in {self.path}")
+        said = self._class_names is not None or self.missing not in ("auto", "all")
+        for note in [] if said else doubtful(classes.names, f"y in {self.path}"):
+            rank_zero_warn(note)
+        return classes
+
+    @cached_property
+    def _given(self) -> tuple[Array, Unlabeled]:
+        """The given labels, and which rows have none."""
+        return read_labels(self._file["y"], f"y in {self.path}", self.missing, self._class_names)
+
+    @property
+    def _class_names(self) -> Array | None:
+        return self._file["class_names"] if "class_names" in self._file.names else None
 
     def load(self) -> Source:
         """Read and check all arrays."""
@@ -119,8 +138,10 @@ class Arrays(NoisyDataModule):
             _standardize(train, test)
         source = Source(
             train=_store(train),
-            given=labels.numbers(file["y"], f"y in {self.path}"),
+            given=labels.numbers(self._given[0], f"y in {self.path}", skip=self._given[1].mask),
             class_names=labels.names,
+            account=self._given[1].told(f"y in {self.path}"),
+            unlabeled=True,
         )
         if "y_true" in file.names:
             source.clean = labels.numbers(file["y_true"], f"y_true in {self.path}", unknown=True)
@@ -130,7 +151,12 @@ class Arrays(NoisyDataModule):
             check_lengths(test_file, prefix, test, [f"{prefix}y", *([clip] if clip in test_file.names else [])])
             source.test_clip = _numbers(test_file, clip)
             source.test = _store(test)
-            source.test_target = labels.numbers(test_file[f"{prefix}y"], f"{prefix}y in {test_file.path}")
+            where = f"{prefix}y in {test_file.path}"
+            test_labels, gone = read_labels(test_file[f"{prefix}y"], where, self.missing, self._class_names)
+            source.test_target = labels.numbers(test_labels, where, skip=gone.mask)
+            source.account += gone.told(where)
+        for note in source.account:
+            rank_zero_warn(note)
         self._transforms = self._views_of(train)
         return source
 

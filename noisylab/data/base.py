@@ -225,12 +225,13 @@ class NoisyDataModule(L.LightningDataModule):
         given = source.given if self.noisy is None else self.noisy.given_target
         clean = self._clean(source)
         rows = torch.arange(len(given))
-        kept = torch.ones(len(given), dtype=torch.bool)
+        kept = given >= 0  # rows without a label keep their numbers, and are left out of all that follows
         self._fold_rows = rows[:0]
         if self.folds:
             by_truth, by_group = self.fold_labels == "true" and bool((clean >= 0).any()), self.val_by == "group"
             labels = torch.where(clean < 0, given, clean) if by_truth else given
             self._fold_rows = fold_rows(source, labels, self.folds, self.fold, self.split_seed, by_group)
+            self._fold_rows = self._fold_rows[kept[self._fold_rows]]
             truth = clean if by_truth else given
             # the test set is some of the training rows: what belongs to a test row is found by its row of the training set
             source = replace(source, test=source.train, test_target=truth, test_clip=source.clip, test_names=source.names)

@@ -14,7 +14,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-__all__ = ["Array", "LabelNames", "check_label_table", "in_order", "one_row", "twins"]
+from noisylab.data.missing import MISSING, Missing, Unlabeled, unlabeled
+
+__all__ = ["Array", "LabelNames", "check_label_table", "in_order", "one_row", "read_labels", "twins"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -77,19 +79,28 @@ class LabelNames:
             )
         return cls(values, names)
 
-    def numbers(self, labels: Array, what: str, *, unknown: bool = False, files: Sequence[str] | None = None) -> Tensor:
+    def numbers(
+        self,
+        labels: Array,
+        what: str,
+        *,
+        unknown: bool = False,
+        files: Sequence[str] | None = None,
+        skip: Array | None = None,
+    ) -> Tensor:
         """(N,) int64 class of each label.
 
         Args:
             labels: (N,) labels as written.
             what: their name in messages.
-            unknown: whether a label may be missing (a negative number or empty text), which gives -1.
+            unknown: whether a label may be missing (a negative number, NaN, empty text or a word of `MISSING`), which gives -1.
             files: (N) files that the labels belong to, for messages; `None` counts rows from 0.
+            skip: (N,) True for rows that have no label, which get -1.
 
         Raises:
             ValueError: naming the first row whose label is no class.
         """
-        labels = one_row(labels, what)
+        labels = one_row(_whole(labels, what)[0] if unknown else labels, what)
         known = f"{', '.join(self.names[:_SHOWN])}{', ...' if len(self.names) > _SHOWN else ''}"
         if (labels.dtype.kind == "U") != (self.values.dtype.kind == "U"):
             kinds = ("numbers", "text") if self.values.dtype.kind == "U" else ("text", "numbers")
@@ -97,8 +108,10 @@ class LabelNames:
         order = np.argsort(self.values)
         place = order[np.searchsorted(self.values, labels, sorter=order).clip(max=len(order) - 1)]
         found = self.values[place] == labels
-        missing = labels == "" if labels.dtype.kind == "U" else labels < 0
-        wrong = np.flatnonzero(~found & ~missing if unknown else ~found)
+        missing = np.isin(labels, ["", *MISSING]) if labels.dtype.kind == "U" else labels < 0
+        without = np.zeros(len(labels), dtype=bool) if skip is None else skip
+        found = found & ~without
+        wrong = np.flatnonzero(~found & ~without & ~(missing & unknown))
         if len(wrong):
             raise ValueError(
                 f"{len(wrong)} of {len(labels)} labels of {what} are none of the {len(self.names)} classes ({known}); the first "
@@ -106,6 +119,58 @@ class LabelNames:
                 "give every class a training row"
             )
         return torch.from_numpy(np.where(found, place, -1).astype(np.int64))
+
+
+def read_labels(labels: Array, what: str, missing: Missing = "auto", class_names: Array | None = None) -> tuple[Array, Unlabeled]:
+    """Labels of an array, and which rows have none.
+
+    Numbers that are whole may be floating-point, with NaN for no label. With `class_names`, labels that are numbers are places
+    among these, and -1 stands for no label.
+
+    Args:
+        labels: (N,) numbers or text.
+        what: their name in messages.
+        missing: which labels are none.
+        class_names: (K,) text, or `None`.
+
+    Returns:
+        (N,) whole numbers or text, of any value where there is no label; and where that is.
+
+    Raises:
+        ValueError: for other arrays, and see `unlabeled`.
+    """
+    labels, nan = _whole(labels, what)
+    labels = one_row(labels, what)
+    words = ["nan" if out else str(label) for out, label in zip(nan.tolist(), labels.tolist(), strict=True)]
+    if nan.any() and missing == "none":
+        raise ValueError(
+            f"{what} has {int(nan.sum())} labels that are nan, the first in row {int(nan.argmax())}; nan is no class"
+        )
+    numbers = labels.dtype.kind in "iu"
+    if class_names is not None and numbers and missing in ("auto", "all"):
+        missing = ["nan", "-1"]
+    elif nan.any() and isinstance(missing, list):
+        missing = ["nan", *missing]
+    names = () if class_names is None else class_names.reshape(-1).tolist()
+    found = unlabeled(words, missing, what, names)
+    if found.mask.all():
+        raise ValueError(f"{what} has no label; {found.words.total()} of {len(labels)} rows are without one")
+    return labels, found
+
+
+def _whole(labels: Array, what: str) -> tuple[Array, Array]:
+    """Floating-point labels as whole numbers, -1 where they are NaN, and where that is; others as they are."""
+    if labels.dtype.kind != "f" or labels.ndim != 1:
+        return labels, np.zeros(labels.shape[:1], dtype=bool)
+    nan = np.isnan(labels)
+    broken = np.flatnonzero(~nan & (labels != np.floor(labels)) | np.isinf(labels) | (np.abs(labels) > 2**53))
+    if len(broken):
+        row = int(broken[0])
+        raise ValueError(
+            f"{what} has the label {labels[row].item()} in row {row}, which is no whole number ({len(broken)} such labels); "
+            "number the classes, or name them as text"
+        )
+    return np.where(nan, -1, labels).astype(np.int64), nan
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -106,7 +107,8 @@ def _below_zero(labels: set[str], where: str) -> set[str]:
 def doubtful(classes: Collection[str], where: str) -> list[str]:
     """What a user is told of classes that may be no labels at all, such as ``?``."""
     return [
-        f"{where}: {name!r} is taken for a class; if it stands for no label, leave its rows out: --data.missing '[{name!r}]'"
+        f"{where}: {name!r} is taken for a class; if it stands for no label, leave its rows out: "
+        f"--data.missing '{json.dumps([name], ensure_ascii=False)}'"
         for name in classes
         if name.strip().lower() in _DOUBTFUL
     ]

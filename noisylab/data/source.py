@@ -31,6 +31,7 @@ class Source:
         names: a name for each training row (its file), or `None`.
         test_names: the same for the test rows.
         account: what was read and what was left out, a sentence each, in the order in which a user is told before training.
+        unlabeled: whether a label may be -1: such rows are neither trained on nor tested, and keep their numbers.
     """
 
     train: RowStore
@@ -45,6 +46,7 @@ class Source:
     names: list[str] | None = None
     test_names: list[str] | None = None
     account: list[str] = field(default_factory=list)
+    unlabeled: bool = False
 
     def __post_init__(self) -> None:
         """Classes that are probably one are part of the account, whatever was read."""
@@ -60,13 +62,13 @@ def check_labels(source: Source) -> None:
     for name, labels in (("training", source.given), ("test", source.test_target)):
         if labels is None:
             continue
-        bad = ((labels < 0) | (labels >= classes)).nonzero().flatten()
+        bad = ((labels < (-1 if source.unlabeled else 0)) | (labels >= classes)).nonzero().flatten()
         if len(bad):
             raise ValueError(
                 f"{len(bad)} {name} labels are outside 0..{classes - 1}; the first is row {int(bad[0])} with "
                 f"{int(labels[bad[0]])}. Number the classes from 0, or give all class names"
             )
-    counts = torch.bincount(source.given, minlength=classes)
+    counts = torch.bincount(source.given[source.given >= 0], minlength=classes)
     if bool((counts == 0).any()):
         empty = [source.class_names[i] for i in (counts == 0).nonzero().flatten().tolist()]
         raise ValueError(f"no training sample has the class {', '.join(empty[:10])}; remove the class or add samples")

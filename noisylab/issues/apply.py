@@ -22,7 +22,8 @@ import numpy as np
 from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.folders import require_folder
 from noisylab.data.imagelist import class_folders, split_folders
-from noisylab.data.labels import Array, LabelNames
+from noisylab.data.labels import Array, LabelNames, read_labels
+from noisylab.data.missing import Missing
 from noisylab.data.table import read_records
 from noisylab.files import atomic_path
 from noisylab.issues.table import IssueTable
@@ -193,7 +194,7 @@ def apply_to_folders(images_root: str | Path, table: IssueTable, fixes: Fixes, o
     return _applied(changes, same, present)
 
 
-def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str | Path) -> Applied:
+def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str | Path, *, missing: Missing = "auto") -> Applied:
     """Write the labels of arrays anew: a copy of all arrays with another ``y``, or a table of all labels.
 
     Args:
@@ -203,6 +204,7 @@ def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str 
         out: the new file, which must not be there yet. One that ends in .npz holds every array of `path`, byte for byte and
             never unpickled, and ``y`` with the new labels: numbers as numbers of the same type, text as text, which may become
             wider. It is written for a folder of .npy files, too. One that ends in .csv has the columns ``index`` and ``label``.
+        missing: which labels are none, as the run was told; their rows stay as they are, and are empty in a table.
 
     Raises:
         FileExistsError: when `out` is there already.
@@ -215,9 +217,11 @@ def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str 
         raise ValueError(f"out must end in .npz, for a copy of all arrays, or in .csv, for the labels alone; got {out}")
     file = ArrayFile(str(path))
     labels, what = file["y"], f"y in {path}"
-    classes = LabelNames.of(labels, file["class_names"] if "class_names" in file.names else None, what)
-    numbers = classes.numbers(labels, what).tolist()
-    present = {str(row): classes.names[number] for row, number in enumerate(numbers)}
+    names = file["class_names"] if "class_names" in file.names else None
+    whole, gone = read_labels(labels, what, missing, names)
+    classes = LabelNames.of(whole[~gone.mask], names, what)
+    numbers = classes.numbers(whole, what, skip=gone.mask).tolist()
+    present = {str(row): "" if number < 0 else classes.names[number] for row, number in enumerate(numbers)}
     changes, same = _changes(_for_table(fixes, table, present, str(path)), present, classes.names, str(path))
     if out.suffix == ".csv":
         _write_labels(out, "index", present, changes)

@@ -145,7 +145,7 @@ def test_a_folder_of_npy_files_and_a_second_file_for_the_test_rows(tmp_path: Pat
     ],
 )
 def test_labels_are_numbered_in_sorted_order(make: Any, y: Any, names: tuple[str, ...]) -> None:
-    data = make({"x": FEATURES, "y": y, "test_x": FEATURES[:2], "test_y": y[1:3]})
+    data = make({"x": FEATURES, "y": y, "test_x": FEATURES[:2], "test_y": y[1:3]}, missing="none")
     assert data.given_target.tolist() == LABELS.tolist()
     assert data.info.class_names == names
     assert data.source.test_target.tolist() == [1, 2]
@@ -178,7 +178,7 @@ def test_true_labels_are_for_reports_only(make: Any) -> None:
 
 def test_a_true_label_of_minus_one_is_a_class_where_the_labels_say_so(make: Any) -> None:
     y = np.where(LABELS > 0, 1, -1)
-    assert make({"x": FEATURES, "y": y, "y_true": y[::-1]}).clean_target.min() == 0
+    assert make({"x": FEATURES, "y": y, "y_true": y[::-1]}, missing="none").clean_target.min() == 0
 
 
 def test_groups_may_be_text(make: Any) -> None:
@@ -210,7 +210,7 @@ HALF = csr("x", FEATURES)
         ({"x": FEATURES, "y": LABELS.astype(object)}, r"y of .*mine.npz holds Python objects"),
         ({"x": BAD, "y": LABELS}, r"x in .* has 6 values that are NaN or infinite, the first in row 5;"),
         (csr("x", BAD) | {"y": LABELS}, r"x in .* has 6 values that are NaN or infinite, the first in row 5;"),
-        ({"x": FEATURES, "y": LABELS.astype(float)}, r"one row of whole numbers or text, got float64 of shape \(12,\)"),
+        ({"x": FEATURES, "y": LABELS + 0.5}, r"the label 0\.5 in row 0, which is no whole number \(12 such labels\)"),
         ({"x": FEATURES, "y": np.eye(3, dtype=int)[LABELS]}, r"one row of whole numbers or text, got int64 of shape \(12, 3\)"),
         ({"x": FEATURES, "y": LABELS * 0}, r"has 1 different classes in 1 names \(0\); at least two are needed"),
         ({"x": FEATURES, "y": np.array(["a", "", "b"])[LABELS]}, r"has 4 labels without text, the first in row 1"),

@@ -1,0 +1,111 @@
+"""Arrays in which some rows have no label: they are left out, said, and the others keep their numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from noisylab.data import Arrays
+from noisylab.data.labels import read_labels
+from noisylab.issues.apply import apply_to_arrays
+from noisylab.issues.table import IssueTable
+from noisylab.noise import Symmetric
+
+
+def arrays(tmp_path: Path, y: Any, missing: Any = "auto", more: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+    y = np.array(y)
+    np.savez(tmp_path / "a.npz", x=np.arange(len(y) * 2, dtype="f4").reshape(-1, 2), y=y, **(more or {}))
+    data = Arrays(str(tmp_path / "a.npz"), missing=missing, **kwargs)
+    data.setup()
+    return data
+
+
+LABELS = [2, -1, 0, 1, -1, 2, 0, 1]
+
+
+def test_rows_of_minus_one_are_not_trained_on_and_the_others_keep_their_numbers(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"2 of 8 rows have no label \('-1' 2\) and are left out of training"):
+        data = arrays(tmp_path, LABELS)
+    assert (data.num_classes, data.info.class_names) == (3, ("0", "1", "2"))
+    assert data.info.train_rows.tolist() == [0, 2, 3, 5, 6, 7]
+    assert data.given_target.tolist() == data.info.given_target.tolist() == LABELS
+    assert data.source.account == [line for line in data.source.account if "2 of 8 rows" in line] != []
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "rows"),
+    [
+        ([2.0, np.nan, 0.0, 1.0, 0.0], ("0", "1", "2"), [0, 2, 3, 4]),
+        (["b", "nan", "a", "NA", "a"], ("a", "b"), [0, 2, 4]),
+        (["2", "-1", "10", "0", "2"], ("0", "2", "10"), [0, 2, 3, 4]),
+    ],
+)
+def test_other_ways_to_write_no_label(tmp_path: Path, y: list[Any], classes: tuple[str, ...], rows: list[int]) -> None:
+    with pytest.warns(UserWarning, match="rows have no label"):
+        data = arrays(tmp_path, y)
+    assert (data.info.class_names, data.info.train_rows.tolist()) == (classes, rows)
+
+
+def test_what_is_a_class_can_be_said(tmp_path: Path) -> None:
+    assert arrays(tmp_path, LABELS, missing="none").info.class_names == ("-1", "0", "1", "2")
+    assert arrays(tmp_path, [-1, 1, -1, 1], missing="none").info.class_names == ("-1", "1")
+    with pytest.warns(UserWarning, match="'2' 2"):
+        assert arrays(tmp_path, LABELS, missing=["-1", "2"]).info.class_names == ("0", "1")
+    assert arrays(tmp_path, ["NA", "EU", "NA", "EU"], more={"class_names": np.array(["EU", "NA"])}).num_classes == 2
+
+
+@pytest.mark.parametrize(
+    ("y", "told"),
+    [
+        ([-1, 1, -1, 1], "-1 may be a class or stand for no label"),
+        ([-2, 0, 1, 2], r"labels below 0 \(-2\)"),
+        ([0.5, 1.0, 0.0, 1.0], r"the label 0\.5 in row 0, which is no whole number \(1 such labels\)"),
+        ([np.inf, 1.0, 0.0, 1.0], "inf in row 0"),
+        ([np.nan, np.nan], "has no label; 2 of 2 rows are without one"),
+    ],
+)
+def test_labels_that_may_mean_two_things_are_refused(tmp_path: Path, y: list[Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        arrays(tmp_path, y)
+
+
+def test_nan_is_no_class(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"1 labels that are nan, the first in row 1; nan is no class"):
+        read_labels(np.array([1.0, np.nan, 0.0]), "y", "none")
+
+
+def test_with_class_names_minus_one_is_never_a_class(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="'-1' 1"):
+        data = arrays(tmp_path, [0, -1, 1, 0], more={"class_names": np.array(["cat", "dog"])})
+    assert (data.info.class_names, data.info.train_rows.tolist()) == (("cat", "dog"), [0, 2, 3])
+
+
+@pytest.mark.filterwarnings("ignore:.*rows have no label")
+def test_rows_without_a_label_are_in_no_split(tmp_path: Path) -> None:
+    y = np.tile(LABELS, 5)
+    split = arrays(tmp_path, y, val_fraction=0.25)
+    rows = torch.cat([split.info.train_rows, split._val_rows]).sort().values
+    assert rows.tolist() == np.flatnonzero(y >= 0).tolist()
+    tested = torch.cat([arrays(tmp_path, y, folds=5, fold=k)._test_rows for k in range(5)]).sort().values
+    assert tested.tolist() == np.flatnonzero(y >= 0).tolist()
+    more = {"test_x": np.zeros((4, 2), "f4"), "test_y": np.array([0, -1, 2, 1])}
+    assert arrays(tmp_path, y, more=more)._test_rows.tolist() == [0, 2, 3]
+    with pytest.raises(ValueError, match="noise needs true labels for all rows"):
+        arrays(tmp_path, y, noise=Symmetric(0.2))
+
+
+@pytest.mark.filterwarnings("ignore:.*rows have no label")
+def test_corrections_leave_rows_without_a_label_as_they_are(tmp_path: Path) -> None:
+    arrays(tmp_path, LABELS)
+    ranked, classes = np.array([0, 2, 3, 5, 6, 7]), ("0", "1", "2")
+    given = np.array(LABELS)[ranked]
+    floats, flags = np.linspace(1, 0, 6), np.zeros(6, dtype=bool)
+    table = IssueTable(ranked, None, classes, given, given, floats, flags, floats)
+    applied = apply_to_arrays(tmp_path / "a.npz", table, {"5": ("0", "2")}, tmp_path / "b.npz")
+    assert (applied.changed, applied.emptied) == (1, ())
+    with np.load(tmp_path / "b.npz") as new:
+        assert new["y"].tolist() == [2, -1, 0, 1, -1, 0, 0, 1]

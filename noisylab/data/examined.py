@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from noisylab.files import atomic_path
 __all__ = ["Seen", "common_depth", "examine", "unreadable", "with_depth"]
 
 _THREADS = 8  # decoders run side by side
+_LARGE = 2**25  # pixels, of 4 bytes each once decoded
 _DELAY = 2.0  # seconds before a bar is shown
 _FORMAT = f"noisylab images 1 {PIL.__version__}\n".encode()  # another decoder finds other faults
 _KEY = 16  # bytes of a digest
@@ -40,7 +42,7 @@ class Seen(NamedTuple):
     depth: Depth | None
 
 
-def examine(images: ImageList, allow_truncated: bool) -> list[Seen]:
+def examine(images: ImageList, allow_truncated: bool, heads: Sequence[Head] | None = None) -> list[Seen]:
     """Decode all images, but not those that were found good before and have not changed since.
 
     Good files are remembered by path, size and times of change, in ``$NOISYLAB_CACHE/images`` or, without that variable,
@@ -49,6 +51,7 @@ def examine(images: ImageList, allow_truncated: bool) -> list[Seen]:
     Args:
         images: N images.
         allow_truncated: see `open_image`.
+        heads: (N) what their first bytes say; images that are large in memory are then decoded one after the other.
 
     Returns:
         (N) what came of each.
@@ -58,7 +61,9 @@ def examine(images: ImageList, allow_truncated: bool) -> list[Seen]:
     keys = [_key(path, allow_truncated) for path in paths]
     found = {place: known[key] for place, key in enumerate(keys) if key in known}
     places = [place for place in range(len(images)) if place not in found]
-    seen = dict(zip(places, _decoded([paths[place] for place in places], allow_truncated), strict=True))
+    large = {place for place in places if heads is not None and heads[place].width * heads[place].height > _LARGE}
+    ordered = [*(place for place in places if place not in large), *sorted(large)]
+    seen = dict(zip(ordered, _decoded([paths[place] for place in ordered], len(large), allow_truncated), strict=True))
     good = {keys[place]: _packed(one.depth) for place, one in seen.items() if not one.fault and keys[place]}
     if good:
         with contextlib.suppress(OSError):  # costs the next run time and nothing else
@@ -102,7 +107,9 @@ def with_depth(
     return images.noted(f"{many} with more than 8 bits: scaled alike, by the {used} of the largest value"), depth
 
 
-def _decoded(paths: Sequence[str], allow_truncated: bool) -> list[Seen]:
+def _decoded(paths: Sequence[str], large: int, allow_truncated: bool) -> list[Seen]:
+    """What came of each file, the last `large` of which are decoded one after the other."""
+
     def look(path: str) -> Seen:
         try:
             return Seen("", depth_of(path, allow_truncated=allow_truncated))
@@ -118,8 +125,9 @@ def _decoded(paths: Sequence[str], allow_truncated: bool) -> list[Seen]:
         dynamic_ncols=True,
     )
     seen = []
+    many = len(paths) - large
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        for one in pool.map(look, paths):
+        for one in chain(pool.map(look, paths[:many]), map(look, paths[many:])):
             seen.append(one)
             with contextlib.suppress(OSError):  # nobody reads the bar any more; the work goes on
                 bar.update()

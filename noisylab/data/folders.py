@@ -137,7 +137,7 @@ def list_images(folder: Path, *, deep: bool = True) -> Listing:
         if identity in seen:
             continue
         seen.add(identity)
-        for entry in os.scandir(here):
+        for entry in sorted(os.scandir(here), key=lambda entry: entry.name):
             if entry.name.startswith(".") or entry.name.lower() in _JUNK_FILES:
                 continue
             path = here / entry.name
@@ -151,6 +151,7 @@ def list_images(folder: Path, *, deep: bool = True) -> Listing:
             else:
                 _sort_in(path, readable, found)
     found.images.sort()
+    found.skipped.sort()
     return found
 
 
@@ -196,8 +197,9 @@ def layout_of(root: Path) -> Layout | None:
     others = [path for path in others if path.name not in empty]
     if not nested and (others or "train" not in parts):
         return None  # pictures of trains, for example
+    given = parts.get("train", names)[0]
     advice = (
-        f"keep the parts alone in {root}, or name the folders: --data.images {root / names[0]} and perhaps --data.test_images"
+        f"keep the parts alone in {root}, or give {root / given} as images and, if there is one, the test folder as test_images"
     )
     if others:
         raise ValueError(

@@ -156,7 +156,7 @@ class ImageFolder(NoisyDataModule):
         stores: list[DenseRows | FileRows] = []
         if size is None:
             # all are decoded once before training, so that no worker process meets a broken file days later
-            seen = [examine(part, self.allow_truncated) for part in parts]
+            seen = [examine(part, self.allow_truncated, found) for part, found in zip(parts, heads, strict=True)]
             parts[0], self.depth = with_depth(parts[0], heads[0], self.allow_truncated, seen[0])
             parts = [sieve.keep(part, [one.fault for one in found]) for part, found in zip(parts, seen, strict=True)]
             views = self._file_views()

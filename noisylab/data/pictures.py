@@ -19,7 +19,8 @@ __all__ = ["Depth", "Head", "UnreadableImage", "depth_of", "fault_of", "head_of"
 # Formats of pictures. Pillow knows more: drawings that it hands to other programs, films, scientific arrays.
 _FORMATS = (
     *("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF"),
-    *("PPM", "JPEG2000", "MPO", "ICO", "PCX", "QOI", "SGI", "SUN"),
+    *("PPM", "JPEG2000", "ICO", "PCX", "QOI", "SGI", "SUN"),
+    "HEIF",  # where somebody has registered a reader, as the package pillow-heif does
 )
 _UNMARKED = ("TGA",)  # nothing in its first bytes says so: believed only by suffix
 _REFUSED_SUFFIXES = frozenset({".rgb", ".cur", ".avifs"})
@@ -100,7 +101,8 @@ class Head(NamedTuple):
 
 def suffixes() -> frozenset[str]:
     """Endings of image files that the Pillow on this machine can read, in lower case."""
-    known = {suffix for suffix, name in Image.registered_extensions().items() if name in _readable()}
+    readable = {*_readable(), "MPO"}  # what opens a JPEG opens these, too
+    known = {suffix for suffix, name in Image.registered_extensions().items() if name in readable}
     return frozenset(known) - _REFUSED_SUFFIXES
 
 

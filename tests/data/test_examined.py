@@ -13,7 +13,7 @@ from samples import train_batches, write_folders, write_image
 
 from noisylab.data import ImageFolder, WebImages, examined, unlabelled_images
 from noisylab.data.examined import common_depth, examine
-from noisylab.data.imagelist import class_folders
+from noisylab.data.imagelist import Sieve, class_folders
 from noisylab.data.pictures import Depth, UnreadableImage, open_image
 from noisylab.issues.thumbnails import thumbnails
 
@@ -120,6 +120,15 @@ def test_images_from_the_web_are_decoded_too(tmp_path: Path) -> None:
     cut(tmp_path / "train" / "cat" / "z.png")
     with pytest.raises(ValueError, match=r"z\.png"):
         WebImages(str(tmp_path), resize=16, crop=16).setup()
+
+
+def test_large_images_are_decoded_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examined, "_LARGE", 1200)  # z.jpg has 1,280 pixels, the others 1,024
+    cut(folder / "dog" / "z.jpg")
+    cut(folder / "cat" / "1.png")
+    images = class_folders(folder)
+    _, heads = Sieve().heads(images)
+    assert [bool(seen.fault) for seen in examine(images, False, heads)] == [False, True, False, False, False, False, True]
 
 
 # ---- more than 8 bits

@@ -297,6 +297,16 @@ def test_a_cut_file_is_found_by_the_quick_look_too(tmp_path: Path, cut: int) -> 
             depth_of(str(tmp_path / name))
 
 
+def test_pictures_of_phones_with_several_frames_are_read(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (16, 8), color) for color in (RED, BLUE)]
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    frames[0].save(tmp_path / "a.mpo", format="MPO", save_all=True, append_images=frames[1:], exif=exif)
+    assert ".mpo" in suffixes()
+    assert head_of(str(tmp_path / "a.mpo"))[:2] == (8, 16)
+    assert np.abs(shown(tmp_path / "a.mpo").astype(int) - RED).max() <= 2
+
+
 def test_the_usual_suffixes_are_readable() -> None:
     assert {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"} <= suffixes()
     assert {".ppm", ".pgm", ".pnm", ".tga"} <= suffixes()

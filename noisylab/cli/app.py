@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from noisylab.callbacks import Curves, Diagnostics, LabelIssues, RunCheckpoint, RunProgress, RunSummary, Speed
 from noisylab.cli.config import switches, with_dict_kwargs
+from noisylab.cli.origin import absolute_paths
 from noisylab.cli.registry import class_kind, locate, parameters, takes_factory
 from noisylab.cli.scalars import dump, put_back
 from noisylab.cli.trainer_flags import check_callbacks, check_monitors
@@ -36,6 +37,7 @@ class App(LightningCLI):
         args: the configuration under the name of the subcommand.
         folder: run folder; None writes nothing.
         loggers: names among "tensorboard" and "wandb".
+        fitted: record of the model whose data these are, see `NoisyDataModule.adopt`; None for a new model.
         **kwargs: of LightningCLI.
     """
 
@@ -45,9 +47,10 @@ class App(LightningCLI):
         *,
         folder: Path | None = None,
         loggers: tuple[str, ...] = (),
+        fitted: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.folder, self.loggers = folder, loggers
+        self.folder, self.loggers, self.fitted = folder, loggers, fitted
         super().__init__(
             NoisyLabelMethod,
             NoisyDataModule,
@@ -75,6 +78,14 @@ class App(LightningCLI):
         parser.add_argument("--recipe", type=str, default="", help="name of the recipe, for the run folder and the summary")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed")
+        # before the number of classes is asked for
+        parser.add_instantiator(self._instantiate_data, NoisyDataModule, subclasses=True)
+
+    def _instantiate_data(self, cls: type[NoisyDataModule], *args: Any, **kwargs: Any) -> NoisyDataModule:
+        data = cls(*args, **kwargs)
+        if self.fitted is not None:
+            data.adopt(self.fitted)
+        return data
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; then text is what it was, whatever it looks like."""
@@ -85,11 +96,18 @@ class App(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Lightning would let the checkpoint's arguments beat the command line; they do not."""
 
-    def config_text(self, skip: str = "") -> str:
-        """The whole configuration as YAML, every default included but for what `skip` names; see `config_text`."""
+    def config_text(self, skip: str = "", absolute: bool = False) -> str:
+        """The whole configuration as YAML, every default included but for what `skip` names; see `config_text`.
+
+        Args:
+            skip: see `config_text`.
+            absolute: whether files and folders of the data are named by absolute paths.
+        """
         assert self.subcommand is not None
         parser = self._subcommand_parsers[self.subcommand]
         config = self.config[self.subcommand].clone()
+        if absolute:
+            absolute_paths(config["data"])
         # what belongs to one call, not to the experiment
         for key in (
             "ckpt_path",
@@ -179,7 +197,14 @@ class _Parsed(App):
         """Nothing."""
 
 
-def build(subcommand: str, config: dict[str, Any], *, folder: Path | None, loggers: tuple[str, ...] = ()) -> App:
+def build(
+    subcommand: str,
+    config: dict[str, Any],
+    *,
+    folder: Path | None,
+    loggers: tuple[str, ...] = (),
+    fitted: dict[str, Any] | None = None,
+) -> App:
     """Parse and instantiate, without running.
 
     Args:
@@ -187,9 +212,10 @@ def build(subcommand: str, config: dict[str, Any], *, folder: Path | None, logge
         config: checked configuration.
         folder: run folder; None writes nothing.
         loggers: see `App`.
+        fitted: likewise.
     """
-    _preflight(subcommand, config)
-    return _parse(App, subcommand, config, folder=folder, loggers=loggers)
+    _preflight(subcommand, config, fitted)
+    return _parse(App, subcommand, config, folder=folder, loggers=loggers, fitted=fitted)
 
 
 def config_text(config: dict[str, Any], skip: str = "") -> str:
@@ -212,9 +238,11 @@ def _parse(cls: type[App], subcommand: str, config: dict[str, Any], **kwargs: An
         return cls({"subcommand": subcommand, subcommand: given}, parser_kwargs=parser_kwargs, **kwargs)
 
 
-def _preflight(subcommand: str, config: dict[str, Any]) -> None:
+def _preflight(subcommand: str, config: dict[str, Any], fitted: dict[str, Any] | None) -> None:
     """Build data and method once, so that what a constructor refuses is said in its own words: jsonargparse would wrap it."""
     data = _construct(config["data"])
+    if fitted is not None:
+        data.adopt(fitted)
     method = _construct(config["model"], num_classes=data.num_classes)
     if subcommand == "fit":
         if data.trusted_labels is not None:
@@ -246,8 +274,8 @@ def _construct(node: dict[str, Any], **handed: Any) -> Any:
 
 
 def write_config(app: App, folder: Path) -> None:
-    """Write ``config.yaml`` into the run folder and hand it to the loggers."""
-    text = app.config_text()
+    """Write ``config.yaml`` into the run folder, with absolute paths of the data, and hand it to the loggers."""
+    text = app.config_text(absolute=True)
     with atomic_path(folder / "config.yaml") as partial:
         partial.write_text(text, encoding="utf-8")
     for logger in app.trainer.loggers:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from noisylab.cli.app import build, config_text
 from noisylab.cli.config import compose
 from noisylab.cli.errors import UserError
+from noisylab.cli.origin import absolute_paths
 from noisylab.cli.recipes import load_yaml, text_of
 from noisylab.cli.run import _claim, _quiet, _say, draw, fit
 from noisylab.cli.runfolder import Claim, hold, paths_in
@@ -150,6 +151,7 @@ def _finished(series: Path, number: int, config: dict[str, Any]) -> set[int]:
     """
     finished = set()
     now = load_yaml(config_text(config), "this command")
+    absolute_paths(now["data"])
     for folder in _started(series):
         stored = load_yaml(text_of(folder / "config.yaml"), str(folder / "config.yaml"))
         said = (((stored or {}).get("data") or {}).get("init_args")) or {}
@@ -163,6 +165,7 @@ def _finished(series: Path, number: int, config: dict[str, Any]) -> set[int]:
         run = read_run(folder)
         if not run.complete:
             continue
+        absolute_paths(run.config["data"])
         if run.seed != now["seed_everything"] or len(group_by_seed([_as_seed(run), _as_seed(replace(run, config=now))])) > 1:
             raise UserError(
                 f"{folder} was trained with another configuration than this command's; all folds must have one\n"

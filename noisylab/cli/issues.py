@@ -16,6 +16,7 @@ from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.folds import one_process
 from noisylab.cli.issue_defaults import choose_backbone, choose_training
 from noisylab.cli.launch import first_process
+from noisylab.cli.origin import refuse_changed, same_path, shown
 from noisylab.cli.run import _claim, _quiet, _say, fit
 from noisylab.cli.runfolder import Claim, hold
 from noisylab.cli.scalars import Typed, settle
@@ -25,6 +26,8 @@ from noisylab.data.base import NoisyDataModule
 from noisylab.data.imagelist import ImageList, Sieve, image_lists, split_folders, unlisted_images
 from noisylab.data.labels import check_label_table, read_labels
 from noisylab.data.missing import Missing
+from noisylab.engine.fitted import fitted_in
+from noisylab.engine.resume import newest_readable
 from noisylab.issues import estimate_rate, read_issues
 from noisylab.issues.apply import Applied, apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
 from noisylab.issues.page import write_page
@@ -144,7 +147,8 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
             flags += one_process(config)
             check_crossfit(data, folds)
         if choice is not None:
-            _tell(f"{len(data.info.train_rows):,} labels of {data.num_classes} classes; {choice.text(config)}", say)
+            rows = f"{len(data.info.train_rows):,} labels of {data.num_classes} classes{_read_as(data)}"
+            _tell(f"{rows}; {choice.text(config)}", say)
         if claimed is None and not {"dry_run", "print_config"} & set(own):
             claimed = stack.enter_context(_claim(options, config))
     if claimed is not None or "run_dir" in options.own:
@@ -166,6 +170,12 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
     return crossfit(folder, folds, options) if status == 0 and folds else status
 
 
+def _read_as(data: NoisyDataModule) -> str:
+    """What the rows of an array with two sides were taken for, which is not always clear."""
+    sides = data.read_as if isinstance(data, Arrays) else ""
+    return f", {sides}" if sides else ""
+
+
 def _tell(text: str, stream: TextIO) -> None:
     """Say it once, however many processes there are."""
     if first_process():
@@ -177,8 +187,10 @@ def _check_same(options: Options, config: dict[str, Any]) -> None:
     arguments = config["data"]["init_args"]
     for name, key in (("arrays", "path"), ("images", "images"), ("labels", "labels_csv"), ("backbone", "backbone")):
         given, begun = options.own.get(name), arguments.get(key)
-        if given is not None and given not in (str(begun), "auto", "none"):
-            raise UserError(f"--{name} {given}: the run in --run_dir was begun with {begun}; leave it out, or start a new run")
+        file = name != "backbone" and begun is not None
+        if given is not None and given not in (str(begun), "auto", "none") and not (file and same_path(given, begun)):
+            was = shown(begun) if file else begun
+            raise UserError(f"--{name} {given}: the run in --run_dir was begun with {was}; leave it out, or start a new run")
 
 
 def _data_flags(options: Options, say: TextIO) -> Flags:
@@ -244,8 +256,8 @@ def _data(flags: Flags, more: Flags) -> NoisyDataModule:
     return _set_up(compose([], [*model, *flags, *told]).config)
 
 
-def _set_up(config: dict[str, Any]) -> NoisyDataModule:
-    data: NoisyDataModule = build("fit", config, folder=None).datamodule
+def _set_up(config: dict[str, Any], fitted: dict[str, Any] | None = None) -> NoisyDataModule:
+    data: NoisyDataModule = build("fit", config, folder=None, fitted=fitted).datamodule
     data.prepare_data()
     data.setup("fit")
     return data
@@ -260,7 +272,11 @@ def _run_data(folder: Path) -> tuple[dict[str, Any], NoisyDataModule]:
         raise UserError(f"--run {folder}: there is no run (no config.yaml); give the folder that noisylab printed")
     config = compose([str(folder / "config.yaml")], []).config
     config.pop("ckpt_path", None)
-    return config, _set_up(config)
+    fitted = None
+    with contextlib.suppress(OSError, ValueError):  # the list was written at the run's end; its checkpoints may be gone
+        last, _ = newest_readable(folder / "checkpoints" / "last.ckpt", folder / "checkpoints" / "best.ckpt")
+        fitted = fitted_in(last)
+    return config, _set_up(config, fitted)
 
 
 def _describe(folder: Path, pictures: int) -> int:
@@ -278,6 +294,7 @@ def _describe(folder: Path, pictures: int) -> int:
             f"--run {folder}: the labels of the data are no longer those of {_LIST}\n"
             "  put the data back as it was, or find the issues of the new data in a new run"
         )
+    refuse_changed(data, f"--run {folder}")
     rate, interval = estimate_rate(table)
     report = noise_report(
         table,
@@ -361,7 +378,7 @@ def _apply(options: Options) -> int:
             f"the labels of {name} are those of a published data set, and are not rewritten; corrections apply to runs on your "
             "own data: ImageFolder, ImageFeatures, Arrays"
         )
-    root = Path(arguments["images"]) if "images" in arguments and not arguments.get("labels_csv") else None
+    root = Path(shown(arguments["images"])) if "images" in arguments and not arguments.get("labels_csv") else None
     split = None if root is None else split_folders(root)
     tested = None if root is None or split is None or split[1] is None else root / split[1]
     print(visible(_applied(applied, out, folder, key, tested)))

@@ -9,6 +9,7 @@ from typing import Any
 from noisylab.cli.app import config_text
 from noisylab.cli.config import compose
 from noisylab.cli.errors import UserError
+from noisylab.cli.origin import absolute_paths
 from noisylab.cli.recipes import load_yaml
 
 __all__ = ["check_same_run"]
@@ -45,7 +46,10 @@ def check_same_run(folder: Path, config: dict[str, Any]) -> None:
     before.pop("ckpt_path", None)
     if before == config:
         return
-    old, new = (dict(_flat(load_yaml(config_text(which), str(file)))) for which in (before, config))
+    whole = [load_yaml(config_text(which), str(file)) for which in (before, config)]
+    for which in whole:
+        absolute_paths(which["data"])
+    old, new = (dict(_flat(which)) for which in whole)
     changed = [key for key in sorted(old | new) if old.get(key) != new.get(key) and not _may_change(key)]
     if changed:
         shown = [f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in changed[:_SHOWN]]

@@ -25,6 +25,7 @@ from noisylab.cli.config import compose
 from noisylab.cli.devrun import try_out
 from noisylab.cli.errors import UserError, training, unknown
 from noisylab.cli.launch import check_world, first_process, take_world
+from noisylab.cli.origin import notes_on
 from noisylab.cli.outputs import check_output
 from noisylab.cli.plan import StepTimer, plan_text
 from noisylab.cli.resumed import check_same_run
@@ -32,6 +33,7 @@ from noisylab.cli.runfolder import Claim, claim, new_default_folder, paths_in
 from noisylab.cli.trainer_flags import not_logged
 from noisylab.cli.trial import Begun, check_networks
 from noisylab.data.base import NoisyDataModule
+from noisylab.engine.fitted import fitted_in
 from noisylab.engine.precision import check_trainable
 from noisylab.engine.resume import check_checkpoint, newest_readable
 from noisylab.files import atomic_path
@@ -171,7 +173,9 @@ def fit(options: Options, claimed: Claim | None = None, begun: Callable[[], None
             check_same_run(Path(options.own["run_dir"]), config)
         folder = claimed or stack.enter_context(_claim(options, config))
         folder.spare([*options.configs, *paths_in(config), *([str(checkpoint)] if checkpoint else [])])
-        app = build("fit", config, folder=folder.path, loggers=loggers)
+        goes_on = folder.checkpoint or checkpoint
+        fitted = None if goes_on is None else fitted_in(goes_on)
+        app = build("fit", config, folder=folder.path, loggers=loggers, fitted=fitted)
         check_world(app.trainer.world_size)
         # a mistake in the data stops here, before anything is written
         app.datamodule.prepare_data()
@@ -333,15 +337,24 @@ def _finished(options: Options) -> tuple[App, Path, str]:
         # one process: each of several would have a share of the rows
         composed.config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     take_world(composed.config["trainer"])
-    app = build(options.command, composed.config, folder=None)
+    app = build(options.command, composed.config, folder=None, fitted=fitted_in(checkpoint))
     check_world(app.trainer.world_size)
     return app, folder or Path(checkpoint).parent, checkpoint
+
+
+def _tell_changes(data: NoisyDataModule, stage: str) -> None:
+    """Say what has become of the data since training; refuse what would be a wrong figure."""
+    for note in notes_on(data, stage) if first_process() else ():
+        _say(f"note: {note}", sys.stderr)
 
 
 def evaluate(options: Options) -> int:
     """Print the accuracies of a checkpoint on the validation and test data."""
     _quiet()
     app, _, checkpoint = _finished(options)
+    app.datamodule.prepare_data()
+    app.datamodule.setup(options.command)
+    _tell_changes(app.datamodule, options.command)
     run = app.trainer.validate if options.command == "validate" else app.trainer.test
     results = run(app.model, datamodule=app.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     figures = {name: value for result in results for name, value in result.items()}
@@ -365,7 +378,12 @@ def predict(options: Options) -> int:
     again = "overwrite" in options.own or (asked is None and "run_dir" in options.own)
     check_output(path, "--out" if asked else "predictions:", overwrite=again)
     data: NoisyDataModule = app.datamodule
-    data.setup("predict")
+    if "images" in options.own and data.adopted is not None:
+        data.setup_blank()  # the training data may have changed, or be gone
+    else:
+        data.prepare_data()
+        data.setup("predict")
+        _tell_changes(data, "predict")
     names = data.source.test_names
     if "images" in options.own:
         from noisylab.data.imagefolder import account_of_folder, unlabelled_images

@@ -17,6 +17,7 @@ from noisylab.reading import check_arrays
 __all__ = ["ArrayFile", "check_lengths", "read_views", "sample_shape"]
 
 _CSR = ("_data", "_indices", "_indptr", "_shape")
+_FEWEST_PIXELS = 5  # a side of a grey picture without a channel
 
 
 class ArrayFile:
@@ -67,16 +68,20 @@ class ArrayFile:
             raise ValueError(f"cannot read {what} of {self.path}: {error}; write it again with np.savez") from error
 
 
-def read_views(file: ArrayFile, prefix: str, wanted: Sequence[str] | None) -> dict[str, Tensor | SparseRows]:
+def read_views(
+    file: ArrayFile, prefix: str, wanted: Sequence[str] | None, account: list[str] | None = None
+) -> dict[str, Tensor | SparseRows]:
     """The inputs by view name; an input without a view name is called "".
 
     Args:
         file: where they are.
         prefix: of the arrays' names, "" or "test_".
         wanted: the views to read, in this order; `None` for all, sorted by name.
+        account: is told what arrays of three sides were taken for, a sentence each.
 
     Returns:
-        (N, D) float32 features, (N, C, H, W) uint8 or float32 images, or sparse rows.
+        (N, D) features, float32, or float64 where float32 would round what was saved; (N, C, H, W) uint8 or float32 images; or
+        sparse rows.
 
     Raises:
         ValueError: naming the array that is missing or does not fit.
@@ -96,7 +101,9 @@ def read_views(file: ArrayFile, prefix: str, wanted: Sequence[str] | None) -> di
             there = ", ".join(views) if "" not in views else f"{stem}, which has no view name"
             raise ValueError(f"{file.path} has no view {view!r} ({stem}{'_' * bool(view)}{view}); it has {there}")
     return {
-        view: _sparse(file, views[view]) if views[view] in sparse else _dense(file[views[view]], f"{views[view]} in {file.path}")
+        view: _sparse(file, views[view])
+        if views[view] in sparse
+        else _dense(file[views[view]], f"{views[view]} in {file.path}", account)
         for view in wanted or views
     }
 
@@ -154,7 +161,7 @@ def _sparse(file: ArrayFile, stem: str) -> SparseRows:
     )
 
 
-def _dense(array: Array, what: str) -> Tensor:
+def _dense(array: Array, what: str, account: list[str] | None) -> Tensor:
     if array.dtype.kind not in "biuf" or array.ndim not in (2, 3, 4) or array.size == 0:
         raise ValueError(
             f"{what} must be numbers of shape (N, D), (N, H, W), (N, H, W, C) or (N, C, H, W), got {array.dtype} of shape "
@@ -165,7 +172,28 @@ def _dense(array: Array, what: str) -> Tensor:
         bad = np.flatnonzero(~finite.reshape(len(array), -1).all(1))
         if len(bad):
             _refuse_nonfinite(what, int(finite.size - np.count_nonzero(finite)), int(bad[0]))
-    return torch.from_numpy(array.astype(np.float32)) if array.ndim == 2 else _images(array, what)
+    if array.ndim == 3:
+        grey, sides = _grey_pictures(array), f"{array.shape[1]} x {array.shape[2]}"
+        if account is not None:
+            account.append(
+                f"{what}: rows of {sides} are taken for grey pictures; reshape them to (N, {array.shape[1] * array.shape[2]}) "
+                "if they are feature vectors"
+                if grey
+                else f"{what}: rows of {sides} are taken for feature vectors, not for grey pictures; "
+                "reshape them to (N, 1, H, W) if they are pictures"
+            )
+        array = array if grey else array.reshape(len(array), -1)
+    if array.ndim == 2:
+        narrow = array.dtype.kind == "b" or array.dtype.itemsize <= 2 or array.dtype == np.float32
+        return torch.from_numpy(array.astype(np.float32 if narrow else np.float64))
+    return _images(array, what)
+
+
+def _grey_pictures(array: Array) -> bool:
+    """Whether rows of two sides are pictures: no side is below five, as one of channels would be, and none is longer than twice
+    the other, as one of time would be; up to four times in uint8, the type of pictures."""
+    short, long = sorted(array.shape[1:])
+    return short >= _FEWEST_PIXELS and long <= (4 if array.dtype == np.uint8 else 2) * short
 
 
 def _refuse_nonfinite(what: str, count: int, row: int) -> None:
@@ -187,7 +215,7 @@ def _images(array: Array, what: str) -> Tensor:
         if low < 0 or high > 1:
             raise ValueError(
                 f"{what} has pixels from {low:g} to {high:g}, but float images must lie in [0, 1]; scale them, or save 0..255 "
-                "as uint8"
+                "as uint8, or feature vectors as (N, D)"
             )
         if array.shape[1] == 1:
             return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from noisylab.data.arrayfile import ArrayFile, check_lengths, read_views, sample_shape
 from noisylab.data.base import NoisyDataModule, Source
+from noisylab.data.digests import rows_digest
 from noisylab.data.labels import Array, LabelNames, one_row, read_labels
 from noisylab.data.missing import Missing, Unlabeled, doubtful
-from noisylab.data.rows import DenseRows, MultiRows, SparseRows
+from noisylab.data.rows import DenseRows, FileRows, MultiRows, RowStore, SparseRows
+from noisylab.data.scaling import Scaling, measure
 from noisylab.transforms.views import check_image_views, feature_views, image_views
 
 __all__ = ["Arrays", "pixel_statistics"]
@@ -26,10 +28,12 @@ class Arrays(NoisyDataModule):
 
     What the names mean:
 
-    - ``x``: the inputs; or ``x_<view>`` for each of several views of the same samples. Images are (N, H, W), (N, H, W, C) or
-      (N, C, H, W) with one or three channels, uint8, or float in [0, 1] (float colour images are rounded to 8 bits). Feature
-      vectors are (N, D). A sparse matrix is ``x_<view>_data``, ``_indices``, ``_indptr`` and ``_shape``, or ``x_data`` ... if
-      it is the only one, and stays sparse until a batch is built.
+    - ``x``: the inputs; or ``x_<view>`` for each of several views of the same samples. Images are (N, H, W, C) or (N, C, H, W)
+      with one or three channels, uint8, or float in [0, 1] (float colour images are rounded to 8 bits). Feature vectors are
+      (N, D). Rows of two sides, (N, H, W), are grey images if no side is below five and none longer than twice the other (four
+      times in uint8); else, like windows of a time series, feature vectors. `Source.account` says which. A sparse matrix is
+      ``x_<view>_data``, ``_indices``, ``_indptr`` and ``_shape``, or ``x_data`` ... if it is the only one, and stays sparse
+      until a batch is built.
     - ``y``: (N,) labels as they are given, whole numbers or text. Their sorted values are the classes. Rows whose label is none
       (-1 among numbers, NaN, words such as ``NA``) are not trained on; the others keep their numbers.
     - ``y_true``, optional: the true labels, -1 or empty text where unknown. Only reports see them, and `noise` cannot be added.
@@ -53,7 +57,10 @@ class Arrays(NoisyDataModule):
         flip: probability of mirroring an image; `None` for 0.5 with three channels and 0 with one.
         missing: labels that stand for no label: "auto" for -1 among whole numbers, NaN, and the words that pandas reads as none;
             "all" for empty text, too, which is refused otherwise; "none" to take every label for a class; or a list of labels.
-        standardize: bring each column of dense feature vectors to zero mean and unit variance in the training rows.
+        standardize: how feature vectors are scaled. "auto" measures it on the rows that are trained on (see
+            `noisylab.data.scaling.measure`): columns of unequal size get zero mean and unit variance, others one common number
+            if they need any. True gives each column of dense vectors zero mean and unit variance over all rows of the training
+            set, held-out ones included. False leaves all as it is.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -70,6 +77,8 @@ class Arrays(NoisyDataModule):
         (2, ('cat', 'dog'), [0, 1, 0, 1, 0, 1])
     """
 
+    path_arguments = ("path", "test_path")
+
     def __init__(
         self,
         path: str,
@@ -79,7 +88,7 @@ class Arrays(NoisyDataModule):
         std: list[float] | None = None,
         padding: int = 4,
         flip: float | None = None,
-        standardize: bool = False,
+        standardize: bool | Literal["auto"] = "auto",
         missing: Missing = "auto",
         **kwargs: Any,
     ) -> None:
@@ -91,8 +100,13 @@ class Arrays(NoisyDataModule):
             raise ValueError(f"views must name at least one view and none twice, got {views}; leave it out for all")
         self.path, self.test_path, self.views = path, test_path, views
         self.mean, self.std, self.padding, self.flip = mean, std, padding, flip
-        self.standardize, self.missing = standardize, missing
-        self._transforms: dict[str, Any] | None = None
+        self.missing = missing
+        if standardize not in (True, False, "auto"):
+            raise ValueError(f"standardize must be true, false or 'auto', got {standardize!r}")
+        self.standardize = standardize
+        self.read_as = ""
+        self._measured: dict[str, dict[str, Any]] = {}
+        self._digests: tuple[str, str | None] | None = None
 
     @property
     def source_classes(self) -> int:
@@ -124,7 +138,11 @@ class Arrays(NoisyDataModule):
     def load(self) -> Source:
         """Read and check all arrays."""
         file, labels = self._file, self._classes
-        train = read_views(file, "", self.views)
+        sides: list[str] = []  # what rows of two sides were taken for
+        train = read_views(file, "", self.views, sides)
+        self.read_as = "; ".join(
+            "rows as feature vectors, not grey pictures" if "not for" in line else "rows as grey pictures" for line in sides
+        )
         check_lengths(file, "", train, [name for name in ("y", "y_true", "group", "clip") if name in file.names])
         test_file, prefix = self._test_file()
         test = {} if test_file is None else read_views(test_file, prefix, list(train))
@@ -134,8 +152,6 @@ class Arrays(NoisyDataModule):
                     f"{prefix}x{'_' * bool(name)}{name} has rows of shape {sample_shape(rows)}, those of training have "
                     f"{sample_shape(train[name])}; prepare both alike"
                 )
-        if self.standardize:
-            _standardize(train, test)
         source = Source(
             train=_store(train),
             given=labels.numbers(self._given[0], f"y in {self.path}", skip=self._given[1].mask),
@@ -157,7 +173,8 @@ class Arrays(NoisyDataModule):
             source.account += gone.told(where)
         for note in source.account:
             rank_zero_warn(note)
-        self._transforms = self._views_of(train)
+        source.account += sides
+        self._measured = {} if self.adopted is None else dict(self.adopted["measured"])
         return source
 
     def _test_file(self) -> tuple[ArrayFile | None, str]:
@@ -167,28 +184,74 @@ class Arrays(NoisyDataModule):
         named = any(name == "test_y" or name == "test_x" or name.startswith("test_x_") for name in self._file.names)
         return (self._file, "test_") if named else (None, "")
 
-    def _views_of(self, inputs: Mapping[str, Tensor | SparseRows]) -> dict[str, Any]:
-        """Transform by view name; with several inputs, a mapping with the transform of each."""
-        each: dict[str, Mapping[str, Any]] = {}
-        for name, rows in inputs.items():
-            if not isinstance(rows, Tensor) or rows.ndim == 2:
-                each[name] = feature_views()
+    def noise_inputs(self, source: Source) -> Tensor | None:
+        """Images as they are, features scaled by what is measured on all rows: noise is drawn before rows are held out."""
+        rows = super().noise_inputs(source)
+        if rows is None or rows.ndim != 2:
+            return rows
+        scaled = measure(rows, self.standardize, torch.arange(len(rows)))(rows, f"x in {self.path}")
+        assert isinstance(scaled, Tensor)
+        return scaled
+
+    def digests(self) -> tuple[str, str | None]:
+        """Of the arrays, before they are scaled."""
+        return super().digests() if self._digests is None else self._digests
+
+    def measured(self) -> dict[str, Any]:
+        """By input: how features are scaled, or the statistics of pixels and the probability of mirroring."""
+        return self._measured
+
+    def fit_inputs(self, source: Source, rows: Tensor, given: Tensor) -> None:
+        """Measure pixels and columns, and scale the columns, unless a model says how."""
+        parts = _parts(source.train)
+        tested = {} if source.test is None or source.test is source.train else _parts(source.test)
+        if not self._measured:
+            kept = torch.arange(len(source.given)) if self.standardize is True else rows
+            for name, part in parts.items():
+                self._measured[name] = self._pixels(part) if _images(part) else measure(part, self.standardize, kept).state()
+        same = source.test is source.train
+        if not all(_images(part) for part in parts.values()):  # scaled rows are no longer those of the file
+            self._digests = rows_digest(source.train), None if source.test is None or same else rows_digest(source.test)
+        for name, part in parts.items():
+            if _images(part):
                 continue
-            mean, std = pixel_statistics(rows) if self.mean is None or self.std is None else (self.mean, self.std)
-            if len(mean) != rows.shape[1] or len(std) != rows.shape[1]:
-                raise ValueError(
-                    f"mean={mean} and std={std} must have one value for each of {rows.shape[1]} channels; leave both out to "
-                    "measure them"
-                )
-            each[name] = image_views(tuple(mean), tuple(std), padding=self.padding, flip=self.flip)
-        first = next(iter(each.values()))
-        return dict(first) if len(each) == 1 else {view: {name: views[view] for name, views in each.items()} for view in first}
+            scaling, where = Scaling.of(self._measured[name]), f"x{'_' * bool(name)}{name}"
+            parts[name] = scaling(part, f"{where} in {self.path}")
+            if name in tested:
+                tested[name] = scaling(tested[name], f"test_{where} in {self.test_path or self.path}")
+            if scaling.text:
+                source.account.append(f"{where}: {scaling.text}")
+        source.train = _store(parts)
+        source.test = source.train if same else _store(tested) if tested else None
+
+    def _pixels(self, images: Tensor) -> dict[str, Any]:
+        mean, std = pixel_statistics(images) if self.mean is None or self.std is None else (self.mean, self.std)
+        if len(mean) != images.shape[1] or len(std) != images.shape[1]:
+            raise ValueError(
+                f"mean={mean} and std={std} must have one value for each of {images.shape[1]} channels; leave both out to "
+                "measure them"
+            )
+        return {"mean": list(mean), "std": list(std)}
+
+    def blank(self) -> RowStore:
+        """No rows."""
+        assert self.adopted is not None
+        self._measured = dict(self.adopted["measured"])
+        return super().blank()
 
     def view_set(self) -> Mapping[str, Any]:
-        """Views of images or features, known once the arrays are read."""
-        if self._transforms is None:
+        """Views of images or features, known once the arrays are read; with several inputs, a mapping with the transform of
+        each."""
+        if not self._measured:
             raise RuntimeError("the views depend on the arrays, which are not read yet; call setup() first")
-        return self._transforms
+        each: dict[str, Mapping[str, Any]] = {
+            name: image_views(tuple(found["mean"]), tuple(found["std"]), padding=self.padding, flip=self.flip)
+            if "mean" in found
+            else feature_views()
+            for name, found in self._measured.items()
+        }
+        first = next(iter(each.values()))
+        return dict(first) if len(each) == 1 else {view: {name: views[view] for name, views in each.items()} for view in first}
 
 
 def pixel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -220,16 +283,15 @@ def _numbers(file: ArrayFile, name: str) -> Tensor | None:
     return torch.from_numpy(values.astype(np.int64))
 
 
-def _standardize(train: dict[str, Tensor | SparseRows], test: dict[str, Tensor | SparseRows]) -> None:
-    for name, rows in train.items():
-        if not isinstance(rows, Tensor) or rows.ndim != 2:
-            continue
-        mean, std = rows.double().mean(0), rows.double().std(0, correction=0)
-        std = torch.where(std > 0, std, 1.0)
-        for part in (train, test):
-            features = part.get(name)
-            if isinstance(features, Tensor):
-                part[name] = ((features.double() - mean) / std).float()
+def _images(rows: Tensor | SparseRows) -> TypeGuard[Tensor]:
+    return isinstance(rows, Tensor) and rows.ndim == 4
+
+
+def _parts(store: RowStore) -> dict[str, Tensor | SparseRows]:
+    """The inputs by name; those of `_store` again."""
+    assert not isinstance(store, FileRows)
+    stores = store.views if isinstance(store, MultiRows) else {"": store}
+    return {name: part.values if isinstance(part, DenseRows) else part for name, part in stores.items()}
 
 
 def _store(inputs: Mapping[str, Tensor | SparseRows]) -> DenseRows | SparseRows | MultiRows:

@@ -8,29 +8,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning as L
 import torch
 from torch import Tensor
 
+from noisylab.data.drawing import draw_noise
 from noisylab.data.finite import FirstBad, may_be_bad
+from noisylab.data.identity import FittedData, with_classes
 from noisylab.data.loaders import EvalLoader, build_in_chunks, build_in_workers, chunk_rows, open_in_workers
 from noisylab.data.protocol import protocol_text
 from noisylab.data.residency import Residency
-from noisylab.data.rows import DenseRows, FileRows, RowStore, TensorStore, build_views
+from noisylab.data.rows import FileRows, RowStore, TensorStore, build_views
 from noisylab.data.source import Source, check_clips, check_labels, clips_agree
 from noisylab.data.splits import clip_holdout, fold_rows, group_holdout, stratified_subset
 from noisylab.data.transfer import ahead
 from noisylab.data.trusted import TrustedRows, draw_trusted, read_trusted
 from noisylab.engine.plan import PlanLoader, ResolvedPlan
 from noisylab.engine.ranks import batch_statistics
-from noisylab.noise import FromFile, Noise, NoisyTargets
+from noisylab.noise import Noise, NoisyTargets
 from noisylab.transforms.base import to_device
 from noisylab.types import Batch, DataInfo, EvalBatch, Inputs, PlanBatch, StreamRows
 
 __all__ = ["NoisyDataModule", "Source"]
 
 
-class NoisyDataModule(L.LightningDataModule):
+class NoisyDataModule(FittedData):
     """A data set with label noise: subclasses read the files, this class does the rest.
 
     Noise is drawn first, for all N rows, from its own seed; held-out rows and subsets are chosen afterwards and never change a
@@ -112,7 +113,6 @@ class NoisyDataModule(L.LightningDataModule):
         self.folds, self.fold, self.fold_labels = folds, fold, fold_labels
         self.batch_size, self.eval_batch_size, self.num_workers, self.seed = batch_size, eval_batch_size, num_workers, seed
         self.chunk_size, self._residency = chunk_size, Residency(residency)
-        self._source: Source | None = None
         self._unlabelled: RowStore | None = None
         self._first_bad = FirstBad()
         self._clips: dict[str, Tensor | None] = {}
@@ -130,7 +130,7 @@ class NoisyDataModule(L.LightningDataModule):
         raise NotImplementedError
 
     def view_set(self) -> Mapping[str, Any]:
-        """Transform by view name; "eval" must be among them."""
+        """Transform by view name; "eval" must be among them. Called once, by ``setup``, after `fit_inputs`."""
         raise NotImplementedError
 
     # ---- what everyone may ask
@@ -138,7 +138,8 @@ class NoisyDataModule(L.LightningDataModule):
     @property
     def num_classes(self) -> int:
         """Classes that a model of this data has."""
-        return self.source_classes if self.noise is None else self.noise.num_classes(self.source_classes)
+        classes = self.source_classes if self.adopted is None else len(self.adopted["classes"])
+        return classes if self.noise is None else self.noise.num_classes(classes)
 
     @property
     def info(self) -> DataInfo:
@@ -169,9 +170,7 @@ class NoisyDataModule(L.LightningDataModule):
     @property
     def source(self) -> Source:
         """The data as read."""
-        if self._source is None:
-            raise RuntimeError(f"{type(self).__name__}.setup() has not run; call it, or train with Trainer.fit(datamodule=...)")
-        return self._source
+        return self._read_source()
 
     @property
     def given_target(self) -> Tensor:
@@ -211,6 +210,8 @@ class NoisyDataModule(L.LightningDataModule):
         if self._source is not None:
             return
         source = self.load()
+        if self.adopted is not None:
+            source = with_classes(source, self.adopted)
         check_labels(source)
         check_clips(source)
         if self.noise is not None:
@@ -220,8 +221,7 @@ class NoisyDataModule(L.LightningDataModule):
             wrong = int((clean != source.given).sum())
             if wrong:
                 raise ValueError(f"{wrong} of {len(clean)} labels already differ from the true ones; leave noise out")
-            self.noisy = self._draw_noise(self.noise, clean, source)
-        self._views = dict(self.view_set())
+            self.noisy = draw_noise(self.noise, clean, source, self.noise_unit, self.noise_inputs(source))
         given = source.given if self.noisy is None else self.noisy.given_target
         clean = self._clean(source)
         rows = torch.arange(len(given))
@@ -277,7 +277,24 @@ class NoisyDataModule(L.LightningDataModule):
             self._clips["test"] = source.test_clip
         if source.clip is not None and clips_agree(source.clip[self._val_rows], self._val_target[self._val_rows]):
             self._clips["val"] = source.clip
+        self.fit_inputs(source, self._train_rows, given)
+        self._views = dict(self.view_set())
         self._source = source
+
+    def setup_blank(self) -> None:
+        """In place of ``setup``, get ready for the inputs of `predict_on` alone, without a look at the training data.
+
+        Needs a record that was `adopted`.
+        """
+        if self._source is not None or self.adopted is None:
+            raise RuntimeError("setup_blank() stands in place of setup(), after adopt(); call them in this order")
+        none = torch.empty(0, dtype=torch.int64)
+        source = Source(self.blank(), none, tuple(self.adopted["classes"]))
+        self._views = dict(self.view_set())
+        self._fold_rows = self._train_rows = self._val_rows = self._test_rows = none
+        self._train_target = self._val_target = none
+        self._trusted = TrustedRows(none, none)
+        self._fitted, self._source = self.adopted, source
 
     def _set_apart(self, source: Source, clean: Tensor, rows: Tensor, stage: str | None) -> TrustedRows:
         """The trusted rows: those of the file that are not in the test set, or some out of `rows`."""
@@ -287,28 +304,6 @@ class NoisyDataModule(L.LightningDataModule):
             found = read_trusted(self.trusted_labels, source, self.num_classes)
             return found.outside(self._fold_rows, source.class_names[: self.num_classes]) if self.folds else found
         return draw_trusted(clean, rows, self.trusted_per_class, self.num_classes, self.split_seed)
-
-    def _draw_noise(self, noise: Noise, clean: Tensor, source: Source) -> NoisyTargets:
-        """The noise of all rows, drawn for rows or for clips."""
-        classes, names = len(source.class_names), source.class_names
-        if source.clip is None:
-            if self.noise_unit == "clip":
-                raise ValueError("noise_unit='clip' needs clips, and this data has none; leave it out")
-        elif isinstance(noise, FromFile):
-            pass  # its labels belong to rows
-        elif self.noise_unit is None:
-            raise ValueError(
-                "the rows of this data are frames of clips; say with noise_unit whether a wrong label is drawn for each 'row' or "
-                "for each 'clip'"
-            )
-        elif self.noise_unit == "clip":
-            found, number = torch.unique(source.clip, return_inverse=True)
-            drawn = noise(torch.zeros_like(found).scatter(0, number, clean), classes, None, names)
-            given = drawn.given_target[number]
-            measured = float((given != clean).double().mean())
-            return replace(drawn, given_target=given, clean_target=clean.clone(), measured_rate=measured)
-        inputs = source.train.values if isinstance(source.train, DenseRows) else None
-        return noise(clean, classes, inputs, names)
 
     def clips(self, split: str) -> Tensor | None:
         """(R,) int64 clip of each of the R rows that ``EvalBatch.index`` of a split counts.

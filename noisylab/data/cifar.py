@@ -38,6 +38,8 @@ class _CIFAR(NoisyDataModule):
     _classes: ClassVar[int]
     _statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]]
 
+    path_arguments = ("root",)
+
     def __init__(
         self,
         root: str = "data",

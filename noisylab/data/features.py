@@ -24,11 +24,12 @@ from tqdm.auto import tqdm
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.digests import content_digests, digest_of
 from noisylab.data.examined import with_depth
+from noisylab.data.identity import depth_from, depth_numbers
 from noisylab.data.imagelist import ImageList, Sieve, image_lists, list_source
 from noisylab.data.labels import LabelNames
 from noisylab.data.missing import Missing
 from noisylab.data.pictures import Depth, fault_of, open_image
-from noisylab.data.rows import DenseRows
+from noisylab.data.rows import DenseRows, RowStore
 from noisylab.files import atomic_path
 from noisylab.models.backbones import Backbone, FeatureNet, find_backbone
 from noisylab.reading import regular
@@ -85,6 +86,8 @@ class ImageFeatures(NoisyDataModule):
         ValueError: in ``setup``, naming the files and rows at fault.
     """
 
+    path_arguments = ("images", "labels_csv", "test_images", "test_csv")
+
     def __init__(
         self,
         images: str,
@@ -111,6 +114,7 @@ class ImageFeatures(NoisyDataModule):
         self.skipped: list[str] = []
         self._side, self._scale = 0, 1.0
         self.depth: Depth | None = None
+        self._parts: list[ImageList] = []
 
     @property
     def source_classes(self) -> int:
@@ -144,7 +148,16 @@ class ImageFeatures(NoisyDataModule):
 
     @cached_property
     def _network(self) -> Backbone:
-        return find_backbone(self.backbone)
+        if self.adopted is None:
+            return find_backbone(self.backbone)
+        then = self.adopted["measured"]
+        found = find_backbone(then["backbone"])
+        if found.digest != then["weights"]:
+            raise ValueError(
+                f"the model was trained on features of {then['backbone']} with other weights than are on this machine now; put "
+                "those weights back, or train again"
+            )
+        return found
 
     def prepare_data(self) -> None:
         """Compute the features once, for all processes of a machine."""
@@ -155,12 +168,36 @@ class ImageFeatures(NoisyDataModule):
         """Read the features, or compute them, and bring them to a common size."""
         parts = self._read
         del self._read  # the features as they are take as much memory as the scaled ones
-        self._scale = _scale(parts[0][1])
+        self._scale = _scale(parts[0][1]) if self.adopted is None else float(self.adopted["measured"]["scale"])
+        self._parts = [images for images, _ in parts]
         return list_source([(images, self._scaled(features)) for images, features in parts], self._classes)
 
     def view_set(self) -> Mapping[str, Any]:
         """Views of feature vectors."""
         return feature_views()
+
+    def digests(self) -> tuple[str, str | None]:
+        """Of the content of the files."""
+        found = [digest_of(content_digests(part.paths)) for part in self._parts]
+        return found[0], found[1] if len(found) > 1 and not self.folds else None
+
+    def measured(self) -> dict[str, Any]:
+        """The network with its weights, the size that it sees, and what the features are divided by."""
+        network = self._network
+        return {
+            "backbone": network.name,
+            "weights": network.digest,
+            "side": self._side,
+            "scale": self._scale,
+            "depth": depth_numbers(self.depth),
+        }
+
+    def blank(self) -> RowStore:
+        """No features."""
+        assert self.adopted is not None
+        then = self.adopted["measured"]
+        self._side, self._scale, self.depth = int(then["side"]), float(then["scale"]), depth_from(then["depth"])
+        return super().blank()
 
     def rows_of(self, images: ImageList) -> DenseRows:
         """Other images, scaled as the training rows are. Needs ``setup``; nothing is kept in files.
@@ -181,9 +218,11 @@ class ImageFeatures(NoisyDataModule):
             part, found = sieve.heads(listed)
             if not parts:
                 part, self.depth = with_depth(part, found, self.allow_truncated)
+                if self.adopted is not None:
+                    self.depth = depth_from(self.adopted["measured"]["depth"])
             parts.append(part)
             heads += found
-        side = self.image_size
+        side = self.image_size if self.adopted is None else int(self.adopted["measured"]["side"])
         if side is None:
             side = _SMALL if median(min(head.width, head.height) for head in heads) <= _SMALL else _LARGE
         extraction = _Extraction(self._network, side, self.allow_truncated, _cache_folder(self.cache), self.depth)

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from noisylab.data.arrays import pixel_statistics
 from noisylab.data.base import NoisyDataModule, Source
+from noisylab.data.digests import content_digests, digest_of
 from noisylab.data.examined import examine, unreadable, with_depth
 from noisylab.data.features import ImageFeatures
 from noisylab.data.folders import list_images, require_folder
+from noisylab.data.identity import depth_from, depth_numbers, no_rows
 from noisylab.data.imagelist import (
     ImageList,
     Sieve,
@@ -84,6 +86,8 @@ class ImageFolder(NoisyDataModule):
         ValueError: in ``setup``, naming the files and rows at fault.
     """
 
+    path_arguments = ("images", "labels_csv", "test_images", "test_csv")
+
     def __init__(
         self,
         images: str,
@@ -121,7 +125,8 @@ class ImageFolder(NoisyDataModule):
         self.file_column, self.label_column, self.missing = file_column, label_column, missing
         self.skipped: list[str] = []
         self.depth: Depth | None = None
-        self._transforms: dict[str, Any] | None = None
+        self._measured: dict[str, Any] = {}
+        self._parts: list[ImageList] = []
 
     @property
     def source_classes(self) -> int:
@@ -153,24 +158,67 @@ class ImageFolder(NoisyDataModule):
             parts.append(part)
             heads.append(found)
         size = self._memory_size([head for found in heads for head in found])
+        if self.adopted is not None:
+            size = _pair(self.adopted["measured"]["size"])
         stores: list[DenseRows | FileRows] = []
         if size is None:
             # all are decoded once before training, so that no worker process meets a broken file days later
             seen = [examine(part, self.allow_truncated, found) for part, found in zip(parts, heads, strict=True)]
             parts[0], self.depth = with_depth(parts[0], heads[0], self.allow_truncated, seen[0])
+            self._take_depth()
             parts = [sieve.keep(part, [one.fault for one in found]) for part, found in zip(parts, seen, strict=True)]
-            views = self._file_views()
-            stores += [file_rows(part, views, self.num_workers, self.allow_truncated, self.depth) for part in parts]
+            stores += [file_rows(part, {}, self.num_workers, self.allow_truncated, self.depth) for part in parts]
+            self._measured = {"size": None, "depth": depth_numbers(self.depth)}
         else:
             parts[0], self.depth = with_depth(parts[0], heads[0], self.allow_truncated)
+            self._take_depth()
             grey = all(head.grey for found in heads for head in found)
+            if self.adopted is not None:
+                grey = self.adopted["row"]["shape"][0] == 1
             decoded = [decode(part, size, grey, self.allow_truncated, self.depth) for part in parts]
             parts = [sieve.keep(part, faults) for part, (_, faults) in zip(parts, decoded, strict=True)]
             stores += [DenseRows(pixels) for pixels, _ in decoded]
-            views = self._memory_views(decoded[0][0])
-        self._transforms, self.skipped = views, sieve.names
+            mean, std = pixel_statistics(decoded[0][0]) if self.mean is None or self.std is None else (self.mean, self.std)
+            channels = decoded[0][0].shape[1]
+            if len(mean) != channels or len(std) != channels:
+                raise ValueError(f"mean={mean} and std={std} must have one value for each of {channels} channels")
+            self._measured = {"size": list(size), "mean": list(mean), "std": list(std), "depth": depth_numbers(self.depth)}
+        self._parts, self.skipped = parts, sieve.names
         sieve.warn()
         return list_source(list(zip(parts, stores, strict=True)), self._classes)
+
+    def digests(self) -> tuple[str, str | None]:
+        """Of the content of the files."""
+        found = [digest_of(content_digests(part.paths)) for part in self._parts]
+        return found[0], found[1] if len(found) > 1 and not self.folds else None
+
+    def measured(self) -> dict[str, Any]:
+        """Size of images in memory, statistics of their pixels."""
+        return self._measured
+
+    def fit_inputs(self, source: Source, rows: Tensor, given: Tensor) -> None:
+        """Take the figures of the model whose data these are."""
+        if self.adopted is not None:
+            self._measured = dict(self.adopted["measured"])
+        for store in (source.train, source.test):
+            if isinstance(store, FileRows):
+                store.views = dict(self.view_set())
+
+    def blank(self) -> DenseRows | FileRows:
+        """No images, in memory or in files as those of training were."""
+        assert self.adopted is not None
+        self._measured = dict(self.adopted["measured"])
+        self._take_depth()
+        if self._measured["size"] is None:
+            return FileRows(
+                [], self.view_set(), num_workers=self.num_workers, allow_truncated=self.allow_truncated, depth=self.depth
+            )
+        return no_rows(self.adopted)
+
+    def _take_depth(self) -> None:
+        """Scale pixels of more than 8 bits as the model's were."""
+        if self.adopted is not None:
+            self.depth = depth_from(self.adopted["measured"]["depth"])
 
     def _memory_size(self, heads: Sequence[Head]) -> tuple[int, int] | None:
         """(width, height) of the images held in memory; `None` when files are to be opened as needed."""
@@ -184,10 +232,8 @@ class ImageFolder(NoisyDataModule):
             raise ValueError(f"load='memory' needs one size, the images have {len(sizes)} ({shown} ...); set size")
         return wanted
 
-    def _memory_views(self, images: Tensor) -> dict[str, Any]:
-        mean, std = pixel_statistics(images) if self.mean is None or self.std is None else (self.mean, self.std)
-        if len(mean) != images.shape[1] or len(std) != images.shape[1]:
-            raise ValueError(f"mean={mean} and std={std} must have one value for each of {images.shape[1]} channels")
+    def _memory_views(self) -> dict[str, Any]:
+        mean, std = self._measured["mean"], self._measured["std"]
         return dict(image_views(tuple(mean), tuple(std), padding=self.padding, flip=self.flip))
 
     def _file_views(self) -> dict[str, Any]:
@@ -201,9 +247,13 @@ class ImageFolder(NoisyDataModule):
 
     def view_set(self) -> Mapping[str, Any]:
         """Views of images in memory or of image files, known once the images are listed."""
-        if self._transforms is None:
+        if not self._measured:
             raise RuntimeError("the views depend on the images, which are not listed yet; call setup() first")
-        return self._transforms
+        return self._file_views() if self._measured["size"] is None else self._memory_views()
+
+
+def _pair(size: list[int] | None) -> tuple[int, int] | None:
+    return None if size is None else (size[0], size[1])
 
 
 def unlabelled_images(folder: str | Path, data: NoisyDataModule) -> tuple[DenseRows | FileRows, list[str]]:

@@ -44,6 +44,8 @@ class _IDX(NoisyDataModule):
     _std: ClassVar[float]
     _npz: ClassVar[str | None] = None
 
+    path_arguments = ("root",)
+
     def __init__(self, root: str = "data", download: bool = False, padding: int = 0, verify: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if padding < 0:

@@ -77,6 +77,8 @@ class Reuters(NoisyDataModule):
         6
     """
 
+    path_arguments = ("root",)
+
     def __init__(
         self,
         root: str = "data",

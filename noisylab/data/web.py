@@ -40,6 +40,8 @@ class WebImages(NoisyDataModule):
         ValueError: in ``setup``, for an empty class folder, a test class without training images, or files that are no images.
     """
 
+    path_arguments = ("root",)
+
     def __init__(self, root: str, resize: int = 448, crop: int = 448, allow_truncated: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.root, self.allow_truncated = Path(root), allow_truncated

@@ -34,9 +34,17 @@ __all__ = [
 ]
 
 
-def stamp(method: str, num_classes: int, class_names: Sequence[str], data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What a checkpoint says of itself: whose it is and, after a fit, which data it was trained on (`data_stamp`)."""
-    return {"method": method, "num_classes": num_classes, "class_names": list(class_names), "data": dict(data or {})}
+def stamp(
+    method: str,
+    num_classes: int,
+    class_names: Sequence[str],
+    data: Mapping[str, Any] | None = None,
+    fitted: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What a checkpoint says of itself: whose it is and, after a fit, which data it was trained on (`data_stamp`) and what a
+    model of them needs (`NoisyDataModule.fitted`)."""
+    whose = {"method": method, "num_classes": num_classes, "class_names": list(class_names)}
+    return {**whose, "data": dict(data or {}), "fitted": dict(fitted or {})}
 
 
 def data_stamp(info: DataInfo) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from noisylab.engine.finite import refuse_diverged
+from noisylab.engine.fitted import check_unchanged
 from noisylab.engine.label_signals import add_signals, declare_signals
 from noisylab.engine.ranks import average_over_ranks, batch_statistics, gather
 from noisylab.engine.resume import check_data_stamp, check_stamp, data_stamp, stamp
@@ -66,6 +67,8 @@ class NoisyLabelMethod(Predictor):
         self.pending_gradients = self.steps_bare = self._stepped = False
         self._data_stamp: dict[str, Any] = {}
         self._trained_on: dict[str, Any] = {}
+        self._fitted: dict[str, Any] = {}  # of the data of this fit
+        self._fitted_then: dict[str, Any] = {}  # of those of the checkpoint
 
     def save_hyperparameters(self, *_: Any, **__: Any) -> None:
         """Keep the constructor's arguments, callables as ``class_path`` and ``init_args``, so that a checkpoint rebuilds them."""
@@ -179,6 +182,7 @@ class NoisyLabelMethod(Predictor):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         self.transfers_plainly = not any(is_overridden(hook, owner) for hook in hooks for owner in (self, data))
         if stage == "fit":
+            self._fitted = data.fitted()
             self.check_ready(self.info.num_val > 0, len(self.info.trusted_rows) > 0)
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                 if str(getattr(callback, "monitor", "")).startswith("test/"):
@@ -206,6 +210,8 @@ class NoisyLabelMethod(Predictor):
                     "resume with the data that the run began with"
                 )
             changed = check_data_stamp(self._trained_on, self._data_stamp)
+            for note in check_unchanged(self._fitted_then, self._fitted) if self._fitted_then else ():
+                rank_zero_warn(f"{note}; the run goes on with them as they are")
             if changed:
                 rank_zero_warn(f"the run goes on with another {' and '.join(changed)}: it is not the one that was stopped")
         elif self.current_epoch == 0:  # not in a second call of fit by one trainer, which goes on
@@ -391,7 +397,7 @@ class NoisyLabelMethod(Predictor):
             self._share()
             self.refuse_nonfinite()
         names = self.info.class_names if hasattr(self, "info") else ()
-        checkpoint["noisylab"] = stamp(type(self).__name__, self.num_classes, names, self._data_stamp)
+        checkpoint["noisylab"] = stamp(type(self).__name__, self.num_classes, names, self._data_stamp, self._fitted)
         checkpoint["noisylab_means"] = self.means.state(self.sum_over_ranks)
         checkpoint["noisylab_metrics"] = dict(self.epoch_metrics)
 
@@ -399,5 +405,6 @@ class NoisyLabelMethod(Predictor):
         """Refuse another method's checkpoint, or one for another number of classes, with a ValueError."""
         check_stamp(checkpoint, type(self).__name__, self.num_classes)
         self._trained_on = dict(checkpoint["noisylab"].get("data", {}))
+        self._fitted_then = dict(checkpoint["noisylab"].get("fitted", {}))
         self.means.load(checkpoint["noisylab_means"], mine=self._trainer is None or self.global_rank == 0)
         self.epoch_metrics = dict(checkpoint["noisylab_metrics"])

@@ -62,6 +62,7 @@ class FromFile(Noise):
     """
 
     kind = "file"
+    path_arguments = ("path",)  # see `FittedData.path_arguments`
 
     def __init__(
         self, path: str | Path, key: str = "given_target", check_digest: bool = True, model_classes: int | None = None

@@ -91,7 +91,7 @@ def test_standardize_uses_the_training_rows_for_both_parts(make: Any) -> None:
 
 def test_one_sparse_input_makes_dense_batches(make: Any) -> None:
     dense = np.where(FEATURES > 3, FEATURES, 0)
-    data = make({**csr("x", dense), "y": LABELS}, batch_size=5)
+    data = make({**csr("x", dense), "y": LABELS}, batch_size=5, standardize=False)
     assert isinstance(data.source.train, SparseRows)
     for batch in train_batches(data):
         assert torch.equal(batch.views[0], torch.from_numpy(dense)[batch.index])
@@ -101,7 +101,7 @@ def test_several_views_make_a_batch_of_each(make: Any) -> None:
     dense = np.where(FEATURES > 3, FEATURES, 0)
     arrays = {"x_image": PIXELS, "x_sound": FEATURES, **csr("x_text", dense), "y": LABELS}
     test = {f"test_{name}": array for name, array in arrays.items()}
-    data = make({**arrays, **test}, batch_size=4)
+    data = make({**arrays, **test}, batch_size=4, standardize=False)
     assert isinstance(data.source.train, MultiRows)
     batch = next(train_batches(data, ("weak", "strong")))
     weak, strong = batch.views
@@ -117,7 +117,7 @@ def test_several_views_make_a_batch_of_each(make: Any) -> None:
 def test_views_are_chosen_by_name_and_one_makes_plain_batches(make: Any) -> None:
     arrays = {"x_a": FEATURES, "x_b": FEATURES + 1, "x_c": FEATURES + 2, "y": LABELS}
     assert list(next(train_batches(make(arrays, views=["c", "a"]))).views[0]) == ["c", "a"]
-    batch = next(train_batches(make(arrays, views=["b"])))
+    batch = next(train_batches(make(arrays, views=["b"], standardize=False)))
     assert torch.equal(batch.views[0], torch.from_numpy(FEATURES + 1)[batch.index])
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import unicodedata
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["take_any_text", "visible"]
+__all__ = ["take_any_text", "visible", "visible_warnings"]
 
 _BREAKS = "\n\t"
 _HIDDEN = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of a character that is none, other kinds of line ends
@@ -30,6 +32,21 @@ def _written_out(character: str) -> str:
     if character in _DIRECTION or unicodedata.category(character) in _HIDDEN:
         return ascii(character)[1:-1]
     return character
+
+
+@contextlib.contextmanager
+def visible_warnings() -> Iterator[None]:
+    """Warnings may name files and classes, too: meanwhile they are shown as `visible` has them."""
+    usual = warnings.formatwarning
+
+    def shown(*arguments: Any, **more: Any) -> str:
+        return visible(usual(*arguments, **more))
+
+    warnings.formatwarning = shown
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def take_any_text(*streams: Any) -> None:

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
+from noisylab.reading import regular
 
 __all__ = ["Curves"]
 
@@ -112,10 +113,10 @@ class Curves(Checkpoint):
         reasons: dict[Path, str] = {}
         for path in [*places, Path(wanted["path"])]:
             try:
-                with path.open("rb") as file:
+                with regular(path).open("rb") as file:
                     content = file.read(wanted["bytes"])
             except OSError as error:
-                reasons.setdefault(path.absolute(), error.strerror or type(error).__name__)
+                reasons.setdefault(path.absolute(), error.strerror or str(error) or type(error).__name__)
                 continue
             if len(content) == wanted["bytes"] and hashlib.sha256(content).hexdigest() == wanted["sha256"]:
                 return content

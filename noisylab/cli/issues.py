@@ -52,7 +52,11 @@ _KEYS = ("recipe", "seed_everything", "model", "data", "trainer", "speed", "chec
 _FLAGS = (*_SOURCES, "labels", "config", "run_dir", "resume", "backbone", "file_column", "label_column", "crossfit")
 _OWN_DATA = (ImageFolder.__name__, ImageFeatures.__name__, Arrays.__name__)
 
+_FREE = ("recipe", "seed_everything", "trainer", "speed", "checkpoint")  # parts that do not depend on the data
+
 Flags = list[tuple[str, str | None]]
+
+_ANY_MODEL: Flags = [("model", "CrossEntropy"), ("model.network", "MLP"), ("model.network.in_features", "1")]
 
 
 def find_issues(options: Options) -> int:
@@ -134,6 +138,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
     else:
         # a configuration that is printed stands alone
         say = sys.stderr if "print_config" in own else sys.stdout
+        _check_free_flags(options)
         flags = _data_flags(options, say)
         choice = None
         if not options.configs:
@@ -249,11 +254,16 @@ def _class_folders(listed: ImageList) -> list[str] | None:
     return sorted(folders) if named and 2 * len(named) >= len(folders) else None
 
 
+def _check_free_flags(options: Options) -> None:
+    """Refuse what is wrong with flags that do not depend on the data, whose reading may take long."""
+    free = [(key, text) for key, text in options.flags if key.partition(".")[0].removesuffix("+") in _FREE]
+    compose([], [*_ANY_MODEL, ("data", "Arrays"), ("data.path", "x"), *free])
+
+
 def _data(flags: Flags, more: Flags) -> NoisyDataModule:
     """The data of a command line, read, before there is a model for it."""
     told = [(key, text) for key, text in more if key == "data" or key.startswith("data.")]
-    model: Flags = [("model", "CrossEntropy"), ("model.network", "MLP"), ("model.network.in_features", "1")]
-    return _set_up(compose([], [*model, *flags, *told]).config)
+    return _set_up(compose([], [*_ANY_MODEL, *flags, *told]).config)
 
 
 def _set_up(config: dict[str, Any], fitted: dict[str, Any] | None = None) -> NoisyDataModule:

@@ -15,7 +15,7 @@ import noisylab
 from noisylab.callbacks.progress import silence
 from noisylab.cli.errors import UserError, is_bug, message, unknown
 from noisylab.cli.launch import settle
-from noisylab.terminal import take_any_text, visible
+from noisylab.terminal import take_any_text, visible, visible_warnings
 from noisylab.trust import allow
 
 __all__ = ["main"]
@@ -211,7 +211,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     take_any_text(sys.stdout, sys.stderr)
     try:
-        return _answer(arguments)
+        with visible_warnings():
+            return _answer(arguments)
     except BrokenPipeError:  # the reader of our output has gone, as in `noisylab recipes | head`
         silence(sys.stdout)
         return 128 + signal.SIGPIPE if arguments[:1] in (["fit"], ["folds"], ["issues"]) else 0

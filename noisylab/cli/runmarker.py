@@ -13,8 +13,9 @@ from typing import Any
 import noisylab
 from noisylab.cli.errors import UserError
 from noisylab.cli.folderlock import LOCK
-from noisylab.cli.recipes import load_yaml
+from noisylab.cli.recipes import load_yaml, text_of
 from noisylab.files import atomic_path
+from noisylab.reading import regular
 
 __all__ = ["MARKER", "content", "foreign_entries", "has_checkpoint", "is_run", "is_series", "mark", "named", "read_marker", "won"]
 
@@ -109,15 +110,15 @@ def _is_older_run(folder: Path) -> bool:
     if _SERIES.fullmatch(folder.name) is None and any(is_run(fold) for fold in folder.glob("fold*") if fold.is_dir()):
         return True
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary = json.loads(regular(folder / "summary.json").read_text(encoding="utf-8"))
         if isinstance(summary, dict) and {"recipe", "method", "protocol", "versions"} <= set(summary):
             return "noisylab" in summary["versions"]
     except (OSError, ValueError, TypeError):
         pass
     try:
-        with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        with regular(folder / "metrics.csv").open(encoding="utf-8") as file:
             began = file.readline().strip() == _HEADER
-        config = load_yaml((folder / "config.yaml").read_text(encoding="utf-8"), "config.yaml") if began else None
+        config = load_yaml(text_of(folder / "config.yaml"), "config.yaml") if began else None
     except (OSError, ValueError, UserError):
         return False
     return isinstance(config, dict) and {"seed_everything", "model", "data", "trainer", "speed", "checkpoint"} <= set(config)
@@ -135,7 +136,7 @@ def won(folder: Path) -> bool:
     """Whether a run has left anything that was worth its time: a checkpoint, or the numbers of an epoch."""
     entries = [name for name in content(folder) if name not in _BEFORE and not _SERIES.fullmatch(name)]
     if entries == ["metrics.csv"]:
-        with (folder / "metrics.csv").open("rb") as file:
+        with regular(folder / "metrics.csv").open("rb") as file:
             return len(file.read(64 << 10).splitlines()) > 1 or has_checkpoint(folder)
     return bool(entries) or has_checkpoint(folder) or any(won(f) for f in folder.iterdir() if _SERIES.fullmatch(f.name))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def test_an_empty_value_is_none(value, capsys):
     [
         (["--model.network.in_channels", "3"], ["1 channel of 8x8", "set model.network.in_channels to 1"]),
         (["--model.network", "MLP", "--model.network.in_features", "65"], ["MLP", "in_features=64"]),
-        (["--trainer.accelerator", "tpu"], ["torch_xla"]),
+        (["--trainer.accelerator", "tpu"], ["accelerator", "tpu"]),
     ],
 )
 def test_a_network_that_does_not_fit_is_named_and_leaves_no_folder(flags, expected, capsys):
@@ -225,6 +226,23 @@ def test_control_characters_are_written_out(text, shown):
 def test_an_error_shows_no_control_characters(capsys):
     said = refused(capsys, "fit", "--config", "no\x1b[31msuch.yaml")
     assert "no\\x1b[31msuch.yaml" in said and "\x1b" not in said
+
+
+def test_a_warning_shows_no_control_characters(monkeypatch, capsys):
+    def warn(arguments):
+        warnings.warn("left out: \x1b[2J.png", stacklevel=1)
+        return 0
+
+    monkeypatch.setattr(sys.modules[main.__module__], "_answer", warn)
+    before = warnings.formatwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        # as outside of pytest, which keeps warnings to itself
+        monkeypatch.setattr(warnings, "showwarning", lambda *shown, **_: print(warnings.formatwarning(*shown[:4])))
+        assert main(["recipes"]) == 0
+    said = capsys.readouterr().out
+    assert "left out: \\x1b[2J.png" in said and "\x1b" not in said
+    assert warnings.formatwarning is before
 
 
 def test_a_stream_without_the_characters_takes_them_as_escapes(monkeypatch):

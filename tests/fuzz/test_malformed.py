@@ -107,6 +107,8 @@ def faults_of(case: Case, folder: Path, material: Path) -> list[str]:
         found.append(f"status {status}")
     if "Traceback" in text:
         found.append("a traceback")
+    if "Errors:\n" in text:
+        found.append("the reason is cut off")
     if status == 2 and "noisylab: error:" not in text:
         found.append("no message")
     if status == 0 and case.wrong:

@@ -85,7 +85,7 @@ class RunSummary(Checkpoint):
         self._started = time.monotonic()
         data = trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, NoisyDataModule) and data.noisy is not None and data.noise is not None and trainer.is_global_zero:
-            save_noise(self.folder / "noise.npz", data.noisy, data.noise.kind, data.noise.seed)
+            save_noise(self.folder / "noise.npz", data.noisy, data.noise.kind, data.noise.seed, data.source.class_names)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

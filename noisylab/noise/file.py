@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ __all__ = ["FromFile", "NoiseFile", "digest", "load_noise", "save_noise"]
 
 _DESCRIPTION = ("kind", "rate", "measured_rate", "seed", "clean_sha256")
 _SHOWN = 12  # characters of a digest in a message
+_CLASSES = 5  # in a message
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class NoiseFile:
         rate: the kind's parameter, a fraction in [0, 1).
         measured_rate: fraction of labels that differ from the true ones.
         seed: seed of the draws.
-        clean_sha256: `digest` of the true labels the noise was drawn for.
+        clean_sha256: `digest` of the true labels the noise was drawn for, by the file's numbers.
+        class_names: names of the classes that the file's numbers stand for.
     """
 
     given_target: Tensor
@@ -42,10 +46,15 @@ class NoiseFile:
     measured_rate: float | None = None
     seed: int | None = None
     clean_sha256: str | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 class FromFile(Noise):
     """Given labels read from a file: one of `save_noise`, or human labels of an outside source.
+
+    Where the file says how its classes are called, labels are matched by name, never by number; so are labels that are text. The
+    numbers of other files are the places of the classes, or, without a digest and where all classes are called by whole numbers,
+    their names.
 
     The transition matrix of the returned `NoisyTargets` is `None`: a file holds labels, not the law they were drawn
     from. The rate is the one in the file, if any.
@@ -96,7 +105,7 @@ class FromFile(Noise):
             targets: (N,) integer, the true labels in 0..C-1, any device; not changed and not kept.
             num_classes: C, number of source classes, at least 2.
             inputs: unused.
-            class_names: unused.
+            class_names: C names, by which the labels of the file are matched.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -105,8 +114,9 @@ class FromFile(Noise):
         """
         clean = check_targets(targets, num_classes)
         stored = load_noise(self.path, self.key)
+        stored, theirs = self._renumbered(stored, clean, class_names)
         if self.check_digest:
-            self._check_digest(stored, clean)
+            self._check_digest(stored, theirs)
         if len(stored.given_target) != len(clean):
             raise ValueError(
                 f"{self.path} holds {len(stored.given_target)} labels, the data has {len(clean)} rows; "
@@ -117,6 +127,48 @@ class FromFile(Noise):
         except ValueError as error:
             raise ValueError(f"labels {self.key!r} in {self.path}: {error}") from error
         return self._noisy(given, clean, None, stored.rate)
+
+    def _renumbered(self, stored: NoiseFile, clean: Tensor, class_names: Sequence[str] | None) -> tuple[NoiseFile, Tensor]:
+        """The file with the data's numbers of the classes, and the true labels with the file's."""
+        if class_names is None:
+            if stored.class_names is not None and stored.clean_sha256 is None:
+                raise ValueError(f"{self.path} names its classes, but the data does not; save the labels as numbers")
+            return stored, clean
+        if stored.class_names is None:
+            if stored.clean_sha256 is not None and self.check_digest:
+                return stored, clean  # the digest says that the numbers are the data's
+            return self._by_number(stored, class_names), clean
+        place = {name: number for number, name in enumerate(class_names)}
+        if len(place) < len(class_names):
+            raise ValueError(
+                f"the data has two classes of one name ({', '.join(class_names)}), so labels cannot be matched by name"
+            )
+        used = [stored.class_names[number] for number in stored.given_target.unique().tolist()]
+        unknown = [name for name in used if name not in place]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], place, n=1)
+            raise ValueError(
+                f"{self.path} has labels of {len(unknown)} classes that the data lacks, {unknown[0]!r} first"
+                f"{f' (nearest: {near[0]!r})' if near else ''}; call the classes alike, or use the file of this data set"
+            )
+        ours = torch.tensor([place.get(name, -1) for name in stored.class_names])
+        file_number = {name: number for number, name in enumerate(stored.class_names)}
+        theirs = torch.tensor([file_number.get(name, -1) for name in class_names])
+        return replace(stored, given_target=ours[stored.given_target]), theirs[clean]
+
+    def _by_number(self, stored: NoiseFile, class_names: Sequence[str]) -> NoiseFile:
+        """Labels without names and digest: where all classes are called by whole numbers, these are meant."""
+        if not all(re.fullmatch(r"[+-]?[0-9]+(\.0*)?", name) for name in class_names):
+            return stored
+        place = {int(float(name)): number for number, name in enumerate(class_names)}
+        unknown = [number for number in stored.given_target.unique().tolist() if number not in place]
+        if len(place) < len(class_names) or unknown:
+            found = f"label {unknown[0]}, which is no class of the data" if unknown else "numbers"
+            raise ValueError(
+                f"{self.path} has {found} ({', '.join(class_names[:_CLASSES])}{', ...' if len(class_names) > _CLASSES else ''}); "
+                "write the names of the classes as text, so that places are not taken for names"
+            )
+        return replace(stored, given_target=torch.tensor([place[number] for number in stored.given_target.tolist()]))
 
     def _check_digest(self, stored: NoiseFile, clean: Tensor) -> None:
         if stored.clean_sha256 is None:
@@ -142,7 +194,9 @@ def digest(targets: Tensor) -> str:
     return hashlib.sha256(targets.detach().cpu().numpy().astype("<i8").tobytes()).hexdigest()
 
 
-def save_noise(path: str | Path, noisy: NoisyTargets, kind: str, seed: int | None) -> None:
+def save_noise(
+    path: str | Path, noisy: NoisyTargets, kind: str, seed: int | None, class_names: Sequence[str] | None = None
+) -> None:
     """Write the labels to an .npz, whole or not at all.
 
     Args:
@@ -150,6 +204,7 @@ def save_noise(path: str | Path, noisy: NoisyTargets, kind: str, seed: int | Non
         noisy: the labels; the true ones enter only as a digest.
         kind: the noise kind.
         seed: seed of the draws; `None` for labels that were not drawn.
+        class_names: C names, by which the labels are matched when they are read; `None` leaves them out.
 
     Raises:
         OSError: the file cannot be written.
@@ -161,6 +216,7 @@ def save_noise(path: str | Path, noisy: NoisyTargets, kind: str, seed: int | Non
         "measured_rate": noisy.measured_rate,
         "seed": seed,
         "clean_sha256": digest(noisy.clean_target),
+        "class_names": None if class_names is None else np.array(list(class_names), dtype=np.str_),
     }
     with atomic_path(path) as partial, partial.open("wb") as file:
         np.savez(file, **{key: value for key, value in entries.items() if value is not None})
@@ -182,24 +238,35 @@ def load_noise(path: str | Path, key: str = "given_target") -> NoiseFile:
         with Path(path).open("rb") as file:
             content = np.load(file, allow_pickle=False)
             if not isinstance(content, np.ndarray):
-                entries = {name: content[name] for name in (key, *_DESCRIPTION) if name in content}
+                entries = {name: content[name] for name in (key, *_DESCRIPTION, "class_names") if name in content}
                 held = sorted(content)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no noise file at {path}; draw the noise and write it with save_noise") from error
     except Exception as error:  # whatever a damaged, encrypted or foreign file raises
         raise ValueError(f"{path} is no .npy or .npz file of plain arrays ({error}); save the labels as one") from error
     if isinstance(content, np.ndarray):
-        return NoiseFile(_labels(content, "the array", path))
+        labels, names = _labels(content, "the array", path, None)
+        return NoiseFile(labels, class_names=names)
     if key not in entries:
         raise ValueError(f"{path} has no entry {key!r}, it holds {held}; set key to one of them")
     known = {name: entries[name].item() for name in _DESCRIPTION if name in entries and entries[name].ndim == 0}
-    return NoiseFile(_labels(entries[key], f"entry {key!r}", path), **known)
+    labels, names = _labels(entries[key], f"entry {key!r}", path, entries.get("class_names"))
+    return NoiseFile(labels, **known, class_names=names)
 
 
-def _labels(labels: np.ndarray[Any, Any], what: str, path: str | Path) -> Tensor:
+def _labels(
+    labels: np.ndarray[Any, Any], what: str, path: str | Path, class_names: np.ndarray[Any, Any] | None
+) -> tuple[Tensor, tuple[str, ...] | None]:
+    """Labels as numbers, and what these stand for, where that is said or the labels are text."""
+    if labels.ndim == 1 and labels.dtype.kind == "U":
+        found, places = np.unique(labels, return_inverse=True)
+        return torch.from_numpy(places.astype(np.int64)), tuple(found.tolist())
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"{what} of {path} must be one row of integers, got shape {labels.shape} of {labels.dtype}; "
+            f"{what} of {path} must be one row of integers or text, got shape {labels.shape} of {labels.dtype}; "
             "save the labels as an int64 array of shape (N,)"
         )
-    return torch.from_numpy(labels.astype(np.int64))
+    names = None if class_names is None or class_names.dtype.kind != "U" else tuple(class_names.reshape(-1).tolist())
+    if names is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
+        raise ValueError(f"{what} of {path} holds numbers outside the {len(names)} classes that the file names; save it again")
+    return torch.from_numpy(labels.astype(np.int64)), names

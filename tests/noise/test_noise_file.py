@@ -100,7 +100,7 @@ def test_a_wrong_key_is_refused_with_the_keys_there(path: Path) -> None:
 def test_files_that_are_not_rows_of_integers_are_refused(tmp_path: Path) -> None:
     for content in (np.zeros((3, 2), dtype=np.int64), np.zeros(3)):
         np.save(tmp_path / "labels.npy", content)
-        with pytest.raises(ValueError, match="must be one row of integers, got shape"):
+        with pytest.raises(ValueError, match="must be one row of integers or text, got shape"):
             load_noise(tmp_path / "labels.npy")
 
 
@@ -146,3 +146,48 @@ def test_the_matrix_of_a_file_is_not_known(path: Path) -> None:
 def test_model_classes_below_two_are_refused() -> None:
     with pytest.raises(ValueError, match="model_classes must be at least 2, got 1"):
         FromFile("labels.npy", model_classes=1)
+
+
+# ---- classes are matched by name
+
+
+NAMES = ("cat", "dog", "owl")
+
+
+def written(tmp_path: Path, clean: list[int], given: list[int], names: tuple[str, ...] | None) -> Path:
+    truth, labels = torch.tensor(clean), torch.tensor(given)
+    save_noise(tmp_path / "n.npz", NoisyTargets(labels, truth, None, None, 0.5), "human", None, names)
+    return tmp_path / "n.npz"
+
+
+def test_labels_of_a_file_with_names_are_matched_by_name(tmp_path: Path) -> None:
+    path = written(tmp_path, [0, 1, 2, 1], [0, 2, 2, 1], NAMES)
+    other = ("owl", "cat", "dog")  # the same classes in another order: 0 cat, 1 dog, 2 owl are 1, 2, 0 here
+    noisy = FromFile(path)(torch.tensor([1, 2, 0, 2]), 3, class_names=other)
+    assert noisy.given_target.tolist() == [1, 0, 0, 2]
+    assert noisy.measured_rate == 0.25
+    with pytest.raises(ValueError, match="made for other true labels"):
+        FromFile(path)(torch.tensor([0, 1, 2, 1]), 3, class_names=other)
+    with pytest.raises(ValueError, match=r"1 classes that the data lacks, 'owl' first \(nearest: 'owls'\)"):
+        FromFile(path)(torch.tensor([0, 1, 2, 1]), 3, class_names=("cat", "dog", "owls"))
+
+
+def test_labels_that_are_text_are_matched_by_name(tmp_path: Path) -> None:
+    np.save(tmp_path / "n.npy", np.array(["10", "9", "2", "10"]))
+    noisy = FromFile(tmp_path / "n.npy", check_digest=False)(torch.tensor([2, 1, 0, 0]), 3, class_names=("2", "9", "10"))
+    assert noisy.given_target.tolist() == [2, 1, 0, 2]
+
+
+def test_numbers_without_names_are_the_names_of_classes_that_are_numbers(tmp_path: Path) -> None:
+    np.save(tmp_path / "n.npy", np.array([12, 3, 12, 7]))
+    read = FromFile(tmp_path / "n.npy", check_digest=False)
+    assert read(torch.tensor([2, 0, 1, 1]), 3, class_names=("3", "7", "12")).given_target.tolist() == [2, 0, 2, 1]
+    np.save(tmp_path / "n.npy", np.array([2, 0, 2, 1]))
+    with pytest.raises(ValueError, match=r"label 0, which is no class of the data \(3, 7, 12\); write the names"):
+        read(torch.tensor([2, 0, 1, 1]), 3, class_names=("3", "7", "12"))
+    assert read(torch.tensor([2, 0, 1, 1]), 3, class_names=NAMES).given_target.tolist() == [2, 0, 2, 1]
+
+
+def test_numbers_with_a_digest_are_places(tmp_path: Path) -> None:
+    path = written(tmp_path, [2, 0, 1, 1], [2, 0, 2, 1], None)
+    assert FromFile(path)(torch.tensor([2, 0, 1, 1]), 3, class_names=("3", "7", "12")).given_target.tolist() == [2, 0, 2, 1]

@@ -39,6 +39,10 @@ class CoTeaching(NoisyLabelMethod):
     losses that the first network had in it, brought to [0, 1]; f is the mean probability of the component of high losses. The
     last estimate stays.
 
+    The estimate is rough: on digits (`SmallCNN`, one seed each) it was 0.44 where 0.42 of the labels were wrong and 0.21
+    where 0.20 were, but 0.46 where 0.62 were, and 0.05 where 0.40 were wrong by a pair flip, which is learnt early and looks
+    easy. Where you know the rate, give it.
+
     ``clean_mask`` are the samples that the first network learnt from; there is none in an epoch that keeps all.
 
     **Paper**: Han et al., Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels, NeurIPS 2018, arXiv
@@ -54,6 +58,12 @@ class CoTeaching(NoisyLabelMethod):
     one before it (there dropped, of the test set, too). Images are normalised, and cropped and flipped unless ``view="eval"``
     (there neither: the CIFAR recipes have ``view: eval`` and ``normalize: none``). Adam's beta1 of 0.1 from the start of the
     decay belongs to the schedule `noisylab.schedules.LinearDecay`.
+
+    **Compared**: steps with the same batches and draws give the authors' weights to the last bit. The authors' loop, patched
+    to run on a CPU, on digits with 40 % symmetric noise, `SmallCNN`, 60 epochs, three seeds, mean of the last ten epochs:
+    95.23 ± 0.55 with the rate given; here 95.75 ± 0.36 with the rate estimated, and 94.31 (92.8, 94.5, 95.6) with the rate
+    given and the authors' flags. With the rate given and `divide_twice`, all else as in coteaching_digits, the seeds 3, 4 and
+    5 gave 97.7, 96.4 and 97.9: seeds differ by more than the two loops. How both were made: docs/authors_code.md.
 
     Args:
         num_classes: K.

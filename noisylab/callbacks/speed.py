@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -10,6 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from noisylab.engine.compile_cache import remove_broken_libraries
 from noisylab.engine.graphs import CudaRecorder, GraphedStep
 from noisylab.engine.step import carry_step_count, steps_bare
 from noisylab.methods.base import NoisyLabelMethod
@@ -59,6 +61,10 @@ class Speed(L.Callback):
         if self.channels_last:
             pl_module.to(memory_format=torch.channels_last)
         if self.compile and stage == "fit":
+            if self.backend == "inductor":
+                from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+                remove_broken_libraries(Path(cache_dir()))  # of a run that was killed while it compiled
             for network in pl_module.networks.values():
                 _compile_training(network, self.backend)
 

@@ -7,13 +7,15 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from noisylab.cli.errors import UserError
 
-__all__ = ["check_world", "first_process", "launched", "settle", "take_world"]
+__all__ = ["check_world", "first_process", "is_lost_process", "launched", "settle", "take_world"]
 
 _RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK")
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "Socket closed")  # of gloo
 _INTERACTIVE = ("bash", "interactive")  # names of jobs for which Lightning takes no notice of SLURM
 
 
@@ -109,6 +111,13 @@ def check_world(asked: int) -> None:
             f"  write --trainer.devices with the processes of each machine and --trainer.num_nodes with the machines, {world} in "
             "all,\n  or start noisylab without the launcher: it starts the processes of --trainer.devices itself"
         )
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Whether an error means that another process of the run has ended: the connection to it broke."""
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in _LOST)
 
 
 def _tasks(environment: Mapping[str, str]) -> int:

@@ -23,8 +23,8 @@ from noisylab.callbacks.progress import silence
 from noisylab.cli.app import App, build, config_text, write_config
 from noisylab.cli.config import compose
 from noisylab.cli.devrun import try_out
-from noisylab.cli.errors import UserError, training, unknown
-from noisylab.cli.launch import check_world, first_process, take_world
+from noisylab.cli.errors import UserError, short, training, unknown
+from noisylab.cli.launch import check_world, first_process, is_lost_process, take_world
 from noisylab.cli.origin import notes_on
 from noisylab.cli.outputs import check_output
 from noisylab.cli.plan import StepTimer, plan_text
@@ -222,6 +222,15 @@ def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], 
             app.summary.write(app.trainer, app.model)
         ready()
         has_begun()
+    except RuntimeError as error:
+        if app.trainer.world_size == 1 or not is_lost_process(error):
+            raise
+        if first_process():  # who ended first has said why, where it could
+            saved = f"continue with: noisylab fit --run_dir {folder.path} --resume"
+            nothing = "nothing was saved yet: start again with the same command"
+            how = saved if any((folder.path / "checkpoints").glob("last.ckpt*")) else nothing
+            _say(f"\nnoisylab: error: another process of this run has ended ({short(error, 1)[:200]})\n  {how}", sys.stderr)
+        return 1
     except SystemExit:  # Lightning's answer to Ctrl-C and to a request to terminate
         return _stopped(app, folder.path)
     if app.trainer.is_global_zero:

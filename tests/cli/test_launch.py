@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from noisylab.cli.launch import first_process, launched, settle
+from noisylab.cli.launch import first_process, is_lost_process, launched, settle
 
 TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
 TORCHRUN |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "none"}
@@ -70,3 +71,11 @@ def test_a_job_of_one_task_keeps_its_name_for_requeueing():
     environment = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_NAME": "train"}
     assert settle(environment) is None
     assert environment["SLURM_JOB_NAME"] == "train"
+
+
+def test_a_broken_connection_is_told_from_other_errors():
+    gone = "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:5123"
+    assert is_lost_process(RuntimeError(gone))
+    assert is_lost_process(torch.distributed.DistNetworkError("client socket has timed out"))
+    assert not is_lost_process(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_lost_process(ValueError("Connection closed by peer"))

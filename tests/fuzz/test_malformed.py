@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 COUNT = int(os.environ.get("NOISYLAB_FUZZ", "300"))
 SEED = int(os.environ.get("NOISYLAB_FUZZ_SEED", "0"))
-LIMIT = 240  # seconds for a command that takes one: a hang is a hang, and the machine may be busy
+LIMIT = 120  # seconds for a command that takes one: a hang is a hang, and the machine may be busy
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,7 @@ def test_folders_that_hold_nothing_to_learn_from_are_refused(refused: Callable[.
         (np.arange(20), "all 20 labels of y in d.npz differ"),
         (np.zeros(20, np.int64), "only one class, 0"),
         (np.array([*(["cat", "dog"] * 10)[:19], "yak"]), "row 19 is yak"),
-        (np.linspace(0, 1, 20), "y in d.npz must be one row of whole numbers or text"),
+        (np.linspace(0, 1, 20), "y in d.npz has the label 0.0526"),
         (np.arange(19) % 2, "19"),
     ],
     ids=["all different", "one class", "a class with one row", "no classes", "other number of rows"],

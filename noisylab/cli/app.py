@@ -17,12 +17,16 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from noisylab.callbacks import Curves, Diagnostics, LabelIssues, RunCheckpoint, RunProgress, RunSummary, Speed
 from noisylab.cli.config import switches, with_dict_kwargs
+from noisylab.cli.errors import UserError
+from noisylab.cli.loggers import make_logger, measured
 from noisylab.cli.origin import absolute_paths
 from noisylab.cli.registry import class_kind, locate, parameters, takes_factory
 from noisylab.cli.scalars import dump, put_back
 from noisylab.cli.trainer_flags import check_callbacks, check_monitors
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.trusted import require_table
+from noisylab.engine.ranks import may_leave_out, synchronized
+from noisylab.engine.sync_norm import SyncNorm
 from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.noise import Noise
@@ -153,9 +157,11 @@ class App(LightningCLI):
         config["callbacks"] = callbacks
         check_callbacks(callbacks, loggers=bool(self.loggers))
         if self.folder is not None:
-            config["logger"] = [_logger(name, self.folder, recipe) for name in self.loggers] or False
+            config["logger"] = [
+                make_logger(name, self.folder, recipe, self.model, self.datamodule) for name in self.loggers
+            ] or False
         trainer = self._instantiate_trainer({**config, **kwargs}, [])
-        _choose_strategy(trainer)
+        _choose_strategy(trainer, self.model)
         return trainer
 
 
@@ -172,22 +178,23 @@ def _plain(value: Any) -> Any:
     return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def _choose_strategy(trainer: L.Trainer) -> None:
-    """Two networks with a loss each need DDP to look for unused parameters."""
+def _choose_strategy(trainer: L.Trainer, method: NoisyLabelMethod | None = None) -> None:
+    """Let DDP look for unused parameters where there may be some; batch normalization over all ranks, on the CPU, too.
+
+    Raises:
+        UserError: for such normalization with a method that differentiates its own steps.
+    """
+    method = method or trainer.lightning_module  # type: ignore[assignment]
     if isinstance(trainer.strategy, DDPStrategy):
-        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
-
-
-def _logger(name: str, folder: Path, recipe: str) -> Any:
-    if name == "tensorboard":
-        from lightning.pytorch.loggers import TensorBoardLogger
-
-        return TensorBoardLogger(folder, name="", version="tensorboard")
-    from lightning.pytorch.loggers import WandbLogger
-
-    return WandbLogger(
-        project="noisylab", name=recipe or None, save_dir=folder, offline=os.environ.get("WANDB_MODE") == "offline"
-    )
+        unused = not isinstance(method, NoisyLabelMethod) or may_leave_out(method)
+        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", unused)
+        if synchronized(trainer):
+            if isinstance(method, NoisyLabelMethod) and method.needs_trusted:
+                raise UserError(
+                    f"trainer.sync_batchnorm=true: {type(method).__name__} differentiates its own steps, which this does not "
+                    "reach; leave it out"
+                )
+            trainer.strategy._layer_sync = SyncNorm()
 
 
 class _Parsed(App):
@@ -279,4 +286,4 @@ def write_config(app: App, folder: Path) -> None:
     with atomic_path(folder / "config.yaml") as partial:
         partial.write_text(text, encoding="utf-8")
     for logger in app.trainer.loggers:
-        logger.log_hyperparams(yaml.safe_load(text))
+        logger.log_hyperparams({**yaml.safe_load(text), "measured_noise_rate": measured(app.datamodule)})

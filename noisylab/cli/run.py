@@ -25,6 +25,7 @@ from noisylab.cli.config import compose
 from noisylab.cli.devrun import try_out
 from noisylab.cli.errors import UserError, short, training, unknown
 from noisylab.cli.launch import check_world, first_process, is_lost_process, take_world
+from noisylab.cli.loggers import log_outcome
 from noisylab.cli.origin import notes_on
 from noisylab.cli.outputs import check_output
 from noisylab.cli.plan import StepTimer, plan_text
@@ -244,7 +245,7 @@ def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], 
 def draw(folder: Path, trainer: L.Trainer | None = None) -> None:
     """Draw ``mixture.png`` and ``transition.png``, where the method fitted mixtures to its losses or estimated a matrix.
 
-    The matrix is shown to the loggers, too. The summary of an older version may know nothing of either.
+    The loggers are shown both and told what the run came to. The summary of an older version may know nothing of either.
 
     Args:
         folder: of a finished run.
@@ -255,10 +256,14 @@ def draw(folder: Path, trainer: L.Trainer | None = None) -> None:
     mixture, transition = folder / "mixture.png", folder / "transition.png"
     if any(summary.get("mixture", {}).values()) and not (trainer is None and mixture.is_file()):
         mixture_figure(summary, mixture)
+        if trainer is not None:
+            _show("mixture", mixture, trainer)
     if summary.get("transition") and not (trainer is None and transition.is_file()):
         transition_figure(summary, transition)
         if trainer is not None:
             _show("transition", transition, trainer)
+    if trainer is not None:
+        log_outcome(summary, trainer)
 
 
 def _show(name: str, picture: Path, trainer: L.Trainer) -> None:

@@ -23,7 +23,7 @@ from noisylab.data.splits import clip_holdout, fold_rows, group_holdout, stratif
 from noisylab.data.transfer import ahead
 from noisylab.data.trusted import TrustedRows, draw_trusted, read_trusted
 from noisylab.engine.plan import PlanLoader, ResolvedPlan
-from noisylab.engine.ranks import batch_statistics
+from noisylab.engine.ranks import batch_statistics, synchronized
 from noisylab.noise import Noise, NoisyTargets
 from noisylab.transforms.base import to_device
 from noisylab.types import Batch, DataInfo, EvalBatch, Inputs, PlanBatch, StreamRows
@@ -346,7 +346,7 @@ class NoisyDataModule(FittedData):
                         "name one of them where the method has an argument for it"
                     )
         ranks = self.trainer.world_size
-        normalised = ranks > 1 and bool(batch_statistics(method))
+        normalised = ranks > 1 and bool(batch_statistics(method)) and not synchronized(self.trainer)
         resolved = ResolvedPlan(
             plan,
             epoch=epoch,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["average_over_ranks", "batch_statistics", "gather"]
+if TYPE_CHECKING:
+    from noisylab.methods.base import NoisyLabelMethod
+
+__all__ = ["average_over_ranks", "batch_statistics", "gather", "may_leave_out", "synchronized"]
 
 
 def gather(values: Tensor, world_size: int) -> Tensor:
@@ -37,3 +41,20 @@ def batch_statistics(networks: nn.Module) -> list[Tensor]:
     """The running means and variances of all normalisation layers; other buffers may hold anything, masks for instance."""
     found = [getattr(module, name, None) for module in networks.modules() for name in ("running_mean", "running_var")]
     return [part for part in found if isinstance(part, Tensor)]
+
+
+def synchronized(trainer: Any) -> bool:
+    """Whether batch normalization is over the whole batch of all ranks, ``trainer.sync_batchnorm``."""
+    return getattr(trainer.strategy, "_layer_sync", None) is not None
+
+
+def may_leave_out(method: NoisyLabelMethod) -> bool:
+    """Whether a backward pass of a method may leave out parameters that another one reaches.
+
+    So it is where several networks have a loss each, where the method takes its own steps, and where parameters beside those of
+    the network are trained, in some epochs perhaps. DDP has to look for unused parameters then, once a step; in a method of one
+    network and automatic optimization every step reaches every parameter.
+    """
+    networks = {id(parameter) for parameter in method.networks.parameters()}
+    beside = any(parameter.requires_grad and id(parameter) not in networks for parameter in method.parameters())
+    return not method.automatic_optimization or len(method.networks) > 1 or beside

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, TypeGuard
 
 import numpy as np
@@ -15,6 +15,7 @@ from noisylab.data.arrayfile import ArrayFile, check_lengths, read_views, sample
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.digests import rows_digest
 from noisylab.data.labels import Array, LabelNames, one_row, read_labels
+from noisylab.data.mirrored import decided, small_pictures, some_rows
 from noisylab.data.missing import Missing, Unlabeled, doubtful
 from noisylab.data.rows import DenseRows, FileRows, MultiRows, RowStore, SparseRows
 from noisylab.data.scaling import Scaling, measure
@@ -54,7 +55,8 @@ class Arrays(NoisyDataModule):
         mean: per channel, of pixels in [0, 1]; `None` measures it on the training images.
         std: likewise.
         padding: largest shift of the random crop of images, in pixels.
-        flip: probability of mirroring an image; `None` for 0.5 with three channels and 0 with one.
+        flip: probability of mirroring an image; `None` for 0 with one channel, and with three for 0.5 where a test finds that
+            mirrored images keep their class, see `noisylab.data.mirrored.mirroring`.
         missing: labels that stand for no label: "auto" for -1 among whole numbers, NaN, and the words that pandas reads as none;
             "all" for empty text, too, which is refused otherwise; "none" to take every label for a class; or a list of labels.
         standardize: how feature vectors are scaled. "auto" measures it on the rows that are trained on (see
@@ -208,7 +210,11 @@ class Arrays(NoisyDataModule):
         if not self._measured:
             kept = torch.arange(len(source.given)) if self.standardize is True else rows
             for name, part in parts.items():
-                self._measured[name] = self._pixels(part) if _images(part) else measure(part, self.standardize, kept).state()
+                self._measured[name] = measure(part, self.standardize, kept).state() if not _images(part) else self._pixels(part)
+                if _images(part):
+                    looked = some_rows(rows)
+                    small = partial(small_pictures, part[looked])
+                    self._measured[name] |= decided(self.flip, part.shape[1], small, given[looked], source)
         same = source.test is source.train
         if not all(_images(part) for part in parts.values()):  # scaled rows are no longer those of the file
             self._digests = rows_digest(source.train), None if source.test is None or same else rows_digest(source.test)
@@ -245,7 +251,7 @@ class Arrays(NoisyDataModule):
         if not self._measured:
             raise RuntimeError("the views depend on the arrays, which are not read yet; call setup() first")
         each: dict[str, Mapping[str, Any]] = {
-            name: image_views(tuple(found["mean"]), tuple(found["std"]), padding=self.padding, flip=self.flip)
+            name: image_views(tuple(found["mean"]), tuple(found["std"]), padding=self.padding, flip=found["flip"])
             if "mean" in found
             else feature_views()
             for name, found in self._measured.items()

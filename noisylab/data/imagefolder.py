@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from noisylab.data.imagelist import (
     list_source,
 )
 from noisylab.data.labels import LabelNames
+from noisylab.data.mirrored import decided, small_files, small_pictures, some_rows
 from noisylab.data.missing import Missing
 from noisylab.data.pictures import Depth, Head
 from noisylab.data.rows import DenseRows, FileRows
@@ -70,7 +71,8 @@ class ImageFolder(NoisyDataModule):
         mean: per channel, of pixels in [0, 1]; `None` measures it for images in memory and takes ImageNet's for others.
         std: likewise.
         padding: largest shift of the random crop of images in memory, in pixels.
-        flip: probability of mirroring an image; `None` for 0.5, and 0 for grey images in memory.
+        flip: probability of mirroring an image; `None` for 0 for grey images in memory, and for others 0.5 where a test finds
+            that mirrored images keep their class, see `noisylab.data.mirrored.mirroring`.
         allow_truncated: fill up JPEG files that end early with grey instead of refusing them.
         skip_unreadable: leave out, with a warning, images that are missing or cannot be read to their end, instead of refusing
             the data. `skipped` names them.
@@ -200,9 +202,21 @@ class ImageFolder(NoisyDataModule):
         """Take the figures of the model whose data these are."""
         if self.adopted is not None:
             self._measured = dict(self.adopted["measured"])
+        else:
+            self._measured |= self._decide(source, some_rows(rows), given)
         for store in (source.train, source.test):
             if isinstance(store, FileRows):
                 store.views = dict(self.view_set())
+
+    def _decide(self, source: Source, rows: Tensor, given: Tensor) -> dict[str, Any]:
+        """Whether images are mirrored."""
+        store = source.train
+        if isinstance(store, FileRows):
+            paths = [store.paths[row] for row in rows.tolist()]
+            small = partial(small_files, paths, self.allow_truncated, self.depth)
+            return decided(self.flip, 3, small, given[rows], source)
+        assert isinstance(store, DenseRows)
+        return decided(self.flip, store.values.shape[1], partial(small_pictures, store.values[rows]), given[rows], source)
 
     def blank(self) -> DenseRows | FileRows:
         """No images, in memory or in files as those of training were."""
@@ -234,16 +248,15 @@ class ImageFolder(NoisyDataModule):
 
     def _memory_views(self) -> dict[str, Any]:
         mean, std = self._measured["mean"], self._measured["std"]
-        return dict(image_views(tuple(mean), tuple(std), padding=self.padding, flip=self.flip))
+        return dict(image_views(tuple(mean), tuple(std), padding=self.padding, flip=self._measured["flip"]))
 
     def _file_views(self) -> dict[str, Any]:
         size = 224 if self.size is None else self.size
         resize = round(size * 8 / 7) if self.resize is None else self.resize
         mean = IMAGENET_MEAN if self.mean is None else tuple(self.mean)
         views = web_views(resize, size, mean, IMAGENET_STD if self.std is None else tuple(self.std))
-        if self.flip is None:
-            return dict(views)
-        return {name: replace(view, flip=self.flip) if isinstance(view, PILTrain) else view for name, view in views.items()}
+        flip = self._measured["flip"]
+        return {name: replace(view, flip=flip) if isinstance(view, PILTrain) else view for name, view in views.items()}
 
     def view_set(self) -> Mapping[str, Any]:
         """Views of images in memory or of image files, known once the images are listed."""

@@ -21,7 +21,8 @@ from PIL import Image
 from fuzz.generator import FIT, Case, cases, plant
 from noisylab.cli import main
 
-pytestmark = pytest.mark.slow
+# Python 3.12 warns of a fork beside other threads, which here wait
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
 COUNT = int(os.environ.get("NOISYLAB_FUZZ", "300"))
 SEED = int(os.environ.get("NOISYLAB_FUZZ_SEED", "0"))

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import lightning as L
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from noisylab.data.base import NoisyDataModule
@@ -75,7 +75,7 @@ def _offline(folder: Path) -> bool:
     mode = os.environ.get("WANDB_MODE")
     if mode or _logged_in():
         return mode in ("offline", "dryrun")
-    if rank_zero_only.rank == 0:
+    if getattr(rank_zero_only, "rank", 0) == 0:
         print(
             f"W&B: nobody is logged in, so the run is kept in {folder / 'wandb'}; later: wandb login, then "
             f"wandb sync {folder / 'wandb'}/offline-run-*\n"
@@ -134,7 +134,7 @@ class RunWandb(WandbLogger):
         return ids[-1] if ids else None
 
     @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Means of steps keep the step as their axis."""
         for name in metrics:
             if name.endswith("_step"):

@@ -15,14 +15,14 @@ class _Sum(torch.autograd.Function):
     """The sum of a tensor over all ranks; its gradient is the sum of the ranks' gradients."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, own: Tensor) -> Tensor:
         total = own.detach().clone()
         torch.distributed.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return _Sum.apply(gradient.contiguous())  # type: ignore[no-any-return]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.apply(gradient.contiguous())
 
 
 class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -38,15 +38,15 @@ class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not self.training or not distributed or torch.distributed.get_world_size() == 1:
             return super().forward(input)
-        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        self._check_input_dim(input)
         wide = input if input.dtype == torch.float64 else input.float()
         over = [0, *range(2, input.ndim)]
         shape = [1, -1] + [1] * (input.ndim - 2)
         own = torch.cat([wide.sum(over), wide.new_full((1,), input.numel() / input.shape[1])])
-        total: Tensor = _Sum.apply(own)  # type: ignore[no-untyped-call]
+        total: Tensor = _Sum.apply(own)
         count, mean = total[-1].detach(), total[:-1] / total[-1].detach()
         centred = wide - mean.view(shape)
-        variance: Tensor = _Sum.apply((centred * centred).sum(over)) / count  # type: ignore[no-untyped-call]
+        variance: Tensor = _Sum.apply((centred * centred).sum(over)) / count
         self._remember(mean.detach(), variance.detach(), count)
         normal = centred * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:

@@ -13,6 +13,7 @@ from pathlib import Path
 __all__ = ["atomic_path", "clear_partials", "move", "partial_name"]
 
 _PARTIAL = ".partial"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
 
 
 def partial_name(path: Path) -> Path:
@@ -46,7 +47,7 @@ def atomic_path(path: str | Path, *, new: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_name(path)
     try:
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))  # less the umask
+        os.close(os.open(partial, _NEW, 0o666))  # less the umask
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())

@@ -132,6 +132,8 @@ def _check_header(file: IO[bytes], size: int, what: str) -> None:
 
 
 def _check_size(what: str, size: int) -> None:
+    if not hasattr(os, "sysconf"):  # Windows
+        return
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
         raise ValueError(f"{what} needs {_size(size)}, and this machine has {_size(memory)} of memory")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
+import importlib
 import json
 import os
 import socket
@@ -19,7 +19,9 @@ from noisylab.cli.errors import UserError
 __all__ = ["LOCK", "FolderLock"]
 
 LOCK = ".noisylab.lock"
-_HELD_BY_OTHERS = (errno.EACCES, errno.EAGAIN)
+_HELD_BY_OTHERS = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
+_BEHIND = 1 << 30  # Windows lets nobody read a locked byte, so one behind what the file says is locked
 
 
 @dataclass
@@ -49,9 +51,9 @@ class FolderLock:
         """
         place = folder / LOCK
         while True:
-            handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            handle = os.open(place, _FLAGS, 0o666)
             try:
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(handle)
             except OSError as error:
                 owner = _owner(handle)
                 os.close(handle)
@@ -59,7 +61,7 @@ class FolderLock:
                     raise _in_use(shown, owner) from None
                 if _lives(owner):
                     raise _in_use(shown, owner, f"; if that process has ended, delete {place}") from None
-                handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+                handle = os.open(place, _FLAGS, 0o666)
             if _same(handle, place):
                 break
             os.close(handle)  # the one before has just removed its file
@@ -71,7 +73,8 @@ class FolderLock:
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
         os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(owner).encode() + b"\n", 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, json.dumps(owner).encode() + b"\n")
         return cls(handle)
 
     def drop(self, folder: Path | None) -> None:
@@ -86,6 +89,24 @@ class FolderLock:
         os.close(self.handle)
 
 
+def _lock(handle: int) -> None:
+    """Take the system's lock on an open file.
+
+    Raises:
+        OSError: when another process has it, or the system or the file system has no locks.
+    """
+    with contextlib.suppress(ImportError):
+        fcntl: Any = importlib.import_module("fcntl")
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    try:
+        msvcrt: Any = importlib.import_module("msvcrt")
+    except ImportError:
+        raise OSError(errno.ENOTSUP, "no locks on this system") from None
+    os.lseek(handle, _BEHIND, os.SEEK_SET)
+    msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+
+
 def _same(handle: int, place: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(handle), place.lstat())
@@ -94,7 +115,8 @@ def _same(handle: int, place: Path) -> bool:
 
 def _owner(handle: int) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        owner = json.loads(os.pread(handle, 4096, 0))
+        os.lseek(handle, 0, os.SEEK_SET)
+        owner = json.loads(os.read(handle, 4096))
         return owner if isinstance(owner, dict) else {}
     return {}
 
@@ -104,6 +126,8 @@ def _lives(owner: dict[str, Any]) -> bool:
     pid = owner.get("pid")
     if not isinstance(pid, int) or owner.get("host") != socket.gethostname():
         return bool(owner)
+    if os.name == "nt":  # where this would end the process
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -70,6 +70,7 @@ _FLAGS_OF: dict[str, tuple[str, ...]] = {  # each command takes these and no oth
     "recipes": (),
 }
 _NO_RECIPE = ("compare", "recipes")  # commands that take no values of a recipe
+_SIGPIPE = 128 + int(getattr(signal, "SIGPIPE", 13))  # Windows has none
 _PRINTED = ("skip_null", "skip_default")  # forms of --print_config
 _SWITCHES = ("resume", "overwrite", "dry_run", "print_config", "skip_unreadable")
 _REPEATED = ("config", "logger", "trust")  # flags that may be given several times
@@ -215,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _answer(arguments)
     except BrokenPipeError:  # the reader of our output has gone, as in `noisylab recipes | head`
         silence(sys.stdout)
-        return 128 + signal.SIGPIPE if arguments[:1] in (["fit"], ["folds"], ["issues"]) else 0
+        return _SIGPIPE if arguments[:1] in (["fit"], ["folds"], ["issues"]) else 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -6,6 +6,9 @@ import json
 import multiprocessing
 import os
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -307,3 +310,25 @@ def _die(folder: Path) -> None:
     from noisylab.cli import runfolder
 
     runfolder._held.clear()
+
+
+def test_a_system_without_file_locks_goes_by_the_process_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    folder = finished()
+    with claim(folder, "fit", overwrite=True):
+        assert json.loads((folder / LOCK).read_text())["pid"] == os.getpid()
+        with pytest.raises(UserError, match="in use by process"):
+            FolderLock.take(folder, folder)
+    (folder / LOCK).write_text(json.dumps({"pid": 2**22 + 1, "host": socket.gethostname()}))
+    FolderLock.take(folder, folder).drop(folder)
+
+
+@pytest.mark.slow  # imports everything once more
+def test_the_command_is_imported_where_the_system_has_no_file_locks() -> None:
+    lacking = "O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "pread", "pwrite", "fork", "sysconf", "geteuid"
+    program = (
+        f"import os, signal, sys\nsys.modules.update(fcntl=None, resource=None, pwd=None)\n"
+        f"for name in {lacking}:\n    delattr(os, name)\ndel signal.SIGPIPE\n"
+        "import noisylab.cli.main, noisylab.cli.run, noisylab.cli.folds, noisylab.cli.issues"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

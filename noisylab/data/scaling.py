@@ -105,8 +105,8 @@ def measure(rows: Tensor | SparseRows, how: str | bool, kept: Tensor) -> Scaling
     numbers. Sparse rows are never centered: where their columns are of one size, they are divided by the root mean square of the
     rows' norms, unless it lies in [0.25, 4]; else each column is divided by the root mean square of its numbers.
 
-    Constant columns become zero. A column is constant if it deviates by no more than rounding does: by a millionth of its largest
-    number in float32.
+    Constant columns become zero; where the others are of one size, only those that are large beside these. A column is constant
+    if it deviates by no more than rounding does: by a millionth of its largest number in float32.
 
     Args:
         rows: (N, D), of any type.
@@ -137,18 +137,19 @@ def measure(rows: Tensor | SparseRows, how: str | bool, kept: Tensor) -> Scaling
     varies = deviation > _CONSTANT[rows.dtype == torch.float64]
     rare = filled <= len(kept) / 2
     size = torch.where(rare, (squares / filled.clamp(min=1)).sqrt(), deviation) * top
+    far, constants = _far_constants(mean * top, size, varies)
     if not bool(varies.any()):
-        return nothing()
-    root = float((((squares / len(kept)).sqrt() * top)[varies]).square().mean().sqrt())
+        return Scaling(mean * top, top, "all columns are constant and become zero") if constants else nothing()
+    each = ((squares / len(kept)).sqrt() * top)[varies]
+    root = float(each.max() * (each / each.max()).square().mean().sqrt())  # squares of 1e-300 are zero, those of 1e300 infinite
     offset = float((mean * top)[varies & ~rare].abs().max()) if bool((varies & ~rare).any()) else 0.0
     if _alike(size[varies]) and offset <= _OFFSET * float(size[varies].median()):
-        if _USUAL[0] <= root <= _USUAL[1]:
-            return nothing()
-        return Scaling(
-            torch.zeros(1, dtype=torch.float64),
-            torch.tensor([root / _SIZE], dtype=torch.float64),
-            f"columns are of one size; all divided by one number ({root / _SIZE:.3g})",
-        )
+        usual = _USUAL[0] <= root <= _USUAL[1]
+        text = "" if usual else f"columns are of one size; all divided by one number ({root / _SIZE:.3g})"
+        one = torch.tensor([1.0 if usual else root / _SIZE], dtype=torch.float64)
+        if not constants:
+            return nothing() if usual else Scaling(torch.zeros_like(one), one, text)
+        return Scaling(torch.where(far, mean * top, 0.0), torch.where(far, top, one), "; ".join(filter(None, [text, constants])))
     middle = torch.where(rare, 0.0, mean * top)
     divisor = torch.where(varies, size, top)
     text = "columns differ in size; each to zero mean and unit variance"
@@ -157,10 +158,19 @@ def measure(rows: Tensor | SparseRows, how: str | bool, kept: Tensor) -> Scaling
     return Scaling(middle, divisor, text)
 
 
+def _far_constants(mean: Tensor, size: Tensor, varies: Tensor) -> tuple[Tensor, str]:
+    """Which constant columns would outweigh the others as they are, an offset or an identifier for example; and that in words."""
+    limit = _OFFSET * float(size[varies].median()) if bool(varies.any()) else _USUAL[1]
+    far = ~varies & (mean.abs() > limit)
+    count = int(far.sum())
+    return far, f"{count} constant column{'s' * (count > 1)} become{'s' * (count == 1)} zero" if count else ""
+
+
 def _standard(rows: Tensor, kept: Tensor) -> Scaling:
     wide = (rows if len(kept) == len(rows) else rows[kept]).double()
     top = wide.abs().amax(0)
-    middle, deviation = wide.mean(0), wide.std(0, correction=0)
+    unit = wide / torch.where(top > 0, top, 1.0)  # see `measure`
+    middle, deviation = unit.mean(0) * top, unit.std(0, correction=0) * top
     divisor = torch.where(deviation > _CONSTANT[rows.dtype == torch.float64] * top, deviation, 1.0)
     return Scaling(middle, divisor, "each column to zero mean and unit variance")
 

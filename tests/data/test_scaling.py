@@ -79,6 +79,29 @@ def test_constant_and_nearly_constant_columns_become_zero() -> None:
     assert found[:, :2].std(0, correction=0).tolist() == pytest.approx([1, 1])
 
 
+@pytest.mark.parametrize("size", [1, 300])
+def test_a_constant_that_outweighs_columns_of_one_size_becomes_zero_too(size: float) -> None:
+    """Beside columns that stay as they are, and beside those that are all divided by one number; a bias of ones stays."""
+    x = normal(100, size, size, size, size)
+    x[:, 2], x[:, 3] = 1e5, size
+    found, scaling = scaled(x)
+    assert found[:, 2].abs().max() == 0 and "1 constant column becomes zero" in scaling.text
+    np.testing.assert_allclose((found[:, 0] / found[:, 3]).numpy(), x[:, 0] / size, rtol=1e-5)
+    large = np.full((10, 2), 2**60)
+    large[:5] += 100
+    found, scaling = scaled(large)
+    assert found.abs().max() < 1e-6 and scaling.text == "all columns are constant and become zero"
+
+
+@pytest.mark.parametrize("how", ["auto", True])
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_columns_whose_squares_are_no_numbers_keep_what_they_say(size: float, how: str | bool) -> None:
+    x = normal(50, 1, 1)
+    expected = (x - x.mean(0)) / x.std(0) if how is True else x
+    found = scaled(x * size, how=how)[0].numpy()
+    np.testing.assert_allclose(found / found.std(), expected / expected.std(), rtol=1e-4)
+
+
 def test_differences_that_float32_would_round_away_survive() -> None:
     """Seconds since 1970: float32 knows steps of 128 of them."""
     x = np.stack([1.7e9 + np.arange(100.0), np.linspace(0, 1, 100)], 1)

@@ -20,9 +20,10 @@ __all__ = [
     "layout_of",
     "list_images",
     "listed",
-    "part_of_data",
+    "parts_among",
     "require_folder",
     "same_folders",
+    "same_inside",
     "shown",
     "sub_folders",
 ]
@@ -177,7 +178,8 @@ def layout_of(root: Path) -> Layout | None:
     """Which folders of `root` are the training and the test part; `None` where the folders are classes.
 
     Parts may be called train, training or trn; test, testing, tst or holdout; val, valid, validation, dev or eval; in any
-    spelling. With a test part, the validation part is not read; without, it is the test part.
+    spelling, also with one and the same word before or behind it (``signs_train`` and ``signs_test``). With a test part, the
+    validation part is not read; without, it is the test part.
 
     Raises:
         FileNotFoundError: when the folder does not exist.
@@ -185,9 +187,8 @@ def layout_of(root: Path) -> Layout | None:
     """
     folders, _ = sub_folders(root)
     parts: dict[str, list[str]] = {}
-    for path in folders:
-        if kind := part_of_data(path.name):
-            parts.setdefault(kind, []).append(path.name)
+    for name, kind in parts_among([path.name for path in folders]).items():
+        parts.setdefault(kind, []).append(name)
     if not parts:
         return None
     names = [name for found in parts.values() for name in found]
@@ -288,6 +289,33 @@ def part_of_data(name: str) -> str | None:
     """Which part of a data set a folder is called like: train, val or test; `None` for any other name."""
     bare = _NOT_A_LETTER.sub("", name.lower()).rstrip("0123456789")  # train2017
     return next((kind for kind, spellings in _SPLITS.items() if bare in spellings), None)
+
+
+def parts_among(names: Sequence[str]) -> dict[str, str]:
+    """Which of some folders are called like parts of a data set, and like which; see `part_of_data`.
+
+    Where none is called like a part alone, a training part and another may have a word in common that no part of data is called.
+
+    >>> parts_among(["signs_train", "signs_test", "notes"]), parts_among(["toy_train", "plane"])
+    ({'signs_train': 'train', 'signs_test': 'test'}, {})
+    """
+    alone = {name: kind for name in names if (kind := part_of_data(name))}
+    if alone:
+        return alone
+    common: dict[tuple[str, ...], dict[str, str]] = {}
+    for name in names:
+        words = tuple(_NOT_A_LETTER.split(name.lower()))
+        for word, others in ((words[0], ("", *words[1:])), (words[-1], (*words[:-1], ""))):
+            if len(words) > 1 and (kind := part_of_data(word)):
+                common.setdefault(others, {})[name] = kind
+    return max((found for found in common.values() if {"train"} < set(found.values())), key=len, default={})
+
+
+def same_inside(folders: Sequence[Path]) -> list[str]:
+    """Names that the folders in every one of some folders have; empty where there are fewer than two such names or folders."""
+    inside = [{path.name for path in sub_folders(folder)[0]} for folder in folders] if len(folders) > 1 else []
+    names = sorted(set.intersection(*inside)) if inside else []
+    return names if len(names) > 1 else []
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -23,9 +23,10 @@ from noisylab.data.folders import (
     layout_of,
     list_images,
     listed,
-    part_of_data,
+    parts_among,
     require_folder,
     same_folders,
+    same_inside,
     shown,
     sub_folders,
 )
@@ -182,7 +183,13 @@ def class_folders(root: Path, below: str = "", *, least: int = 2) -> ImageList:
     if beside:
         notes.append(f"left out of {folder}: {beside:,} image{'s' * (beside > 1)} beside the class folders")
     notes += doubtful([path.name for path in classes], str(folder))
-    parts = [path.name for path in classes if part_of_data(path.name)]
+    inside = same_inside(classes)
+    if inside:
+        notes.append(
+            f"{listed([path.name for path in classes])} in {folder}: taken as classes, though each of them holds folders "
+            f"{listed(inside)}; if these are the classes, give one of the outer folders, {classes[0]} for example"
+        )
+    parts = list(parts_among([path.name for path in classes]))
     if parts:
         notes.append(f"{listed(parts)} in {folder}: taken as a class, though called like a part of a data set")
     pairs = [(image.relative_to(root).as_posix(), path.name) for path in classes for image in listings[path.name].images]

@@ -180,6 +180,30 @@ def test_parts_are_known_in_any_spelling(tmp_path: Path, train: str, test: str) 
     assert any("annotations" in line for line in data.source.account)
 
 
+@pytest.mark.parametrize(("train", "test"), [("signs_train", "signs_test"), ("seg train", "seg dev")])
+def test_parts_may_have_a_word_in_common(tmp_path: Path, train: str, test: str) -> None:
+    write_folders(tmp_path / train)
+    write_folders(tmp_path / test, each=1)
+    lines = account(tmp_path)
+    assert lines[0].startswith(f"{tmp_path}/{train}: 6 image files") and lines[1].startswith(f"{tmp_path}/{test}: 2 image files")
+    write_image(tmp_path / "signs" / "0.png")
+    with pytest.raises(ValueError, match="are parts of the data with class folders inside, beside signs"):
+        account(tmp_path)
+
+
+def test_classes_with_the_same_folders_inside_are_said(tmp_path: Path) -> None:
+    """Folds, cameras, labeled and unlabeled: any words that are no known parts."""
+    for name in ("prueba", "entrenamiento"):
+        write_folders(tmp_path / name)
+    assert classes(tmp_path) == ["entrenamiento", "prueba"]
+    assert account(tmp_path)[1] == (
+        f"entrenamiento and prueba in {tmp_path}: taken as classes, though each of them holds folders cat and dog; if these are "
+        f"the classes, give one of the outer folders, {tmp_path}/entrenamiento for example"
+    )
+    write_folders(tmp_path / "deep" / "a", ("emu", "owl"))
+    assert len(account(tmp_path)) == 1
+
+
 def test_with_three_parts_validation_is_not_read_and_that_is_said(tmp_path: Path) -> None:
     for name, each in (("train", 3), ("valid", 2), ("test", 1)):
         write_folders(tmp_path / name, each=each)

@@ -26,14 +26,6 @@ from noisylab.files import atomic_path
 __all__ = ["PACKAGES", "Untrusted", "allow", "check", "check_builder", "looks_like_path", "settings_file", "trusted"]
 
 PACKAGES = ("noisylab", "torch", "torchvision", "timm", "transformers", "lightning", "pytorch_lightning")
-# where functions and class methods do nothing but build a network
-_BUILDERS = (
-    "torchvision.models",
-    "timm.models",
-    "transformers.models",
-    "transformers.modeling_utils.PreTrainedModel.from_pretrained",
-)
-
 # arguments of such builders that read weights by pickle, or code, from a place that the file names
 _LOADS = ("trust_remote_code", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
 _ELSEWHERE = ("local-dir:", "local_dir:", "hf-hub:", "hf_hub:")  # schemes of timm's model names
@@ -149,8 +141,7 @@ def check_builder(path: str, where: str, arguments: Mapping[str, Any] | None = N
         return  # reported as unknown by whoever wants it
     module = path.replace(":", ".").rpartition(".")[0]
     home = f"{getattr(made, '__module__', None)}.{getattr(made, '__qualname__', '')}"
-    builds = inspect.isclass(made) and issubclass(made, nn.Module) and home.split(".")[0] in PACKAGES
-    if not builds and not any(_below(home, builder) for builder in _BUILDERS):
+    if not _builds(made, home):
         raise Untrusted(
             f"{where} names {path}, which is none of the classes and functions that only build a network\n"
             f"  if you know what it does and want it, add --trust {module} once; noisylab remembers it in {settings_file()}"
@@ -161,6 +152,18 @@ def check_builder(path: str, where: str, arguments: Mapping[str, Any] | None = N
                 f"{where} calls {path} with {name}={value!r}, which reads code or pickled weights from elsewhere\n"
                 f"  if you trust the source, add --trust {module} once; noisylab remembers it in {settings_file()}"
             )
+
+
+def _builds(made: Any, home: str) -> bool:
+    """Whether something does nothing but build a network: the packages have loaders and converters beside such functions."""
+    root, name = home.split(".")[0], home.rpartition(".")[2]
+    if inspect.isclass(made):
+        return issubclass(made, nn.Module) and root in PACKAGES
+    if _below(home, "torchvision.models"):
+        return name == "get_model" or name in importlib.import_module("torchvision.models").list_models()
+    if _below(home, "timm.models"):
+        return name == "create_model" or bool(importlib.import_module("timm.models").is_model(name))
+    return root == "transformers" and inspect.ismethod(made) and name in ("from_pretrained", "from_config", "_from_config")
 
 
 def _is_trusted(path: str) -> bool:

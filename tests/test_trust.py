@@ -77,7 +77,28 @@ def _recipe(folder: Path, **changes: str) -> str:
     return str(folder / "asked.yaml")
 
 
+_HOOKED = "{{callbacks: [{{class_path: lightning.pytorch.callbacks.LambdaCallback, init_args: {{on_fit_start: {}}}}}]}}"
+_IN_OTHER_WORDS = {  # all of which jsonargparse reads
+    "a callback as JSON": '{callbacks: \'{"class_path": "stranger.Watch"}\'}',
+    "callbacks as YAML in a text": "{callbacks: '[stranger.Watch]'}",
+    "callbacks in a block of text": '{callbacks: "- stranger.Watch\\n"}',
+    "callbacks in a file": "{callbacks: callbacks.yaml}",
+    "a callback in a file": "{callbacks: [callback.yaml]}",
+    "arguments in a file": "{callbacks: [{class_path: lightning.pytorch.callbacks.Timer, init_args: callback.yaml}]}",
+    "a profiler as text": "{profiler: '{class_path: stranger.Profiler}'}",
+    "plugins as text": "{plugins: '[{class_path: stranger.Plugin}]'}",
+    "a strategy in a file": "{strategy: callback.yaml}",
+    "a hook as text": _HOOKED.format("'{class_path: stranger.Watch}'"),
+    "a hook in a file": _HOOKED.format("hook.yaml"),
+}
 _NAMED = {
+    "a loader as a hook": {
+        "trainer": _HOOKED.format("{class_path: torch.hub.load, init_args: {repo_or_dir: ., source: local, model: make}}")
+    },
+    "a loader as a callback": {"trainer": "{callbacks: {class_path: torch.hub.load, init_args: {repo_or_dir: ., model: make}}}"},
+    "arguments that a constructor does not name": {
+        "trainer": "{callbacks: [{class_path: lightning.pytorch.callbacks.Timer, dict_kwargs: {a: {class_path: stranger.Net}}}]}"
+    },
     "a method": {"model": "{class_path: stranger.Mine, init_args: {network: {class_path: SmallCNN}}}"},
     "a network": {"model": "{class_path: CrossEntropy, init_args: {network: stranger.Net}}"},
     "a data set": {"data": "stranger.Data"},
@@ -135,6 +156,24 @@ def test_a_file_that_names_foreign_code_is_refused_and_nothing_of_it_runs(
         assert "--trust" in said and recipe in said, said
     assert not (stranger / "ran").exists() and "stranger" not in sys.modules
     assert not (stranger / "run").exists()
+
+
+@pytest.mark.parametrize("named", list(_IN_OTHER_WORDS), ids=str)
+def test_classes_in_text_or_in_further_files_are_not_read(stranger: Path, named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (stranger / "callbacks.yaml").write_text("[{class_path: stranger.Watch}]")
+    (stranger / "callback.yaml").write_text("{class_path: stranger.Watch}")
+    (stranger / "hook.yaml").write_text("stranger.hook")
+    sys.path.append(str(stranger))
+    assert main(["fit", "--config", _recipe(stranger, trainer=_IN_OTHER_WORDS[named]), "--print_config"]) == 2
+    assert "keys and values" in capsys.readouterr().err
+    assert not (stranger / "ran").exists() and "stranger" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["_api.register_model", "get_model_weights", "vision_transformer.interpolate_embeddings"])
+def test_not_all_that_lies_beside_networks_builds_one(name: str) -> None:
+    with pytest.raises(trust.Untrusted, match="only build a network"):
+        trust.check_builder(f"torchvision.models.{name}", "here")
+    trust.check_builder("torchvision.models.get_model", "here")
 
 
 @pytest.mark.parametrize("command", ["test", "validate", "predict", "fit", "issues"])

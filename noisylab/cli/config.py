@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ _TOP = {  # with the type hints of those that are single values
     "checkpoint": None,
     "ckpt_path": str | None,
 }
+_STRUCTURE = re.compile(r"[\[{\r\n\x85\u2028\u2029]|:(\s|$)|^\s*[-?]\s")  # what makes a text more than one value in YAML
 _UNTYPED = ("callbacks", "plugins", "strategy", "profiler")  # of the trainer, checked where they are built
 _TRAINER_HINTS = typing.get_type_hints(L.Trainer.__init__)
 _NODES: dict[str, type] = {"model": NoisyLabelMethod, "data": NoisyDataModule}
@@ -162,11 +164,17 @@ def _admit_within(composed: Composed, value: Any, hint: Any, where: str) -> None
     if isinstance(value, dict) and isinstance(value.get("class_path"), str):
         path = value["class_path"]
         accepted: dict[str, Parameter] = {}
+        given = {key: value.get(key) or {} for key in ("init_args", "dict_kwargs")}
+        for key, arguments in given.items():
+            if not isinstance(arguments, dict):
+                raise UserError(f"{where}.{key}: expected keys and values, got {arguments!r}")
         if looks_like_path(path):
             composed.admit(path, where)
             with contextlib.suppress(ImportError, AttributeError, ValueError, TypeError):  # reported by whoever builds it
+                if calls(hint) or hint is Any or not inspect.isclass(locate(path)):
+                    composed.admit_call(path, where)  # jsonargparse calls a function, too
                 accepted = parameters(locate(path))
-        for name, item in (value.get("init_args") or {}).items():
+        for name, item in {**given["init_args"], **given["dict_kwargs"]}.items():
             _admit_within(composed, item, accepted[name].hint if name in accepted else Any, f"{where}.{name}")
     elif isinstance(value, dict):
         for name, item in value.items():
@@ -174,11 +182,26 @@ def _admit_within(composed: Composed, value: Any, hint: Any, where: str) -> None
     elif isinstance(value, list | tuple):
         for item in value:
             _admit_within(composed, item, hint, where)
+    elif isinstance(value, str) and (takes_class(hint) or (hint is Any and "class_path" in value)) and _is_read(value):
+        # jsonargparse would read the file or the text, and import what it names
+        what = "the file " + value if _is_file(value) else f"the text {value!r}"
+        raise UserError(f"{where}: {what} stands where a class is wanted; write what it holds as keys and values in its place")
     elif isinstance(value, str) and looks_like_path(value):
         if calls(hint):
             composed.admit_call(value, where)
         elif takes_class(hint):
             composed.admit(value, where)
+
+
+def _is_read(text: str) -> bool:
+    """Whether jsonargparse would take a text for YAML with keys or items, or for the name of a file with such."""
+    return _is_file(text) or _STRUCTURE.search(text) is not None
+
+
+def _is_file(text: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # no name that a file can have
+        return Path(text).is_file()
+    return False
 
 
 def _set(composed: Composed, path: list[str], value: Any, where: str) -> None:

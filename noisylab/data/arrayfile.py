@@ -17,6 +17,7 @@ from noisylab.reading import check_arrays
 __all__ = ["ArrayFile", "check_lengths", "read_views", "sample_shape"]
 
 _CSR = ("_data", "_indices", "_indptr", "_shape")
+_LARGEST = float(np.finfo(np.float32).max)
 _FEWEST_PIXELS = 5  # a side of a grey picture without a channel
 
 
@@ -156,6 +157,12 @@ def _sparse(file: ArrayFile, stem: str) -> SparseRows:
     bad = np.flatnonzero(~np.isfinite(data))
     if len(bad):
         _refuse_nonfinite(what, len(bad), int(np.searchsorted(indptr, bad[0], side="right")) - 1)
+    large = np.flatnonzero(np.abs(data.astype(np.float64)) > _LARGEST)
+    if len(large):
+        raise ValueError(
+            f"{what} has {data[large[0]]:g} in column {indices[large[0]]}, which is beyond float32 ({_LARGEST:g}); it has "
+            f"{len(large)} such numbers. Divide the column"
+        )
     return SparseRows(
         torch.from_numpy(data.astype(np.float32)), torch.from_numpy(indices), torch.from_numpy(indptr), int(shape[1])
     )

@@ -206,6 +206,8 @@ class Arrays(NoisyDataModule):
     def fit_inputs(self, source: Source, rows: Tensor, given: Tensor) -> None:
         """Measure pixels and columns, and scale the columns, unless a model says how."""
         parts = _parts(source.train)
+        if self.adopted is not None:
+            _check_like_model(parts, self.adopted, self.path)
         tested = {} if source.test is None or source.test is source.train else _parts(source.test)
         if not self._measured:
             kept = torch.arange(len(source.given)) if self.standardize is True else rows
@@ -291,6 +293,31 @@ def _numbers(file: ArrayFile, name: str) -> Tensor | None:
 
 def _images(rows: Tensor | SparseRows) -> TypeGuard[Tensor]:
     return isinstance(rows, Tensor) and rows.ndim == 4
+
+
+def _check_like_model(inputs: Mapping[str, Tensor | SparseRows], fitted: Mapping[str, Any], path: str) -> None:
+    """Refuse other inputs than those of a model, by name and by shape.
+
+    Args:
+        inputs: by name.
+        fitted: record of the model.
+        path: where the inputs come from.
+
+    Raises:
+        ValueError: naming what the model was trained on.
+    """
+    advice = "give the model data prepared as those were, or train on these in a new run"
+    there, known = ([f"x{'_' * bool(name)}{name}" for name in sorted(names)] for names in (inputs, fitted["measured"]))
+    if there != known:
+        raise ValueError(f"{path} has the inputs {', '.join(there)}, but the model was trained on {', '.join(known)}; {advice}")
+    for name, rows in inputs.items():
+        shape, columns = sample_shape(rows), len(fitted["measured"][name].get("middle", (0,)))
+        trained = tuple(fitted["row"]["shape"]) if fitted["row"] else (columns,) if columns > 1 else shape
+        if shape != trained:
+            raise ValueError(
+                f"x{'_' * bool(name)}{name} in {path} has rows of shape {shape}, but the model was trained on rows of shape "
+                f"{trained}; {advice}"
+            )
 
 
 def _parts(store: RowStore) -> dict[str, Tensor | SparseRows]:

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +25,7 @@ _SHOWN = 5  # class names in a message
 _ROWS = 10  # rows in a message
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
+_WRITTEN_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?")
 _GAP = re.compile(r"(?<=\w)[\s_\u2010-\u2015-]+(?=\w)")  # between words: "t-shirt", "t_shirt"
 # letters of other alphabets that look like Latin ones
 _ALIKE = str.maketrans(
@@ -217,8 +219,8 @@ def _seen(name: str) -> str:
         " " if char.isspace() else char for char in text if unicodedata.category(char) not in ("Cf", "Cc") or char.isspace()
     )
     text = text.strip()
-    if _NUMBER.fullmatch(text):
-        return repr(float(text))
+    if _WRITTEN_NUMBER.fullmatch(text):
+        return str(Fraction(text))  # exact, also for the long numbers of catalogs
     if len(text) > 1:
         text = text.casefold().translate(_ALIKE)
     return _GAP.sub(" ", text)
@@ -255,10 +257,16 @@ def check_label_table(
         known: classes that there are besides, the class folders of the images for example; `None` for nothing known.
 
     Raises:
-        ValueError: there is only one class; all labels differ; a label is none of `known`, or one of `known` is no label; or a
-            class has a single sample. It names up to ten rows or classes.
+        ValueError: a label has no text; there is only one class; all labels differ; a label is none of `known`, or one of `known`
+            is no label; or a class has a single sample. It names up to ten rows or classes.
     """
     count = Counter(labels)
+    if count[""]:
+        first = next(place for place, label in enumerate(labels) if label == "")
+        raise ValueError(
+            f"{where} has {count['']} labels without text, the first of {names[first]}; name them, or leave the rows out: "
+            "--data.missing all"
+        )
     if len(count) < 2:
         found = f"only one class, {next(iter(count))}" if count else "no row"
         raise ValueError(f"{where} has {found}; at least two classes are needed. Check that the label column is the right one")

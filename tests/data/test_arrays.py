@@ -89,6 +89,13 @@ def test_standardize_uses_the_training_rows_for_both_parts(make: Any) -> None:
     torch.testing.assert_close(test - train, torch.tensor(1 / np.where(np.arange(5) == 2, 1, x.std(0))).float().expand(12, 5))
 
 
+def test_sparse_numbers_beyond_float32_are_refused(make: Any) -> None:
+    matrix = np.eye(12)
+    matrix[3, 3] = 1e300
+    with pytest.raises(ValueError, match=r"x in .* has 1e\+300 in column 3, which is beyond float32 .*; it has 1 such"):
+        make({**csr("x", matrix), "y": LABELS})
+
+
 def test_one_sparse_input_makes_dense_batches(make: Any) -> None:
     dense = np.where(FEATURES > 3, FEATURES, 0)
     data = make({**csr("x", dense), "y": LABELS}, batch_size=5, standardize=False)

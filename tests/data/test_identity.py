@@ -55,6 +55,36 @@ def test_pictures_are_normalized_by_the_statistics_of_training(tmp_path: Path) -
     assert list(changes(first.fitted(), later.fitted())) == ["train"]
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "message"),
+    [
+        ({"x": (3,)}, {"x": (2,)}, r"x in .* has rows of shape \(2,\), but the model was trained on rows of shape \(3,\); give"),
+        (
+            {"x": (8, 8, 3)},
+            {"x": (9, 8, 3)},
+            r"rows of shape \(3, 9, 8\), but the model was trained on rows of shape \(3, 8, 8\)",
+        ),
+        ({"x_a": (3,), "x_b": (2,)}, {"x_a": (3,), "x_b": (4,)}, r"x_b in .* has rows of shape \(4,\), but .* shape \(2,\)"),
+        ({"x_a": (3,), "x_b": (2,)}, {"x_a": (3,)}, r"has the inputs x, but the model was trained on x_a, x_b; give"),
+    ],
+)
+def test_inputs_of_another_shape_or_name_are_refused(
+    tmp_path: Path, then: dict[str, tuple[int, ...]], now: dict[str, tuple[int, ...]], message: str
+) -> None:
+    modules = []
+    for place, shapes in enumerate((then, now)):
+        scale = np.random.default_rng(0)
+        arrays = {name: scale.integers(0, 255, (6, *shape)) * np.logspace(0, 3, shape[-1]) for name, shape in shapes.items()}
+        if len(shapes["x" if "x" in shapes else "x_a"]) == 3:
+            arrays = {name: array.astype(np.uint8) for name, array in arrays.items()}
+        np.savez(tmp_path / f"{place}.npz", y=np.array(["a", "b"] * 3), **arrays)
+        modules.append(Arrays(str(tmp_path / f"{place}.npz")))
+    modules[0].setup()
+    modules[1].adopt(modules[0].fitted())
+    with pytest.raises(ValueError, match=message):
+        modules[1].setup()
+
+
 def test_what_changed_is_named_by_part() -> None:
     then, same, more, other = ToyData(), ToyData(), ToyData(num_train=41), ToyData(blob_seed=1)
     for data in (then, same, more, other):

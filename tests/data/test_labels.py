@@ -38,6 +38,7 @@ def test_numbers_as_text_and_as_numbers_give_the_same_classes() -> None:
         ("caf\u00e9", "cafe\u0301"),
         ("1", "1.0"),
         ("1", "01"),
+        ("1000", "1e3"),
         ("t-shirt", "t_shirt", "t shirt"),
         ("traffic\u00a0light", "traffic light"),
         ("traffic  light", "traffic light"),
@@ -51,7 +52,18 @@ def test_names_that_look_alike_are_twins(names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("a", "A"), ("cat", "cats"), ("1", "-1"), ("1", "10"), ("+", "-"), ("c", "c++"), ("nine", "nine9"), ("1.5", "15")]
+    "names",
+    [
+        ("a", "A"),
+        ("cat", "cats"),
+        ("1", "-1"),
+        ("1", "10"),
+        ("+", "-"),
+        ("c", "c++"),
+        ("nine", "nine9"),
+        ("1.5", "15"),
+        ("9223372036854775808", "9223372036854775809"),
+    ],
 )
 def test_names_that_differ_to_the_eye_are_none(names: tuple[str, ...]) -> None:
     assert twins(names) == []

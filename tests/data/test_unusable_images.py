@@ -239,9 +239,14 @@ def test_labels_among_which_wrong_ones_can_be_found_pass() -> None:
             r"2 of 6 labels .* none of the 2 classes .* \(a, b\):\n  row 6: 4.png is c\n  row 7: 5.png is c",
         ),
         ("aabb", "abcd", r"2 of the classes that the folders of the images have are no label of l.csv:\n  c\n  d\nAdd"),
+        (
+            ["a", "a", "", "b", "b"],
+            None,
+            r"l.csv has 1 labels without text, the first of 2.png; name them, or leave the rows out",
+        ),
         ("aabbcdd", None, r"1 of 4 classes of l.csv have a single sample, .*\n  row 6: 4.png is c\nAdd samples"),
     ],
-    ids=["empty", "one class", "all unique", "no folder", "no label", "single"],
+    ids=["empty", "one class", "all unique", "no folder", "no label", "no text", "single"],
 )
 def test_labels_that_cannot_be_judged_are_refused_by_row(labels: str, known: str | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -142,7 +142,7 @@ def list_images(folder: Path, *, deep: bool = True) -> Listing:
             if entry.name.startswith(".") or entry.name.lower() in _JUNK_FILES:
                 continue
             path = here / entry.name
-            if entry.is_dir():
+            if path.is_dir():  # False also for a link that leads to itself
                 reason = _no_place(path)
                 if reason:
                     found.skipped.append(f"{path.relative_to(folder).as_posix()} ({reason})")

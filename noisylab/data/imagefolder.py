@@ -80,7 +80,8 @@ class ImageFolder(NoisyDataModule):
         label_column: column of the labels, if it is not ``label``.
         missing: labels in the tables that stand for no label, whose rows are left out: "auto" for the words that pandas reads as
             missing (``NA``, ``nan``, ``None`` ...) and, among whole numbers, -1; "all" for empty cells, too, which are refused
-            otherwise; "none" to take every word for a class; or a list of labels.
+            otherwise; "none" to take every word for a class; or a list of labels, which also leaves out class folders of
+            these names.
         **kwargs: see `NoisyDataModule`.
 
     Raises:

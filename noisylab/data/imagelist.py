@@ -118,25 +118,25 @@ def image_lists(
     missing: Missing = "auto",
 ) -> tuple[ImageList, ImageList | None]:
     """The training and the test images, as `ImageFolder` finds them by its arguments of these names."""
-    root = Path(images)
+    root, words = Path(images), frozenset(map(str, missing)) if isinstance(missing, list) else frozenset()
     if labels_csv is not None:
         train = read_table(Path(labels_csv), root, file_column, label_column, missing)
         test = None
     else:
         layout = layout_of(root)
-        train = class_folders(root, "" if layout is None else layout.train)
+        train = class_folders(root, "" if layout is None else layout.train, without=words)
         test = None if layout is None or layout.test is None else layout.test
         if layout is not None and test is not None and (test_images is not None or test_csv is not None):
             train = train.noted(*layout.notes, f"{root / test} is not read: test images are given")
         elif layout is not None:
             train = train.noted(*layout.notes)
-            return train, None if test is None else _of_classes(train, class_folders(root, test, least=1))
+            return train, None if test is None else _of_classes(train, class_folders(root, test, least=1, without=words))
     if test_csv is not None:
         test_root = root if test_images is None else Path(test_images)
         return train, read_table(Path(test_csv), test_root, file_column, label_column, missing)
     if test_images is None:
         return train, None
-    return train, _of_classes(train, class_folders(Path(test_images), least=1))
+    return train, _of_classes(train, class_folders(Path(test_images), least=1, without=words))
 
 
 def split_folders(root: Path) -> tuple[str, str | None] | None:
@@ -145,13 +145,14 @@ def split_folders(root: Path) -> tuple[str, str | None] | None:
     return None if layout is None else (layout.train, layout.test)
 
 
-def class_folders(root: Path, below: str = "", *, least: int = 2) -> ImageList:
+def class_folders(root: Path, below: str = "", *, least: int = 2, without: Collection[str] = ()) -> ImageList:
     """The images of ``root/below/<class>/``, class by class, each in the order of its names.
 
     Args:
         root: names are relative to it.
         below: a folder in it.
         least: class folders that there must be.
+        without: names of folders whose images have no label, which are left out.
 
     Raises:
         FileNotFoundError: when the folder does not exist.
@@ -159,6 +160,8 @@ def class_folders(root: Path, below: str = "", *, least: int = 2) -> ImageList:
     """
     folder = root / below
     found, skipped = sub_folders(folder)
+    skipped += [f"{path.name} (no label, as missing says)" for path in found if path.name in without]
+    found = [path for path in found if path.name not in without]
     listings = {path.name: list_images(path) for path in found}
     skipped += [f"{name} (runs of noisylab)" for name, inner in listings.items() if inner.runs and not inner.images]
     classes = [path for path in found if listings[path.name].images or not listings[path.name].runs]

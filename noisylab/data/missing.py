@@ -105,10 +105,11 @@ def _below_zero(labels: set[str], where: str) -> set[str]:
 
 
 def doubtful(classes: Collection[str], where: str) -> list[str]:
-    """What a user is told of classes that may be no labels at all, such as ``?``."""
+    """What a user is told of classes that may be no labels at all, such as ``?``, and -1 where all are whole numbers."""
+    numbers = all(map(_WHOLE.fullmatch, classes))
     return [
         f"{where}: {name!r} is taken for a class; if it stands for no label, leave its rows out: "
         f"--data.missing '{json.dumps([name], ensure_ascii=False)}'"
         for name in classes
-        if name.strip().lower() in _DOUBTFUL
+        if name.strip().lower() in _DOUBTFUL or (numbers and int(name) == -1)
     ]

@@ -122,6 +122,23 @@ def test_links_to_folders_and_files_are_followed_once(tmp_path: Path) -> None:
     assert "broken links 1" in account_of(found)[0]
 
 
+def test_a_link_that_leads_to_itself_is_a_broken_one(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    (tmp_path / "dog" / "loop").symlink_to("loop")
+    assert "1 file is no image: broken links 1" in account_of(class_folders(tmp_path))[0]
+
+
+@pytest.mark.parametrize(("names", "none"), [(("None", "dog", "cat"), "None"), (("-1", "0", "1"), "-1")])
+def test_folders_of_images_without_label_are_said_and_left_out_as_that_says(
+    tmp_path: Path, names: tuple[str, ...], none: str
+) -> None:
+    write_folders(tmp_path, names)
+    assert f"'{none}' is taken for a class; if it stands for no label, leave its rows out: --data.missing" in account(tmp_path)[1]
+    train, _ = image_lists(str(tmp_path), None, None, None, None, None, [none])
+    assert sorted(set(train.labels)) == sorted(set(names) - {none})
+    assert account_of(train)[1] == f"left out of {tmp_path}: {none} (no label, as missing says)"
+
+
 def test_a_folder_that_is_a_link_to_another_class_is_refused(tmp_path: Path) -> None:
     write_folders(tmp_path)
     (tmp_path / "kitty").symlink_to(tmp_path / "cat")

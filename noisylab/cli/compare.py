@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from noisylab.cli.errors import UserError
-from noisylab.cli.outputs import check_output, free_name
+from noisylab.cli.outputs import check_not_read, check_output, free_name
 from noisylab.reports import comparison_table, curves_figure, read_run
 from noisylab.terminal import visible
 
@@ -23,7 +23,10 @@ def compare(folders: list[str], figure: str | None = None, *, overwrite: bool = 
     if not folders:
         raise UserError("noisylab compare needs run folders: noisylab compare runs/a/TIME runs/b/TIME [--out curves.png]")
     path = free_name(Path("curves.png")) if figure is None else Path(figure)
+    if path.suffix.lower() != ".png":
+        raise UserError(f"--out {path} does not end in .png, the one format that is written; name it {path.stem}.png")
     check_output(path, "--out", overwrite=overwrite)
+    check_not_read(path, "--out")
     runs = [read_run(folder) for folder in folders]
     print(visible(comparison_table(runs)))
     print(visible(f"\nfigure: {curves_figure(runs, path)}"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from noisylab.cli.errors import UserError
+from noisylab.cli.runmarker import PREDICTIONS, read_marker
 
-__all__ = ["check_output", "free_name"]
+__all__ = ["check_not_read", "check_output", "free_name"]
 
 
 def check_output(path: Path, flag: str, *, overwrite: bool = False) -> None:
@@ -22,6 +24,9 @@ def check_output(path: Path, flag: str, *, overwrite: bool = False) -> None:
         UserError: for a file that is there, unless `overwrite`; for a link, a folder, a device or a pipe in any case.
     """
     if not os.path.lexists(path):
+        above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+        if not above.is_dir():
+            raise UserError(f"{flag} {path} would lie in {above}, which is no folder; name another file")
         return
     if path.is_symlink():
         raise UserError(f"{flag} {path} is a link, through which nothing is written; name the file that is meant, or another")
@@ -30,6 +35,32 @@ def check_output(path: Path, flag: str, *, overwrite: bool = False) -> None:
         raise UserError(f"{flag} {path} is {what}; name a new file")
     if not overwrite:
         raise UserError(f"{flag} {path} is there already\n  add --overwrite to replace it, or name a new file")
+
+
+def check_not_read(path: Path, flag: str, values: Iterable[str] = ()) -> None:
+    """Refuse to replace a file of a run, or one that this very command reads, whatever the user has said.
+
+    Args:
+        path: of the file.
+        flag: the name of the value, for the error.
+        values: texts that may be paths of what the command reads.
+
+    Raises:
+        UserError: naming what the file belongs to.
+    """
+    if not os.path.lexists(path):
+        return
+    real = Path(os.path.realpath(path))
+    run = next((parent for parent in list(real.parents)[:3] if read_marker(parent) is not None), None)
+    if run is not None and real != run / PREDICTIONS:
+        raise UserError(f"{flag} {path} belongs to the run in {run}, and stays; name another file")
+    for text in values:
+        if not text or len(text) > 4096 or "\0" in text or not Path(text).exists():
+            continue
+        place = Path(text)
+        within = place.is_dir() and real.suffix.lower() != ".csv" and real.is_relative_to(os.path.realpath(place))
+        if within or (place.is_file() and place.samefile(real)):
+            raise UserError(f"{flag} {path} belongs to {text}, which this command reads, and stays; name another file")
 
 
 def free_name(path: Path) -> Path:

@@ -27,7 +27,7 @@ from noisylab.cli.errors import UserError, short, training, unknown
 from noisylab.cli.launch import check_world, first_process, is_lost_process, take_world
 from noisylab.cli.loggers import log_outcome
 from noisylab.cli.origin import notes_on
-from noisylab.cli.outputs import check_output
+from noisylab.cli.outputs import check_not_read, check_output
 from noisylab.cli.plan import StepTimer, plan_text
 from noisylab.cli.resumed import check_same_run
 from noisylab.cli.runfolder import Claim, claim, new_default_folder, paths_in
@@ -391,6 +391,11 @@ def predict(options: Options) -> int:
     path = asked or folder / "predictions.csv"  # which only predict writes in a run folder, and may write again
     again = "overwrite" in options.own or (asked is None and "run_dir" in options.own)
     check_output(path, "--out" if asked else "predictions:", overwrite=again)
+    check_not_read(
+        path,
+        "--out" if asked else "predictions:",
+        [*options.configs, checkpoint, options.own.get("images", ""), *paths_in(app.config[options.command].as_dict())],
+    )
     data: NoisyDataModule = app.datamodule
     if "images" in options.own and data.adopted is not None:
         data.setup_blank()  # the training data may have changed, or be gone

@@ -17,9 +17,22 @@ from noisylab.cli.recipes import load_yaml, text_of
 from noisylab.files import atomic_path
 from noisylab.reading import regular
 
-__all__ = ["MARKER", "content", "foreign_entries", "has_checkpoint", "is_run", "is_series", "mark", "named", "read_marker", "won"]
+__all__ = [
+    "MARKER",
+    "PREDICTIONS",
+    "content",
+    "foreign_entries",
+    "has_checkpoint",
+    "is_run",
+    "is_series",
+    "mark",
+    "named",
+    "read_marker",
+    "won",
+]
 
 MARKER = ".noisylab"
+PREDICTIONS = "predictions.csv"
 _FORMAT = 1
 _LITTER = (".DS_Store", "Thumbs.db")  # of file managers
 _FILES = (
@@ -30,7 +43,8 @@ _FILES = (
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]+\.partial")
 _SERIES = re.compile(r"fold\d+|crossfit")  # run folders within a run folder
 _FOLDERS = {
-    "checkpoints": re.compile(r".+\.ckpt(\.previous)?"),
+    # the last form is that of Lightning's ModelCheckpoint; copies that a user keeps there under other names are the user's
+    "checkpoints": re.compile(r"(last|best)(-v\d+)?\.ckpt(\.previous)?|.+=.+\.ckpt"),
     "tensorboard": re.compile(r"events\.out\.tfevents\..+|hparams\.yaml"),
     "wandb": re.compile(r"(offline-)?run-.+|latest-run|debug.*\.log|settings|media"),
 }
@@ -148,5 +162,5 @@ def has_checkpoint(folder: Path) -> bool:
 
 def named(foreign: list[str]) -> str:
     """The first of some entries, for an error."""
-    shown = ", ".join(map(ascii, foreign[:_SHOWN])) + (", ..." if len(foreign) > _SHOWN else "")
+    shown = ", ".join(map(repr, foreign[:_SHOWN])) + (", ..." if len(foreign) > _SHOWN else "")
     return f": {shown}" if foreign else ""

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -209,6 +210,8 @@ def _run(options: Options) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 a mistake in what was asked for, 130 interrupted."""
+    if argv is None:
+        _begin_in_utf8()
     arguments = list(sys.argv[1:] if argv is None else argv)
     take_any_text(sys.stdout, sys.stderr)
     try:
@@ -229,6 +232,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not isinstance(error, UserError | MisconfigurationException):  # looked for and named; others may be ours
             print("  (NOISYLAB_DEBUG=1 shows where)", file=sys.stderr)
         return 2
+
+
+def _begin_in_utf8() -> None:
+    """Begin anew in Python's UTF-8 mode where file names would be read as ASCII: names with accents would not be found again.
+
+    Python does so by itself in the C locale, unless variables such as ``PYTHONUTF8=0`` or other locales of ASCII forbid it.
+    """
+    started = sys.orig_argv[1:]
+    if sys.getfilesystemencoding() == "ascii" and not sys.flags.utf8_mode and Path(sys.argv[0]).is_file():
+        os.execve(sys.executable, [sys.executable, "-X", "utf8", *started], {**os.environ, "PYTHONUTF8": "1"})
 
 
 def _answer(arguments: list[str]) -> int:

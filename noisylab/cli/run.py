@@ -216,7 +216,7 @@ def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], 
         if not app.summary.written and app.trainer.global_step == 0:
             app.summary.write(app.trainer, app.model)
             if app.trainer.is_global_zero:
-                _say("nothing was trained, for no epochs (trainer.max_epochs)", sys.stderr)
+                _say("nothing was trained: trainer.max_epochs, or another limit, allows no step", sys.stderr)
         elif not app.summary.written:  # a run that was killed after its last checkpoint: nothing is left but to say so
             app.trainer.validate(app.model, datamodule=app.datamodule, verbose=False)
             app.issues.write(app.trainer, app.model, app.datamodule)

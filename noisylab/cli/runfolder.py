@@ -227,7 +227,10 @@ class Claim:
             if folder.exists():
                 break
             self._made.append(folder)
-        self.real.mkdir(parents=True, exist_ok=True)  # the lock says whose it is
+        try:
+            self.real.mkdir(parents=True, exist_ok=True)  # the lock says whose it is
+        except OSError as error:
+            raise UserError(f"--run_dir {self.path} cannot be made ({error.strerror}); name another folder") from error
 
     def _take_lock(self) -> None:
         key = str(self.real)

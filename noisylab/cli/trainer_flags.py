@@ -5,9 +5,11 @@ Ranges of numbers are looked at in `noisylab.cli.checks`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import lightning as L
@@ -105,6 +107,24 @@ def _overfit(value: Any, given: Mapping[str, Any]) -> str | None:
     return "each epoch's plan draws its batches anew; to learn a few rows by heart: --data.subset 64" if value else None
 
 
+def _max_time(value: Any, given: Mapping[str, Any]) -> str | None:
+    with contextlib.suppress(TypeError, ValueError):  # another form is refused where it is read
+        parts = [int(part) for part in value.split(":")] if isinstance(value, str) else []
+        if (isinstance(value, Mapping) and timedelta(**value) <= timedelta(0)) or (parts and max(parts) <= 0):
+            return "there would be no time to train; write days, hours, minutes and seconds, as 00:08:00:00"
+    return None
+
+
+def _callbacks(value: Any, given: Mapping[str, Any]) -> str | None:
+    for callback in value if isinstance(value, list) else [value]:
+        if _class_name(callback) in ("BatchSizeFinder", "LearningRateFinder"):
+            return (
+                f"{_class_name(callback)} changes what config.yaml says of the run, which could then neither be repeated nor "
+                "continued; set data.batch_size, or the optimizer's lr"
+            )
+    return None
+
+
 FLAGS: dict[str, Flag] = {
     "accelerator": Flag("`auto`, `cpu`, `gpu`, `cuda` or `mps`, where the machine has it", _accelerator),
     "strategy": Flag(
@@ -114,13 +134,16 @@ FLAGS: dict[str, Flag] = {
     "num_nodes": Flag("under a launcher (`torchrun`, SLURM) that starts the command on every machine"),
     "precision": Flag("`32-true`, `bf16-mixed`, `16-mixed`, `64-true`; see promise 5"),
     "logger": Flag("`false` and `null`; loggers are chosen with `--logger tensorboard` or `--logger wandb`"),
-    "callbacks": Flag("Lightning's and your own, beside noisylab's; `callbacks+` adds to a list"),
+    "callbacks": Flag(
+        "Lightning's and your own, beside noisylab's; `callbacks+` adds to a list; refused: finders of batch sizes and rates",
+        _callbacks,
+    ),
     "fast_dev_run": Flag("trains and evaluates so many batches; no run folder, no checkpoints, no loggers"),
     "max_epochs": Flag("100 unless the recipe says otherwise; 0 trains nothing"),
     "min_epochs": Flag("an early stop waits for it"),
     "max_steps": Flag("ends the run after so many batches, in the middle of an epoch, too"),
     "min_steps": Flag("an early stop waits for it"),
-    "max_time": Flag("ends the run at a step, which a resume takes up with the time that is left of a new limit"),
+    "max_time": Flag("ends the run at a step, which a resume takes up with the time that is left of a new limit", _max_time),
     "limit_train_batches": Flag("of each epoch, the first of its plan: a share or a number"),
     "limit_val_batches": Flag("of the validation and of the test data of each epoch; 0 evaluates nothing"),
     "limit_test_batches": Flag("of `noisylab test`"),
@@ -186,6 +209,8 @@ def _shown(value: Any) -> str:
     """As it is written on the command line."""
     if isinstance(value, Mapping) and "class_path" in value:
         return str(value["class_path"])
+    if isinstance(value, list) and value and isinstance(value[-1], Mapping):
+        return ", ".join(map(_shown, value))
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 

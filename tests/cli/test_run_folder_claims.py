@@ -332,3 +332,11 @@ def test_the_command_is_imported_where_the_system_has_no_file_locks() -> None:
         "import noisylab.cli.main, noisylab.cli.run, noisylab.cli.folds, noisylab.cli.issues"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_folder_that_cannot_be_made_is_named() -> None:
+    Path("file").touch()
+    Path("loop").symlink_to("loop")
+    for name in ("file/run", "loop", "loop/run"):
+        with pytest.raises(UserError, match=f"--run_dir {name} cannot be made"):
+            claim(Path(name), "fit")

@@ -55,6 +55,8 @@ def test_the_trainers_own_defaults_are_never_refused() -> None:
         ("default_root_dir", "here", "--run_dir"),
         ("model_registry", "name", "uploads"),
         ("logger", "true", "--logger"),
+        ("max_time", "00:00:00:00", "no time to train"),
+        ("callbacks", "lightning.pytorch.callbacks.BatchSizeFinder", "what config.yaml says"),
     ],
 )
 def test_what_does_not_work_is_refused_by_name(
@@ -82,6 +84,18 @@ def test_what_does_not_work_is_refused_by_name(
 )
 def test_what_works_is_taken(flag: str, value: str) -> None:
     check_trainer(_composed((f"trainer.{flag}", value)))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "shown"),
+    [
+        ("max_time", "{days: -1}", "{'days': -1}"),
+        ("callbacks", "[{class_path: lightning.pytorch.callbacks.LearningRateFinder}]", "lightning.*LearningRateFinder"),
+    ],
+)
+def test_what_is_refused_is_found_below_keys_and_in_lists(flag: str, value: str, shown: str) -> None:
+    with pytest.raises(UserError, match=f"trainer.{flag}={shown}: "):
+        _composed((f"trainer.{flag}", value))
 
 
 def test_a_run_without_an_end_needs_another_limit() -> None:

@@ -188,9 +188,16 @@ def class_folders(root: Path, below: str = "", *, least: int = 2, without: Colle
     notes += doubtful([path.name for path in classes], str(folder))
     inside = same_inside(classes)
     if inside:
+        parts_inside = len(parts_among(inside)) == len(inside)
+        meaning = (
+            "which by name are parts of the data: all of their images are read together; to keep a part apart, put these folders "
+            "outermost, or give labels_csv and test_csv"
+            if parts_inside
+            else f"if these are the classes, give one of the outer folders, {classes[0]} for example"
+        )
         notes.append(
             f"{listed([path.name for path in classes])} in {folder}: taken as classes, though each of them holds folders "
-            f"{listed(inside)}; if these are the classes, give one of the outer folders, {classes[0]} for example"
+            f"{listed(inside)}{', ' if parts_inside else '; '}{meaning}"
         )
     parts = list(parts_among([path.name for path in classes]))
     if parts:

@@ -221,6 +221,13 @@ def test_classes_with_the_same_folders_inside_are_said(tmp_path: Path) -> None:
     assert len(account(tmp_path)) == 1
 
 
+def test_parts_within_each_class_are_said(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        write_folders(tmp_path / name, ("train", "test"))
+    assert classes(tmp_path) == ["cat", "dog"]
+    assert "each of them holds folders test and train, which by name are parts of the data: all of their" in account(tmp_path)[1]
+
+
 def test_with_three_parts_validation_is_not_read_and_that_is_said(tmp_path: Path) -> None:
     for name, each in (("train", 3), ("valid", 2), ("test", 1)):
         write_folders(tmp_path / name, each=each)

@@ -100,7 +100,8 @@ def measure(rows: Tensor | SparseRows, how: str | bool, kept: Tensor) -> Scaling
     """What brings feature vectors to a common size.
 
     With "auto": where all columns are of one size, as those of embeddings are, all are divided by one number, or left alone if
-    their root mean square lies in [0.25, 4]. Else each column gets zero mean and unit variance, but for those that are zero in at
+    their root mean square lies in [0.25, 4]; where all are zero in at least half of the rows, as those of word frequencies are,
+    that holds of the norm of the rows. Else each column gets zero mean and unit variance, but for those that are zero in at
     least half of the rows (counts, indicators), which keep their zeros and are divided by the root mean square of their other
     numbers. Sparse rows are never centered: where their columns are of one size, they are divided by the root mean square of the
     rows' norms, unless it lies in [0.25, 4]; else each column is divided by the root mean square of its numbers.
@@ -144,9 +145,12 @@ def measure(rows: Tensor | SparseRows, how: str | bool, kept: Tensor) -> Scaling
     root = float(each.max() * (each / each.max()).square().mean().sqrt())  # squares of 1e-300 are zero, those of 1e300 infinite
     offset = float((mean * top)[varies & ~rare].abs().max()) if bool((varies & ~rare).any()) else 0.0
     if _alike(size[varies]) and offset <= _OFFSET * float(size[varies].median()):
-        usual = _USUAL[0] <= root <= _USUAL[1]
-        text = "" if usual else f"columns are of one size; all divided by one number ({root / _SIZE:.3g})"
-        one = torch.tensor([1.0 if usual else root / _SIZE], dtype=torch.float64)
+        # texts and counts, mostly zeros, are judged by the norm of their rows, as sparse rows are
+        sparse = bool(rare[varies].all())
+        root *= float(varies.sum()) ** 0.5 if sparse else 1.0
+        usual, number = _USUAL[0] <= root <= _USUAL[1], root / (1.0 if sparse else _SIZE)
+        text = "" if usual else f"columns are of one size; all divided by one number ({number:.3g})"
+        one = torch.tensor([1.0 if usual else number], dtype=torch.float64)
         if not constants:
             return nothing() if usual else Scaling(torch.zeros_like(one), one, text)
         return Scaling(torch.where(far, mean * top, 0.0), torch.where(far, top, one), "; ".join(filter(None, [text, constants])))

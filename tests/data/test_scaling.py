@@ -61,6 +61,20 @@ def test_embeddings_and_pixels_get_one_number() -> None:
         )
 
 
+@pytest.mark.parametrize("factor", [1.0, 3.0, 50.0])
+def test_rows_of_mostly_zeros_are_judged_by_their_norm_as_sparse_ones_are(factor: float) -> None:
+    """Word frequencies of norm 1 are ready to train on: their root mean square, which is tiny, says nothing."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.rand(200, 500, generator=generator) * (torch.rand(200, 500, generator=generator) < 0.03)
+    rows = factor * rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    scaled = measure(rows, "auto", torch.arange(200))(rows, "x")
+    assert isinstance(scaled, torch.Tensor)
+    if factor <= 4:
+        assert torch.equal(scaled, rows)
+    else:
+        assert scaled.norm(dim=1).numpy() == pytest.approx(1.0, rel=1e-4)
+
+
 def test_counts_and_indicators_beside_large_columns_keep_their_zeros() -> None:
     rng = np.random.default_rng(0)
     indicator = np.zeros(1000)

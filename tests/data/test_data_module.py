@@ -16,6 +16,7 @@ from samples import train_batches
 from torch import nn
 
 from noisylab.data import CIFAR100, Arrays, Digits, ImageFolder, NoisyDataModule, WebImages
+from noisylab.engine.sync_norm import SyncNorm
 from noisylab.noise import OpenSet, PairFlip, Symmetric
 from noisylab.types import Batch, EpochPlan, Phase, Stream
 
@@ -46,16 +47,24 @@ def parse(*arguments: str) -> NoisyDataModule:
 
 
 @pytest.mark.parametrize(
-    ("batch_norm", "ranks", "sizes"), [(False, 2, [8, 8, 2]), (True, 1, [8, 8, 2]), (True, 2, [8, 10]), (True, 4, [8, 10])]
+    ("batch_norm", "ranks", "together", "sizes"),
+    [
+        (False, 2, False, [8, 8, 2]),
+        (True, 1, False, [8, 8, 2]),
+        (True, 2, False, [8, 10]),
+        (True, 4, False, [8, 10]),
+        (True, 4, True, [8, 8, 2]),
+    ],
 )
-def test_a_last_batch_too_short_for_the_ranks_joins_the_one_before(
-    batch_norm: bool, ranks: int, sizes: list[int], path: str
+def test_a_last_batch_too_short_for_the_ranks_joins_the_one_before_unless_they_normalize_together(
+    batch_norm: bool, ranks: int, together: bool, sizes: list[int], path: str
 ) -> None:
     data = ready(path, batch_size=8)
     phase = Phase(streams={"train": Stream(torch.arange(18))})
     network = nn.BatchNorm1d(3) if batch_norm else nn.Linear(3, 3)
     method = SimpleNamespace(epoch_plan=lambda epoch: EpochPlan((phase,)), modules=network.modules)
-    data.trainer = SimpleNamespace(world_size=ranks, lightning_module=method)
+    strategy = SimpleNamespace(_layer_sync=SyncNorm() if together else None)
+    data.trainer = SimpleNamespace(world_size=ranks, lightning_module=method, strategy=strategy)
     plan = data.resolved_plan(0)
     assert [len(plan.rows(position, "train")[0]) for position in range(plan.steps)] == sizes
 

@@ -93,8 +93,10 @@ def allow(modules: Iterable[str]) -> list[str]:
         try:
             with atomic_path(settings_file()) as partial:
                 partial.write_text(json.dumps({"modules": {**known, **new}}, indent=2) + "\n", encoding="utf-8")
-        except OSError:  # a home that cannot be written to: for this process alone
+        except OSError as error:
             _session.update(new)
+            alone = f"for this command alone, as {settings_file()} cannot be written: {error.strerror}"
+            return [f"{module} ({place}), {alone}" for module, place in new.items()]
     return [f"{module} ({place})" for module, place in new.items()]
 
 

@@ -30,7 +30,7 @@ from noisylab.cli.origin import notes_on
 from noisylab.cli.outputs import check_not_read, check_output
 from noisylab.cli.plan import StepTimer, plan_text
 from noisylab.cli.resumed import check_same_run
-from noisylab.cli.runfolder import Claim, claim, new_default_folder, paths_in
+from noisylab.cli.runfolder import Claim, claim, new_default_folder, paths_in, waiting_for
 from noisylab.cli.trainer_flags import not_logged
 from noisylab.cli.trial import Begun, check_networks
 from noisylab.data.base import NoisyDataModule
@@ -333,6 +333,11 @@ def _finished(options: Options) -> tuple[App, Path, str]:
         raise UserError(f"noisylab {options.command} needs --run_dir DIR of a finished run, or a recipe with --ckpt_path FILE")
     if folder is not None:
         if not (folder / "config.yaml").is_file():
+            if waiting_for(folder) is not None:
+                raise UserError(
+                    f"--run_dir {folder}: its replacement was stopped before it began, and the run before it waits beside it\n"
+                    f"  noisylab fit --run_dir {folder} --resume puts it back"
+                )
             raise UserError(f"--run_dir {folder}: there is no run (no config.yaml); give the folder that `noisylab fit` printed")
         configs = configs or [str(folder / "config.yaml")]
         which = options.own.get("checkpoint", "last")

@@ -29,7 +29,7 @@ from noisylab.cli.runmarker import (
 from noisylab.engine.resume import newest_readable
 from noisylab.files import clear_partials, move, partial_name
 
-__all__ = ["Claim", "claim", "hold", "new_default_folder", "paths_in"]
+__all__ = ["Claim", "claim", "hold", "new_default_folder", "paths_in", "waiting_for"]
 
 _ENVIRONMENT = ("NOISYLAB_DATA", "NOISYLAB_CACHE", "TORCH_HOME", "HF_HOME")
 
@@ -146,7 +146,7 @@ class Claim:
         if not self.real.exists():
             _restore_missing(self.real, self.path)
         if self.real.exists() and not self.real.is_dir():
-            raise UserError(f"--run_dir {self.path} is a file; name a folder")
+            raise UserError(f"--run_dir {self.path} is not a folder; name one, or a new name")
         if resume:
             self._take_to_resume()
             if series:
@@ -173,7 +173,7 @@ class Claim:
             self._wipe = True
             return
         if not overwrite:
-            more = "" if own else ";\n  it holds no run of noisylab, and what is in it stays"
+            more = "" if own else " and holds files that noisylab did not write; nothing in it was changed"
             ways = "add --resume to continue it, --overwrite to replace it, or name another" if own else "name another folder"
             raise UserError(f"--run_dir {self.path} is not empty{more}\n  {ways}")
         if not own and not foreign and (self.real / "config.yaml").exists():
@@ -401,6 +401,12 @@ def _find_aside(real: Path) -> Path | None:
         if found is not None and found["id"] == number:
             return path
     return None
+
+
+def waiting_for(folder: Path) -> Path | None:
+    """The run that was moved aside from `folder` for one that a kill stopped before it began; `fit --resume` puts it back."""
+    real = Path(os.path.realpath(folder))
+    return None if real.exists() else _find_aside(real)
 
 
 def _restore_missing(real: Path, shown: Path) -> None:

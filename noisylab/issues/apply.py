@@ -263,9 +263,9 @@ def _refuse(faults: Sequence[str], what: str, advice: str) -> None:
 def _refuse_existing(out: str | Path, source: Path | None = None) -> None:
     out = Path(out)
     if source is not None and source.exists() and (out.resolve() == source.resolve() or (out.exists() and out.samefile(source))):
-        raise FileExistsError(f"out={out} is the file that is read, {source}; labels are never written over, name a new file")
+        raise FileExistsError(f"--out {out} is the file that is read, {source}; labels are never written over, name a new file")
     if os.path.lexists(out):
-        raise FileExistsError(f"out={out} is there already; name a new file, or remove this one")
+        raise FileExistsError(f"--out {out} is there already; name a new file, or remove this one")
 
 
 def _for_table(fixes: Fixes, table: IssueTable, present: Mapping[str, str], where: str) -> Fixes:

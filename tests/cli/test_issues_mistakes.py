@@ -204,7 +204,10 @@ FLAGS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     ((*GOOD, "--checkpoint", "best"), ("--checkpoint belongs to validate, test and predict",)),
     ((*GOOD, "--resume"), ("--resume needs --run_dir",)),
     ((*GOOD, "--resume", "--run_dir", "none"), ("--run_dir none: there is no run to continue", "leave --resume out")),
-    ((*GOOD, "--run_dir", "sorted"), ("--run_dir sorted is not empty", "it holds no run of noisylab", "name another folder")),
+    (
+        (*GOOD, "--run_dir", "sorted"),
+        ("--run_dir sorted is not empty", "files that noisylab did not write", "name another folder"),
+    ),
     ((*GOOD, "--run_dir", "sorted", "--overwrite"), ("sorted holds no run of noisylab", "Name another folder")),
     ((*GOOD, "--model", "ELLR"), ("'ELLR' is not known", "nearest: ELR")),
     ((*GOOD, "--trainer.maxepochs", "1"), ("'maxepochs' is not known", "nearest: max_epochs")),

@@ -15,6 +15,7 @@ import pytest
 
 from noisylab.cli.errors import UserError
 from noisylab.cli.folderlock import LOCK, FolderLock
+from noisylab.cli.main import main
 from noisylab.cli.runfolder import claim, hold, new_default_folder
 from noisylab.cli.runmarker import MARKER, foreign_entries, read_marker
 
@@ -303,6 +304,16 @@ def test_a_replacement_that_was_killed_between_two_renames_is_taken_back() -> No
     with pytest.raises(UserError, match="is not empty"):
         claim(folder, "fit")
     assert tree(folder) == before
+
+
+def test_evaluation_says_where_the_run_is_that_a_kill_has_moved_aside(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = finished()
+    number = json.loads((folder / ".noisylab").read_text())["id"]
+    folder.rename(f".run.{number}.replaced")
+    assert main(["test", "--run_dir", "run"]) == 2
+    assert "noisylab fit --run_dir run --resume puts it back" in capsys.readouterr().err
+    assert main(["test", "--run_dir", "other"]) == 2
+    assert "there is no run" in capsys.readouterr().err
 
 
 def _die(folder: Path) -> None:

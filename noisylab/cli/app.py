@@ -22,7 +22,7 @@ from noisylab.cli.loggers import make_logger, measured
 from noisylab.cli.origin import absolute_paths
 from noisylab.cli.registry import class_kind, locate, parameters, takes_factory
 from noisylab.cli.scalars import dump, put_back
-from noisylab.cli.trainer_flags import check_callbacks, check_monitors
+from noisylab.cli.trainer_flags import check_callbacks, check_machine, check_monitors
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.trusted import require_table
 from noisylab.engine.ranks import may_leave_out, synchronized
@@ -247,6 +247,7 @@ def _parse(cls: type[App], subcommand: str, config: dict[str, Any], **kwargs: An
 
 def _preflight(subcommand: str, config: dict[str, Any], fitted: dict[str, Any] | None) -> None:
     """Build data and method once, so that what a constructor refuses is said in its own words: jsonargparse would wrap it."""
+    check_machine(config.get("trainer", {}))
     data = _construct(config["data"])
     if fitted is not None:
         data.adopt(fitted)

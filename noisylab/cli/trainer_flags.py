@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 
 from noisylab.cli.errors import UserError, nearest
 
-__all__ = ["FLAGS", "Flag", "check_callbacks", "check_monitors", "check_trainer", "not_logged"]
+__all__ = ["FLAGS", "Flag", "check_callbacks", "check_machine", "check_monitors", "check_trainer", "not_logged"]
 
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false", "single_device")
 
@@ -58,12 +58,28 @@ def _accelerator(value: Any, given: Mapping[str, Any]) -> str | None:
     known = AcceleratorRegistry.available_accelerators()
     if not all(name in known for name in names):
         return f"there is no such accelerator; use one of auto, gpu, {', '.join(sorted(set(known) - {'tpu'}))}"
-    here = [name for name in known if name != "tpu" and AcceleratorRegistry[name]["accelerator"].is_available()]
-    if not any(name in here for name in names):
-        return (
-            f"this machine, or this installation of torch, has none; there is: {', '.join(here)}. With auto the best one is used"
-        )
     return None
+
+
+def check_machine(trainer: Mapping[str, Any]) -> None:
+    """Refuse an accelerator that this machine lacks; a recipe that names one can be read and printed anywhere.
+
+    Args:
+        trainer: flags by name, those of the whole configuration.
+
+    Raises:
+        UserError: naming the flag and what there is.
+    """
+    value = trainer.get("accelerator")
+    if not isinstance(value, str) or value in ("auto", "cpu"):
+        return
+    known = [name for name in AcceleratorRegistry.available_accelerators() if name != "tpu"]
+    here = [name for name in known if AcceleratorRegistry[name]["accelerator"].is_available()]
+    if not any(name in here for name in {"gpu": ("cuda", "mps")}.get(value, (value,))):
+        raise UserError(
+            f"trainer.accelerator={value}: this machine, or this installation of torch, has none; there is: {', '.join(here)}. "
+            "With auto the best one is used"
+        )
 
 
 def _on_cpu(given: Mapping[str, Any]) -> bool:

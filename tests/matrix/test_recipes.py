@@ -17,6 +17,7 @@ from noisylab.cli import main, recipes
 from noisylab.cli.config import compose
 from noisylab.cli.registry import full_name, locate
 from noisylab.data import Arrays, ImageFolder
+from noisylab.trust import allow
 
 RECIPES, OVERLAYS, COVERING = toys.packaged_recipes(), toys.packaged_overlays(), toys.covering_recipes()
 
@@ -268,6 +269,7 @@ def test_a_new_recipe_is_found_and_trains(package, tmp_path):
 
 
 def test_a_new_data_class_is_told_where_its_toy_belongs(package, tmp_path):
+    allow(["helpers"])  # a packaged recipe names classes of noisylab alone
     package("new.yaml", NEW.replace("CIFAR10", full_name(ToyData)).replace("    noise", "    # noise"))
     with pytest.raises(LookupError, match=r"helpers\.toy\.ToyData.*tests/matrix/toys\.py: FILES"):
         toys.make_toy("new.yaml", tmp_path / "T")

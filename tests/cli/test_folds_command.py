@@ -135,7 +135,7 @@ def test_ctrl_c_outside_of_training_has_the_exit_status_of_fit(
 ) -> None:
     shutil.copytree(finished / "fold0", "S/fold0")
     interrupt(monkeypatch, 1, KeyboardInterrupt())
-    assert main([*SERIES, "--run_dir", "S", "--resume"]) == 130
+    assert main(["folds", "--run_dir", "S", "--resume"]) == 130
     assert "fold 1 of 0..2 was interrupted; the folds go on with" in capsys.readouterr().err
 
 
@@ -152,11 +152,11 @@ def test_a_fold_stopped_in_training_is_continued(
     shutil.copytree(finished / "fold0", "S/fold0")
     with monkeypatch.context() as patch:
         patch.setattr(RunSummary, "on_train_batch_end", ask_to_stop)
-        assert main([*SERIES, "--run_dir", "S", "--resume"]) == 143
+        assert main(["folds", "--run_dir", "S", "--resume"]) == 143
     assert "the folds go on with: noisylab folds --run_dir S --resume" in capsys.readouterr().err
     assert not Path("S/fold2").exists()
     shutil.copytree(finished / "fold2", "S/fold2")
-    assert main([*SERIES, "--run_dir", "S", "--resume"]) == 0
+    assert main(["folds", "--run_dir", "S", "--resume"]) == 0
     assert Path("S/folds.json").read_bytes() == (finished / "folds.json").read_bytes()
     assert Path("S/fold1/metrics.csv").read_bytes() == (finished / "fold1" / "metrics.csv").read_bytes()
 

@@ -104,6 +104,7 @@ def test_checkpoint_holds_tensors_and_builtins_alone(tmp_path: Path) -> None:
         checkpoint = torch.load(path, weights_only=True)
         trained_on = checkpoint["noisylab"].pop("data")
         assert len(trained_on.pop("labels")) == 64 and trained_on == {"seed": 0, "batch_size": 8}
+        assert checkpoint["noisylab"].pop("fitted")["classes"] == ["blob0", "blob1", "blob2"]
         assert checkpoint["noisylab"] == {
             "method": cls.__name__,
             "num_classes": 3,

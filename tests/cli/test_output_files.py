@@ -60,6 +60,7 @@ def test_an_output_below_a_file_is_refused_at_once() -> None:
     check_output(Path("new/below/out.csv"), "--out")
 
 
+@pytest.mark.slow
 def test_predictions_never_replace_the_data_or_the_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--config", "ce_digits", "--data.subset", "60", "--trainer.max_epochs", "1", "--run_dir", "run"]) == 0
     checkpoint = Path("run/checkpoints/last.ckpt")

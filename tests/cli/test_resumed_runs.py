@@ -30,6 +30,7 @@ def content(folder: str) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_refused_resume_changes_nothing_and_the_right_one_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*FIT, "--run_dir", "run"]) == 0
     before = content("run")
@@ -67,6 +68,7 @@ def test_a_run_that_fails_before_its_first_step_leaves_no_folder(capsys: pytest.
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_out_never_replaces_a_file_unasked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*FIT, "--run_dir", "run", "--trainer.max_epochs", "1"]) == 0
     Path("mine.csv").write_text("mine")

@@ -91,6 +91,7 @@ def test_text_in_a_file_stays_text(tmp_path: Path) -> None:
     assert arguments["noise"]["init_args"] == {"rate": 0.2, "mapping": {"yes": "no", "1": "2"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["2024-11-30", "1e3", "null", "[new]", "#1", "NO"])
 def test_a_written_configuration_reads_back_the_same(word: str, tmp_path: Path) -> None:
     flags = [*MODEL, *((f"data.{name}", word) for name in ("images", "labels_csv", "label_column")), ("recipe", word)]

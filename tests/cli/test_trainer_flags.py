@@ -138,6 +138,7 @@ def test_steps_end_a_run_that_is_complete(tmp_path: Path, monkeypatch: pytest.Mo
     assert (summary["complete"], summary["ended_by"]) == (True, "max_steps")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "callback",
     [

@@ -29,6 +29,7 @@ SHORT = ("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu")
 pytestmark = pytest.mark.slow
 ANIMALS = ("cat", "dog", "owl")
 MADE = {"config.yaml", "metrics.csv", "checkpoints", "summary.json", "label_issues.csv", "issues.html", "noise_report.json"}
+MADE |= {".noisylab"}
 
 
 class Ran(NamedTuple):
@@ -183,9 +184,8 @@ def test_columns_of_other_names_classes_from_1_and_a_picture_that_cannot_be_read
     write_table(Path("t.csv"), ("id", "klass"), [("x.png", "1"), *numbered])
     Path("grey/x.png").write_bytes(b"no picture")
     flags = ("--labels", "t.csv", "--file_column", "id", "--label_column", "klass", "--skip_unreadable", "--pictures", "0")
-    with pytest.warns(UserWarning, match=r"x\.png"):
-        ran = noisylab("issues", "--images", "grey", *flags, *SHORT, "--run_dir", "r")
-    assert ran.status == 0
+    ran = noisylab("issues", "--images", "grey", *flags, *SHORT, "--run_dir", "r")
+    assert ran.status == 0 and "x.png" in ran.err
     assert {row["file"]: row["given"] for row in rows_of(ran.folder)} == dict(numbered)
     assert report_of(ran.folder)["class_names"] == ["1", "2", "3"]
     assert not shown_in(ran.folder)
@@ -412,7 +412,7 @@ def test_out_of_sample_probabilities_stand_beside_the_labels_they_are_of(arrays:
 
 def test_each_row_is_judged_by_the_fold_that_has_not_seen_it(arrays: Arrays) -> None:
     probs, seen = np.load(arrays.ran.folder / "pred_probs.npy"), []
-    assert {path.name for path in (arrays.ran.folder / "crossfit").iterdir()} == {"fold0", "fold1", "folds.json"}
+    assert {path.name for path in (arrays.ran.folder / "crossfit").iterdir()} == {*(".noisylab", "fold0", "fold1", "folds.json")}
     for fold in (0, 1):
         held = np.load(arrays.ran.folder / "crossfit" / f"fold{fold}" / "held_out.npz")
         np.testing.assert_array_equal(held["probs"], probs[held["index"]])

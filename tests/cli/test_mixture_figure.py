@@ -30,7 +30,7 @@ def test_the_figure_appears_in_the_run_folder_also_with_numbers_within_epochs(tm
     with Image.open(tmp_path / "X" / "mixture.png") as image:
         image.load()
         assert image.format == "PNG" and min(image.size) > 300
-    assert not list((tmp_path / "X").glob(".*"))
+    assert not list((tmp_path / "X").glob(".*.partial"))
 
 
 @pytest.mark.slow

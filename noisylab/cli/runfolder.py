@@ -120,6 +120,8 @@ class Claim:
     def begin(self) -> None:
         """The run has begun well: what it replaces goes for good."""
         self.begun = True
+        if self._active:
+            clear_partials(self.real)  # of the process that the run was killed with, where it is resumed
         if self._aside is not None:
             (aside, lock), self._aside = self._aside, None
             _discard(aside)

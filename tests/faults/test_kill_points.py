@@ -23,7 +23,7 @@ from noisylab.cli.main import main
 
 pytestmark = pytest.mark.slow
 
-POINTS = int(os.environ.get("NOISYLAB_POINTS", "5"))
+POINTS = int(os.environ.get("NOISYLAB_POINTS", "3"))
 KILLED = 137
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "shutil.rmtree")

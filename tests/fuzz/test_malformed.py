@@ -24,7 +24,7 @@ from noisylab.cli import main
 # Python 3.12 warns of a fork beside other threads, which here wait
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
-COUNT = int(os.environ.get("NOISYLAB_FUZZ", "300"))
+COUNT = int(os.environ.get("NOISYLAB_FUZZ", "200"))
 SEED = int(os.environ.get("NOISYLAB_FUZZ_SEED", "0"))
 LIMIT = 120  # seconds for a command that takes one: a hang is a hang, and the machine may be busy
 

@@ -77,6 +77,11 @@ def _recipe(folder: Path, **changes: str) -> str:
     return str(folder / "asked.yaml")
 
 
+def _wrapped(arguments: str) -> dict[str, str]:
+    """A recipe's model: a network of `Wrap` with these arguments."""
+    return {"model": f"{{class_path: CrossEntropy, init_args: {{network: {{class_path: Wrap, init_args: {{{arguments}}}}}}}}}"}
+
+
 _HOOKED = "{{callbacks: [{{class_path: lightning.pytorch.callbacks.LambdaCallback, init_args: {{on_fit_start: {}}}}}]}}"
 _IN_OTHER_WORDS = {  # all of which jsonargparse reads
     "a callback as JSON": '{callbacks: \'{"class_path": "stranger.Watch"}\'}',
@@ -105,43 +110,23 @@ _NAMED = {
     "an optimizer": {
         "model": "{class_path: CrossEntropy, init_args: {network: SmallCNN, optimizer: {class_path: stranger.SGD}}}"
     },
-    "a factory": {
-        "model": "{class_path: CrossEntropy, init_args: {network: {class_path: Wrap, init_args: {factory: stranger.make}}}}"
-    },
-    "a factory with a colon": {
-        "model": "{class_path: CrossEntropy, init_args: {network: {class_path: Wrap, init_args: {factory: 'stranger:make'}}}}"
-    },
+    "a factory": _wrapped("factory: stranger.make"),
+    "a factory with a colon": _wrapped("factory: 'stranger:make'"),
     "a callback": {"trainer": "{callbacks: [{class_path: stranger.Watch}]}"},
     "a callback by its name alone": {"trainer": "{callbacks: [stranger.Watch]}"},
     "one callback": {"trainer": "{callbacks: {class_path: stranger.Watch}}"},
     "more callbacks": {"trainer": "{callbacks+: {class_path: stranger.Watch}}"},
-    "a hook of a callback": {
-        "trainer": "{callbacks: [{class_path: lightning.pytorch.callbacks.LambdaCallback, "
-        "init_args: {on_fit_start: stranger.hook}}]}"
-    },
+    "a hook of a callback": {"trainer": _HOOKED.format("stranger.hook")},
     "a strategy": {"trainer": "{strategy: {class_path: stranger.Strategy}}"},
     "an accelerator": {"trainer": "{accelerator: {class_path: stranger.Accelerator}}"},
     "a profiler": {"trainer": "{profiler: stranger.Profiler}"},
     "a plugin": {"trainer": "{plugins: [stranger.Plugin]}"},
     "a compiler": {"speed": "{compile: true, backend: stranger.hook}"},
-    "an argument of a factory": {
-        "model": "{class_path: CrossEntropy, init_args: {network: {class_path: Wrap, init_args: "
-        "{factory: torchvision.models.resnet18, norm_layer: {class_path: stranger.Net}}}}}"
-    },
-    "torch.hub": {
-        "model": "{class_path: CrossEntropy, init_args: {network: {class_path: Wrap, init_args: "
-        "{factory: torch.hub.load, repo_or_dir: ., source: local, model: make}}}}"
-    },
-    "eval": {
-        "model": "{class_path: CrossEntropy, init_args: {network: {class_path: Wrap, init_args: {factory: builtins.eval}}}}"
-    },
-    "a compiler of C++": {
-        "model": "{class_path: CrossEntropy, init_args: {network: {class_path: Wrap, init_args: "
-        "{factory: torch.utils.cpp_extension.load}}}}"
-    },
-    "a process": {
-        "model": "{class_path: CrossEntropy, init_args: {network: {class_path: Wrap, init_args: {factory: subprocess.Popen}}}}"
-    },
+    "an argument of a factory": _wrapped("factory: torchvision.models.resnet18, norm_layer: {class_path: stranger.Net}"),
+    "torch.hub": _wrapped("factory: torch.hub.load, repo_or_dir: ., source: local, model: make"),
+    "eval": _wrapped("factory: builtins.eval"),
+    "a compiler of C++": _wrapped("factory: torch.utils.cpp_extension.load"),
+    "a process": _wrapped("factory: subprocess.Popen"),
 }
 
 

@@ -65,7 +65,7 @@ def find_issues(options: Options) -> int:
     Raises:
         UserError: for what cannot be done, before anything is trained or written.
     """
-    _quiet(account=True)
+    _quiet()
     if options.places:
         if options.places != ["apply"]:
             junk = next((place for place in options.places if place != "apply"), "apply")

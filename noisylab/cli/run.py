@@ -32,8 +32,9 @@ from noisylab.cli.plan import StepTimer, plan_text
 from noisylab.cli.resumed import check_same_run
 from noisylab.cli.runfolder import Claim, claim, new_default_folder, paths_in, waiting_for
 from noisylab.cli.trainer_flags import not_logged
-from noisylab.cli.trial import Begun, check_networks
+from noisylab.cli.trial import check_networks
 from noisylab.data.base import NoisyDataModule
+from noisylab.data.notes import DataNote
 from noisylab.engine.fitted import fitted_in
 from noisylab.engine.precision import check_trainable
 from noisylab.engine.resume import check_checkpoint, newest_readable
@@ -58,18 +59,17 @@ _QUIET = (
     "in eval mode at the start of training",
 )
 
-_IN_THE_ACCOUNT = ("cannot be read and are left out:", "are probably one and the same; they are kept apart")
 
-
-def _quiet(account: bool = False) -> None:
-    """Leave out what is no news; with `account`, also what the account of the data says in its place."""
+def _quiet() -> None:
+    """Leave out what is no news, and what the account of the data says in its place."""
     import logging
 
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.trainer.connectors.checkpoint_connector").setLevel(logging.WARNING)
-    for message in (*_QUIET, *_IN_THE_ACCOUNT) if account else _QUIET:
+    for message in _QUIET:
         warnings.filterwarnings("ignore", f".*{re.escape(message)}")
+    warnings.filterwarnings("ignore", category=DataNote)
 
 
 def _loggers(options: Options) -> tuple[str, ...]:
@@ -113,14 +113,18 @@ class _Beginning(L.Callback):
     Args:
         ready: called once the checkpoint is read and fits, before anything is written.
         begun: called after the first training step.
+
+    Attributes:
+        started: whether training has started, so that an error is no longer one of what was asked for.
     """
 
     def __init__(self, ready: Callable[[], None], begun: Callable[[], None]) -> None:
         self._ready, self._begun = ready, begun
-        self._waits = True
+        self._waits, self.started = True, False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Everything has been checked."""
+        self.started = True
         self._ready()
 
     def on_train_batch_end(
@@ -140,7 +144,7 @@ def fit(options: Options, claimed: Claim | None = None, begun: Callable[[], None
         claimed: the folder, where the caller has it already.
         begun: called once when the first training step is done.
     """
-    _quiet(account=True)
+    _quiet()
     resume, dry = "resume" in options.own, bool({"dry_run", "print_config"} & set(options.own))
     if resume and "run_dir" not in options.own:
         raise UserError("--resume needs --run_dir, the folder of the run to continue")
@@ -204,11 +208,11 @@ def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], 
         folder.prepare()
     if folder.checkpoint is None:
         ready()  # a resumed run is what it was until its checkpoint is known to fit
-    app.trainer.callbacks.insert(0, _Beginning(ready, has_begun))  # type: ignore[attr-defined]
-    started = Begun.watch(app.trainer)
+    beginning = _Beginning(ready, has_begun)
+    app.trainer.callbacks.insert(0, beginning)  # type: ignore[attr-defined]  # those that save must stay the last
     try:
         found = folder.checkpoint or checkpoint
-        with training(lambda: started.yes, f"continue with: noisylab fit --run_dir {folder.path} --resume"):
+        with training(lambda: beginning.started, f"continue with: noisylab fit --run_dir {folder.path} --resume"):
             try:
                 app.trainer.fit(app.model, datamodule=app.datamodule, ckpt_path=found, weights_only=True)
             except RuntimeError as error:
@@ -373,6 +377,7 @@ def evaluate(options: Options) -> int:
     app, _, checkpoint = _finished(options)
     app.datamodule.prepare_data()
     app.datamodule.setup(options.command)
+    _tell_account(app.datamodule.source.account)
     _tell_changes(app.datamodule, options.command)
     run = app.trainer.validate if options.command == "validate" else app.trainer.test
     results = run(app.model, datamodule=app.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
@@ -407,6 +412,7 @@ def predict(options: Options) -> int:
     else:
         data.prepare_data()
         data.setup("predict")
+        _tell_account(data.source.account)
         _tell_changes(data, "predict")
     names = data.source.test_names
     if "images" in options.own:

@@ -49,14 +49,18 @@ def _class_name(value: Any) -> str:
     return str(path).rpartition(".")[2]
 
 
+def _accelerators(name: str) -> tuple[str, ...]:
+    """What Lightning calls that which a name may mean."""
+    return ("cuda", "mps") if name == "gpu" else (name,)
+
+
 def _accelerator(value: Any, given: Mapping[str, Any]) -> str | None:
     if not isinstance(value, str) or value in ("auto", "cpu"):
         return None
     if value == "tpu":
         return "noisylab has never run on one; use auto, cpu, cuda or mps"
-    names = {"gpu": ("cuda", "mps")}.get(value, (value,))
     known = AcceleratorRegistry.available_accelerators()
-    if not all(name in known for name in names):
+    if not all(name in known for name in _accelerators(value)):
         return f"there is no such accelerator; use one of auto, gpu, {', '.join(sorted(set(known) - {'tpu'}))}"
     return None
 
@@ -75,7 +79,7 @@ def check_machine(trainer: Mapping[str, Any]) -> None:
         return
     known = [name for name in AcceleratorRegistry.available_accelerators() if name != "tpu"]
     here = [name for name in known if AcceleratorRegistry[name]["accelerator"].is_available()]
-    if not any(name in here for name in {"gpu": ("cuda", "mps")}.get(value, (value,))):
+    if not any(name in here for name in _accelerators(value)):
         raise UserError(
             f"trainer.accelerator={value}: this machine, or this installation of torch, has none; there is: {', '.join(here)}. "
             "With auto the best one is used"

@@ -1,11 +1,9 @@
-"""Before a run folder is made: whether the networks take the data. And, later, whether training has begun."""
+"""Before a run folder is made: whether the networks take the data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 
@@ -17,29 +15,7 @@ from noisylab.data.sample import one_sample
 from noisylab.engine.modes import in_mode
 from noisylab.types import Inputs
 
-__all__ = ["Begun", "check_networks"]
-
-
-class Begun(L.Callback):
-    """Knows whether training has begun.
-
-    Attributes:
-        yes: whether it has.
-    """
-
-    def __init__(self) -> None:
-        self.yes = False
-
-    @classmethod
-    def watch(cls, trainer: L.Trainer) -> Self:
-        """One for this trainer; callbacks that save must stay the last."""
-        begun = cls()
-        trainer.callbacks.insert(0, begun)  # type: ignore[attr-defined]
-        return begun
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """It has."""
-        self.yes = True
+__all__ = ["check_networks"]
 
 
 def check_networks(app: App) -> None:

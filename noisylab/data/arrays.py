@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeGuard
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from noisylab.data.arrayfile import ArrayFile, check_lengths, read_views, sample_shape
@@ -17,6 +16,7 @@ from noisylab.data.digests import rows_digest
 from noisylab.data.labels import Array, LabelNames, one_row, read_labels
 from noisylab.data.mirrored import decided, small_pictures, some_rows
 from noisylab.data.missing import Missing, Unlabeled, doubtful
+from noisylab.data.notes import note
 from noisylab.data.rows import DenseRows, FileRows, MultiRows, RowStore, SparseRows
 from noisylab.data.scaling import Scaling, measure
 from noisylab.transforms.views import check_image_views, feature_views, image_views
@@ -122,11 +122,7 @@ class Arrays(NoisyDataModule):
     @cached_property
     def _classes(self) -> LabelNames:
         labels, gone = self._given
-        classes = LabelNames.of(labels[~gone.mask], self._class_names, f"y in {self.path}")
-        said = self._class_names is not None or self.missing not in ("auto", "all")
-        for note in [] if said else doubtful(classes.names, f"y in {self.path}"):
-            rank_zero_warn(note)
-        return classes
+        return LabelNames.of(labels[~gone.mask], self._class_names, f"y in {self.path}")
 
     @cached_property
     def _given(self) -> tuple[Array, Unlabeled]:
@@ -154,11 +150,13 @@ class Arrays(NoisyDataModule):
                     f"{prefix}x{'_' * bool(name)}{name} has rows of shape {sample_shape(rows)}, those of training have "
                     f"{sample_shape(train[name])}; prepare both alike"
                 )
+        said = self._given[1].told(f"y in {self.path}")
+        if self._class_names is None and self.missing in ("auto", "all"):
+            said += doubtful(labels.names, f"y in {self.path}")
         source = Source(
             train=_store(train),
             given=labels.numbers(self._given[0], f"y in {self.path}", skip=self._given[1].mask),
             class_names=labels.names,
-            account=self._given[1].told(f"y in {self.path}"),
             unlabeled=True,
         )
         if "y_true" in file.names:
@@ -172,10 +170,10 @@ class Arrays(NoisyDataModule):
             where = f"{prefix}y in {test_file.path}"
             test_labels, gone = read_labels(test_file[f"{prefix}y"], where, self.missing, self._class_names)
             source.test_target = labels.numbers(test_labels, where, skip=gone.mask)
-            source.account += gone.told(where)
-        for note in source.account:
-            rank_zero_warn(note)
-        source.account += sides
+            said += gone.told(where)
+        for text in said:
+            note(text)
+        source.account += [*said, *sides]
         self._measured = {} if self.adopted is None else dict(self.adopted["measured"])
         return source
 

@@ -114,7 +114,7 @@ class ImageFeatures(NoisyDataModule):
         self.skipped: list[str] = []
         self._side, self._scale = 0, 1.0
         self.depth: Depth | None = None
-        self._parts: list[ImageList] = []
+        self._contents: list[list[bytes]] = []
 
     @property
     def source_classes(self) -> int:
@@ -169,7 +169,6 @@ class ImageFeatures(NoisyDataModule):
         parts = self._read
         del self._read  # the features as they are take as much memory as the scaled ones
         self._scale = _scale(parts[0][1]) if self.adopted is None else float(self.adopted["measured"]["scale"])
-        self._parts = [images for images, _ in parts]
         return list_source([(images, self._scaled(features)) for images, features in parts], self._classes)
 
     def view_set(self) -> Mapping[str, Any]:
@@ -178,7 +177,7 @@ class ImageFeatures(NoisyDataModule):
 
     def digests(self) -> tuple[str, str | None]:
         """Of the content of the files."""
-        found = [digest_of(content_digests(part.paths)) for part in self._parts]
+        found = [digest_of(contents) for contents in self._contents]
         return found[0], found[1] if len(found) > 1 and not self.folds else None
 
     def measured(self) -> dict[str, Any]:
@@ -205,7 +204,7 @@ class ImageFeatures(NoisyDataModule):
         Raises:
             ValueError: naming the images that cannot be read.
         """
-        features, faults = _Extraction(self._network, self.side, self.allow_truncated, None, self.depth).run(images)
+        features, faults = _Extraction(self._network, self.side, self.allow_truncated, None, self.depth).run(images, [])
         Sieve().keep(images, faults)
         return self._scaled(features)
 
@@ -227,10 +226,13 @@ class ImageFeatures(NoisyDataModule):
             side = _SMALL if median(min(head.width, head.height) for head in heads) <= _SMALL else _LARGE
         extraction = _Extraction(self._network, side, self.allow_truncated, _cache_folder(self.cache), self.depth)
         read: list[tuple[ImageList, Rows]] = []
+        self._contents = []
         for part in parts:
-            features, faults = extraction.run(part)
+            contents = content_digests(part.paths)
+            features, faults = extraction.run(part, contents)
             kept = [place for place, fault in enumerate(faults) if not fault]
             read.append((sieve.keep(part, faults), features if len(kept) == len(faults) else features[kept]))
+            self._contents.append([contents[place] for place in kept])
         self.skipped, self._side = sieve.names, side
         sieve.warn()
         return read
@@ -270,9 +272,14 @@ class _Extraction:
     ) -> None:
         self.backbone, self.side, self.allow_truncated, self.folder, self.depth = backbone, side, allow_truncated, folder, depth
 
-    def run(self, images: ImageList) -> tuple[Rows, list[str]]:
-        """(N, D) features, rows of NaN for images that cannot be read, and (N) why, see `Sieve.keep`."""
-        file = None if self.folder is None else self.folder / f"{self._key(images)}.npy"
+    def run(self, images: ImageList, contents: Sequence[bytes]) -> tuple[Rows, list[str]]:
+        """(N, D) features, rows of NaN for images that cannot be read, and (N) why, see `Sieve.keep`.
+
+        Args:
+            images: N images.
+            contents: (N) digests of the files, by which features are found; of no use without a folder.
+        """
+        file = None if self.folder is None else self.folder / f"{self._key(contents)}.npy"
         features = None if file is None else _read_rows(file, len(images))
         if features is None:
             features = np.full((len(images), self.backbone.num_features), np.nan, np.float32)
@@ -286,10 +293,10 @@ class _Extraction:
                 _write_rows(file, features)
         return features, faults
 
-    def _key(self, images: ImageList) -> str:
+    def _key(self, contents: Sequence[bytes]) -> str:
         """Names all that the features depend on."""
         settings = (_FORMAT, self.backbone.name, self.backbone.digest, self.side, self.allow_truncated, self.depth)
-        return digest_of(["\0".join(map(str, settings)).encode(), *content_digests(images.paths)])
+        return digest_of(["\0".join(map(str, settings)).encode(), *contents])
 
     def _fill(self, images: ImageList, places: Sequence[int], features: Rows, faults: list[str]) -> None:
         """Compute the features of the images at some places."""

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -32,6 +31,7 @@ from noisylab.data.folders import (
 )
 from noisylab.data.labels import LabelNames, in_order, twins
 from noisylab.data.missing import Missing, doubtful
+from noisylab.data.notes import note
 from noisylab.data.pictures import Depth, Head, fault_of, head_of, open_image
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.data.table import files_on_disk, read_label_table
@@ -289,7 +289,7 @@ class Sieve:
     def warn(self) -> None:
         """Say what was left out, if anything was."""
         if self._faults:
-            rank_zero_warn("\n  ".join([f"{len(self._faults)} images cannot be read and are left out:", *_some(self._faults)]))
+            note("\n  ".join([f"{len(self._faults)} images cannot be read and are left out:", *_some(self._faults)]))
 
 
 def unlisted_images(images: ImageList) -> list[str]:

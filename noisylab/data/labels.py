@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from noisylab.data.missing import MISSING, Missing, Unlabeled, unlabeled
+from noisylab.data.notes import note
 
 __all__ = ["Array", "LabelNames", "check_label_table", "in_order", "one_row", "read_labels", "twins"]
 
@@ -75,7 +75,7 @@ class LabelNames:
                 "two are needed, each with a name of its own. Check the labels and the class names"
             )
         for group in twins(names):
-            rank_zero_warn(
+            note(
                 f"{what}: the classes {', '.join(map(repr, group))} are probably one and the same; they are kept apart. If they "
                 "are one, write all of their labels alike"
             )

@@ -14,9 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from lightning.pytorch.utilities import rank_zero_warn
-
 from noisylab.data.missing import Missing, Unlabeled, doubtful, unlabeled
+from noisylab.data.notes import note
 from noisylab.reading import regular
 
 __all__ = ["LabelTable", "Record", "Records", "files_on_disk", "read_label_table", "read_records"]
@@ -281,9 +280,11 @@ def read_label_table(
 
 
 def _told(gone: Unlabeled, labels: Sequence[str], missing: Missing, where: str) -> list[str]:
-    notes = gone.told(where)
-    for note in [*notes, *(doubtful(sorted(set(labels) - set(gone.words)), where) if missing in ("auto", "all") else [])]:
-        rank_zero_warn(note)
+    """What a user is told of rows without a label, and of labels that may be none."""
+    perhaps = doubtful(sorted(set(labels) - set(gone.words)), where) if missing in ("auto", "all") else []
+    notes = [*gone.told(where), *perhaps]
+    for text in notes:
+        note(text)
     return notes
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from noisylab.cli.main import main
 from noisylab.data import Arrays
 from noisylab.data.labels import read_labels
 from noisylab.issues.apply import apply_to_arrays
@@ -109,3 +110,14 @@ def test_corrections_leave_rows_without_a_label_as_they_are(tmp_path: Path) -> N
     assert (applied.changed, applied.emptied) == (1, ())
     with np.load(tmp_path / "b.npz") as new:
         assert new["y"].tolist() == [2, -1, 0, 1, -1, 0, 0, 1]
+
+
+def test_the_command_line_says_it_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A warning besides would be an error here."""
+    np.savez(tmp_path / "a.npz", x=np.random.default_rng(0).normal(size=(40, 2)).astype("f4"), y=np.tile(LABELS, 5))
+    run = ["--run_dir", str(tmp_path / "run")]
+    data = ["--data", "Arrays", "--data.path", str(tmp_path / "a.npz"), "--data.val_fraction", "0.25"]
+    model = ["--model", "CrossEntropy", "--model.network", "MLP", "--model.network.in_features", "2"]
+    for command in (["fit", *model, *data, "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"], ["validate"]):
+        assert main([*command, *run]) == 0
+        assert capsys.readouterr().err.count("10 of 40 rows have no label") == 1

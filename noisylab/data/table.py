@@ -18,7 +18,17 @@ from noisylab.data.missing import Missing, Unlabeled, doubtful, unlabeled
 from noisylab.data.notes import note
 from noisylab.reading import regular
 
-__all__ = ["LabelTable", "Record", "Records", "files_on_disk", "read_label_table", "read_records"]
+__all__ = [
+    "LabelTable",
+    "Record",
+    "Records",
+    "cell_of",
+    "check_swallowed",
+    "files_on_disk",
+    "read_label_table",
+    "read_records",
+    "separated",
+]
 
 _MEANT = {  # what tables of others call the columns, for messages
     "file": ("filename", "file_name", "filepath", "path", "image", "image_path", "img", "name", "id"),
@@ -163,8 +173,15 @@ def _broken(path: Path, first: int, last: int, reason: str) -> str:
     )
 
 
-def _check_swallowed(path: Path, header: Sequence[str], rows: Sequence[tuple[int, Record]], used: Sequence[int]) -> None:
-    """Refuse a cell over several lines where a file or a label belongs, or that holds what looks like rows."""
+def check_swallowed(path: Path, header: Sequence[str], rows: Sequence[tuple[int, Record]], used: Sequence[int]) -> None:
+    """Refuse a cell over several lines where a file or a label belongs, or that holds what looks like rows.
+
+    Args:
+        path: the table, for messages.
+        header: names of its columns.
+        rows: numbered rows, see `Records.split`.
+        used: numbers of the columns that are read, that of the files first.
+    """
     several = [(number, record) for number, record in rows if any("\n" in cell or "\r" in cell for cell in record.cells)]
     if not several:
         return
@@ -243,10 +260,8 @@ def read_label_table(
     _, rows = table.split(path)
     if not rows:
         raise ValueError(f"{path} has a header but no rows; list one image a row")
-    _check_swallowed(path, columns, rows, [columns.index(name) for name in wanted.values() if name in columns])
-    cells = {
-        use: [_cell(record.cells, columns.index(name)) for _, record in rows] for use, name in wanted.items() if name in columns
-    }
+    check_swallowed(path, columns, rows, [columns.index(name) for name in wanted.values() if name in columns])
+    cells = {use: [cell_of(record, columns.index(name)) for _, record in rows] for use, name in wanted.items() if name in columns}
     names = [os.path.normpath(name).replace(os.sep, "/") if name else "" for name in cells["file"]]
     labels, where = cells["label"], f"the column {label_column} of {path}"
     gone = unlabeled(labels, missing, where)
@@ -336,8 +351,15 @@ def _absent(path: Path, columns: Sequence[str], absent: dict[str, str], file_col
     )
 
 
-def _cell(cells: Sequence[str], column: int) -> str:
-    return cells[column].strip() if column < len(cells) else ""
+def cell_of(record: Record, column: int) -> str:
+    """A cell without blanks around it; empty where the row is too short."""
+    return record.cells[column].strip() if column < len(record.cells) else ""
+
+
+def separated(columns: Sequence[str]) -> str:
+    """What is added to a complaint about a table whose header is separated by something else than commas; else nothing."""
+    marks = [name for mark, name in _MARKS.items() if len(columns) == 1 and mark in columns[0]]
+    return f". Its columns seem to be separated by {marks[0]}: {_SAVE}. Separate columns by commas" if marks else ""
 
 
 def _near(use: str, name: str, columns: Sequence[str]) -> str | None:

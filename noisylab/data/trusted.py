@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import posixpath
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from noisylab.data.source import Source
-from noisylab.reading import regular
+from noisylab.data.table import cell_of, check_swallowed, read_records, separated
 from noisylab.transforms.draws import key_from
 
 __all__ = ["TrustedRows", "draw_trusted", "read_trusted", "require_table"]
@@ -97,8 +97,9 @@ def require_table(path: str) -> None:
 def read_trusted(path: str, source: Source, num_classes: int) -> TrustedRows:
     """Rows and their checked labels out of a comma-separated table.
 
-    The table has a header and the columns ``label``, the name of a class, and ``row``, counted from 0, or ``file``, as the data
-    names its files. Rows of the original training set that it names leave the training rows; their given labels are not used.
+    The table is read as every table of labels is, see `read_records`. It has a header and the columns ``label``, the name of a
+    class, and ``row``, counted from 0, or ``file``, as the data names its files. Rows of the original training set that it
+    names leave the training rows; their given labels are not used.
 
     Args:
         path: the table, in UTF-8.
@@ -110,31 +111,39 @@ def read_trusted(path: str, source: Source, num_classes: int) -> TrustedRows:
         ValueError: listing up to ten lines that name no row, a row twice or no class, or when a class has no line.
     """
     require_table(path)
+    table = Path(path)
     try:
-        with regular(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [str(name).strip() for name in reader.fieldnames or []]
-            reader.fieldnames = columns
-            lines = [(reader.line_num, line) for line in reader if any(str(cell or "").strip() for cell in line.values())]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"trusted_labels: {path} is no table in UTF-8: {error}; save it as comma-separated text") from error
-    by = "file" if "file" in columns and (source.names is not None or "row" not in columns) else "row"
-    if by not in columns or "label" not in columns:
-        raise ValueError(
-            f"trusted_labels: {path} has the columns {', '.join(columns) or '(none)'}; needed are label, and row or file"
-        )
+        columns, rows_of_table = read_records(table).split(table)
+        if not {"file", "row"} & set(columns) or "label" not in columns:
+            raise ValueError(
+                f"{path} has the columns {', '.join(columns)}; needed are label, and row or file{separated(columns)}"
+            )
+        by = "file" if "file" in columns and (source.names is not None or "row" not in columns) else "row"
+        twice = next((name for name in (by, "label") if columns.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{path} has the column {twice} {columns.count(twice)} times; rename or remove the others")
+        check_swallowed(table, columns, rows_of_table, [columns.index(by), columns.index("label")])
+    except ValueError as error:
+        raise ValueError(f"trusted_labels: {error}") from error
     if by == "file" and source.names is None:
         raise ValueError(f"trusted_labels: {path} names files, but the rows of this data have none; give a column row, from 0")
     count = len(source.given)
     places = {str(row): row for row in range(count)} if by == "row" else {name: i for i, name in enumerate(source.names or [])}
+    # a disk and a table may write the same letters in two forms
+    composed = {unicodedata.normalize("NFC", name): place for name, place in places.items()}
     classes = {name: number for number, name in enumerate(source.class_names[:num_classes])}
     found: dict[int, int] = {}
     faults = []
-    for number, line in lines:
-        name, label = (str(line[column] or "").strip() for column in (by, "label"))
+    for _, record in rows_of_table:
+        number = record.line
+        name, label = (cell_of(record, columns.index(column)) for column in (by, "label"))
         name = posixpath.normpath(name) if by == "file" and name else name
-        row = places.get(name)
-        if row is None:
+        row = places.get(name, composed.get(unicodedata.normalize("NFC", name)))
+        if any(cell.strip() for cell in record.cells[len(columns) :]):
+            faults.append(
+                f"line {number}: {len(record.cells)} cells where the header has {len(columns)}: put text with a comma in quotes"
+            )
+        elif row is None:
             faults.append(f"line {number}: {by} {name!r} is not among the {count} training rows")
         elif row in found:
             faults.append(f"line {number}: {by} {name!r} is named twice")

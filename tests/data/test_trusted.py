@@ -222,6 +222,12 @@ def test_a_table_names_rows_or_files_and_the_classes_take_turns(tmp_path: Path, 
     assert read(tmp_path, text) == IN_TURN
 
 
+def test_files_are_found_in_whatever_unicode_form_they_are_written(tmp_path: Path) -> None:
+    names = ["caf\u00e9.png", "u\u0308ber.png", "c.png", "d.png", "e.png", "f.png"]
+    text = "file,label\ncafe\u0301.png,cat\n\u00fcber.png,dog\nc.png,two words\n"
+    assert read(tmp_path, text, names=names) == [(0, 0), (1, 1), (2, 2)]
+
+
 def test_rows_count_where_the_data_has_no_files(tmp_path: Path) -> None:
     assert read(tmp_path, "row,file,label\n0,x.png,cat\n1,y.png,dog\n2,z.png,two words\n", names=None) == [(0, 0), (1, 1), (2, 2)]
 
@@ -282,8 +288,8 @@ def test_a_checked_row_of_a_held_out_group_leaves_validation(path: str, tmp_path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"has the columns \(none\); needed are label, and row or file"),
-        ("row;label\n0;cat\n", "has the columns row;label; needed are label, and row or file"),
+        ("", "is empty; it needs a header and rows"),
+        ("row;label\n0;cat\n", "has the columns row;label; needed are label, and row or file. Its columns .* by semicolons"),
         ("row,class\n0,cat\n", "has the columns row, class; needed are"),
         ("label\ncat\n", "has the columns label; needed are"),
         ("row,label\n0,cat\n1,dog\n6,two words\n", "line 4: row '6' is not among the 6 training rows"),
@@ -296,11 +302,18 @@ def test_a_checked_row_of_a_held_out_group_leaves_validation(path: str, tmp_path
         ("row,label\n0\n", "line 2: '' is none of the classes"),
         ("row,label\n0,cat\n1,cat\n", "no line for the class dog, two words; check at least one sample of each class"),
         ("row,label\n", "no line for the class cat, dog, two words"),
-        ("row,label\n0,cät\n".encode("latin-1"), "is no table in UTF-8: .*; save it as comma-separated text"),
+        ("row,label\n0,cät\n".encode("latin-1"), "is no table in UTF-8: .*; save the table as comma-separated"),
+        ('row,label\n0,cat\n1,"dog\n2,two words\n3,dog"\n', "lines 3 to 5: .* look like rows of their own"),
+        ('row,label\n0,cat\n1,"dog\n', "line 3: a quote that opens in this row is never closed"),
+        ('row, label\n0, "cat"\n', "line 2: a blank stands before the quote"),
+        ("row,label\n0,cat,dog\n1,dog\n2,two words\n", "line 2: 3 cells where the header has 2"),
+        ("row,label,label\n0,cat,dog\n", "has the column label 2 times"),
+        ("row,label\n0,cat\n1,d\0og\n", "line 3 holds a zero byte"),
+        ("row,label\n0,cat\n".encode("utf-16"), "is text in UTF-16"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_with_the_line(tmp_path: Path, text: str | bytes, message: str) -> None:
-    with pytest.raises(ValueError, match=f"(?s)trusted_labels: .*checked.csv .*{message}"):
+    with pytest.raises(ValueError, match=f"(?s)trusted_labels: .*checked.csv[ ,].*{message}"):
         read(tmp_path, text)
 
 

@@ -19,6 +19,7 @@ from noisylab.cli.runmarker import (
     content,
     foreign_entries,
     has_checkpoint,
+    is_part,
     is_run,
     is_series,
     mark,
@@ -156,6 +157,7 @@ class Claim:
             else:
                 self._find_checkpoint()
             return
+        self._spare_whole()
         if not self.real.exists():
             self._make()
         if not content(self.real) or is_run(self.real):
@@ -166,6 +168,19 @@ class Claim:
             self._touched = True
         else:
             self._decide(overwrite)
+
+    def _spare_whole(self) -> None:
+        """Refuse a new run in the place of a part of another: a fold of a series, or the folds that a list of issues rests on."""
+        whole = self.real.parent
+        if str(whole) in _held or not is_part(self.real):  # held by the command that trains all the parts
+            return
+        shown = self.path.parent if self.path.name == self.real.name else whole
+        command = "folds" if is_series(whole) else "issues"
+        raise UserError(
+            f"--run_dir {self.path} is where noisylab {command} keeps a part of {shown}; a run of its own would break that\n"
+            f"  go on with all of it: noisylab {command} --run_dir {shown} --resume; to train all of it anew, repeat the command\n"
+            "  that began it, with --overwrite; or name another folder"
+        )
 
     def _decide(self, overwrite: bool) -> None:
         """What may be done to a folder that is not empty, locked if it is a run's."""

@@ -23,6 +23,7 @@ __all__ = [
     "content",
     "foreign_entries",
     "has_checkpoint",
+    "is_part",
     "is_run",
     "is_series",
     "mark",
@@ -144,6 +145,14 @@ def is_series(folder: Path) -> bool:
     return (found is not None and found.get("command") == "folds") or any(
         re.fullmatch(r"fold\d+", p.name) for p in folder.iterdir()
     )
+
+
+def is_part(folder: Path) -> bool:
+    """Whether a folder bears the name of a part of the run above it: of a fold of a series, or of the folds of a run."""
+    above = read_marker(folder.parent)
+    if above is None or _SERIES.fullmatch(folder.name) is None:
+        return False
+    return folder.name == "crossfit" or above.get("command") == "folds"
 
 
 def won(folder: Path) -> bool:

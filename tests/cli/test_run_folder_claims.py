@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from noisylab.cli.errors import UserError
 from noisylab.cli.folderlock import LOCK, FolderLock
@@ -186,6 +187,36 @@ def test_series_and_runs_do_not_replace_each_other() -> None:
         claimed.begin()
     with pytest.raises(UserError, match="the folds of a series"):
         claim(Path("series"), "fit", overwrite=True)
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_run_of_its_own_never_takes_the_place_of_a_fold(there: bool, overwrite: bool) -> None:
+    with claim(Path("series"), "folds", series=True) as claimed:
+        finished("series/fold0")
+        if there:
+            finished("series/fold1")
+        claimed.begin()
+    before = tree(Path("series"))
+    with pytest.raises(UserError, match="keeps a part of series;.*\n.*noisylab folds --run_dir series --resume"):
+        claim(Path("series/fold1"), "fit", overwrite=overwrite)
+    Path("link").symlink_to("series/fold1")
+    with pytest.raises(UserError, match="keeps a part of /"):
+        claim(Path("link"), "fit", overwrite=overwrite)
+    assert tree(Path("series")) == before
+    torch.save({"global_step": 1}, "series/fold0/checkpoints/last.ckpt")
+    with claim(Path("series/fold0"), "fit", resume=True) as claimed:  # one fold may go on by itself
+        assert claimed.checkpoint is not None
+
+
+def test_the_folds_behind_a_list_of_issues_are_not_replaced_by_others() -> None:
+    finished("run")
+    with hold(Path("run")), claim(Path("run/crossfit"), "folds", series=True) as claimed:
+        finished("run/crossfit/fold0")
+        claimed.begin()
+    for folder in ("run/crossfit", "run/crossfit/fold0"):
+        with pytest.raises(UserError, match=r"noisylab \w+ --run_dir run\S* --resume"):
+            claim(Path(folder), "folds", overwrite=True, series=folder.endswith("crossfit"))
 
 
 def test_default_folders_of_one_second_differ() -> None:

@@ -24,7 +24,7 @@ from noisylab.data.folders import require_folder
 from noisylab.data.imagelist import class_folders, split_folders
 from noisylab.data.labels import Array, LabelNames, read_labels
 from noisylab.data.missing import Missing
-from noisylab.data.table import read_records
+from noisylab.data.table import files_on_disk, read_records
 from noisylab.files import atomic_path
 from noisylab.issues.table import IssueTable
 
@@ -181,7 +181,8 @@ def apply_to_folders(images_root: str | Path, table: IssueTable, fixes: Fixes, o
     Raises:
         FileExistsError: when `out` is there already.
         FileNotFoundError: without the folder.
-        ValueError: when images of `table` are not in the folder, and for fixes as in `apply_to_table`.
+        ValueError: when images of `table` are not in the folder, or have names that a table cannot hold, and for fixes as in
+            `apply_to_table`.
     """
     root = Path(images_root)
     _refuse_existing(out)
@@ -190,7 +191,8 @@ def apply_to_folders(images_root: str | Path, table: IssueTable, fixes: Fixes, o
     images = class_folders(root, "" if split is None else split[0])
     present = dict(zip(images.names, images.labels, strict=True))
     changes, same = _changes(_for_table(fixes, table, present, str(root)), present, sorted(set(images.labels)), str(root))
-    _write_labels(out, "file", present, changes)
+    written = _written(present, root)
+    _write_labels(out, "file", {written[name]: changes.get(name, label) for name, label in present.items()})
     return _applied(changes, same, present)
 
 
@@ -224,7 +226,7 @@ def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str 
     present = {str(row): "" if number < 0 else classes.names[number] for row, number in enumerate(numbers)}
     changes, same = _changes(_for_table(fixes, table, present, str(path)), present, classes.names, str(path))
     if out.suffix == ".csv":
-        _write_labels(out, "index", present, changes)
+        _write_labels(out, "index", {**present, **changes})
     else:
         new = {int(key): classes.names.index(label) for key, label in changes.items()}
         _write_arrays(path, _changed_labels(labels, classes.values, new), out)
@@ -320,11 +322,43 @@ def _applied(changes: Mapping[str, str], same: int, present: Mapping[str, str]) 
     return Applied(len(changes), same, tuple(sorted(set(present.values()) - left - {""})))
 
 
-def _write_labels(out: str | Path, key: str, present: Mapping[str, str], changes: Mapping[str, str]) -> None:
-    with atomic_path(out, new=True) as partial, partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+def _written(present: Mapping[str, str], root: Path) -> dict[str, str]:
+    """How each file is called in a table that is read back to the same files and labels; names in Latin-1 as in a table of text.
+
+    Args:
+        present: label by file, relative to `root`.
+        root: the folder.
+
+    Raises:
+        ValueError: listing up to ten files that no table can name.
+    """
+    written, faults = {}, []
+    for name, label in present.items():
+        text = name if _is_text(name) else os.fsencode(name).decode("latin-1")
+        kept = _is_text(label) and all(part == part.strip() and not {"\n", "\r"} & set(part) for part in (text, label))
+        # another file may have the name that Latin-1 makes of this one
+        if not kept or files_on_disk([text], root)[0] != [name]:
+            faults.append(repr(name))
+        written[name] = text
+    _refuse(
+        faults,
+        f"files and folders of {root} have names that a table of labels cannot hold: with a line break, a blank at an end, or "
+        "bytes that are no text",
+        "rename them, and find the issues anew",
+    )
+    return written
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name of the disk can be written in UTF-8."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _write_labels(out: str | Path, key: str, labels: Mapping[str, str]) -> None:
+    with atomic_path(out, new=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([key, "label"])
-        writer.writerows((name, changes.get(name, label)) for name, label in present.items())
+        writer.writerows(labels.items())
 
 
 def _changed_labels(labels: Array, values: Array, new: Mapping[int, int]) -> Array:

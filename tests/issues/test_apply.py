@@ -19,6 +19,7 @@ from noisylab.issues import IssueTable
 from noisylab.issues.apply import (
     Applied,
     Fixes,
+    _written,
     apply_to_arrays,
     apply_to_folders,
     apply_to_table,
@@ -310,6 +311,44 @@ def test_another_folder_or_other_labels_than_the_ranked_ones_are_refused(tmp_pat
         apply_to_folders(root, noisy, {"cat/1.png": ("owl", None)}, tmp_path / "out.csv")
     with pytest.raises(FileNotFoundError, match="no folder"):
         apply_to_folders(tmp_path / "absent", noisy, {}, tmp_path / "out.csv")
+    _untouched(tmp_path, "images")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cat/two\nlines.png",
+        "cat/back\rhome.png",
+        "cat/a\r\nb.png",
+        "cat/ends in a blank.png ",
+        "two\nlines/1.png",
+        "\n/1.png",
+        " cat/1.png",
+        os.fsdecode(b"Katze-\xe4/1.png"),
+    ],
+)
+def test_names_that_a_table_cannot_hold_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "images"
+    labels = {name: name.split("/")[0], "dog/1.png": "dog"}
+    with pytest.raises(ValueError, match=r"a table of labels cannot hold.*\(1\)") as caught:
+        _written(labels, root)
+    assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["a, b.png", 'say "no".png', "=1+1.png", "tab\there.png", "\x0bpage.png", "#.png", os.fsdecode(b"K\xe4se.png")]
+)
+def test_odd_names_come_back_from_the_table(tmp_path: Path, name: str) -> None:
+    root = _images(tmp_path / "images", f"cat/{name}", "dog/1.png")
+    assert apply_to_folders(root, _ranked([1], [0], names=["dog/1.png"]), {}, tmp_path / "out.csv").changed == 0
+    read = read_table(tmp_path / "out.csv", root)
+    assert dict(zip(read.names, read.labels, strict=True)) == {f"cat/{name}": "cat", "dog/1.png": "dog"}
+
+
+def test_a_name_in_latin_1_is_refused_beside_the_same_in_utf_8(tmp_path: Path) -> None:
+    root = _images(tmp_path / "images", os.fsdecode(b"cat/K\xe4se.png"), "cat/Käse.png", "dog/1.png")
+    with pytest.raises(ValueError, match="cannot hold"):
+        apply_to_folders(root, _ranked([1], [0], names=["dog/1.png"]), {}, tmp_path / "out.csv")
     _untouched(tmp_path, "images")
 
 

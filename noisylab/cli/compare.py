@@ -7,6 +7,7 @@ from pathlib import Path
 from noisylab.cli.errors import UserError
 from noisylab.cli.outputs import check_not_read, check_output, free_name
 from noisylab.reports import comparison_table, curves_figure, read_run
+from noisylab.reports.style import is_figure
 from noisylab.terminal import visible
 
 __all__ = ["compare"]
@@ -18,14 +19,14 @@ def compare(folders: list[str], figure: str | None = None, *, overwrite: bool = 
     Args:
         folders: run folders.
         figure: path of the PNG to write; None for curves.png, or curves-2.png and so on where that is taken.
-        overwrite: the figure may be there already.
+        overwrite: a figure of noisylab may be there already.
     """
     if not folders:
         raise UserError("noisylab compare needs run folders: noisylab compare runs/a/TIME runs/b/TIME [--out curves.png]")
     path = free_name(Path("curves.png")) if figure is None else Path(figure)
     if path.suffix.lower() != ".png":
         raise UserError(f"--out {path} does not end in .png, the one format that is written; name it {path.stem}.png")
-    check_output(path, "--out", overwrite=overwrite)
+    check_output(path, "--out", overwrite=overwrite, ours=is_figure, what="figures")
     check_not_read(path, "--out")
     runs = [read_run(folder) for folder in folders]
     print(visible(comparison_table(runs)))

@@ -37,7 +37,7 @@ _OWN_FLAGS = {
     "config": "a recipe or a YAML file; may be repeated, later ones win",
     "run_dir": "folder of the run, used as given",
     "resume": "continue the run in --run_dir from its newest readable checkpoint",
-    "overwrite": "replace the run in --run_dir; predict, compare: the file of --out",
+    "overwrite": "replace the run in --run_dir; predict, compare: the file of --out, if noisylab wrote it",
     "folds": "folds: parts that the training rows are divided into; default data.folds of the recipe",
     "trust": "a module whose classes recipes and run folders may name, as mynet for mynet.MyNet; remembered; may be repeated",
     "dry_run": "do everything but train, print the plan, write nothing",

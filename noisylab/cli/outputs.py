@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from noisylab.cli.errors import UserError
 from noisylab.cli.runmarker import PREDICTIONS, read_marker
 
-__all__ = ["check_not_read", "check_output", "free_name"]
+__all__ = ["check_not_read", "check_output", "free_name", "is_predictions", "prediction_header"]
+
+_PREDICTED = ["given", "predicted", "probability"]
 
 
-def check_output(path: Path, flag: str, *, overwrite: bool = False) -> None:
+def prediction_header(named: bool) -> list[str]:
+    """The columns of predictions.
+
+    Args:
+        named: whether each row has a file, not only a number.
+    """
+    return ["file" if named else "index", *_PREDICTED]
+
+
+def is_predictions(path: Path) -> bool:
+    """Whether a file is a table that ``noisylab predict`` has written."""
+    with path.open("rb") as file:
+        first = file.readline(100).rstrip(b"\r\n")
+    return first.decode(errors="replace").split(",") in (prediction_header(True), prediction_header(False))
+
+
+def check_output(
+    path: Path, flag: str, *, overwrite: bool = False, ours: Callable[[Path], bool] = lambda path: False, what: str = "output"
+) -> None:
     """Refuse to write where anything is that the user may want to keep, before the work that the file is to hold.
 
     Args:
         path: of the file.
         flag: the name of the value, for the error.
-        overwrite: a plain file may be replaced.
+        overwrite: a plain file may be replaced that is empty, or of the kind that the command writes.
+        ours: whether a file is of that kind.
+        what: the kind, in the plural, for the error.
 
     Raises:
-        UserError: for a file that is there, unless `overwrite`; for a link, a folder, a device or a pipe in any case.
+        UserError: for a file that is there, unless `overwrite` and `ours`; for a link, a folder, a device or a pipe in any case.
     """
     if not os.path.lexists(path):
         above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
@@ -31,10 +53,15 @@ def check_output(path: Path, flag: str, *, overwrite: bool = False) -> None:
     if path.is_symlink():
         raise UserError(f"{flag} {path} is a link, through which nothing is written; name the file that is meant, or another")
     if not path.is_file():
-        what = "a folder" if path.is_dir() else "no plain file (a device or a pipe)"
-        raise UserError(f"{flag} {path} is {what}; name a new file")
+        found = "a folder" if path.is_dir() else "no plain file (a device or a pipe)"
+        raise UserError(f"{flag} {path} is {found}; name a new file")
     if not overwrite:
         raise UserError(f"{flag} {path} is there already\n  add --overwrite to replace it, or name a new file")
+    if path.stat().st_size and not ours(path):
+        raise UserError(
+            f"{flag} {path} is none of the {what} that noisylab writes, the only files that are replaced; nothing was changed\n"
+            "  name a new file, or delete this one yourself"
+        )
 
 
 def check_not_read(path: Path, flag: str, values: Iterable[str] = ()) -> None:

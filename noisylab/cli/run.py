@@ -27,7 +27,7 @@ from noisylab.cli.errors import UserError, short, training, unknown
 from noisylab.cli.launch import check_world, first_process, is_lost_process, take_world
 from noisylab.cli.loggers import log_outcome
 from noisylab.cli.origin import notes_on
-from noisylab.cli.outputs import check_not_read, check_output
+from noisylab.cli.outputs import check_not_read, check_output, is_predictions, prediction_header
 from noisylab.cli.plan import StepTimer, plan_text
 from noisylab.cli.resumed import check_same_run
 from noisylab.cli.runfolder import Claim, claim, new_default_folder, paths_in, waiting_for
@@ -396,11 +396,13 @@ def predict(options: Options) -> int:
     _quiet()
     asked = Path(options.own["out"]) if "out" in options.own else None
     if asked is not None:
-        check_output(asked, "--out", overwrite="overwrite" in options.own)
+        typed = [*options.configs, options.own.get("images", ""), *(text or "" for _, text in options.flags)]
+        check_not_read(asked, "--out", typed)
+        check_output(asked, "--out", overwrite="overwrite" in options.own, ours=is_predictions, what="predictions")
     app, folder, checkpoint = _finished(options)
     path = asked or folder / "predictions.csv"  # which only predict writes in a run folder, and may write again
     again = "overwrite" in options.own or (asked is None and "run_dir" in options.own)
-    check_output(path, "--out" if asked else "predictions:", overwrite=again)
+    check_output(path, "--out" if asked else "predictions:", overwrite=again, ours=is_predictions, what="predictions")
     check_not_read(
         path,
         "--out" if asked else "predictions:",
@@ -427,7 +429,7 @@ def predict(options: Options) -> int:
     classes = data.info.class_names
     with atomic_path(path, new=not again) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["file" if names else "index", "given", "predicted", "probability"])
+        writer.writerow(prediction_header(bool(names)))
         for batch in batches or []:
             assert isinstance(batch, dict)
             top, label = batch["probs"].max(1)

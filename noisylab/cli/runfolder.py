@@ -177,9 +177,9 @@ class Claim:
         shown = self.path.parent if self.path.name == self.real.name else whole
         command = "folds" if is_series(whole) else "issues"
         raise UserError(
-            f"--run_dir {self.path} is where noisylab {command} keeps a part of {shown}; a run of its own would break that\n"
-            f"  go on with all of it: noisylab {command} --run_dir {shown} --resume; to train all of it anew, repeat the command\n"
-            "  that began it, with --overwrite; or name another folder"
+            f"--run_dir {self.path} is where noisylab {command} keeps a part of {shown}; a run of its own would break it\n"
+            f"  go on with all of it: noisylab {command} --run_dir {shown} --resume; to train it anew, repeat the command that\n"
+            "  began it, with --overwrite; or name another folder"
         )
 
     def _decide(self, overwrite: bool) -> None:

@@ -6,12 +6,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from noisylab.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["STYLE", "png_path", "save_png"]
+__all__ = ["STYLE", "is_figure", "png_path", "save_png"]
+
+_SOFTWARE = "noisylab"  # in the PNG's text of that name, which tells our figures from other pictures
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
@@ -37,5 +41,14 @@ def png_path(path: str | os.PathLike[str]) -> Path:
 def save_png(figure: Figure, target: Path) -> Path:
     """Write the figure; the folder is made if missing, a file there is replaced. Returns `target`."""
     with atomic_path(target) as partial:
-        figure.savefig(partial, format="png")
+        figure.savefig(partial, format="png", metadata={"Software": _SOFTWARE})
     return target
+
+
+def is_figure(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a figure that `save_png` has written."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.info.get("Software") == _SOFTWARE
+    except (OSError, ValueError, SyntaxError):  # the last for parts of a PNG that are broken
+        return False

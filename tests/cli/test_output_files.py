@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from noisylab.cli.errors import UserError
 from noisylab.cli.main import main
-from noisylab.cli.outputs import check_not_read, check_output
+from noisylab.cli.outputs import check_not_read, check_output, is_predictions
 from noisylab.cli.runmarker import foreign_entries, mark
+from noisylab.reports.style import is_figure, save_png
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +65,38 @@ def test_an_output_below_a_file_is_refused_at_once() -> None:
     check_output(Path("new/below/out.csv"), "--out")
 
 
+def test_overwrite_replaces_nothing_but_what_the_command_writes() -> None:
+    def refused(name: str, ours: Callable[[Path], bool]) -> bool:
+        try:
+            check_output(Path(name), "--out", overwrite=True, ours=ours, what="outputs")
+        except UserError as error:
+            assert "is none of the outputs that noisylab writes" in str(error)
+            return True
+        return False
+
+    Image.new("L", (3, 3)).save("photo.png")
+    drawn = PngInfo()
+    drawn.add_text("Software", "Matplotlib version3.9.0, https://matplotlib.org/")
+    Image.new("L", (3, 3)).save("plot.png", pnginfo=drawn)
+    Path("text.png").write_text("notes")
+    Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:20])
+    save_png(Figure(), Path("ours.png"))
+    assert all(refused(name, is_figure) for name in ("photo.png", "plot.png", "text.png", "cut.png"))
+    assert not refused("ours.png", is_figure)
+
+    tables = {
+        "labels.csv": "file,label\na.png,cat\n",
+        "long.csv": "file,given,predicted,probability,remark\n",
+        "notes.csv": "dear diary",
+        "old.csv": "file,given,predicted,probability\r\na.png,cat,dog,0.5\r\n",
+        "rows.csv": "index,given,predicted,probability\n",
+        "empty.csv": "",
+    }
+    for name, text in tables.items():
+        Path(name).write_text(text, newline="")
+    assert [refused(name, is_predictions) for name in tables] == [True] * 3 + [False] * 3
+
+
 @pytest.mark.slow
 def test_predictions_never_replace_the_data_or_the_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--config", "ce_digits", "--data.subset", "60", "--trainer.max_epochs", "1", "--run_dir", "run"]) == 0
@@ -71,7 +108,7 @@ def test_predictions_never_replace_the_data_or_the_model(capsys: pytest.CaptureF
         assert main(["predict", "--run_dir", "run", *more, "--out", str(out), "--overwrite"]) == 2
         assert f"--out {out} belongs to" in capsys.readouterr().err
     assert checkpoint.read_bytes() == copy.read_bytes() == before
-    Path("old.csv").write_text("old")
+    Path("old.csv").write_text("file,given,predicted,probability\n")
     assert main(["predict", "--run_dir", "run", "--out", "old.csv", "--overwrite"]) == 0
     assert Path("old.csv").read_text().startswith("index,")
 

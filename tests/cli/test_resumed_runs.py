@@ -78,15 +78,25 @@ def test_out_never_replaces_a_file_unasked(capsys: pytest.CaptureFixture[str]) -
         assert main(["predict", "--run_dir", "run", "--out", out]) == 2, out
         assert f"--out {out} is " in capsys.readouterr().err
     assert Path("mine.csv").read_text() == "mine"
-    for out in ("link.csv", "pipe.csv", "/dev/null"):
+    for out in ("link.csv", "pipe.csv", "/dev/null", "mine.csv"):
         assert main(["predict", "--run_dir", "run", "--out", out, "--overwrite"]) == 2, out
-    assert main(["predict", "--run_dir", "run", "--out", "mine.csv", "--overwrite"]) == 0
-    assert Path("mine.csv").read_text().startswith("index,")
+    assert Path("mine.csv").read_text() == "mine"
+    Path("empty.csv").touch()
+    assert main(["predict", "--run_dir", "run", "--out", "empty.csv", "--overwrite"]) == 0
+    assert Path("empty.csv").read_text().startswith("index,")
+    Path("empty.csv").write_text("index,given,predicted,probability\nold")
+    assert main(["predict", "--run_dir", "run", "--out", "empty.csv", "--overwrite"]) == 0
+    assert "old" not in Path("empty.csv").read_text()
     assert main(["predict", "--run_dir", "run"]) == main(["predict", "--run_dir", "run"]) == 0
     Path("figure.png").write_text("mine")
     assert main(["compare", "run", "--out", "figure.png"]) == 2
     assert Path("figure.png").read_text() == "mine"
     assert main(["compare", "run"]) == main(["compare", "run"]) == 0
     assert Path("curves.png").is_file() and Path("curves-2.png").is_file()
+    assert main(["compare", "run", "--out", "figure.png", "--overwrite"]) == 2
+    assert Path("figure.png").read_text() == "mine"
+    Path("curves.png").write_bytes(Path("curves.png").read_bytes() + b"old")
+    assert main(["compare", "run", "--out", "curves.png", "--overwrite"]) == 0
+    assert Path("curves.png").read_bytes() == Path("curves-2.png").read_bytes()
     assert main(["fit", "--run_dir", "run", "--resume", "--data.path", ""]) == 2
     assert "--data.path is empty" in capsys.readouterr().err

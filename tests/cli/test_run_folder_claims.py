@@ -198,7 +198,7 @@ def test_a_run_of_its_own_never_takes_the_place_of_a_fold(there: bool, overwrite
             finished("series/fold1")
         claimed.begin()
     before = tree(Path("series"))
-    with pytest.raises(UserError, match="keeps a part of series;.*\n.*noisylab folds --run_dir series --resume"):
+    with pytest.raises(UserError, match=r"keeps a part of series;.*\n.*noisylab folds --run_dir series --resume"):
         claim(Path("series/fold1"), "fit", overwrite=overwrite)
     Path("link").symlink_to("series/fold1")
     with pytest.raises(UserError, match="keeps a part of /"):

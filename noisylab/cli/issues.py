@@ -222,10 +222,6 @@ def _data_flags(options: Options, say: TextIO) -> Flags:
     listed, _ = image_lists(own["images"], own.get("labels"), None, None, *columns, _missing(options))
     known = _class_folders(listed) if "labels" in own else None
     check_label_table(listed.labels, listed.names, listed.where, listed.rows, known)
-    extra = unlisted_images(listed) if "labels" in own else []
-    if extra:
-        shown = ", ".join(extra[:3]) + (", ..." if len(extra) > 3 else "")
-        _tell(f"{len(extra)} images of {listed.folder} are not in {listed.where} and are left out ({shown})", sys.stderr)
     readable, heads = Sieve(True).heads(listed)  # unreadable ones are named by the data set itself
     if "skip_unreadable" in own:
         check_label_table(readable.labels, readable.names, f"{listed.where}, without unreadable images,", readable.rows, known)

@@ -118,6 +118,25 @@ def image_lists(
     missing: Missing = "auto",
 ) -> tuple[ImageList, ImageList | None]:
     """The training and the test images, as `ImageFolder` finds them by its arguments of these names."""
+    columns = file_column, label_column, missing
+    train, test = _image_lists(images, labels_csv, test_images, test_csv, *columns)
+    others = [test] if test is not None else []
+    if labels_csv is not None:
+        train = _counted_unlisted(train, *others)
+    if test is not None and test_csv is not None and not test.folder.resolve().is_relative_to(train.folder.resolve()):
+        test = _counted_unlisted(test, train)
+    return train, test
+
+
+def _image_lists(
+    images: str,
+    labels_csv: str | None,
+    test_images: str | None,
+    test_csv: str | None,
+    file_column: str | None,
+    label_column: str | None,
+    missing: Missing,
+) -> tuple[ImageList, ImageList | None]:
     root, words = Path(images), frozenset(map(str, missing)) if isinstance(missing, list) else frozenset()
     if labels_csv is not None:
         train = read_table(Path(labels_csv), root, file_column, label_column, missing)
@@ -292,11 +311,32 @@ class Sieve:
             note("\n  ".join([f"{len(self._faults)} images cannot be read and are left out:", *_some(self._faults)]))
 
 
-def unlisted_images(images: ImageList) -> list[str]:
-    """The image files below the folder of a list that it does not name, sorted; relative to the folder."""
-    listed = {os.path.realpath(images.folder / name) for name in (*images.names, *images.left_out)}
-    found = [path for path in images_below(images.folder) if os.path.realpath(path) not in listed]
-    return [path.relative_to(images.folder).as_posix() for path in found]
+def unlisted_images(images: ImageList, *others: ImageList) -> list[str]:
+    """The image files below the folder of a list that neither it nor other lists name, sorted; relative to the folder."""
+    folders: dict[str, str] = {}
+
+    def real(path: str) -> str:
+        above, name = os.path.split(path)
+        if above not in folders:
+            folders[above] = os.path.realpath(above)
+        path = os.path.join(folders[above], name)  # noqa: PTH118
+        return os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
+
+    named = {real(str(one.folder / name)) for one in (images, *others) for name in (*one.names, *one.left_out)}
+    below = images.folder.resolve()
+    if below == below.parent:  # names with the whole path: all pictures of a machine are not meant
+        below = Path(os.path.commonpath([os.path.dirname(name) for name in named])) if named else below  # noqa: PTH120
+    found = [path for path in images_below(below) if real(str(path)) not in named]
+    return [path.relative_to(below).as_posix() for path in found]
+
+
+def _counted_unlisted(images: ImageList, *others: ImageList) -> ImageList:
+    """A list out of a table with a note of the images that are in no table."""
+    extra = unlisted_images(images, *others)
+    if not extra:
+        return images
+    many = f"{len(extra):,} image{'s' * (len(extra) > 1)} of {images.folder}"
+    return images.noted(f"{many} {'are' if len(extra) > 1 else 'is'} not in {images.where} and left out ({listed(extra)})")
 
 
 def file_rows(

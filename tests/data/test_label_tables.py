@@ -141,6 +141,33 @@ def test_images_without_a_label_are_left_out_of_the_data_and_are_not_unlisted(tm
     assert named.info.class_names == ("NA", "a", "b")
 
 
+def test_images_that_no_table_names_are_counted_in_the_account(tmp_path: Path) -> None:
+    for n in range(9):
+        write_image(tmp_path / "p" / f"{n}.png", seed=n)
+        write_image(tmp_path / "q" / f"{n}.png", seed=n)
+    labels, test = tmp_path / "l.csv", tmp_path / "t.csv"
+    labels.write_text("file,label\n0.png,a\n1.png,b\n")
+    test.write_text("file,label\n2.png,a\n")
+    folder, kept = str(tmp_path / "p"), {"labels_csv": str(labels), "test_csv": str(test)}
+
+    def said(**kwargs: Any) -> list[str]:
+        data = ImageFolder(folder, **kwargs)
+        data.setup()
+        return [line for line in data.source.account if "left out" in line]
+
+    shown = "3.png, 4.png, 5.png, 6.png and"
+    assert said(labels_csv=str(labels)) == [
+        f"7 images of {folder} are not in {labels} and left out (2.png, {shown.removesuffix(' and')} and 2 more)"
+    ]
+    assert said(**kept) == [f"6 images of {folder} are not in {labels} and left out ({shown[:-4]}, 7.png and 1 more)"]
+    other = tmp_path / "q"
+    assert said(**kept, test_images=str(other))[1] == (
+        f"8 images of {other} are not in {test} and left out (0.png, 1.png, 3.png, 4.png, 5.png and 3 more)"
+    )
+    labels.write_text("file,label\n" + "".join(f"{n}.png,{'ab'[n % 2]}\n" for n in range(9) if n != 2))
+    assert said(**kept) == []
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_a_name_in_another_unicode_form_is_found(tmp_path: Path, form: Any) -> None:
     other = {"NFC": "NFD", "NFD": "NFC"}[form]

@@ -23,7 +23,8 @@ from noisylab.cli.scalars import Typed, settle
 from noisylab.data import Arrays, ImageFeatures, ImageFolder
 from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.base import NoisyDataModule
-from noisylab.data.imagelist import ImageList, Sieve, image_lists, split_folders, unlisted_images
+from noisylab.data.imagelist import ImageList, Sieve
+from noisylab.data.imageparts import image_lists, split_folders, unlisted_images
 from noisylab.data.labels import check_label_table, read_labels
 from noisylab.data.missing import Missing
 from noisylab.engine.fitted import fitted_in

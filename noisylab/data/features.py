@@ -25,7 +25,8 @@ from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.digests import content_digests, digest_of
 from noisylab.data.examined import with_depth
 from noisylab.data.identity import depth_from, depth_numbers
-from noisylab.data.imagelist import ImageList, Sieve, image_lists, list_source
+from noisylab.data.imagelist import ImageList, Sieve, list_source
+from noisylab.data.imageparts import image_lists
 from noisylab.data.labels import LabelNames
 from noisylab.data.missing import Missing
 from noisylab.data.pictures import Depth, fault_of, open_image

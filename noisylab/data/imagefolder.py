@@ -18,16 +18,8 @@ from noisylab.data.examined import examine, unreadable, with_depth
 from noisylab.data.features import ImageFeatures
 from noisylab.data.folders import list_images, require_folder
 from noisylab.data.identity import depth_from, depth_numbers, no_rows
-from noisylab.data.imagelist import (
-    ImageList,
-    Sieve,
-    account_of,
-    check_images,
-    decode,
-    file_rows,
-    image_lists,
-    list_source,
-)
+from noisylab.data.imagelist import ImageList, Sieve, account_of, check_images, decode, file_rows, list_source
+from noisylab.data.imageparts import image_lists
 from noisylab.data.labels import LabelNames
 from noisylab.data.mirrored import decided, small_files, small_pictures, some_rows
 from noisylab.data.missing import Missing
@@ -50,7 +42,7 @@ class ImageFolder(NoisyDataModule):
     with a header and the columns ``file`` (relative to `images`), ``label`` and optionally ``true_label`` (empty where unknown;
     only reports see it, and `noise` cannot be added). Labels are text; classes are their sorted names. If the folders of `images`
     are called ``train`` and ``test`` (or ``val``), in any spelling, these are the training and the test images; with all three,
-    ``val`` is not read. docs/data.md says which files are images, what is left out, and how pictures are shown; `Source.account`
+    ``val`` is not read. A column ``split`` of a table, with such words, is read alike, see `parts_of`. docs/data.md says which files are images, what is left out, and how pictures are shown; `Source.account`
     says what was.
 
     Images of one size of at most 64 pixels a side, up to 1 GiB in all, are decoded once and held in memory, with the views of

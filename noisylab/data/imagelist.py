@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,6 @@ from torch import Tensor
 from noisylab.data.base import Source
 from noisylab.data.folders import (
     Listing,
-    images_below,
-    layout_of,
     list_images,
     listed,
     parts_among,
@@ -29,7 +26,7 @@ from noisylab.data.folders import (
     shown,
     sub_folders,
 )
-from noisylab.data.labels import LabelNames, in_order, twins
+from noisylab.data.labels import LabelNames, in_order
 from noisylab.data.missing import Missing, doubtful
 from noisylab.data.notes import note
 from noisylab.data.pictures import Depth, Head, fault_of, head_of, open_image
@@ -44,11 +41,8 @@ __all__ = [
     "class_folders",
     "decode",
     "file_rows",
-    "image_lists",
     "list_source",
     "read_table",
-    "split_folders",
-    "unlisted_images",
 ]
 
 _SKIP = ", or leave out what cannot be read (issues --skip_unreadable, fit --data.skip_unreadable true)"
@@ -71,7 +65,9 @@ class ImageList:
         listing: what lay in the folders, images that were left out later included; `None` for tables.
         notes: what else a user is told about the list.
         unreadable: images that were taken off the list.
-        left_out: images whose row has no label, which are not on the list.
+        left_out: images whose row has no label, or is of a part that is not read; they are not on the list.
+        parts: (N) part of the data that a table says, train, val or test; else `None`.
+        part_column: the column of the table that says so.
     """
 
     folder: Path
@@ -84,6 +80,8 @@ class ImageList:
     notes: tuple[str, ...] = ()
     unreadable: int = 0
     left_out: tuple[str, ...] = ()
+    parts: list[str] | None = None
+    part_column: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -105,63 +103,16 @@ class ImageList:
             labels=[self.labels[i] for i in kept],
             true_labels=None if self.true_labels is None else [self.true_labels[i] for i in kept],
             rows=None if self.rows is None else [self.rows[i] for i in kept],
+            parts=None if self.parts is None else [self.parts[i] for i in kept],
         )
 
-
-def image_lists(
-    images: str,
-    labels_csv: str | None,
-    test_images: str | None,
-    test_csv: str | None,
-    file_column: str | None,
-    label_column: str | None,
-    missing: Missing = "auto",
-) -> tuple[ImageList, ImageList | None]:
-    """The training and the test images, as `ImageFolder` finds them by its arguments of these names."""
-    columns = file_column, label_column, missing
-    train, test = _image_lists(images, labels_csv, test_images, test_csv, *columns)
-    others = [test] if test is not None else []
-    if labels_csv is not None:
-        train = _counted_unlisted(train, *others)
-    if test is not None and test_csv is not None and not test.folder.resolve().is_relative_to(train.folder.resolve()):
-        test = _counted_unlisted(test, train)
-    return train, test
-
-
-def _image_lists(
-    images: str,
-    labels_csv: str | None,
-    test_images: str | None,
-    test_csv: str | None,
-    file_column: str | None,
-    label_column: str | None,
-    missing: Missing,
-) -> tuple[ImageList, ImageList | None]:
-    root, words = Path(images), frozenset(map(str, missing)) if isinstance(missing, list) else frozenset()
-    if labels_csv is not None:
-        train = read_table(Path(labels_csv), root, file_column, label_column, missing)
-        test = None
-    else:
-        layout = layout_of(root)
-        train = class_folders(root, "" if layout is None else layout.train, without=words)
-        test = None if layout is None or layout.test is None else layout.test
-        if layout is not None and test is not None and (test_images is not None or test_csv is not None):
-            train = train.noted(*layout.notes, f"{root / test} is not read: test images are given")
-        elif layout is not None:
-            train = train.noted(*layout.notes)
-            return train, None if test is None else _of_classes(train, class_folders(root, test, least=1, without=words))
-    if test_csv is not None:
-        test_root = root if test_images is None else Path(test_images)
-        return train, read_table(Path(test_csv), test_root, file_column, label_column, missing)
-    if test_images is None:
-        return train, None
-    return train, _of_classes(train, class_folders(Path(test_images), least=1, without=words))
-
-
-def split_folders(root: Path) -> tuple[str, str | None] | None:
-    """Names of the training and the test folder, if the folders of `root` are parts of the data; see `layout_of`."""
-    layout = layout_of(root)
-    return None if layout is None else (layout.train, layout.test)
+    def part(self, kind: str, *kinds: str) -> ImageList:
+        """The images of one part that a table says; those of all others but `kinds` are left out."""
+        assert self.parts is not None
+        kept = [place for place, part in enumerate(self.parts) if part == kind]
+        left = [name for name, part in zip(self.names, self.parts, strict=True) if part not in (kind, *kinds)]
+        where = f"{self.where}, {kind} rows"
+        return replace(self.take(kept), where=where, left_out=(*self.left_out, *left), parts=None, part_column="")
 
 
 def class_folders(root: Path, below: str = "", *, least: int = 2, without: Collection[str] = ()) -> ImageList:
@@ -226,28 +177,6 @@ def class_folders(root: Path, below: str = "", *, least: int = 2, without: Colle
     return ImageList(root, names, labels, str(folder), listing=together, notes=tuple(notes))
 
 
-def _of_classes(train: ImageList, test: ImageList) -> ImageList:
-    """The test images, if their classes are those of the training images."""
-    known, asked = set(train.labels), set(test.labels)
-    unknown = sorted(asked - known)
-    if unknown:
-        near = [f"{shown(there)} is probably {shown(here)}. " for here, there in _pairs(known, unknown)][:1]
-        raise ValueError(
-            f"{test.where} has {len(unknown)} class{'es' * (len(unknown) > 1)} that {train.where} lacks: {listed(unknown)}. "
-            f"{''.join(near)}There are {listed(sorted(known))} to train on; rename the folders so that a class is called the same"
-        )
-    absent = sorted(known - asked)
-    return test.noted(f"{test.where} has no image of {listed(absent)}") if absent else test
-
-
-def _pairs(known: Collection[str], unknown: Sequence[str]) -> list[tuple[str, str]]:
-    """Names of two folders that are probably one class."""
-    groups = [set(group) for group in twins([*known, *unknown])]
-    return [
-        (next(iter(group & set(known))), name) for name in unknown for group in groups if name in group and group & set(known)
-    ]
-
-
 def check_images(images: ImageList) -> list[Head]:
     """Size and colour mode of each file, from its first bytes.
 
@@ -309,34 +238,6 @@ class Sieve:
         """Say what was left out, if anything was."""
         if self._faults:
             note("\n  ".join([f"{len(self._faults)} images cannot be read and are left out:", *_some(self._faults)]))
-
-
-def unlisted_images(images: ImageList, *others: ImageList) -> list[str]:
-    """The image files below the folder of a list that neither it nor other lists name, sorted; relative to the folder."""
-    folders: dict[str, str] = {}
-
-    def real(path: str) -> str:
-        above, name = os.path.split(path)
-        if above not in folders:
-            folders[above] = os.path.realpath(above)
-        path = os.path.join(folders[above], name)  # noqa: PTH118
-        return os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
-
-    named = {real(str(one.folder / name)) for one in (images, *others) for name in (*one.names, *one.left_out)}
-    below = images.folder.resolve()
-    if below == below.parent:  # names with the whole path: all pictures of a machine are not meant
-        below = Path(os.path.commonpath([os.path.dirname(name) for name in named])) if named else below  # noqa: PTH120
-    found = [path for path in images_below(below) if real(str(path)) not in named]
-    return [path.relative_to(below).as_posix() for path in found]
-
-
-def _counted_unlisted(images: ImageList, *others: ImageList) -> ImageList:
-    """A list out of a table with a note of the images that are in no table."""
-    extra = unlisted_images(images, *others)
-    if not extra:
-        return images
-    many = f"{len(extra):,} image{'s' * (len(extra) > 1)} of {images.folder}"
-    return images.noted(f"{many} {'are' if len(extra) > 1 else 'is'} not in {images.where} and left out ({listed(extra)})")
 
 
 def file_rows(
@@ -428,6 +329,8 @@ def read_table(
         table.rows,
         notes=(*table.notes, *notes),
         left_out=tuple(files_on_disk(table.left_out, folder)[0]),
+        parts=table.parts,
+        part_column=table.part_column,
     )
     return Sieve().keep(images, faults)
 

@@ -14,8 +14,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
+
 from noisylab.data.missing import Missing, Unlabeled, doubtful, unlabeled
 from noisylab.data.notes import note
+from noisylab.data.tableparts import parts_of
 from noisylab.reading import regular
 
 __all__ = [
@@ -219,6 +222,8 @@ class LabelTable(NamedTuple):
         faults: (N) why a row cannot be used; empty for one that can.
         left_out: files of rows without a label, which are not among the N.
         notes: what a user is told of them.
+        parts: (N) "train", "val" or "test", where a column says so; else `None`.
+        part_column: that column.
     """
 
     names: list[str]
@@ -228,12 +233,16 @@ class LabelTable(NamedTuple):
     faults: list[str]
     left_out: list[str]
     notes: list[str]
+    parts: list[str] | None = None
+    part_column: str = ""
 
 
 def read_label_table(
     path: Path, file_column: str | None = None, label_column: str | None = None, missing: Missing = "auto"
 ) -> LabelTable:
-    """The rows of a comma-separated table with the columns ``file``, ``label`` and perhaps ``true_label``.
+    """The rows of a comma-separated table with the columns ``file``, ``label`` and perhaps ``true_label`` and ``split``.
+
+    Of a part of the data other than training in which no row has a label, all rows are left out.
 
     Args:
         path: the table, in UTF-8, with a header.
@@ -243,7 +252,8 @@ def read_label_table(
 
     Raises:
         FileNotFoundError: when the table does not exist.
-        ValueError: when it is no table, a column is missing or there twice, or all rows are without a label.
+        ValueError: when it is no table, a column is missing or there twice, all rows are without a label, or for parts of the
+            data that cannot be told apart, see `parts_of`.
     """
     file_column, label_column = file_column or "file", label_column or "label"
     if file_column == label_column:
@@ -264,7 +274,18 @@ def read_label_table(
     cells = {use: [cell_of(record, columns.index(name)) for _, record in rows] for use, name in wanted.items() if name in columns}
     names = [os.path.normpath(name).replace(os.sep, "/") if name else "" for name in cells["file"]]
     labels, where = cells["label"], f"the column {label_column} of {path}"
+    other = {name: column for column, name in enumerate(columns) if name and name not in wanted.values()}
+    others = {name: [cell_of(record, column) for _, record in rows] for name, column in other.items()}
+    parted = parts_of(str(path), others, [number for number, _ in rows])
+    parts = parted.parts or [""] * len(rows)
+    bare = {
+        part
+        for part in {*parts} - {"", "train"}
+        if not any(label for label, one in zip(labels, parts, strict=True) if one == part)
+    }
+    bare = bare if {*parts} - bare - {""} else set()
     gone = unlabeled(labels, missing, where)
+    without = gone.mask | np.array([part in bare for part in parts], dtype=bool)
     count = Counter(names)
     faults = [
         "has no file"
@@ -275,13 +296,19 @@ def read_label_table(
         if any(cell.strip() for cell in record.cells[len(columns) :])
         else f"{name} is listed more than once"
         if count[name] > 1
+        else f"{name} has nothing in the column {parted.column}, which names the part of the data"
+        if parted.parts is not None and not part and not out
         else ""
-        for name, label, out, (_, record) in zip(names, labels, gone.mask.tolist(), rows, strict=True)
+        for name, label, out, part, (_, record) in zip(names, labels, without.tolist(), parts, rows, strict=True)
     ]
-    kept = [place for place, out in enumerate(gone.mask.tolist()) if not out or faults[place]]
+    kept = [place for place, out in enumerate(without.tolist()) if not out or faults[place]]
     if not kept:
         raise ValueError(f"{path} has no row with a label; is {label_column} the column of the labels?")
-    notes = _told(gone, labels, missing, where)
+    notes = [*_told(gone, labels, missing, where), *parted.notes]
+    notes += [
+        f"the {parts.count(part):,} {part} rows of {path} have no labels and are not read; predict --images reads such pictures"
+        for part in sorted(bare)
+    ]
     truth = cells.get("true_label")
     return LabelTable(
         names=[names[place] for place in kept],
@@ -289,8 +316,10 @@ def read_label_table(
         true_labels=None if truth is None else [truth[place] for place in kept],
         rows=[rows[place][0] for place in kept],
         faults=[faults[place] for place in kept],
-        left_out=[names[place] for place in gone.mask.nonzero()[0].tolist()],
+        left_out=[names[place] for place in without.nonzero()[0].tolist()],
         notes=notes,
+        parts=None if parted.parts is None else [parts[place] for place in kept],
+        part_column=parted.column,
     )
 
 

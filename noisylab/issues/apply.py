@@ -21,7 +21,8 @@ import numpy as np
 
 from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.folders import require_folder
-from noisylab.data.imagelist import class_folders, split_folders
+from noisylab.data.imagelist import class_folders
+from noisylab.data.imageparts import split_folders
 from noisylab.data.labels import Array, LabelNames, read_labels
 from noisylab.data.missing import Missing
 from noisylab.data.table import files_on_disk, read_records

@@ -13,7 +13,8 @@ from samples import write_folders, write_image
 from noisylab.data import ImageFolder
 from noisylab.data.base import Source
 from noisylab.data.folders import images_below, layout_of, list_images
-from noisylab.data.imagelist import account_of, class_folders, image_lists
+from noisylab.data.imagelist import account_of, class_folders
+from noisylab.data.imageparts import image_lists
 from noisylab.data.pictures import suffixes
 from noisylab.data.rows import DenseRows
 

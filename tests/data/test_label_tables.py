@@ -11,7 +11,8 @@ import pytest
 from samples import write_image
 
 from noisylab.data import ImageFolder
-from noisylab.data.imagelist import read_table, unlisted_images
+from noisylab.data.imagelist import read_table
+from noisylab.data.imageparts import unlisted_images
 from noisylab.data.table import read_label_table
 
 

@@ -12,7 +12,8 @@ from samples import train_batches, write_folders, write_image, write_table
 
 from noisylab.data import ImageFeatures, ImageFolder, NoisyDataModule, features
 from noisylab.data.examined import unreadable
-from noisylab.data.imagelist import class_folders, read_table, unlisted_images
+from noisylab.data.imagelist import class_folders, read_table
+from noisylab.data.imageparts import unlisted_images
 from noisylab.data.labels import check_label_table
 from noisylab.models.backbones import Backbone
 

@@ -1,7 +1,7 @@
 """What the ranking of labels costs in training: the sums of one batch, against the plain step that it belongs to.
 
 Timed is a step of cross-entropy (forward, backward, SGD with momentum) of one network on a batch that is there already, and
-`noisylab.engine.label_signals.add_signals` on logits of that batch, which every method calls once for each.
+`noisylab.memory.label_signals.add_signals` on logits of that batch, which every method calls once for each.
 
 How to read it: ``time ratio`` is over the step in the same repeat. The bound is for the larger network; a step of the smaller
 one takes milliseconds and is the worst that is met.
@@ -19,8 +19,8 @@ from timing import Claim, Report, clock, parse, parser_for
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from noisylab.engine.label_signals import add_signals, declare_signals
 from noisylab.memory import SampleMemory
+from noisylab.memory.label_signals import add_signals, declare_signals
 from noisylab.models import ACTNet, SmallCNN
 
 ROWS = 50_000

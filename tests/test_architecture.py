@@ -42,7 +42,6 @@ _LEVELS: dict[str, int] = {
     "reports": 8,
 }
 _BESIDE = {("issues", "callbacks"), ("callbacks", "issues")}  # one level, and they meet the methods and the data
-_TYPING_ONLY = {("engine", "methods")}  # engine.step names its caller's type
 _REPORTS_MAY_IMPORT = {"reports", "files", "reading"}
 
 
@@ -50,17 +49,10 @@ def _room(file: Path) -> str:
     return file.relative_to(_ROOT).parts[0].removesuffix(".py")
 
 
-def _imports(file: Path) -> list[tuple[int, str, bool]]:
-    """(line, room, whether only for type checking) of every import of noisylab's own."""
-    tree = ast.parse(file.read_text())
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
+def _imports(file: Path) -> list[tuple[int, str]]:
+    """(line, room) of every import of noisylab's own, those for type checking alone included."""
     found = []
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -73,7 +65,7 @@ def _imports(file: Path) -> list[tuple[int, str, bool]]:
         for module in modules:
             parts = module.split(".")
             if parts[0] == "noisylab" and len(parts) > 1 and not parts[1].startswith("__"):
-                found.append((node.lineno, parts[1], id(node) in typing_only))
+                found.append((node.lineno, parts[1]))
     return found
 
 
@@ -81,8 +73,8 @@ def _imports(file: Path) -> list[tuple[int, str, bool]]:
 def test_imports_point_down(file: Path) -> None:
     room = _room(file)
     wrong = []
-    for line, other, typing_only in _imports(file):
-        if other == room or (room, other) in _BESIDE or (typing_only and (room, other) in _TYPING_ONLY):
+    for line, other in _imports(file):
+        if other == room or (room, other) in _BESIDE:
             continue
         if _LEVELS.get(other, 99) >= _LEVELS[room]:
             wrong.append(f"line {line} imports {other}")
@@ -96,19 +88,19 @@ def test_every_room_has_its_place() -> None:
 def test_methods_and_data_never_import_each_other() -> None:
     for file in _FILES:
         forbidden = {"methods": "data", "data": "methods"}.get(_room(file))
-        assert forbidden not in {room for _, room, _ in _imports(file)}, file
+        assert forbidden not in {room for _, room in _imports(file)}, file
 
 
 def test_reports_import_no_other_room() -> None:
     for file in _FILES:
         if _room(file) == "reports":
-            assert {room for _, room, _ in _imports(file)} <= _REPORTS_MAY_IMPORT, file
+            assert {room for _, room in _imports(file)} <= _REPORTS_MAY_IMPORT, file
 
 
-def test_engine_needs_no_data_or_methods_to_run() -> None:
+def test_the_loop_knows_methods_and_data_by_protocols_alone() -> None:
     for file in _FILES:
         if _room(file) == "engine":
-            assert not {room for _, room, typing_only in _imports(file) if not typing_only} & {"data", "methods"}, file
+            assert not {room for _, room in _imports(file)} & {"data", "methods"}, file
 
 
 def test_there_is_no_room_for_everything() -> None:

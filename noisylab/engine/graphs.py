@@ -7,7 +7,7 @@ import random
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,10 +15,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from noisylab.engine.step import carry_step_count, count_step, step
+from noisylab.engine.stepping import Stepping
 from noisylab.types import Batch, PlanBatch, StreamRows
-
-if TYPE_CHECKING:
-    from noisylab.methods.base import NoisyLabelMethod
 
 __all__ = ["CudaRecorder", "GraphedStep", "Recorder"]
 
@@ -106,7 +104,7 @@ class GraphedStep:
         recorder: makes the recordings.
     """
 
-    def __init__(self, module: NoisyLabelMethod, recorder: Recorder) -> None:
+    def __init__(self, module: Stepping, recorder: Recorder) -> None:
         self._module, self._recorder = module, recorder
         self._automatic = module.automatic_optimization
         self._training_step = module.training_step

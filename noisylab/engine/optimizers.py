@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import lightning as L
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -12,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from noisylab.specs import Factory, as_factory
 from noisylab.types import LRSchedulerFactory, OptimizerFactory
 
-__all__ = ["one_each", "one_for_all", "optimizer_factory", "scheduler_factory"]
+__all__ = ["NamedOptimizers", "one_each", "one_for_all", "optimizer_factory", "scheduler_factory"]
 
 
 def optimizer_factory(given: OptimizerFactory | None, default: type[Optimizer], **arguments: Any) -> Factory[Optimizer]:
@@ -57,3 +59,37 @@ def one_each(
     """
     optimizers = [optimizer(network.parameters()) for network in networks.values()]
     return optimizers if scheduler is None else (optimizers, [scheduler(made) for made in optimizers])
+
+
+class NamedOptimizers(L.LightningModule):
+    """Optimizers by name, and schedules that are stepped by epoch or by step.
+
+    Attributes:
+        networks: by name.
+        steps_bare: whether gradients and optimizers are left to torch alone, see `noisylab.engine.step.steps_bare`.
+        pending_gradients: whether gradients wait for others that are to be added.
+    """
+
+    networks: nn.ModuleDict
+    steps_bare = False
+    pending_gradients = False
+
+    @property
+    def optimizer_names(self) -> tuple[str, ...]:
+        """Names of the optimizers in the order of ``configure_optimizers``: one a network."""
+        return tuple(self.networks)
+
+    @property
+    def resting(self) -> tuple[str, ...]:
+        """Names of the optimizers that do not step in the current epoch; their schedules stand still."""
+        return ()
+
+    def wrapped_optimizers(self) -> dict[str, LightningOptimizer]:
+        """Lightning's optimizers by name."""
+        found = self.optimizers()
+        return dict(zip(self.optimizer_names, found if isinstance(found, list) else [found], strict=True))
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step a schedule that counts batches; Lightning would step others before the epoch's end or after its checkpoint."""
+        if any(c.scheduler is scheduler and c.interval == "step" for c in self.trainer.lr_scheduler_configs):
+            super().lr_scheduler_step(scheduler, metric)

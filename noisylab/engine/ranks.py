@@ -3,15 +3,110 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import lightning as L
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from noisylab.methods.base import NoisyLabelMethod
+from noisylab.engine.stepping import Stepping
+from noisylab.memory import SampleMemory
+from noisylab.types import PlanBatch
 
-__all__ = ["average_over_ranks", "batch_statistics", "gather", "may_leave_out", "synchronized"]
+__all__ = ["AcrossRanks", "average_over_ranks", "batch_statistics", "gather", "may_leave_out", "synchronized"]
+
+
+class AcrossRanks(L.LightningModule):
+    """Sums, means and tables that come out as in one process when several share a batch.
+
+    The ranks' gradients are averaged, which the means and sums of a loss have to allow for. With one process everything here is
+    the plain operation.
+
+    Attributes:
+        memory: per-sample tables, which each rank writes for its own samples.
+    """
+
+    memory: SampleMemory
+    _stepped = False  # since the ranks were made equal
+
+    # ---- parts of a loss
+
+    def mean(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Mean of `values` (B,) over the samples in `mask` (B,), 0 where it is empty.
+
+        Under several ranks, whose gradients are averaged, each divides its own sum by a rank's share of the count: the averaged
+        gradient is then that of the whole batch.
+        """
+        if mask is None and self.trainer.world_size == 1:
+            return values.mean() if len(values) else values.sum()
+        mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
+        share = self.sum_over_ranks(mask.sum()).to(values.dtype) / self.trainer.world_size
+        # not values * mask: an infinite value outside the mask would become NaN
+        return torch.where(mask, values, torch.zeros_like(values)).sum() / share.clamp(min=1 / self.trainer.world_size)
+
+    def mean_rows(self, values: Tensor) -> Tensor:
+        """Mean (K,) over the samples of `values` (B, K), of all ranks.
+
+        A function of it has, once the ranks' gradients are averaged, the gradient that one process would find.
+        """
+        if self.trainer.world_size == 1:
+            return values.mean(0)
+        size = self.sum_over_ranks(torch.full((), len(values), device=values.device))
+        return self.whole_sum(values.sum(0) / size)
+
+    def whole_sum(self, own: Tensor) -> Tensor:
+        """The sum over all ranks of something that each has computed from its part of the batch; see `mean_rows`."""
+        if self.trainer.world_size == 1:
+            return own
+        # the value of the whole batch; of its gradient every rank has its own part, which the averaging divides
+        return self.sum_over_ranks(own.detach()) + self.trainer.world_size * (own - own.detach())
+
+    # ---- numbers without a gradient
+
+    def sum_over_ranks(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over all ranks."""
+        return values if self.trainer.world_size == 1 else self.gather(values).sum(0)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The stack (ranks, ...) of all ranks' tensors, which must be of one shape; detached."""
+        return gather(values, self.trainer.world_size)
+
+    def whole_batch(self, values: Tensor, share: int, fill: float) -> Tensor:
+        """Values (B,) of this rank's part of a stream's batch, with those of all other ranks, in the order of the batch.
+
+        Args:
+            values: (B,) of this rank.
+            share: rows of the largest rank share, ``batch.share[stream]``.
+            fill: stands where a rank's share is shorter; such places come last.
+
+        Returns:
+            (B_all,) detached; with one process the values themselves.
+        """
+        if self.trainer.world_size == 1:
+            return values.detach()
+        padded = F.pad(values.detach(), (0, share - len(values)), value=fill)
+        return self.gather(padded).T.flatten()
+
+    def own_share(self, whole: Tensor, count: int) -> Tensor:
+        """This rank's `count` entries of what `whole_batch` returned, or of something computed from it in the same order."""
+        return whole[self.global_rank :: self.trainer.world_size][:count]
+
+    # ---- state
+
+    def watch_rows(self, batch: PlanBatch) -> None:
+        """Before a step: note the rows that this rank may write."""
+        self._stepped = True
+        if self.trainer.world_size > 1:
+            rows = torch.cat([F.pad(batch[n].index, (0, batch.share[n] - len(batch[n].index)), value=-1) for n in batch.streams])
+            self.memory.watch(rows, sum(batch.share.values()))
+
+    def equalize_ranks(self) -> None:
+        """After it: bring in the memory rows that other ranks wrote, average the batch statistics; once a step."""
+        self.memory.share(self.gather)
+        if self._stepped and self.trainer.world_size > 1:
+            average_over_ranks(batch_statistics(self), self.trainer.world_size)
+        self._stepped = False
 
 
 def gather(values: Tensor, world_size: int) -> Tensor:
@@ -48,7 +143,7 @@ def synchronized(trainer: Any) -> bool:
     return getattr(trainer.strategy, "_layer_sync", None) is not None
 
 
-def may_leave_out(method: NoisyLabelMethod) -> bool:
+def may_leave_out(method: Stepping) -> bool:
     """Whether a backward pass of a method may leave out parameters that another one reaches.
 
     So it is where several networks have a loss each, where the method takes its own steps, and where parameters beside those of

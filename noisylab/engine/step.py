@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,11 +15,11 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from noisylab.methods.base import NoisyLabelMethod
+from noisylab.engine.stepping import Stepping
 
 __all__ = [
     "NoProfiler",
+    "begin_stepping",
     "carry_step_count",
     "check_clip_norm",
     "count_step",
@@ -44,7 +44,7 @@ def check_clip_norm(clip_norm: float | None) -> None:
 
 
 def step(
-    module: NoisyLabelMethod,
+    module: Stepping,
     losses: Mapping[str, Tensor | None],
     *,
     final: bool = True,
@@ -145,7 +145,7 @@ def _step_scaled(scaler: Any, optimizer: torch.optim.Optimizer) -> None:
     states[-len(states)] = states.pop(id(optimizer))
 
 
-def steps_bare(module: NoisyLabelMethod) -> bool:
+def steps_bare(module: Stepping) -> bool:
     """Whether gradients and optimizers can be left to torch alone, which saves time in every step.
 
     They cannot with several processes, a gradient scaler, a profiler, or when anyone listens to the hooks in between.
@@ -172,14 +172,25 @@ class NoProfiler(PassThroughProfiler):
         return self._nothing
 
 
-def count_step(module: NoisyLabelMethod) -> None:
+def begin_stepping(module: Stepping) -> None:
+    """At the start of a fit: take the schedules that count epochs from Lightning, and whatever slows a step from its way."""
+    trainer = module.trainer
+    for config in trainer.lr_scheduler_configs:
+        config.reduce_on_plateau = False  # see NamedOptimizers.lr_scheduler_step
+    if type(trainer.profiler) is PassThroughProfiler:
+        trainer.profiler = NoProfiler()
+    module.steps_bare, module.pending_gradients = steps_bare(module), False
+    module.zero_grad()  # of a fit that was broken off while it accumulated
+
+
+def count_step(module: Stepping) -> None:
     """Let ``trainer.global_step`` know of a step that did not go through Lightning's wrapper."""
     progress = module.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
     progress.increment_ready()
     progress.increment_completed()
 
 
-def carry_step_count(module: NoisyLabelMethod) -> None:
+def carry_step_count(module: Stepping) -> None:
     """Let ``trainer.global_step`` go on from a checkpoint whose run optimised the other way, automatically or manually."""
     loop = module.trainer.fit_loop.epoch_loop
     counts = {
@@ -190,7 +201,7 @@ def carry_step_count(module: NoisyLabelMethod) -> None:
     used.ready = used.completed = max(count.completed for count in counts.values())
 
 
-def step_schedules(module: NoisyLabelMethod, metrics: Mapping[str, Any]) -> None:
+def step_schedules(module: Stepping, metrics: Mapping[str, Any]) -> None:
     """Step the learning-rate schedules that count epochs, of automatic and manual methods alike.
 
     Args:

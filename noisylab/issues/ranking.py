@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from noisylab.data.base import NoisyDataModule
-from noisylab.engine.label_signals import label_signals
 from noisylab.issues.table import IssueTable
+from noisylab.memory.label_signals import label_signals
 from noisylab.methods.base import NoisyLabelMethod
 
 __all__ = ["estimate_rate", "rank_labels", "score_labels"]

@@ -1,39 +1,32 @@
-"""The parent of every method."""
+"""The parent of every method: what a method may override, and how it is trained.
+
+What has nothing to do with how a method learns stands elsewhere: how it predicts and is evaluated in
+`noisylab.methods.evaluation`, what its checkpoint holds in `noisylab.methods.checkpoints`, its optimizers by name in
+`noisylab.engine.optimizers`, and what several processes sum up, `self.mean` among it, in `noisylab.engine.ranks`.
+"""
 
 from __future__ import annotations
 
-import copy
-import inspect
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
-from noisylab.engine.finite import refuse_diverged
-from noisylab.engine.fitted import check_unchanged
-from noisylab.engine.label_signals import add_signals, declare_signals
-from noisylab.engine.ranks import average_over_ranks, batch_statistics, gather
-from noisylab.engine.resume import check_data_stamp, check_stamp, data_stamp, stamp
-from noisylab.engine.scoring import score_rows
-from noisylab.engine.step import NoProfiler, step_schedules, steps_bare
-from noisylab.memory import SampleMemory
-from noisylab.methods.predictor import Predictor
-from noisylab.metrics.running import RunningMeans
+from noisylab.engine.optimizers import NamedOptimizers
+from noisylab.engine.step import begin_stepping, step_schedules
+from noisylab.memory import add_observations, declare_observations
+from noisylab.methods.checkpoints import Checkpointed
+from noisylab.methods.readiness import met_data, refuse_missing_rows, refuse_test_monitors
 from noisylab.models.network import Network
 from noisylab.selection.fit import MixtureFit
-from noisylab.specs import as_factory, constructor_arguments
+from noisylab.specs import as_factory
 from noisylab.transforms.draws import key_from
-from noisylab.types import DataInfo, EpochPlan, Phase, PlanBatch, Stream
+from noisylab.types import EpochPlan, Phase, PlanBatch, Stream
 
 __all__ = ["NoisyLabelMethod"]
 
 
-class NoisyLabelMethod(Predictor):
+class NoisyLabelMethod(NamedOptimizers, Checkpointed):
     """Networks, per-sample memory, keyed randomness, evaluation and checkpoints, as every method has them.
 
     A subclass calls ``save_hyperparameters()`` and `add_networks`, declares memory fields and writes ``training_step`` and
@@ -54,27 +47,10 @@ class NoisyLabelMethod(Predictor):
 
     views: ClassVar[tuple[str, ...]] = ("weak",)
     recordable: ClassVar[bool] = False
-    info: DataInfo
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
-        self.memory = SampleMemory()
-        self.memory.add("observed_loss", fill=float("nan"))
-        self.memory.add("observed_pred", dtype=torch.int32, fill=-1)
-        self.memory.add("observed_epoch", dtype=torch.int32, fill=-1)
-        declare_signals(self.memory, num_classes)
-        self.means = RunningMeans()
-        self.pending_gradients = self.steps_bare = self._stepped = False
-        self._data_stamp: dict[str, Any] = {}
-        self._trained_on: dict[str, Any] = {}
-        self._fitted: dict[str, Any] = {}  # of the data of this fit
-        self._fitted_then: dict[str, Any] = {}  # of those of the checkpoint
-
-    def save_hyperparameters(self, *_: Any, **__: Any) -> None:
-        """Keep the constructor's arguments, callables as ``class_path`` and ``init_args``, so that a checkpoint rebuilds them."""
-        frame = inspect.currentframe()
-        self._set_hparams(constructor_arguments(self, frame.f_back if frame else None))
-        self._hparams_initial = copy.deepcopy(self._hparams)
+        declare_observations(self.memory, num_classes)
 
     def add_networks(self, factory: Any, *names: str) -> None:
         """Build one new network for each name (see `noisylab.models.network.NetFactory`)."""
@@ -119,16 +95,6 @@ class NoisyLabelMethod(Predictor):
         return {}
 
     @property
-    def optimizer_names(self) -> tuple[str, ...]:
-        """Names of the optimizers in the order of ``configure_optimizers``: one a network."""
-        return tuple(self.networks)
-
-    @property
-    def resting(self) -> tuple[str, ...]:
-        """Names of the optimizers that do not step in the current epoch; their schedules stand still."""
-        return ()
-
-    @property
     def needs_validation(self) -> bool:
         """Whether the method chooses by validation accuracy what it goes on with, and so needs held-out rows."""
         return False
@@ -148,72 +114,33 @@ class NoisyLabelMethod(Predictor):
         Raises:
             ValueError: for a method that needs validation or trusted rows and data without, saying what to set.
         """
-        if self.needs_trusted and not trusted:
-            raise ValueError(
-                f"{type(self).__name__} learns from a few labels known to be right how far to trust the others, and the data "
-                "sets none apart; set data.trusted_labels to a CSV file of rows and their checked labels or, where the true "
-                "labels are known, data.trusted_per_class to 10"
-            )
-        if self.needs_validation and not held_out:
-            raise ValueError(
-                f"{type(self).__name__} goes on with the network of its best epoch on held-out rows, and the data holds none "
-                "out; set data.val_fraction to 0.1, or model.hand_over to last"
-            )
+        lacks_trusted, lacks_validation = self.needs_trusted and not trusted, self.needs_validation and not held_out
+        refuse_missing_rows(type(self).__name__, trusted=lacks_trusted, validation=lacks_validation)
 
     def best_since(self, epoch: int) -> int:
         """The first epoch with which `epoch` competes for the best checkpoint: 0, or where its stage began."""
         return 0
 
-    # ---- training
+    # ---- a fit
 
     def setup(self, stage: str) -> None:
         """Meet the data: compare the number of classes, allocate the memory."""
         super().setup(stage)
-        info = getattr(getattr(self.trainer, "datamodule", None), "info", None)
-        if not isinstance(info, DataInfo):
-            raise TypeError(f"{type(self).__name__} needs a noisylab data module: trainer.{stage}(model, datamodule=...)")
-        if info.num_classes != self.num_classes:
-            raise ValueError(
-                f"the data has {info.num_classes} classes, the method was built for {self.num_classes}; "
-                "build it with num_classes=data.num_classes"
-            )
-        self.info, self._data_stamp = info, data_stamp(info)
-        hooks = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.transfers_plainly = not any(is_overridden(hook, owner) for hook in hooks for owner in (self, data))
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        info = met_data(self, stage)
+        self.note_data(info, data.fitted() if stage == "fit" else None)
         if stage == "fit":
-            self._fitted = data.fitted()
-            self.check_ready(self.info.num_val > 0, len(self.info.trusted_rows) > 0)
-            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-                if str(getattr(callback, "monitor", "")).startswith("test/"):
-                    raise ValueError(f"{type(callback).__name__} monitors {callback.monitor!r}: a leak; monitor 'val/acc'")
+            self.check_ready(info.num_val > 0, len(info.trusted_rows) > 0)
+            refuse_test_monitors(self.trainer)
             self.memory.allocate(info.num_train)
             # every epoch has a plan of its own; without a reload Lightning cuts it to the length of the first
             self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
-        """Prepare the first epoch of a run that starts from the beginning; check that a resumed one has its data.
-
-        Raises:
-            ValueError: if the checkpoint remembers another number of samples than the data has, or other labels.
-        """
-        for config in self.trainer.lr_scheduler_configs:
-            config.reduce_on_plateau = False  # see lr_scheduler_step
-        if type(self.trainer.profiler) is PassThroughProfiler:  # type: ignore[attr-defined]
-            self.trainer.profiler = NoProfiler()  # type: ignore[attr-defined]
-        self.steps_bare, self.pending_gradients = steps_bare(self), False
-        self.zero_grad()  # of a fit that was broken off while it accumulated
+        """Prepare the first epoch of a run that starts from the beginning; check that a resumed one has its data."""
+        begin_stepping(self)
         if self.trainer.ckpt_path is not None:
-            if len(self.memory) != self.info.num_train:
-                raise ValueError(
-                    f"the checkpoint remembers {len(self.memory)} training samples, the data has {self.info.num_train}; "
-                    "resume with the data that the run began with"
-                )
-            changed = check_data_stamp(self._trained_on, self._data_stamp)
-            for note in check_unchanged(self._fitted_then, self._fitted) if self._fitted_then else ():
-                rank_zero_warn(f"{note}; the run goes on with them as they are")
-            if changed:
-                rank_zero_warn(f"the run goes on with another {' and '.join(changed)}: it is not the one that was stopped")
+            self.check_data()
         elif self.current_epoch == 0:  # not in a second call of fit by one trainer, which goes on
             self.memory.reset()
             self.prepare_epoch(0)
@@ -228,10 +155,7 @@ class NoisyLabelMethod(Predictor):
         torch.default_generator.manual_seed(key)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(key)
-        self._stepped = True
-        if self.trainer.world_size > 1:
-            rows = torch.cat([F.pad(batch[n].index, (0, batch.share[n] - len(batch[n].index)), value=-1) for n in batch.streams])
-            self.memory.watch(rows, sum(batch.share.values()))
+        self.watch_rows(batch)
 
     def observe(self, index: Tensor, logits: Tensor, target: Tensor, peer_logits: Tensor | None = None) -> Tensor:
         """Remember how unmixed inputs were predicted, for this epoch and summed over all; to be called once a sample and epoch.
@@ -245,118 +169,11 @@ class NoisyLabelMethod(Predictor):
         Returns:
             (B,) float32 cross-entropy to the given labels, detached.
         """
-        with torch.no_grad():
-            wide = self.checked(logits).float()
-            losses = F.cross_entropy(wide, target, reduction="none")
-            add_signals(self.memory, index, wide, target, losses, peer_logits)
-            self.memory.write("observed_loss", index, losses)
-            self.memory.write("observed_pred", index, logits.argmax(1))
-            self.memory["observed_epoch"].index_fill_(0, index, self.current_epoch)
-        return losses
-
-    def mean(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Mean of `values` (B,) over the samples in `mask` (B,), 0 where it is empty.
-
-        Under several ranks, whose gradients are averaged, each divides its own sum by a rank's share of the count: the averaged
-        gradient is then that of the whole batch.
-        """
-        if mask is None and self.trainer.world_size == 1:
-            return values.mean() if len(values) else values.sum()
-        mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
-        share = self.sum_over_ranks(mask.sum()).to(values.dtype) / self.trainer.world_size
-        # not values * mask: an infinite value outside the mask would become NaN
-        return torch.where(mask, values, torch.zeros_like(values)).sum() / share.clamp(min=1 / self.trainer.world_size)
-
-    def mean_rows(self, values: Tensor) -> Tensor:
-        """Mean (K,) over the samples of `values` (B, K), of all ranks.
-
-        A function of it has, once the ranks' gradients are averaged, the gradient that one process would find.
-        """
-        if self.trainer.world_size == 1:
-            return values.mean(0)
-        size = self.sum_over_ranks(torch.full((), len(values), device=values.device))
-        return self.whole_sum(values.sum(0) / size)
-
-    def whole_sum(self, own: Tensor) -> Tensor:
-        """The sum over all ranks of something that each has computed from its part of the batch; see `mean_rows`."""
-        if self.trainer.world_size == 1:
-            return own
-        # the value of the whole batch; of its gradient every rank has its own part, which the averaging divides
-        return self.sum_over_ranks(own.detach()) + self.trainer.world_size * (own - own.detach())
-
-    def sum_over_ranks(self, values: Tensor) -> Tensor:
-        """The sum of a tensor over all ranks."""
-        return values if self.trainer.world_size == 1 else self.gather(values).sum(0)
-
-    def gather(self, values: Tensor) -> Tensor:
-        """The stack (ranks, ...) of all ranks' tensors, which must be of one shape; detached."""
-        return gather(values, self.trainer.world_size)
-
-    def whole_batch(self, values: Tensor, share: int, fill: float) -> Tensor:
-        """Values (B,) of this rank's part of a stream's batch, with those of all other ranks, in the order of the batch.
-
-        Args:
-            values: (B,) of this rank.
-            share: rows of the largest rank share, ``batch.share[stream]``.
-            fill: stands where a rank's share is shorter; such places come last.
-
-        Returns:
-            (B_all,) detached; with one process the values themselves.
-        """
-        if self.trainer.world_size == 1:
-            return values.detach()
-        padded = F.pad(values.detach(), (0, share - len(values)), value=fill)
-        return self.gather(padded).T.flatten()
-
-    def own_share(self, whole: Tensor, count: int) -> Tensor:
-        """This rank's `count` entries of what `whole_batch` returned, or of something computed from it in the same order."""
-        return whole[self.global_rank :: self.trainer.world_size][:count]
-
-    def score(self, measure: Any, rows: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
-        """The scoring pass over training rows; see `noisylab.engine.scoring.score_rows`."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        rows = self.info.train_rows if rows is None else rows
-        scored = score_rows(
-            self.networks,
-            data,
-            measure,
-            rows=rows,
-            device=self.device,
-            rank=self.global_rank,
-            world_size=self.trainer.world_size,
-            all_gather=self.gather,
-            forward_context=self.trainer.precision_plugin.forward_context,
-        )
-        self.refuse_bad_inputs("train")
-        return scored
-
-    def wrapped_optimizers(self) -> dict[str, LightningOptimizer]:
-        """Lightning's optimizers by name."""
-        found = self.optimizers()
-        return dict(zip(self.optimizer_names, found if isinstance(found, list) else [found], strict=True))
+        return add_observations(self.memory, self.current_epoch, index, self.checked(logits), target, peer_logits)
 
     def on_train_batch_end(self, outputs: Any, batch: PlanBatch, batch_idx: int) -> None:
         """Make the ranks equal again."""
-        self._share()
-
-    def _share(self) -> None:
-        """Bring in the memory rows that other ranks wrote, average the batch statistics; once a step."""
-        self.memory.share(self.gather)
-        if self._stepped and self.trainer.world_size > 1:
-            average_over_ranks(batch_statistics(self), self.trainer.world_size)
-        self._stepped = False
-
-    def refuse_nonfinite(self) -> None:
-        """Stop before a bad input or a diverged network is learnt from, or kept in a checkpoint; waits for the device.
-
-        Raises:
-            ValueError: naming the first training sample whose input is NaN or infinite, else what of the method's state is.
-        """
-        self.refuse_bad_inputs("train")
-        # a field that starts as NaN may hold it in rows that were never written
-        fields = [name for name, (_, dtype, fill) in self.memory.fields().items() if dtype.is_floating_point and fill == fill]
-        tables = {name: self.memory[name] for name in fields if name in self.memory}
-        refuse_diverged(dict(self.networks.items()), tables, self.current_epoch, str(self.trainer.precision))
+        self.equalize_ranks()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means, step the schedules, prepare the next epoch.
@@ -371,40 +188,3 @@ class NoisyLabelMethod(Predictor):
         self.means.reset()
         step_schedules(self, self.epoch_metrics)
         self.prepare_epoch(self.current_epoch + 1)
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Step a schedule that counts batches; Lightning would step others before the epoch's end or after its checkpoint."""
-        if any(c.scheduler is scheduler and c.interval == "step" for c in self.trainer.lr_scheduler_configs):
-            super().lr_scheduler_step(scheduler, metric)
-
-    # ---- checkpoints
-
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """The method that a checkpoint holds, its networks and memory included; only tensors and plain values are unpickled.
-
-        Args:
-            checkpoint_path: the file.
-            *args: see Lightning's ``LightningModule.load_from_checkpoint``.
-            **kwargs: the same; ``weights_only`` is always true.
-        """
-        return super().load_from_checkpoint(checkpoint_path, *args, **{**kwargs, "weights_only": True})
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add whose checkpoint it is and the epoch's numbers so far."""
-        # callbacks save before on_train_batch_end; the tables in the checkpoint are written in place
-        if isinstance(getattr(self, "info", None), DataInfo) and self.trainer.datamodule is not None:  # type: ignore[attr-defined]
-            self._share()
-            self.refuse_nonfinite()
-        names = self.info.class_names if hasattr(self, "info") else ()
-        checkpoint["noisylab"] = stamp(type(self).__name__, self.num_classes, names, self._data_stamp, self._fitted)
-        checkpoint["noisylab_means"] = self.means.state(self.sum_over_ranks)
-        checkpoint["noisylab_metrics"] = dict(self.epoch_metrics)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another method's checkpoint, or one for another number of classes, with a ValueError."""
-        check_stamp(checkpoint, type(self).__name__, self.num_classes)
-        self._trained_on = dict(checkpoint["noisylab"].get("data", {}))
-        self._fitted_then = dict(checkpoint["noisylab"].get("fitted", {}))
-        self.means.load(checkpoint["noisylab_means"], mine=self._trainer is None or self.global_rank == 0)
-        self.epoch_metrics = dict(checkpoint["noisylab_metrics"])

@@ -23,9 +23,9 @@ from noisylab.callbacks.diagnostics import Diagnostics
 from noisylab.data.base import Source
 from noisylab.data.rows import DenseRows, MultiRows, SparseRows
 from noisylab.engine.precision import prepare_precision
-from noisylab.engine.scoring import score_rows
 from noisylab.losses import cross_entropy
 from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod
+from noisylab.methods.scoring import score_rows
 from noisylab.metrics import RunningMeans
 from noisylab.noise import Symmetric
 from noisylab.types import Batch, EvalBatch, Inputs, PlanBatch, StreamRows

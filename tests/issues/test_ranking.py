@@ -16,9 +16,9 @@ from torch import Tensor
 
 from noisylab.data.arrays import Arrays
 from noisylab.data.base import NoisyDataModule, Source
-from noisylab.engine.label_signals import add_signals
 from noisylab.issues import IssueTable, estimate_rate, rank_labels, score_labels
 from noisylab.issues.table import SIGNALS
+from noisylab.memory.label_signals import add_signals
 from noisylab.methods import CrossEntropy
 from noisylab.noise import Symmetric
 

@@ -82,7 +82,7 @@ def test_no_method_file_logs_but_through_log_epoch() -> None:
     for file in sorted((Path(noisylab.__file__).parent / "methods").glob("*.py")):
         calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)]
         logged = [node.lineno for node in calls if node.attr in ("log", "log_dict") and ast.unparse(node.value) == "self"]
-        assert len(logged) == (file.name == "predictor.py"), f"{file.name}, lines {logged}"
+        assert len(logged) == (file.name == "evaluation.py"), f"{file.name}, lines {logged}"
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noisylab.memory import SampleMemory
+from noisylab.memory.samples import SampleMemory
 
 __all__ = ["LabelSignals", "add_signals", "declare_signals", "label_signals"]
 

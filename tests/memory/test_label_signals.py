@@ -14,8 +14,8 @@ from helpers import PACKAGED, DropoutMLP, ToyData, fit, make_trainer
 from helpers.read_backs import ReadBacks
 from torch import Tensor
 
-from noisylab.engine.label_signals import add_signals, declare_signals, label_signals
 from noisylab.memory import SampleMemory
+from noisylab.memory.label_signals import add_signals, declare_signals, label_signals
 from noisylab.methods import NoisyLabelMethod
 from noisylab.noise import Symmetric
 

@@ -5,7 +5,7 @@ import torch
 from helpers import DropoutMLP, PlainMLP, ToyData
 from torch import Tensor
 
-from noisylab.engine.scoring import score_rows
+from noisylab.methods.scoring import score_rows
 from noisylab.types import EvalBatch
 
 CPU = torch.device("cpu")

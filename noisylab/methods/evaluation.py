@@ -6,28 +6,30 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-import lightning as L
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from noisylab.engine.precision import prepare_precision
-from noisylab.engine.ranks import gather
+from noisylab.engine.ranks import AcrossRanks
+from noisylab.methods.scoring import score_rows
 from noisylab.metrics.evaluation import ClipProbabilities, SplitConfusions, ValidationLoss, accuracies, accuracy
-from noisylab.types import EvalBatch, Inputs, PlanBatch
+from noisylab.types import DataInfo, EvalBatch, Inputs, PlanBatch
 
 __all__ = ["Predictor"]
 
 
-class Predictor(L.LightningModule):
+class Predictor(AcrossRanks):
     """Networks by name, their predictions, and accuracies on every split.
 
-    A level of its own below `NoisyLabelMethod`, its only child, so that who reads how a method learns need not read this.
+    A level of its own above `NoisyLabelMethod`, so that whoever reads how a method learns need not read this.
 
     Args:
         num_classes: K, at least 2.
 
     Attributes:
+        info: what the method knows of its data; there once it has met them.
         networks: by name; the first is the headline predictor.
         epoch_metrics: what was logged in the current epoch.
         last_confusions: (K, K) counts by (split, predictor), of the last evaluation.
@@ -35,6 +37,7 @@ class Predictor(L.LightningModule):
     """
 
     ensemble: ClassVar[Literal["probs", "logits"]] = "probs"
+    info: DataInfo
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -59,6 +62,10 @@ class Predictor(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Take the Trainer's precision; see `noisylab.engine.precision.prepare_precision`."""
         prepare_precision(self.trainer, self, stage)
+        hooks = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+        data = getattr(self.trainer, "datamodule", None)
+        owners = [self] if data is None else [self, data]
+        self.transfers_plainly = not any(is_overridden(hook, owner) for hook in hooks for owner in owners)
 
     def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
         """The batch: Lightning would look for hooks for every batch anew, where `setup` found that nobody has any."""
@@ -144,10 +151,9 @@ class Predictor(L.LightningModule):
         """
         confusions = self.confusions.compute()
         self.confusions.reset()
-        ranks = self.trainer.world_size
-        clips = self.clip_probs.compute(lambda rows: gather(rows, ranks).sum(0) if ranks > 1 else rows)
+        clips = self.clip_probs.compute(self.sum_over_ranks)
         self.clip_probs.reset()
-        losses = self.val_loss.compute(lambda sums: gather(sums, ranks).sum(0) if ranks > 1 else sums)
+        losses = self.val_loss.compute(self.sum_over_ranks)
         for split in dict.fromkeys(split for split, _ in confusions):
             self.refuse_bad_inputs(split)
         if not self.trainer.sanity_checking:
@@ -167,8 +173,8 @@ class Predictor(L.LightningModule):
         Raises:
             ValueError: naming the sample.
         """
-        data, world_size = self.trainer.datamodule, self.trainer.world_size  # type: ignore[attr-defined]
-        data.refuse_bad_inputs(split, lambda row: gather(row, world_size).amax(0) if world_size > 1 else row)
+        data, several = self.trainer.datamodule, self.trainer.world_size > 1  # type: ignore[attr-defined]
+        data.refuse_bad_inputs(split, lambda row: self.gather(row).amax(0) if several else row)
 
     def last_accuracy(self, split: str) -> float | None:
         """Accuracy of the headline network in the last evaluation of `split`."""
@@ -178,3 +184,19 @@ class Predictor(L.LightningModule):
     def predict_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Rows, labels and the headline network's probabilities (B, K)."""
         return {"index": batch.index, "target": batch.target, "probs": F.softmax(self(batch.inputs).float(), 1)}
+
+    def score(self, measure: Any, rows: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
+        """The scoring pass over training rows; see `noisylab.methods.scoring.score_rows`."""
+        scored = score_rows(
+            self.networks,
+            self.trainer.datamodule,  # type: ignore[attr-defined]
+            measure,
+            rows=self.info.train_rows if rows is None else rows,
+            device=self.device,
+            rank=self.global_rank,
+            world_size=self.trainer.world_size,
+            all_gather=self.gather,
+            forward_context=self.trainer.precision_plugin.forward_context,
+        )
+        self.refuse_bad_inputs("train")
+        return scored

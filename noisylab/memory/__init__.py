@@ -1,0 +1,6 @@
+"""What is remembered of each training sample: the tables, and what every method writes into them."""
+
+from noisylab.memory.observations import add_observations, declare_observations
+from noisylab.memory.samples import SampleMemory
+
+__all__ = ["SampleMemory", "add_observations", "declare_observations"]

@@ -206,7 +206,7 @@ def _data_flags(options: Options, say: TextIO) -> Flags:
         for name in ("labels", "backbone", "skip_unreadable", "file_column", "label_column"):
             if name in own:
                 raise UserError(f"--{name} belongs to --images; the arrays of --arrays hold their labels as y")
-        file, where = ArrayFile(own["arrays"]), f"y in {own['arrays']}"
+        file, where = ArrayFile(own["arrays"], habits=True), f"y in {own['arrays']}"
         names = file["class_names"] if "class_names" in file.names else None
         labels, gone = read_labels(file["y"], where, _missing(options), names)
         texts = [(row, str(label)) for row, label in enumerate(labels.tolist()) if not gone.mask[row]]

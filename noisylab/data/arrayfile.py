@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from noisylab.data.arraynames import meant
 from noisylab.data.labels import Array
 from noisylab.data.rows import SparseRows
 from noisylab.reading import check_arrays
@@ -26,28 +27,57 @@ class ArrayFile:
 
     Args:
         path: the file or folder.
+        habits: also know arrays that are called in other habits, see `meant`; labels may then be a single column.
+
+    Attributes:
+        names: of the arrays, or of what they are `meant` for.
+        held: names of the arrays as they are in the file.
+        unread: names of arrays that stand for nothing that is known.
+        validation: names of arrays of validation rows, which are not read as there are test rows.
 
     Raises:
         FileNotFoundError: when there is none.
         ValueError: when it cannot be read.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, habits: bool = False) -> None:
         self.path = Path(path)
         if self.path.is_dir():
             self.names = sorted(file.stem for file in self.path.glob("*.npy"))
         else:
             self.names = self._read(self.path, "the file", lambda content: sorted(content.files))
+        self.held, self._habits = self.names, habits
+        self._stored = {name: name for name in self.names}
+        self.unread: list[str] = []
+        self.validation: list[str] = []
+        if habits:
+            try:
+                self._stored, self.unread, self.validation = meant(self.names)
+            except ValueError as error:
+                raise ValueError(f"{self.path}: {error}") from error
+            self.names = sorted(self._stored)
 
-    def __getitem__(self, name: str) -> Array:
-        if name not in self.names:
-            raise ValueError(f"{self.path} has no array {name!r}; it holds {', '.join(self.names) or 'none'}")
+    def stored(self, name: str) -> str:
+        """What an array is called in the file.
+
+        Raises:
+            ValueError: when it is not there.
+        """
+        if name not in self._stored:
+            advice = "; name the inputs x, the labels y, and those of test rows test_x and test_y" if self._habits else ""
+            raise ValueError(f"{self.path} has no array {name!r}; it holds {', '.join(self.held) or 'none'}{advice}")
+        return self._stored[name]
+
+    def __getitem__(self, wanted: str) -> Array:
+        name = self.stored(wanted)
         if self.path.is_dir():
             array = self._read(self.path / f"{name}.npy", name, lambda content: content)
         else:
             array = self._read(self.path, name, lambda content: content[name], (name,))
         if not isinstance(array, np.ndarray):
             raise ValueError(f"{name} of {self.path} is no array; write it again with np.savez")  # noqa: TRY004  # of the content
+        if self._habits and wanted.removeprefix("test_") in ("y", "y_true") and array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
         return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
     def _read(self, path: Path, what: str, take: Callable[[Any], Any], names: Sequence[str] | None = None) -> Any:
@@ -93,7 +123,7 @@ def read_views(
     dense = set(mine) - {name + end for name in sparse for end in _CSR}
     views = {name.removeprefix(stem).removeprefix("_"): name for name in sorted(sparse | dense)}
     if not views:
-        raise ValueError(f"{file.path} has no inputs {stem} or {stem}_<view>; it holds {', '.join(file.names) or 'no arrays'}")
+        raise ValueError(f"{file.path} has no inputs {stem} or {stem}_<view>; it holds {', '.join(file.held) or 'no arrays'}")
     if "" in views and len(views) > 1:
         named = ", ".join(name for view, name in views.items() if view)
         raise ValueError(f"{file.path} has {stem} beside {named}; give all views a name, or keep {stem} alone")

@@ -13,6 +13,7 @@ from torch import Tensor
 from noisylab.data.arrayfile import ArrayFile, check_lengths, read_views, sample_shape
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.digests import rows_digest
+from noisylab.data.folders import listed
 from noisylab.data.labels import Array, LabelNames, one_row, read_labels
 from noisylab.data.mirrored import decided, small_pictures, some_rows
 from noisylab.data.missing import Missing, Unlabeled, doubtful
@@ -44,6 +45,10 @@ class Arrays(NoisyDataModule):
     - ``class_names``, optional: K names; ``y`` is then 0..K-1 or among the names.
     - ``test_x`` ..., ``test_y``, ``test_clip``, optional: the test rows. A file `test_path` may hold them with or without
       ``test_``.
+
+    Names in other habits are known, too: ``x_train``, ``X_test``, ``train_images``, ``test_labels``, see
+    `noisylab.data.arraynames.meant`; without test rows, ``x_val`` and ``y_val`` are the test rows. Other arrays are not read, and
+    `Source.account` names them.
 
     Several views make batches of one input for each view, by name; one view makes plain batches. Images have the views of
     `image_views`, features those of `feature_views`. Validation rows have the given labels unless ``val_labels="clean"``.
@@ -117,7 +122,7 @@ class Arrays(NoisyDataModule):
 
     @cached_property
     def _file(self) -> ArrayFile:
-        return ArrayFile(self.path)
+        return ArrayFile(self.path, habits=True)
 
     @cached_property
     def _classes(self) -> LabelNames:
@@ -173,13 +178,13 @@ class Arrays(NoisyDataModule):
             said += gone.told(where)
         for text in said:
             note(text)
-        source.account += [*said, *sides]
+        source.account += [*said, *sides, *_set_aside(file, test_file)]
         self._measured = {} if self.adopted is None else dict(self.adopted["measured"])
         return source
 
     def _test_file(self) -> tuple[ArrayFile | None, str]:
         if self.test_path is not None:
-            file = ArrayFile(self.test_path)
+            file = ArrayFile(self.test_path, habits=True)
             return file, "test_" if "test_y" in file.names else ""
         named = any(name == "test_y" or name == "test_x" or name.startswith("test_x_") for name in self._file.names)
         return (self._file, "test_") if named else (None, "")
@@ -278,6 +283,22 @@ def pixel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ..
     mean = total / size
     std = (squares / size - mean.square()).clamp_min(0).sqrt()
     return tuple(mean.tolist()), tuple(torch.where(std > 1e-6, std, 1.0).tolist())
+
+
+def _set_aside(file: ArrayFile, test_file: ArrayFile | None) -> list[str]:
+    """What a user is told of arrays that are not read."""
+    notes = [f"{one.path}: arrays that are not read: {listed(one.unread)}" for one in (file, test_file) if one and one.unread]
+    if test_file is file:
+        notes = notes[:1]
+    if file.validation:
+        notes.append(
+            f"{file.path}: {listed(file.validation)} are not read: validation rows are held out of the training rows "
+            "(val_fraction)"
+        )
+    tested = [file.stored(name) for name in file.names if name.startswith("test_")]
+    if test_file is not None and test_file is not file and tested:
+        notes.append(f"{file.path}: {listed(tested)} are not read: test_path is given")
+    return notes
 
 
 def _numbers(file: ArrayFile, name: str) -> Tensor | None:

@@ -42,8 +42,8 @@ class ImageFolder(NoisyDataModule):
     with a header and the columns ``file`` (relative to `images`), ``label`` and optionally ``true_label`` (empty where unknown;
     only reports see it, and `noise` cannot be added). Labels are text; classes are their sorted names. If the folders of `images`
     are called ``train`` and ``test`` (or ``val``), in any spelling, these are the training and the test images; with all three,
-    ``val`` is not read. A column ``split`` of a table, with such words, is read alike, see `parts_of`. docs/data.md says which files are images, what is left out, and how pictures are shown; `Source.account`
-    says what was.
+    ``val`` is not read. A column ``split`` of a table, with such words, is read alike, see `parts_of`. docs/data.md says which
+    files are images, what is left out, and how pictures are shown; `Source.account` says what was.
 
     Images of one size of at most 64 pixels a side, up to 1 GiB in all, are decoded once and held in memory, with the views of
     `image_views`; if all are grey they keep one channel. Others are opened by `num_workers` processes whenever they are needed,

@@ -218,7 +218,7 @@ def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str 
     _refuse_existing(out, path)
     if out.suffix not in (".npz", ".csv"):
         raise ValueError(f"out must end in .npz, for a copy of all arrays, or in .csv, for the labels alone; got {out}")
-    file = ArrayFile(str(path))
+    file = ArrayFile(str(path), habits=True)
     labels, what = file["y"], f"y in {path}"
     names = file["class_names"] if "class_names" in file.names else None
     whole, gone = read_labels(labels, what, missing, names)
@@ -230,7 +230,7 @@ def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str 
         _write_labels(out, "index", {**present, **changes})
     else:
         new = {int(key): classes.names.index(label) for key, label in changes.items()}
-        _write_arrays(path, _changed_labels(labels, classes.values, new), out)
+        _write_arrays(path, file.stored("y"), _changed_labels(labels, classes.values, new), out)
     return _applied(changes, same, present)
 
 
@@ -374,27 +374,28 @@ def _changed_labels(labels: Array, values: Array, new: Mapping[int, int]) -> Arr
     return changed
 
 
-def _write_arrays(source: Path, labels: Array, out: Path) -> None:
+def _write_arrays(source: Path, name: str, labels: Array, out: Path) -> None:
     with atomic_path(out, new=True) as partial, zipfile.ZipFile(partial, "w", strict_timestamps=False) as new:
         if source.is_dir():
             for file in sorted(source.glob("*.npy")):
-                if file.stem == "y":
-                    _write_member(new, zipfile.ZipInfo("y.npy"), labels, np.load(file, allow_pickle=False).dtype)
+                if file.stem == name:
+                    _write_member(new, zipfile.ZipInfo(file.name), labels, np.load(file, allow_pickle=False))
                 else:
                     new.write(file, file.name)
             return
         with zipfile.ZipFile(source) as old, np.load(source, allow_pickle=False) as arrays:
             for item in old.infolist():
                 info = copy.copy(item)  # writing puts the new place into it
-                if item.filename.removesuffix(".npy") == "y":
-                    _write_member(new, info, labels, arrays["y"].dtype)
+                if item.filename.removesuffix(".npy") == name:
+                    _write_member(new, info, labels, arrays[name])
                 else:
                     with old.open(item) as member, new.open(info, "w", force_zip64=True) as target:
                         shutil.copyfileobj(member, target)
 
 
-def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, labels: Array, old_type: np.dtype[np.generic]) -> None:
-    if old_type.kind == "S":  # bytes were read as text
+def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, labels: Array, old: Array) -> None:
+    if old.dtype.kind == "S":  # bytes were read as text
         labels = np.char.encode(labels, "utf-8")
+    labels = labels.reshape(old.shape)
     with archive.open(info, "w", force_zip64=True) as file:
         np.lib.format.write_array(file, labels, allow_pickle=False)

@@ -209,7 +209,7 @@ HALF = csr("x", FEATURES)
         ({"x": FEATURES, "y": LABELS, "group": LABELS[:3]}, r"x 12, y 12, group 3"),
         ({"x": FEATURES, "y": LABELS, "test_x": FEATURES, "test_y": LABELS[:2]}, r"test_x 12, test_y 2"),
         ({"x": FEATURES, "target": LABELS}, r"has no array 'y'; it holds target, x"),
-        ({"X": FEATURES, "y": LABELS}, r"has no inputs x or x_<view>; it holds X, y"),
+        ({"inputs": FEATURES, "y": LABELS}, r"has no inputs x or x_<view>; it holds inputs, y"),
         ({"x": FEATURES, "y": LABELS, "test_x": FEATURES}, r"has no array 'test_y'"),
         ({"x": FEATURES, "y": LABELS, "test_y": LABELS}, r"has no inputs test_x"),
         ({"x": FEATURES, "x_b": FEATURES, "y": LABELS}, r"has x beside x_b; give all views a name"),

@@ -376,6 +376,16 @@ def test_arrays_are_copied_with_other_labels(tmp_path: Path) -> None:
     assert data.given_target.tolist() == [0, 2, 0, 2, 1, 2]
 
 
+def test_arrays_in_the_habits_of_keras_keep_their_names_and_shapes(tmp_path: Path) -> None:
+    labels = np.array([5, 3, 3, 9, 5, 9], dtype=np.uint8)[:, None]
+    np.savez(tmp_path / "a.npz", x_train=np.eye(6, 4), y_train=labels, x_test=np.eye(2, 4), y_test=labels[:2])
+    found = apply_to_arrays(tmp_path / "a.npz", _ranked([0], [0], ("3", "5", "9")), {"0": ("3", "5")}, tmp_path / "b.npz")
+    assert found.changed == 1
+    with np.load(tmp_path / "b.npz") as new:
+        assert sorted(new.files) == ["x_test", "x_train", "y_test", "y_train"]
+        assert new["y_train"].tolist() == [[3], [3], [3], [9], [5], [9]] and new["y_test"].tolist() == [[5], [3]]
+
+
 def test_text_labels_keep_their_kind(tmp_path: Path) -> None:
     text = ["cat", "ü", "cat", "ü", "cat", "ü"]
     path = _saved(tmp_path / "a.npz", y=np.array(text), class_names=np.array(["cat", "elephant", "ü"]))

@@ -15,7 +15,7 @@ from helpers import BatchNormMLP, PlainMLP, SaveEveryBatch, ToyData, assert_same
 from torch import Tensor, nn
 from torch.func import functional_call
 
-import noisylab.meta
+import noisylab.meta.forms
 from noisylab.callbacks import Curves
 from noisylab.engine.plan import PlanLoader, ResolvedPlan
 from noisylab.meta import derivative, gradient, label_gradients, look_ahead, weight_gradients
@@ -652,7 +652,7 @@ def test_16_bits_are_left_for_float32_where_weights_would_differ_and_it_is_said_
     agrees: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(noisylab.meta, "_AGREES", -2.0 if agrees else 2.0)
+    monkeypatch.setattr(noisylab.meta.forms, "_AGREES", -2.0 if agrees else 2.0)
     monkeypatch.setattr(reweighting, "rank_zero_info", said.append)
     method = make()
     record = train(method, tmp_path, precision="bf16-mixed")
@@ -665,7 +665,7 @@ def test_16_bits_are_left_for_float32_where_weights_would_differ_and_it_is_said_
 
 
 def test_meta_gradients_in_float32_are_those_of_a_run_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(noisylab.meta, "_AGREES", 2.0)
+    monkeypatch.setattr(noisylab.meta.forms, "_AGREES", 2.0)
     found = []
     for precision in ("32-true", "bf16-mixed"):
         method = make(PlainMLP)

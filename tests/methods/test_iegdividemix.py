@@ -29,7 +29,7 @@ from test_ieg import (
 from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
 
-import noisylab.meta
+import noisylab.meta.forms
 from noisylab.losses import co_guess
 from noisylab.methods import IEGDivideMix, iegdividemix, reweighting
 from noisylab.methods.ieg import Seen, Trust
@@ -292,7 +292,7 @@ def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
 
 def test_how_derivatives_are_found_is_said_once_for_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(noisylab.meta, "_AGREES", 2.0)
+    monkeypatch.setattr(noisylab.meta.forms, "_AGREES", 2.0)
     monkeypatch.setattr(reweighting, "rank_zero_info", said.append)
     method = make(exchange=True)
     record = train(method, tmp_path, precision="bf16-mixed")

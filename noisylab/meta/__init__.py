@@ -1,0 +1,24 @@
+"""What a step on each training sample would do to the loss on a trusted batch, at the price of a few forward passes.
+
+Every weight that meta-reweighting gives a sample is a derivative of that sample's loss along one direction v in the space of the
+weights, the gradient of the trusted batch's loss: d/dt l_i(theta + t v) at t = 0. One forward pass that carries a tangent beside
+each value gives it for all samples at once; nothing is differentiated twice and no second network is built.
+
+`tangents` makes that pass, `forms` chooses how it can be made for a network, and `scores` says what comes of it.
+"""
+
+from noisylab.meta.forms import Form, choose_form, derivative, gradient
+from noisylab.meta.scores import label_gradients, look_ahead, loss_derivative, weight_gradients
+from noisylab.meta.tangents import tangent_forward
+
+__all__ = [
+    "Form",
+    "choose_form",
+    "derivative",
+    "gradient",
+    "label_gradients",
+    "look_ahead",
+    "loss_derivative",
+    "tangent_forward",
+    "weight_gradients",
+]

@@ -50,7 +50,7 @@ _OWN_FLAGS = {
     "backbone": "issues: pretrained network whose features are trained on: auto, none, efficientnet_lite0, torchvision:NAME",
     "file_column": "issues: column of --labels with the files, if it is not file",
     "label_column": "issues: column of --labels with the labels, if it is not label",
-    "skip_unreadable": "issues: leave out pictures that cannot be read, and name them",
+    "skip_unreadable": "issues, predict --images: leave out pictures that cannot be read, and name them",
     "pictures": "issues: how many of the first rows have a picture in issues.html; default 1000",
     "crossfit": "issues: folds; trains as often again for pred_probs.npy, out-of-sample probabilities for cleanlab",
     "accepted": "issues apply: the list of corrections that issues.html offers as a download",
@@ -66,7 +66,7 @@ _FLAGS_OF: dict[str, tuple[str, ...]] = {  # each command takes these and no oth
     "issues": tuple(name for name in _OWN_FLAGS if name != "folds"),  # which says itself what issues apply takes
     "validate": _FINISHED,
     "test": _FINISHED,
-    "predict": (*_FINISHED, "images", "out", "overwrite"),
+    "predict": (*_FINISHED, "images", "skip_unreadable", "out", "overwrite"),
     "compare": ("out", "overwrite"),
     "recipes": (),
 }

@@ -34,6 +34,7 @@ from noisylab.cli.runfolder import Claim, claim, new_default_folder, paths_in, w
 from noisylab.cli.trainer_flags import not_logged
 from noisylab.cli.trial import check_networks
 from noisylab.data.base import NoisyDataModule
+from noisylab.data.folders import listed
 from noisylab.data.notes import DataNote
 from noisylab.engine.fitted import fitted_in
 from noisylab.engine.precision import check_trainable
@@ -394,6 +395,8 @@ def evaluate(options: Options) -> int:
 def predict(options: Options) -> int:
     """Write ``predictions.csv``: file or index, given label if any, predicted class, probability."""
     _quiet()
+    if "skip_unreadable" in options.own and "images" not in options.own:
+        raise UserError("--skip_unreadable belongs to --images; for the pictures of the run: --data.skip_unreadable true")
     asked = Path(options.own["out"]) if "out" in options.own else None
     if asked is not None:
         typed = [*options.configs, options.own.get("images", ""), *(text or "" for _, text in options.flags)]
@@ -416,27 +419,36 @@ def predict(options: Options) -> int:
         data.setup("predict")
         _tell_account(data.source.account)
         _tell_changes(data, "predict")
-    names = data.source.test_names
+    names, skipped = data.source.test_names, list[str]()
     if "images" in options.own:
-        from noisylab.data.imagefolder import account_of_folder, unlabelled_images
+        from noisylab.data.unlabelled import unlabelled_rows
 
-        _tell_account(account_of_folder(options.own["images"]))
-        rows, names = unlabelled_images(options.own["images"], data)
-        data.predict_on(rows)
+        skip = "skip_unreadable" in options.own or bool(getattr(data, "skip_unreadable", False))
+        found = unlabelled_rows(options.own["images"], data, skip)
+        names, skipped = found.names, found.skipped
+        _tell_account(found.account)
+        data.predict_on(found.rows)
     elif not data.test_dataloader():
         raise UserError("the data has no test rows to predict; name a folder of pictures with --images")
     batches = app.trainer.predict(app.model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     classes = data.info.class_names
+    lines: list[tuple[Any, ...]] = [(name, "", "", "") for name in skipped]
+    for batch in batches or []:
+        assert isinstance(batch, dict)
+        top, label = batch["probs"].max(1)
+        for index, given, pred, prob in zip(
+            *(batch[k].tolist() for k in ("index", "target")), label.tolist(), top.tolist(), strict=True
+        ):
+            shown = classes[given] if 0 <= given < len(classes) else ""
+            lines.append((names[index] if names else index, shown, classes[pred], f"{prob:.6f}"))
+    if skipped:
+        place = {name: number for number, name in enumerate(sorted([*skipped, *(names or ())], key=Path))}
+        lines.sort(key=lambda line: place[line[0]])
+        many = "1 picture has no prediction, its" if len(skipped) == 1 else f"{len(skipped):,} pictures have no prediction, their"
+        _say(f"{many} cells are empty: {listed(skipped)}", sys.stderr)
     with atomic_path(path, new=not again) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(prediction_header(bool(names)))
-        for batch in batches or []:
-            assert isinstance(batch, dict)
-            top, label = batch["probs"].max(1)
-            for index, given, pred, prob in zip(
-                *(batch[k].tolist() for k in ("index", "target")), label.tolist(), top.tolist(), strict=True
-            ):
-                shown = classes[given] if 0 <= given < len(classes) else ""
-                writer.writerow([names[index] if names else index, shown, classes[pred], f"{prob:.6f}"])
+        writer.writerows(lines)
     print(visible(f"predictions: {path}"))
     return 0

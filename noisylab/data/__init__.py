@@ -5,9 +5,10 @@ from noisylab.data.base import NoisyDataModule
 from noisylab.data.cifar import CIFAR10, CIFAR100
 from noisylab.data.digits import Digits
 from noisylab.data.features import ImageFeatures
-from noisylab.data.imagefolder import ImageFolder, unlabelled_images
+from noisylab.data.imagefolder import ImageFolder
 from noisylab.data.mnist import MNIST, FashionMNIST
 from noisylab.data.reuters import Reuters
+from noisylab.data.unlabelled import unlabelled_images
 from noisylab.data.web import WebImages
 
 __all__ = [

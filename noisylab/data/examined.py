@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import PIL
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm.auto import tqdm
 
+from noisylab.data.identity import depth_from
 from noisylab.data.imagelist import ImageList
+from noisylab.data.notes import note
 from noisylab.data.pictures import Depth, Head, UnreadableImage, depth_of, fault_of
 from noisylab.files import atomic_path
 
-__all__ = ["Seen", "common_depth", "examine", "unreadable", "with_depth"]
+__all__ = ["Seen", "beyond", "common_depth", "examine", "unreadable", "with_depth"]
 
 _THREADS = 8  # decoders run side by side
 _LARGE = 2**25  # pixels, of 4 bytes each once decoded
@@ -86,16 +88,38 @@ def common_depth(seen: Sequence[Seen]) -> Depth | None:
 
 
 def with_depth(
-    images: ImageList, heads: Sequence[Head], allow_truncated: bool, seen: Sequence[Seen] | None = None
-) -> tuple[ImageList, Depth | None]:
-    """The bits in use of the images of a data set, and the images with a note of them.
+    parts: Sequence[ImageList],
+    heads: Sequence[Sequence[Head]],
+    allow_truncated: bool,
+    seen: Sequence[Sequence[Seen]] | None = None,
+    adopted: Mapping[str, Any] | None = None,
+) -> tuple[list[ImageList], Depth | None]:
+    """The bits that the pictures of a data set are scaled by, and their lists with notes of it.
+
+    They are those in use in the training images, or in those of the model whose data these are.
 
     Args:
-        images: N images.
-        heads: (N) what their first bytes say.
+        parts: the training images and perhaps the test images.
+        heads: for each list, what the first bytes of its images say.
         allow_truncated: see `open_image`.
-        seen: (N) what came of decoding them; `None` decodes those that may have more than 8 bits.
+        seen: for each list, what came of decoding its images; `None` decodes those that may have more than 8 bits.
+        adopted: record of the model, see `FittedData.adopt`.
     """
+    known: Sequence[Sequence[Seen] | None] = [None] * len(parts) if seen is None else seen
+    lists = list(parts)
+    if adopted is None:
+        lists[0], depth = _measured(parts[0], heads[0], allow_truncated, known[0])
+    else:
+        depth = depth_from(adopted["measured"]["depth"])
+    for place in range(adopted is None, len(parts)):
+        lists[place] = beyond(parts[place], heads[place], allow_truncated, depth, known[place])
+    return lists, depth
+
+
+def _measured(
+    images: ImageList, heads: Sequence[Head], allow_truncated: bool, seen: Sequence[Seen] | None
+) -> tuple[ImageList, Depth | None]:
+    """The bits in use, with a note of them."""
     places = [place for place, head in enumerate(heads) if head.deep]
     if not places:
         return images, None
@@ -105,6 +129,43 @@ def with_depth(
     used = f"{depth.whole} bits" if depth.whole > 8 or not depth.real else f"{depth.real} bits"
     many = f"{len(places):,} image{'s' * (len(places) > 1)} of {images.where}"
     return images.noted(f"{many} with more than 8 bits: scaled alike, by the {used} of the largest value"), depth
+
+
+def beyond(
+    images: ImageList, heads: Sequence[Head], allow_truncated: bool, depth: Depth | None, seen: Sequence[Seen] | None = None
+) -> ImageList:
+    """A list with a note, which is a warning, too, of images that the bits of others do not fit.
+
+    Args:
+        images: N images.
+        heads: (N) what their first bytes say.
+        allow_truncated: see `open_image`.
+        depth: of the training images, by which these are scaled; `None` where those have 8 bits.
+        seen: (N) what came of decoding them; `None` decodes those that may have more than 8 bits.
+    """
+    places = [place for place, head in enumerate(heads) if head.deep]
+    if not places:
+        return images
+    looked = examine(images.take(places), allow_truncated) if seen is None else [seen[place] for place in places]
+    found = [(heads[place], one.depth) for place, one in zip(places, looked, strict=True) if one.depth is not None]
+    if depth is None:
+        wide = sum(own.whole > 8 or own.real > 8 for _, own in found)
+        told = [(wide, "more than 8 bits, unlike the training images: each is scaled by its own largest value; save with 8 bits")]
+    else:
+        white = sum(own.whole > depth.whole or own.real > depth.real for _, own in found)
+        black = sum(head.mode[0] == "F" and own == Depth() and depth.real > 0 for head, own in found)
+        bits = depth.real if depth.real and depth.whole == 8 else depth.whole
+        most = f"the {bits} bits that the training images use" if bits > 8 or depth.real else "the values of the training images"
+        told = [
+            (white, f"values beyond {most}, shown white: scale them as those were, or train on images as bright as these"),
+            (black, f"fractions of 1, shown black: the training images use {depth.real} bits; scale them as those were"),
+        ]
+    for many, what in told:
+        if many:
+            text = f"{many:,} image{'s' * (many > 1)} of {images.where} {'have' if many > 1 else 'has'} {what}"
+            note(text)
+            images = images.noted(text)
+    return images
 
 
 def _decoded(paths: Sequence[str], large: int, allow_truncated: bool) -> list[Seen]:

@@ -199,29 +199,23 @@ class ImageFeatures(NoisyDataModule):
         self._side, self._scale, self.depth = int(then["side"]), float(then["scale"]), depth_from(then["depth"])
         return super().blank()
 
-    def rows_of(self, images: ImageList) -> DenseRows:
-        """Other images, scaled as the training rows are. Needs ``setup``; nothing is kept in files.
+    def rows_of(self, images: ImageList, sieve: Sieve) -> tuple[DenseRows, ImageList]:
+        """Other images, scaled as the training rows are, and which they are. Needs ``setup``; nothing is kept in files.
 
         Raises:
-            ValueError: naming the images that cannot be read.
+            ValueError: naming the images that cannot be read, unless `sieve` leaves them out.
         """
         features, faults = _Extraction(self._network, self.side, self.allow_truncated, None, self.depth).run(images, [])
-        Sieve().keep(images, faults)
-        return self._scaled(features)
+        return self._scaled(features[[not fault for fault in faults]]), sieve.keep(images, faults)
 
     @cached_property
     def _read(self) -> list[tuple[ImageList, Rows]]:
         """The training and perhaps the test images that can be read, with their features."""
-        sieve, heads = Sieve(self.skip_unreadable), []
-        parts: list[ImageList] = []
-        for listed in (part for part in self._lists if part is not None):
-            part, found = sieve.heads(listed)
-            if not parts:
-                part, self.depth = with_depth(part, found, self.allow_truncated)
-                if self.adopted is not None:
-                    self.depth = depth_from(self.adopted["measured"]["depth"])
-            parts.append(part)
-            heads += found
+        sieve = Sieve(self.skip_unreadable)
+        looked = [sieve.heads(listed) for listed in self._lists if listed is not None]
+        each = [found for _, found in looked]
+        heads = [head for found in each for head in found]
+        parts, self.depth = with_depth([part for part, _ in looked], each, self.allow_truncated, adopted=self.adopted)
         side = self.image_size if self.adopted is None else int(self.adopted["measured"]["side"])
         if side is None:
             side = _SMALL if median(min(head.width, head.height) for head in heads) <= _SMALL else _LARGE

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,22 +13,19 @@ from torch import Tensor
 from noisylab.data.arrays import pixel_statistics
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.digests import content_digests, digest_of
-from noisylab.data.examined import examine, unreadable, with_depth
-from noisylab.data.features import ImageFeatures
-from noisylab.data.folders import list_images, require_folder
+from noisylab.data.examined import examine, with_depth
 from noisylab.data.identity import depth_from, depth_numbers, no_rows
-from noisylab.data.imagelist import ImageList, Sieve, account_of, check_images, decode, file_rows, list_source
+from noisylab.data.imagelist import ImageList, Sieve, decode, file_rows, list_source
 from noisylab.data.imageparts import image_lists
 from noisylab.data.labels import LabelNames
 from noisylab.data.mirrored import decided, small_files, small_pictures, some_rows
 from noisylab.data.missing import Missing
 from noisylab.data.pictures import Depth, Head
 from noisylab.data.rows import DenseRows, FileRows
-from noisylab.transforms.image import Normalize
 from noisylab.transforms.pil import PILTrain
 from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, check_image_views, image_views, web_views
 
-__all__ = ["ImageFolder", "account_of_folder", "unlabelled_images"]
+__all__ = ["ImageFolder"]
 
 _SMALL = 64  # pixels a side up to which images are held in memory
 _MEMORY = 2**30  # bytes of pixels up to which they are
@@ -159,14 +155,12 @@ class ImageFolder(NoisyDataModule):
         if size is None:
             # all are decoded once before training, so that no worker process meets a broken file days later
             seen = [examine(part, self.allow_truncated, found) for part, found in zip(parts, heads, strict=True)]
-            parts[0], self.depth = with_depth(parts[0], heads[0], self.allow_truncated, seen[0])
-            self._take_depth()
+            parts, self.depth = with_depth(parts, heads, self.allow_truncated, seen, self.adopted)
             parts = [sieve.keep(part, [one.fault for one in found]) for part, found in zip(parts, seen, strict=True)]
             stores += [file_rows(part, {}, self.num_workers, self.allow_truncated, self.depth) for part in parts]
             self._measured = {"size": None, "depth": depth_numbers(self.depth)}
         else:
-            parts[0], self.depth = with_depth(parts[0], heads[0], self.allow_truncated)
-            self._take_depth()
+            parts, self.depth = with_depth(parts, heads, self.allow_truncated, adopted=self.adopted)
             grey = all(head.grey for found in heads for head in found)
             if self.adopted is not None:
                 grey = self.adopted["row"]["shape"][0] == 1
@@ -215,17 +209,12 @@ class ImageFolder(NoisyDataModule):
         """No images, in memory or in files as those of training were."""
         assert self.adopted is not None
         self._measured = dict(self.adopted["measured"])
-        self._take_depth()
+        self.depth = depth_from(self._measured["depth"])
         if self._measured["size"] is None:
             return FileRows(
                 [], self.view_set(), num_workers=self.num_workers, allow_truncated=self.allow_truncated, depth=self.depth
             )
         return no_rows(self.adopted)
-
-    def _take_depth(self) -> None:
-        """Scale pixels of more than 8 bits as the model's were."""
-        if self.adopted is not None:
-            self.depth = depth_from(self.adopted["measured"]["depth"])
 
     def _memory_size(self, heads: Sequence[Head]) -> tuple[int, int] | None:
         """(width, height) of the images held in memory; `None` when files are to be opened as needed."""
@@ -260,56 +249,3 @@ class ImageFolder(NoisyDataModule):
 
 def _pair(size: list[int] | None) -> tuple[int, int] | None:
     return None if size is None else (size[0], size[1])
-
-
-def unlabelled_images(folder: str | Path, data: NoisyDataModule) -> tuple[DenseRows | FileRows, list[str]]:
-    """Images without labels, to be predicted by a model that was trained on `data`.
-
-    Args:
-        folder: where the images are, sub-folders included.
-        data: a data module of images after its ``setup``; its evaluation view is used, and images in memory are brought to
-            the size and colours of its training images, or become features as these did.
-
-    Returns:
-        The images, and their names relative to `folder`, sorted.
-
-    Raises:
-        FileNotFoundError: when the folder does not exist.
-        ValueError: when it holds no image, when a file is no image, or when `data` is no data set of images.
-    """
-    root = Path(folder)
-    require_folder(root)
-    images = _without_labels(root)
-    names = images.names
-    if not names:
-        raise ValueError(f"no image can be read there: {account_of(images)[0]}")
-    check_images(images)
-    if isinstance(data, ImageFeatures):
-        return data.rows_of(images), names
-    train = data.source.train
-    if isinstance(train, FileRows):
-        Sieve().keep(images, unreadable(images, train.allow_truncated))
-        return file_rows(images, train.views, data.num_workers, train.allow_truncated, train.depth), names
-    # A view that takes 0..255 is what says that the training rows are ordinary images
-    if not isinstance(train, DenseRows) or train.values.ndim != 4 or not isinstance(data.view_set()["eval"], Normalize):
-        raise ValueError(
-            f"{type(data).__name__} does not hold images with pixels 0..255, so image files cannot be predicted with it"
-        )
-    _, channels, height, width = train.values.shape
-    truncated, depth = getattr(data, "allow_truncated", False), getattr(data, "depth", None)
-    pixels, faults = decode(images, (width, height), channels == 1, truncated, depth)
-    Sieve().keep(images, faults)
-    return DenseRows(pixels), names
-
-
-def account_of_folder(folder: str | Path) -> list[str]:
-    """What `unlabelled_images` reads of a folder and what it leaves out, in sentences."""
-    require_folder(Path(folder))
-    return account_of(_without_labels(Path(folder)))
-
-
-def _without_labels(root: Path) -> ImageList:
-    listing = list_images(root)
-    names = [path.relative_to(root).as_posix() for path in listing.images]
-    notes = (f"left out of {root}: {', '.join(listing.skipped)}",) if listing.skipped else ()
-    return ImageList(root, names, [""] * len(names), str(root), listing=listing, notes=notes)

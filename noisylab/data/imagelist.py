@@ -45,7 +45,7 @@ __all__ = [
     "read_table",
 ]
 
-_SKIP = ", or leave out what cannot be read (issues --skip_unreadable, fit --data.skip_unreadable true)"
+_SKIP = ", or leave out what cannot be read (issues, predict: --skip_unreadable; fit: --data.skip_unreadable true)"
 _CLASSES = 10  # that are counted one by one
 _SHOWN = 10  # bad files in a message
 _THREADS = 8  # that open images; the time goes into the file system and into decoders, which run side by side

@@ -68,6 +68,24 @@ def test_predictions_depend_on_the_model_alone(capsys: pytest.CaptureFixture[str
     assert "note" not in capsys.readouterr().err
 
 
+def test_broken_pictures_have_no_prediction_and_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    folders()
+    assert fit() == 0
+    Path("new/31.png").write_text("no picture")
+    command = ["predict", "--run_dir", "run", "--images", "new", "--out", "p.csv"]
+    assert main(command) == 2
+    assert "predict: --skip_unreadable" in capsys.readouterr().err and not Path("p.csv").exists()
+    assert main([*command, "--skip_unreadable"]) == 0
+    said = capsys.readouterr().err
+    assert "left out: 31.png is not an image" in said and "1 picture has no prediction, its cells are empty: 31.png" in said
+    with Path("p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == ["30.png", "31.png", "32.png", "33.png"]
+    assert [bool(row["predicted"]) and bool(row["probability"]) for row in rows] == [True, False, True, True]
+    assert main(["predict", "--run_dir", "run", "--skip_unreadable"]) == 2
+    assert "belongs to --images" in capsys.readouterr().err
+
+
 def test_pictures_opened_as_needed_are_predicted_without_the_training_folder() -> None:
     folders()
     assert fit("--data.load", "files", "--data.size", "8", "--model.network.in_channels", "3") == 0

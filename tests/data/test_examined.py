@@ -14,7 +14,9 @@ from samples import train_batches, write_folders, write_image
 from noisylab.data import ImageFolder, WebImages, examined, unlabelled_images
 from noisylab.data.examined import common_depth, examine
 from noisylab.data.imagelist import Sieve, class_folders
+from noisylab.data.notes import DataNote
 from noisylab.data.pictures import Depth, UnreadableImage, open_image
+from noisylab.data.unlabelled import unlabelled_rows
 from noisylab.issues.thumbnails import thumbnails
 
 
@@ -173,6 +175,70 @@ def test_images_to_predict_are_scaled_as_those_of_training(deep: Path, tmp_path:
     data.setup()
     rows, _ = unlabelled_images(tmp_path / "new", data)
     assert rows.values.unique().tolist() == [25]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"load": "files", "size": 8}])
+def test_pictures_brighter_than_those_of_training_are_said_once(deep: Path, tmp_path: Path, kwargs: Any) -> None:
+    for name, level in {"a": 2**12, "b": 2**16 - 1, "c": 2**12 - 1}.items():
+        for folder in ("new", "test/dark"):
+            (tmp_path / folder).mkdir(exist_ok=True, parents=True)
+            Image.fromarray(np.full((8, 8), level, dtype=np.uint16)).save(tmp_path / folder / f"{name}.png")
+    data = ImageFolder(str(deep), test_images=str(tmp_path / "test"), **kwargs)
+    said = r"^2 images of .*test have values beyond the 12 bits that the training images use, shown white: scale"
+    with pytest.warns(DataNote, match=said) as caught:
+        data.setup()
+    assert len(caught) == 1 and str(caught[0].message) in data.source.account
+    with pytest.warns(DataNote, match="^2 images of .*new have values beyond the 12 bits") as caught:
+        found = unlabelled_rows(tmp_path / "new", data)
+    assert len(caught) == 1 and str(caught[0].message) in found.account
+    # the model's data have become brighter
+    Image.fromarray(np.full((8, 8), 2**14, dtype=np.uint16)).save(next((deep / "dark").iterdir()))
+    model = ImageFolder(str(deep), **kwargs)
+    model.adopt(data.fitted())
+    with pytest.warns(DataNote, match="^1 image of .*deep has values beyond the 12 bits"):
+        model.setup()
+    assert not any("scaled alike" in line for line in model.source.account)
+
+
+def test_deep_pictures_for_a_model_of_eight_bits_and_fractions_for_one_of_numbers_are_said(tmp_path: Path) -> None:
+    write_folders(tmp_path / "plain", size=(8, 8))
+    for name in ("cat", "dog"):
+        (tmp_path / "numbers" / name).mkdir(parents=True)
+        Image.fromarray(np.full((8, 8), 300.5, dtype=np.float32)).save(tmp_path / "numbers" / name / "0.tif")
+    (tmp_path / "new").mkdir()
+    Image.fromarray(np.full((8, 8), 300, dtype=np.uint16)).save(tmp_path / "new" / "deep.png")
+    Image.fromarray(np.full((8, 8), 200, dtype=np.uint16)).save(tmp_path / "new" / "not_so_deep.png")
+    Image.fromarray(np.full((8, 8), 0.5, dtype=np.float32)).save(tmp_path / "new" / "fraction.tif")
+    for folder, said in {
+        "plain": ["1 image of NEW has more than 8 bits, unlike the training images: each is scaled by its own largest value"],
+        "numbers": [
+            "1 image of NEW has values beyond the 9 bits",
+            "1 image of NEW has fractions of 1, shown black",
+        ],
+    }.items():
+        data = ImageFolder(str(tmp_path / folder))
+        data.setup()
+        with pytest.warns(DataNote) as caught:
+            unlabelled_rows(tmp_path / "new", data)
+        told = [str(one.message).replace(str(tmp_path / "new"), "NEW") for one in caught]
+        assert [line[: len(start)] for line, start in zip(told, said, strict=True)] == said
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"load": "files", "size": 8}])
+def test_pictures_to_predict_that_cannot_be_read_are_left_out_where_that_is_asked(tmp_path: Path, kwargs: Any) -> None:
+    write_folders(tmp_path / "train", size=(8, 8))
+    for n in range(4):
+        write_image(tmp_path / "new" / f"{n}.jpg", (64, 64), seed=n)
+    (tmp_path / "new" / "1.jpg").write_bytes((tmp_path / "new" / "1.jpg").read_bytes()[:-300])
+    (tmp_path / "new" / "2.jpg").write_text("no picture")
+    data = ImageFolder(str(tmp_path / "train"), **kwargs)
+    data.setup()
+    with pytest.raises(ValueError, match=r"predict: --skip_unreadable"):
+        unlabelled_rows(tmp_path / "new", data)
+    found = unlabelled_rows(tmp_path / "new", data, skip=True)
+    assert (len(found.rows), found.names, sorted(found.skipped)) == (2, ["0.jpg", "3.jpg"], ["1.jpg", "2.jpg"])
+    assert found.account[0].endswith("4 image files, 2 read, 2 left out: unreadable 2")
+    assert any("2.jpg is not an image" in line for line in found.account)
 
 
 def test_a_turned_picture_is_the_same_from_memory_and_from_files(tmp_path: Path) -> None:

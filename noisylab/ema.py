@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, Self
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from noisylab.upstream.torch import FollowsDevice, copy_all
 
 __all__ = ["AveragedNetwork"]
 
 
-class AveragedNetwork(nn.Module):
+class AveragedNetwork(FollowsDevice):
     """A copy of a network that follows it: ``m <- decay * m + (1 - decay) * f`` for every parameter.
 
     It starts equal to the network, has no gradients and belongs into no optimizer. Buffers, such as running batch statistics,
@@ -66,13 +70,13 @@ class AveragedNetwork(nn.Module):
         wide = [torch.promote_types(value.dtype, torch.float32) for value in own]
         if all(value.dtype == dtype for value, dtype in zip(own, wide, strict=True)):
             self._exact = []
-            torch._foreach_lerp_(own, theirs, 1 - decay)
+            _move(own, theirs, decay)
         else:
             if not self._exact:
                 self._exact = [value.to(dtype, copy=True) for value, dtype in zip(own, wide, strict=True)]
             moved = [value.to(dtype) for value, dtype in zip(theirs, wide, strict=True)]
-            torch._foreach_lerp_(self._exact, moved, 1 - decay)
-            torch._foreach_copy_(own, self._exact)
+            _move(self._exact, moved, decay)
+            copy_all(own, self._exact)
         if copy_buffers:
             for mine, other in zip(self.network.buffers(), network.buffers(), strict=True):
                 mine.copy_(other)
@@ -85,7 +89,14 @@ class AveragedNetwork(nn.Module):
         """Take the float32 values of a checkpoint."""
         self._exact = [saved.to(own.device, copy=True) for saved, own in zip(state, self.network.parameters(), strict=False)]
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # follow the device of `.to()`, never its dtype
-        self._exact = [value.to(fn(torch.zeros(0, device=value.device)).device) for value in self._exact]
-        return super()._apply(fn, recurse)
+    def follow(self, moved: Callable[[torch.device], torch.device]) -> None:
+        """Keep the float32 values where the parameters are; never in their dtype."""
+        self._exact = [value.to(moved(value.device)) for value in self._exact]
+
+
+_mover = lru_cache(maxsize=16)(get_ema_multi_avg_fn)  # made once for each decay, not in every step
+
+
+def _move(averages: list[Tensor], values: list[Tensor], decay: float) -> None:
+    if averages:
+        _mover(decay)(averages, values, None)

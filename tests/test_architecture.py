@@ -39,6 +39,7 @@ _LEVELS: dict[str, int] = {
     "trust": 0,
     "files": -1,
     "reading": -1,
+    "upstream": -1,
     "reports": 8,
 }
 _BESIDE = {("issues", "callbacks"), ("callbacks", "issues")}  # one level, and they meet the methods and the data

@@ -17,6 +17,7 @@ from noisylab.engine.resume import AtomicCheckpointIO
 from noisylab.engine.signals import StopSignals
 from noisylab.files import clear_partials
 from noisylab.methods.base import NoisyLabelMethod
+from noisylab.upstream.lightning import leave_sigterm_to_callbacks, set_received_sigterm
 
 __all__ = ["RunCheckpoint"]
 
@@ -123,12 +124,11 @@ class RunCheckpoint(Checkpoint):
         self._signals = StopSignals()
         self.stopped_by = None
         self._signals.install(loud=trainer.is_global_zero)
-        connector = trainer._signal_connector
-        if connector.received_sigterm:  # before there was anybody to save anything
-            self._signals.received, connector.received_sigterm = signal.SIGTERM, False
+        if trainer.received_sigterm:  # before there was anybody to save anything
+            self._signals.received = signal.SIGTERM
+            set_received_sigterm(trainer, False)
         if trainer.world_size > 1:
-            # Lightning's own way waits for the device in every step, and broadcasts from within the signal handler
-            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+            leave_sigterm_to_callbacks(trainer)
             backend = torch.distributed.get_backend()
             self._group = None if backend == "gloo" else torch.distributed.new_group(backend="gloo")
         self._in_epoch, self._cut_short, self._deferred = False, False, []
@@ -146,7 +146,7 @@ class RunCheckpoint(Checkpoint):
         trainer.should_stop |= self.finished(trainer)
         late = self.every_n_minutes is not None and time.monotonic() - self._saved_at > 60 * self.every_n_minutes
         late, stop = self._agree(trainer, late)
-        ends = trainer.should_stop and trainer.fit_loop._can_stop_early and not (trainer.is_last_batch or self.finished(trainer))
+        ends = trainer.should_stop and _may_stop(trainer) and not (trainer.is_last_batch or self.finished(trainer))
         if self._must_wait(trainer):
             if ends:
                 rank_zero_warn("the run ends where no checkpoint can be resumed from: a resume would leave out the epoch's rest")
@@ -206,7 +206,7 @@ class RunCheckpoint(Checkpoint):
     def _stop(self, trainer: L.Trainer, number: int) -> None:
         """Let Lightning end the run at the end of this batch or epoch, on every rank."""
         self.stopped_by = signal.Signals(number)
-        trainer._signal_connector.received_sigterm = True
+        set_received_sigterm(trainer, True)
 
     def _must_wait(self, trainer: L.Trainer) -> bool:
         if not self._in_epoch:
@@ -232,3 +232,9 @@ class RunCheckpoint(Checkpoint):
         assert self.folder is not None
         trainer.save_checkpoint(self.folder / name)
         self._saved_at = time.monotonic()
+
+
+def _may_stop(trainer: L.Trainer) -> bool:
+    """Whether ``min_epochs`` and ``min_steps`` are behind, before which Lightning ends no run early."""
+    done: Any = trainer.fit_loop.epoch_progress.current
+    return done.processed >= (trainer.min_epochs or 0) and trainer.global_step >= (trainer.min_steps or 0)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 
 from noisylab.engine.compile_cache import remove_broken_libraries
 from noisylab.engine.graphs import CudaRecorder, GraphedStep
 from noisylab.engine.step import carry_step_count, steps_bare
 from noisylab.methods.base import NoisyLabelMethod
+from noisylab.upstream.lightning import detects_anomalies
+from noisylab.upstream.torch import compile_training_passes, inductor_cache
 
 __all__ = ["Speed"]
 
@@ -62,11 +63,9 @@ class Speed(L.Callback):
             pl_module.to(memory_format=torch.channels_last)
         if self.compile and stage == "fit":
             if self.backend == "inductor":
-                from torch._inductor.runtime.cache_dir_utils import cache_dir
-
-                remove_broken_libraries(Path(cache_dir()))  # of a run that was killed while it compiled
+                remove_broken_libraries(inductor_cache())  # of a run that was killed while it compiled
             for network in pl_module.networks.values():
-                _compile_training(network, self.backend)
+                compile_training_passes(network, self.backend)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put recorded steps in the place of the method's."""
@@ -127,16 +126,6 @@ def _not_alone(trainer: L.Trainer, method: NoisyLabelMethod) -> str | None:
         return "with trainer.gradient_clip_val or trainer.accumulate_grad_batches"
     if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
         return "with a learning-rate schedule that counts batches, since every rate would need a recording of its own"
-    if trainer._detect_anomaly or not steps_bare(method):
+    if detects_anomalies(trainer) or not steps_bare(method):
         return "where a strategy, a profiler, a callback or a hook of the method takes part in every step"
     return None
-
-
-def _compile_training(network: nn.Module, backend: str | Callable[..., Any]) -> None:
-    # Static shapes: which kernels run must not depend on the sizes seen before, or a resumed run would differ.
-    network.compile(backend=backend, dynamic=False)
-    compiled = network._compiled_call_impl
-    assert compiled is not None
-    network._compiled_call_impl = lambda *inputs, **named: (
-        compiled(*inputs, **named) if network.training else network._call_impl(*inputs, **named)
-    )

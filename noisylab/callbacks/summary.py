@@ -194,6 +194,11 @@ def _first_best(costs: list[tuple[int, float]]) -> int | None:
     return min(((cost, epoch) for epoch, cost in costs if math.isfinite(cost)), default=(0.0, None))[1]
 
 
+def _is_over(timer: Timer) -> bool:
+    left = timer.time_remaining()  # None for a timer without a limit
+    return left is not None and left <= 0
+
+
 def _ended_by(trainer: L.Trainer) -> str:
     """What brought a run to its end: "max_epochs", "max_steps", "max_time", the name of a callback, or "nothing" yet.
 
@@ -204,7 +209,7 @@ def _ended_by(trainer: L.Trainer) -> str:
         return "max_epochs"
     if any(isinstance(c, RunCheckpoint) and c.finished(trainer) for c in callbacks):
         return "max_steps"
-    if any(isinstance(c, Timer) and c._duration is not None and (c.time_remaining() or 0) <= 0 for c in callbacks):
+    if any(isinstance(c, Timer) and _is_over(c) for c in callbacks):
         return "max_time"
     early = next((type(c).__name__ for c in callbacks if getattr(c, "stopping_reason", None) not in (None, _GOES_ON)), None)
     return early or ("callback" if trainer.should_stop else "nothing")

@@ -12,7 +12,7 @@ import lightning as L
 import torch
 import yaml
 from jsonargparse import Namespace
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.strategies import DDPStrategy
 
 from noisylab.callbacks import Curves, Diagnostics, LabelIssues, RunCheckpoint, RunProgress, RunSummary, Speed
@@ -25,16 +25,17 @@ from noisylab.cli.scalars import dump, put_back
 from noisylab.cli.trainer_flags import check_callbacks, check_machine, check_monitors
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.trusted import require_table
-from noisylab.engine.ranks import may_leave_out, synchronized
+from noisylab.engine.ranks import may_leave_out
 from noisylab.engine.sync_norm import SyncNorm
 from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.noise import Noise
+from noisylab.upstream.lightning import SetUpOnlyCLI, default_ddp_option, layer_sync, set_layer_sync, subcommand_parser
 
 __all__ = ["App", "build", "config_text", "write_config"]
 
 
-class App(LightningCLI):
+class App(SetUpOnlyCLI):
     """LightningCLI in subclass mode with noisylab's links, callbacks and run folder.
 
     Args:
@@ -97,9 +98,6 @@ class App(LightningCLI):
         self._given: dict[str, Any] = args[args["subcommand"]]
         put_back(self.config[args["subcommand"]], self._given)
 
-    def _parse_ckpt_path(self) -> None:
-        """Lightning would let the checkpoint's arguments beat the command line; they do not."""
-
     def config_text(self, skip: str = "", absolute: bool = False) -> str:
         """The whole configuration as YAML, every default included but for what `skip` names; see `config_text`.
 
@@ -108,7 +106,7 @@ class App(LightningCLI):
             absolute: whether files and folders of the data are named by absolute paths.
         """
         assert self.subcommand is not None
-        parser = self._subcommand_parsers[self.subcommand]
+        parser = subcommand_parser(self, self.subcommand)
         config = self.config[self.subcommand].clone()
         if absolute:
             absolute_paths(config["data"])
@@ -129,27 +127,26 @@ class App(LightningCLI):
         put_back(dumped, self._given)
         return dump(dumped)
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Run nothing: the caller does."""
-
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """A trainer with noisylab's callbacks, loggers and strategy."""
-        config = self._get(self.config_init, "trainer", default={})
+        assert self.subcommand is not None
+        made, written = self.config_init[self.subcommand], self.config[self.subcommand]
+        config = made.get("trainer", {})
         given = config.get("callbacks") or []
         callbacks = list(given) if isinstance(given, list) else [given]
         if not any(isinstance(callback, Diagnostics) for callback in callbacks):
             callbacks.append(Diagnostics())
-        self.speed: Speed = self._get(self.config_init, "speed")
+        self.speed: Speed = made.get("speed")
         if not any(isinstance(callback, Speed) for callback in callbacks):
             callbacks.append(self.speed)
-        recipe = str(self._get(self.config, "recipe", default="") or "")
+        recipe = str(written.get("recipe") or "")
         shown, config["enable_progress_bar"] = config.get("enable_progress_bar") is not False, False
         if self.folder is not None:
             config["default_root_dir"] = self.folder
             if shown and not any(isinstance(callback, RunProgress) for callback in callbacks):
                 callbacks.append(RunProgress(recipe or "fit"))
             curves = Curves(self.folder, every_n_steps=config.get("log_every_n_steps") or None)
-            intervals = {name: self._get(self.config, f"checkpoint.{name}") for name in switches("checkpoint")}
+            intervals = {name: written.get(f"checkpoint.{name}") for name in switches("checkpoint")}
             self.checkpoint = RunCheckpoint(self.folder / "checkpoints", **intervals)
             self.summary, self.issues = RunSummary(self.folder, recipe), LabelIssues(self.folder)
             # the summary says that a run is finished, so it comes after all else that the end of a run writes
@@ -160,7 +157,7 @@ class App(LightningCLI):
             config["logger"] = [
                 make_logger(name, self.folder, recipe, self.model, self.datamodule) for name in self.loggers
             ] or False
-        trainer = self._instantiate_trainer({**config, **kwargs}, [])
+        trainer = L.Trainer(**{**config, **kwargs})
         _choose_strategy(trainer, self.model)
         return trainer
 
@@ -187,14 +184,14 @@ def _choose_strategy(trainer: L.Trainer, method: NoisyLabelMethod | None = None)
     method = method or trainer.lightning_module  # type: ignore[assignment]
     if isinstance(trainer.strategy, DDPStrategy):
         unused = not isinstance(method, NoisyLabelMethod) or may_leave_out(method)
-        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", unused)
-        if synchronized(trainer):
+        default_ddp_option(trainer.strategy, "find_unused_parameters", unused)
+        if layer_sync(trainer) is not None:
             if isinstance(method, NoisyLabelMethod) and method.needs_trusted:
                 raise UserError(
                     f"trainer.sync_batchnorm=true: {type(method).__name__} differentiates its own steps, which this does not "
                     "reach; leave it out"
                 )
-            trainer.strategy._layer_sync = SyncNorm()
+            set_layer_sync(trainer, SyncNorm())
 
 
 class _Parsed(App):

@@ -110,21 +110,19 @@ class RunWandb(WandbLogger):
 
     def __init__(self, folder: Path, **kwargs: Any) -> None:
         self._folder = folder
-        super().__init__(save_dir=folder, project=os.environ.get("WANDB_PROJECT", "noisylab"), **kwargs)
+        self._has_axes = False
+        super().__init__(save_dir=folder, id=self.earlier_id(), project=os.environ.get("WANDB_PROJECT", "noisylab"), **kwargs)
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         """W&B's run."""
-        if self._experiment is not None:
-            return self._experiment
-        known = self.earlier_id()
-        if known is not None:
-            self._wandb_init["id"] = known
-        run = WandbLogger.experiment.fget(self)  # type: ignore[attr-defined]
-        run.define_metric("epoch")
-        for group in _EPOCHS:
-            run.define_metric(f"{group}/*", step_metric="epoch", step_sync=True)
+        run = super().experiment
+        if not self._has_axes:
+            self._has_axes = True
+            run.define_metric("epoch")
+            for group in _EPOCHS:
+                run.define_metric(f"{group}/*", step_metric="epoch", step_sync=True)
         return run
 
     def earlier_id(self) -> str | None:

@@ -16,6 +16,7 @@ from noisylab.data.pictures import Depth, UnreadableImage, open_image
 from noisylab.transforms.base import to_device
 from noisylab.transforms.draws import Draws, key_from
 from noisylab.types import Inputs
+from noisylab.upstream.torch import shut_down_workers
 
 __all__ = ["DenseRows", "FileRows", "MultiRows", "RowStore", "SparseRows", "TensorStore", "ViewTask", "build_views", "open_image"]
 
@@ -276,9 +277,7 @@ class FileRows:
     def close(self) -> None:
         """Let the workers end; the next `run` starts new ones."""
         for _, loader in self._pools.values():
-            iterator: Any = getattr(loader, "_iterator", None)
-            if hasattr(iterator, "_shutdown_workers"):
-                iterator._shutdown_workers()
+            shut_down_workers(loader)
         self._pools.clear()
 
     def run(self, tasks: Iterable[list[ViewTask]], pool: str) -> Iterator[list[tuple[Tensor, ...]]]:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from noisylab.engine.stepping import Stepping
 from noisylab.memory import SampleMemory
 from noisylab.types import PlanBatch
+from noisylab.upstream.lightning import QuickModule, layer_sync
 
-__all__ = ["AcrossRanks", "average_over_ranks", "batch_statistics", "gather", "may_leave_out", "synchronized"]
+__all__ = ["AcrossRanks", "average_over_ranks", "batch_statistics", "gather", "may_leave_out", "synchronized", "world_size"]
 
 
-class AcrossRanks(L.LightningModule):
+class AcrossRanks(QuickModule):
     """Sums, means and tables that come out as in one process when several share a batch.
 
     The ranks' gradients are averaged, which the means and sums of a loss have to allow for. With one process everything here is
@@ -138,9 +139,17 @@ def batch_statistics(networks: nn.Module) -> list[Tensor]:
     return [part for part in found if isinstance(part, Tensor)]
 
 
+def world_size(module: L.LightningModule) -> int:
+    """How many processes train a module; 1 where it has no Trainer yet."""
+    try:
+        return module.trainer.world_size
+    except RuntimeError:  # how Lightning says so
+        return 1
+
+
 def synchronized(trainer: Any) -> bool:
     """Whether batch normalization is over the whole batch of all ranks, ``trainer.sync_batchnorm``."""
-    return getattr(trainer.strategy, "_layer_sync", None) is not None
+    return layer_sync(trainer) is not None
 
 
 def may_leave_out(method: Stepping) -> bool:

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from noisylab.engine.stepping import Stepping
+from noisylab.upstream.torch import forget_step
 
 __all__ = [
     "NoProfiler",
@@ -105,12 +106,12 @@ def step(
             raw.step()
             count_step(module)
         elif final and name == last:
-            before = None if scaler is None else scaler._scale.clone()
+            before: Any = None if scaler is None else _scaled(scaler, 1.0, raw)
             wrapped.step()
             if scaler is not None:  # gradients that wait for others do so at the scale of those to come
                 for other in optimizers.values():
                     if other.optimizer in _added:
-                        _multiply_gradients(other.optimizer, scaler._scale / before)
+                        _multiply_gradients(other.optimizer, _scaled(scaler, 1.0, raw) / before)
         elif scaler is not None:
             _step_scaled(scaler, raw)
         else:
@@ -132,17 +133,21 @@ def _multiply_gradients(optimizer: torch.optim.Optimizer, factor: Tensor | float
 def _clip(optimizer: torch.optim.Optimizer, clip_norm: float, scaler: Any) -> None:
     parameters = _with_gradient(optimizer)
     # clipping the scaled gradient at clip * scale equals clipping the true one at clip
-    norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm if scaler is None else clip_norm * scaler._scale)
+    limit: Any = clip_norm if scaler is None else _scaled(scaler, clip_norm, optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
     if scaler is not None and parameters:
         # a finite gradient of infinite norm was clipped to 0; NaN instead makes the scaler leave out the step and back off
         parameters[0].grad.add_(norm - norm)
 
 
+def _scaled(scaler: Any, value: float, optimizer: torch.optim.Optimizer) -> Tensor:
+    """A number times the scale, on the optimizer's device, which is not waited for."""
+    return scaler.scale(torch.full((), value, dtype=torch.float32, device=optimizer.param_groups[0]["params"][0].device))
+
+
 def _step_scaled(scaler: Any, optimizer: torch.optim.Optimizer) -> None:
     scaler.step(optimizer)
-    # an overflow is kept for the update, but not as the optimizer's, which may be stepped again before it
-    states = scaler._per_optimizer_states
-    states[-len(states)] = states.pop(id(optimizer))
+    forget_step(scaler, optimizer)
 
 
 def steps_bare(module: Stepping) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.plugins.layer_sync import LayerSync
@@ -25,20 +25,34 @@ class _Sum(torch.autograd.Function):
         return _Sum.apply(gradient.contiguous())
 
 
-class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
+class WholeBatchNorm(nn.Module):
     """Batch normalization whose mean and variance are those of the batch of all ranks, which may have shares of any size.
 
     torch's own ``SyncBatchNorm`` does the same on CUDA devices alone. With one process, and in eval mode, it is torch's batch
     normalization. Every rank must pass its share through the layer as often as the others, an empty one, too. Statistics are
     computed in float32 at least.
+
+    The part that torch's layers for any number of dimensions have in common; it stands before one of them in the list of parents.
     """
+
+    ndims: ClassVar[tuple[int, ...]]  # of the inputs, as the layer behind it wants them
+    eps: float
+    affine: bool
+    momentum: float | None
+    weight: nn.Parameter
+    bias: nn.Parameter
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, ...) normalised by channel."""
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not self.training or not distributed or torch.distributed.get_world_size() == 1:
             return super().forward(input)
-        self._check_input_dim(input)
+        if input.ndim not in self.ndims:
+            wanted = " or ".join(map(str, self.ndims))
+            raise ValueError(f"{type(self).__mro__[2].__name__} takes inputs of {wanted} dimensions, got {tuple(input.shape)}")
         wide = input if input.dtype == torch.float64 else input.float()
         over = [0, *range(2, input.ndim)]
         shape = [1, -1] + [1] * (input.ndim - 2)
@@ -65,15 +79,15 @@ class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 class _Whole1d(WholeBatchNorm, nn.BatchNorm1d):
-    pass
+    ndims = (2, 3)
 
 
 class _Whole2d(WholeBatchNorm, nn.BatchNorm2d):
-    pass
+    ndims = (4,)
 
 
 class _Whole3d(WholeBatchNorm, nn.BatchNorm3d):
-    pass
+    ndims = (5,)
 
 
 _WHOLE: dict[type, type] = {nn.BatchNorm1d: _Whole1d, nn.BatchNorm2d: _Whole2d, nn.BatchNorm3d: _Whole3d}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from noisylab.upstream.torch import FollowsDevice
 
 __all__ = ["SampleMemory"]
 
 
-class SampleMemory(nn.Module):
+class SampleMemory(FollowsDevice):
     """Named tables with one row per ORIGINAL training sample, written in place by row number.
 
     The tables are part of the module's ``state_dict`` and move with it from device to device, but they are neither parameters nor
@@ -176,11 +178,10 @@ class SampleMemory(nn.Module):
                 )
             self._tables[name] = table.to(device=self._device, dtype=dtype, copy=True)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # follow the device of `.to()`, never its dtype
-        self._device = fn(torch.zeros(0, device=self._device)).device
+    def follow(self, moved: Callable[[torch.device], torch.device]) -> None:
+        """Keep the tables where the method is; never in another dtype."""
+        self._device = moved(self._device)
         self._tables = {name: table.to(self._device) for name, table in self._tables.items()}
-        return super()._apply(fn, recurse)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SampleMemory:
         copy = SampleMemory()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -14,11 +13,17 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import enable_reentrant_dispatch
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
-from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from noisylab.types import Inputs
+from noisylab.upstream.torch import (
+    TorchDispatchMode,
+    below_dispatch_modes,
+    tangents_on,
+    tree_leaves,
+    tree_map_only,
+    written_arguments,
+)
 
 __all__ = ["tangent_forward"]
 
@@ -68,34 +73,17 @@ class _Tangents(TorchDispatchMode):
             return value
 
         # autograd's own level again, but not this mode's; and also within functions that switch tangents off
-        with enable_reentrant_dispatch(), _modes_left(), torch.no_grad(), _tangents_on():
+        with enable_reentrant_dispatch(), below_dispatch_modes(), torch.no_grad(), tangents_on():
             result = func(*tree_map_only(Tensor, dual, args), **tree_map_only(Tensor, dual, kwargs))
             found += [forward_ad.unpack_dual(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         return tree_map_only(Tensor, fresh, result)
 
     def _refuse_lost(self, func: Any, args: tuple[Any, ...]) -> None:
         """A tensor without a tangent that is written to in place would stay without, and so would what it is a view of."""
-        if func._schema.is_mutable:
-            for place, value in zip(func._schema.arguments, args, strict=False):
-                written = place.alias_info is not None and place.alias_info.is_write and place.name not in _STATISTICS
-                if written and any(leaf not in self.of for leaf in tree_leaves(value) if isinstance(leaf, Tensor)):
-                    raise NotImplementedError(f"{func} writes a value that depends on the weights into a tensor that did not")
-
-
-@contextmanager
-def _modes_left() -> Iterator[None]:
-    """Within a mode's own handler: other modes stay, and without any torch must be told that there is none."""
-    if _get_current_dispatch_mode_stack():
-        yield
-    else:
-        with torch._C._DisableTorchDispatch():
-            yield
-
-
-@contextmanager
-def _tangents_on() -> Iterator[None]:
-    with forward_ad._set_fwd_grad_enabled(True), forward_ad.dual_level():
-        yield
+        for name, value in written_arguments(func, args):
+            tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+            if name not in _STATISTICS and any(tensor not in self.of for tensor in tensors):
+                raise NotImplementedError(f"{func} writes a value that depends on the weights into a tensor that did not")
 
 
 def tangent_forward(

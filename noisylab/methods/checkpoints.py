@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from typing import Any, Self
 
@@ -41,8 +40,8 @@ class Checkpointed(Predictor):
     def save_hyperparameters(self, *_: Any, **__: Any) -> None:
         """Keep the constructor's arguments, callables as ``class_path`` and ``init_args``, so that a checkpoint rebuilds them."""
         frame = inspect.currentframe()
-        self._set_hparams(constructor_arguments(self, frame.f_back if frame else None))
-        self._hparams_initial = copy.deepcopy(self._hparams)
+        caller = frame.f_back if frame else None
+        super().save_hyperparameters(constructor_arguments(self, caller), frame=caller, logger=False)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
@@ -110,5 +109,5 @@ class Checkpointed(Predictor):
         """Refuse another method's checkpoint, or one for another number of classes, with a ValueError."""
         check_stamp(checkpoint, type(self).__name__, self.num_classes)
         self._data_then = {part: dict(checkpoint["noisylab"].get(part, {})) for part in ("data", "fitted")}
-        self.means.load(checkpoint["noisylab_means"], mine=self._trainer is None or self.global_rank == 0)
+        self.means.load(checkpoint["noisylab_means"], mine=self.global_rank == 0)
         self.epoch_metrics = dict(checkpoint["noisylab_metrics"])

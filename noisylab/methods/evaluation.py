@@ -38,6 +38,7 @@ class Predictor(AcrossRanks):
 
     ensemble: ClassVar[Literal["probs", "logits"]] = "probs"
     info: DataInfo
+    plain_batches: ClassVar[tuple[type, ...]] = (PlanBatch, EvalBatch)
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -50,14 +51,6 @@ class Predictor(AcrossRanks):
         self.val_loss = ValidationLoss()
         self.last_confusions: dict[tuple[str, str], Tensor] = {}
         self.epoch_metrics: dict[str, float] = {}
-        self.transfers_plainly = False
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes the name of every hook, dozens a batch, and a module's way of setting attributes takes microseconds
-        if name == "_current_fx_name":
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
 
     def setup(self, stage: str) -> None:
         """Take the Trainer's precision; see `noisylab.engine.precision.prepare_precision`."""
@@ -66,16 +59,6 @@ class Predictor(AcrossRanks):
         data = getattr(self.trainer, "datamodule", None)
         owners = [self] if data is None else [self, data]
         self.transfers_plainly = not any(is_overridden(hook, owner) for hook in hooks for owner in owners)
-
-    def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        """The batch: Lightning would look for hooks for every batch anew, where `setup` found that nobody has any."""
-        return batch if self.transfers_plainly else super()._on_before_batch_transfer(batch, dataloader_idx)
-
-    def _apply_batch_transfer_handler(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
-        """The batch on `device`, where noisylab's loaders put it."""
-        if self.transfers_plainly and isinstance(batch, PlanBatch | EvalBatch):
-            return batch.to(self.device if device is None else device)
-        return super()._apply_batch_transfer_handler(batch, device, dataloader_idx)
 
     @property
     def headline(self) -> str:

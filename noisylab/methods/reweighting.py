@@ -17,6 +17,7 @@ from noisylab.ema import AveragedNetwork
 from noisylab.engine.finite import refuse_diverged
 from noisylab.engine.modes import in_mode
 from noisylab.engine.optimizers import one_each, scheduler_factory
+from noisylab.engine.ranks import world_size
 from noisylab.engine.step import check_clip_norm, step_schedule
 from noisylab.memory import SampleMemory
 from noisylab.meta import Form, choose_form, derivative, gradient, tangent_forward
@@ -124,7 +125,7 @@ class ReweightingMethod(NoisyLabelMethod, ABC):
     def epoch_plan(self, epoch: int) -> EpochPlan:
         """All training rows once, with trusted batches beside them."""
         # in turn, the classes would always fall to the same ranks
-        order = "shuffle" if self._trainer is not None and self.trainer.world_size > 1 else self.meta_order
+        order = "shuffle" if world_size(self) > 1 else self.meta_order
         trusted = {
             stream: Stream(self.info.trusted_rows, self.train_views[:1], self.meta_batch_size, order, endless=True)
             for stream in self.meta_streams.values()

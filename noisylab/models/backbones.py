@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from noisylab.models.torchvision_net import build_classifier, fetch_weights, last_linear, weights_file
 from noisylab.reading import regular
+from noisylab.upstream.efficientnet_lite import without_head_and_norms
 
 __all__ = ["Backbone", "FeatureNet", "available_backbone", "find_backbone"]
 
@@ -173,16 +173,7 @@ class _LiteBody(nn.Module):
 
     def __init__(self, net: Any) -> None:
         super().__init__()
-        places = [(net, "_conv_stem", "_bn0"), (net, "_conv_head", "_bn1")]
-        for block in net._blocks:
-            if hasattr(block, "_expand_conv"):
-                places.append((block, "_expand_conv", "_bn0"))
-            places += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
-        for owner, convolution, norm in places:
-            setattr(owner, convolution, fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm)))
-            setattr(owner, norm, nn.Identity())
-        net._fc = nn.Identity()
-        self.net = net
+        self.net = without_head_and_norms(net)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1280) for images (B, 3, S, S)."""

@@ -14,7 +14,6 @@ from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from noisylab.models.network import Network
 from noisylab.reading import regular
@@ -23,6 +22,7 @@ from noisylab.types import Inputs
 __all__ = ["TorchvisionNet", "build_classifier", "fetch_weights", "last_linear", "weights_file"]
 
 _SEVERAL_OUTPUTS = ("googlenet", "inception_v3")
+_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class TorchvisionNet(Network):
@@ -96,7 +96,7 @@ class TorchvisionNet(Network):
                 raise ValueError(
                     f"freeze names {prefix!r}, which starts no parameter before the head; the network's parts are {parts}"
                 )
-        batchnorm = {name for name, module in self.net.named_modules() if isinstance(module, _BatchNorm)}
+        batchnorm = {name for name, module in self.net.named_modules() if isinstance(module, _BATCH_NORM)}
         for name in backbone:
             module_name = name.rpartition(".")[0]
             if not any(_starts(name, prefix) for prefix in prefixes) or (train_batchnorm and module_name in batchnorm):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from noisylab.types import Inputs, map_inputs
+from noisylab.upstream.torch import standard_gamma
 
 __all__ = ["cutmix", "cutmix_box", "folded_weights", "mix", "mix_rows", "mix_weight", "mixup"]
 
@@ -14,7 +15,7 @@ def mix_weight(alpha: float) -> float:
     """One draw of Beta(alpha, alpha) from torch's CPU generator; 1 when `alpha` is not positive."""
     if alpha <= 0:
         return 1.0
-    first, second = torch._standard_gamma(torch.tensor([alpha, alpha], dtype=torch.float64)).tolist()
+    first, second = standard_gamma(torch.tensor([alpha, alpha], dtype=torch.float64)).tolist()
     return first / (first + second) if first + second > 0 else 0.5
 
 

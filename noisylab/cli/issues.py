@@ -19,7 +19,6 @@ from noisylab.cli.launch import first_process
 from noisylab.cli.origin import refuse_changed, same_path, shown
 from noisylab.cli.run import _claim, _quiet, _say, fit
 from noisylab.cli.runfolder import Claim, hold
-from noisylab.cli.scalars import Typed, settle
 from noisylab.data import Arrays, ImageFeatures, ImageFolder
 from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.base import NoisyDataModule
@@ -54,6 +53,8 @@ _FLAGS = (*_SOURCES, "labels", "config", "run_dir", "resume", "backbone", "file_
 _OWN_DATA = (ImageFolder.__name__, ImageFeatures.__name__, Arrays.__name__)
 
 _FREE = ("recipe", "seed_everything", "trainer", "speed", "checkpoint")  # parts that do not depend on the data
+
+_OF_TABLES = {"labels": "labels_csv", "file_column": "file_column", "label_column": "label_column"}  # flags and arguments
 
 Flags = list[tuple[str, str | None]]
 
@@ -208,7 +209,8 @@ def _data_flags(options: Options, say: TextIO) -> Flags:
                 raise UserError(f"--{name} belongs to --images; the arrays of --arrays hold their labels as y")
         file, where = ArrayFile(own["arrays"], habits=True), f"y in {own['arrays']}"
         names = file["class_names"] if "class_names" in file.names else None
-        labels, gone = read_labels(file["y"], where, _missing(options), names)
+        missing: Missing = _arguments(options, "Arrays", "path").get("missing", "auto")
+        labels, gone = read_labels(file["y"], where, missing, names)
         texts = [(row, str(label)) for row, label in enumerate(labels.tolist()) if not gone.mask[row]]
         check_label_table([text for _, text in texts], [f"row {row}" for row, _ in texts], where)
         return [("data", "Arrays"), ("data.path", own["arrays"])]
@@ -217,14 +219,18 @@ def _data_flags(options: Options, say: TextIO) -> Flags:
             if name in own:
                 raise UserError(f"--{name} belongs to --images DIR; give the folder of the images")
         return []
-    if "labels" not in own and ("file_column" in own or "label_column" in own):
+    said = _arguments(options, "ImageFolder", "images")
+    said |= {key: own[name] for name, key in _OF_TABLES.items() if name in own}
+    table = said.get("labels_csv")
+    if table is None and ("file_column" in own or "label_column" in own):
         raise UserError("--file_column and --label_column name columns of --labels FILE; give the table")
-    columns = own.get("file_column"), own.get("label_column")
-    listed, _ = image_lists(own["images"], own.get("labels"), None, None, *columns, _missing(options))
-    known = _class_folders(listed) if "labels" in own else None
+    tested = said.get("test_images"), said.get("test_csv")
+    columns = said.get("file_column"), said.get("label_column")
+    listed, _ = image_lists(own["images"], table, *tested, *columns, said.get("missing", "auto"))
+    known = _class_folders(listed) if table is not None else None
     check_label_table(listed.labels, listed.names, listed.where, listed.rows, known)
     readable, heads = Sieve(True).heads(listed)  # unreadable ones are named by the data set itself
-    if "skip_unreadable" in own:
+    if "skip_unreadable" in own or said.get("skip_unreadable"):
         check_label_table(readable.labels, readable.names, f"{listed.where}, without unreadable images,", readable.rows, known)
     sides = sorted(min(head.width, head.height) for head in heads)
     colour = not all(head.grey for head in heads)
@@ -232,16 +238,26 @@ def _data_flags(options: Options, say: TextIO) -> Flags:
     _tell(f"{len(listed.names):,} images, trained on {words}" if backbone else f"{len(listed.names):,} images, {words}", say)
     flags: Flags = [("data", "ImageFolder" if backbone is None else "ImageFeatures"), ("data.images", own["images"])]
     flags += [("data.backbone", backbone)] if backbone is not None else []
-    for name, key in (("labels", "labels_csv"), ("file_column", "file_column"), ("label_column", "label_column")):
+    for name, key in _OF_TABLES.items():
         flags += [(f"data.{key}", own[name])] if name in own else []
     return [*flags, ("data.skip_unreadable", "true")] if "skip_unreadable" in own else flags
 
 
-def _missing(options: Options) -> Missing:
-    """Which labels are none, as the flags say, before there is a data set that knows."""
-    text = dict(options.flags).get("data.missing")
-    found: Missing = "auto" if text is None else settle(Typed(text, "--data.missing"), Missing)
-    return found
+def _arguments(options: Options, data: str, source: str) -> dict[str, Any]:
+    """What files and flags say of the data, before it is chosen what it is trained as.
+
+    Args:
+        options: of the command.
+        data: a class of data that takes such arguments.
+        source: its argument for what --images or --arrays names.
+    """
+    kept = [f"data.{name}" for name in ("missing", "skip_unreadable", "test_images", "test_csv", *_OF_TABLES.values())]
+    more = [(key, text) for key, text in options.flags if key in kept]
+    others = [(key, text) for key, text in options.flags if key.partition(".")[0] != "data"]
+    begin = others if options.configs else _ANY_MODEL  # the model of a file may be named by a flag
+    path = options.own["images" if source == "images" else "arrays"]
+    found = compose(options.configs, [*begin, ("data", data), (f"data.{source}", path), *more]).config["data"]["init_args"]
+    return dict(found)
 
 
 def _class_folders(listed: ImageList) -> list[str] | None:

@@ -118,6 +118,33 @@ def test_labels_that_are_no_class_folder_are_named_with_their_rows(refused: Call
     assert "Correct these labels or rename the folders" in text
 
 
+RECIPE = """model:
+  class_path: CrossEntropy
+  init_args: {network: {class_path: SmallCNN, init_args: {in_channels: 1, width: 4}}}
+data:
+  class_path: ImageFolder
+  init_args: {images: nowhere, MORE}
+"""
+
+
+def test_what_a_recipe_says_of_missing_labels_counts(refused: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("r.yaml").write_text(RECIPE.replace("MORE", "missing: none"))
+    write_table(Path("t.csv"), ("file", "label"), [*ROWS[:-1], (ROWS[-1][0], "NA")])
+    assert "row 16: 14.png is NA" in refused("--images", "flat", "--labels", "t.csv", "--config", "r.yaml", "--backbone", "none")
+    Path("r.yaml").write_text(RECIPE.replace("MORE", "missing: ['?']"))
+    write_table(Path("t.csv"), ("file", "label"), [*ROWS[:-1], (ROWS[-1][0], "?")])
+    command = ["issues", "--images", "flat", "--labels", "t.csv", "--config", "r.yaml", "--backbone", "none", *SHORT, "--dry_run"]
+    assert main(command) == 0, capsys.readouterr().err
+    assert "14 training" in capsys.readouterr().out
+    assert "row 16: 14.png is ?" in refused(*command[1:], "--data.missing", "none")
+
+
+def test_a_table_that_a_recipe_names_is_looked_at(refused: Callable[..., str]) -> None:
+    Path("r.yaml").write_text(RECIPE.replace("MORE", "labels_csv: t.csv, label_column: klass"))
+    write_table(Path("t.csv"), ("file", "klass"), [*ROWS[:-1], (ROWS[-1][0], "catt")])
+    assert "row 16: 14.png is catt" in refused("--images", "flat", "--config", "r.yaml", "--backbone", "none")
+
+
 @pytest.mark.parametrize("count", [3, 12])
 def test_unreadable_pictures_are_listed_up_to_ten(refused: Callable[..., str], count: int) -> None:
     for name, _ in ROWS[:count]:

@@ -30,7 +30,7 @@ from madeup import RandomFeatures
 from timing import Report, parse, parser_for, quiet
 
 from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint
-from noisylab.engine.resume import AtomicCheckpointIO, damage
+from noisylab.checkpoints.atomic import AtomicCheckpointIO, damage
 from noisylab.methods import ACT, CrossEntropy, DivideMix, NoisyLabelMethod
 from noisylab.models import MLP
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.rows import DenseRows
-from noisylab.engine.plan import ResolvedPlan
+from noisylab.engine.plan_loader import ResolvedPlan
 from noisylab.transforms import cifar_views
 from noisylab.transforms.views import feature_views
 from noisylab.types import EpochPlan, Phase, PlanBatch, Stream

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from noisylab.checkpoints.atomic import AtomicCheckpointIO, damage
 from noisylab.cli import main
 from noisylab.data.arrayfile import ArrayFile
-from noisylab.engine.resume import AtomicCheckpointIO, damage
 from noisylab.estimation import read_transition
 from noisylab.issues.apply import read_accepted
 from noisylab.noise.file import load_noise

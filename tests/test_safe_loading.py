@@ -10,7 +10,7 @@ import torch
 from helpers import PlainMLP, ToyData, fit
 
 import noisylab
-from noisylab.engine.resume import AtomicCheckpointIO
+from noisylab.checkpoints.atomic import AtomicCheckpointIO
 from noisylab.methods import CrossEntropy
 
 _ROOT = Path(noisylab.__file__).parent

@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_warn
 
-from noisylab.engine.resume import AtomicCheckpointIO
-from noisylab.engine.signals import StopSignals
+from noisylab.checkpoints.atomic import AtomicCheckpointIO
+from noisylab.engine.stop_signals import StopSignals
 from noisylab.files import clear_partials
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.upstream.lightning import leave_sigterm_to_callbacks, set_received_sigterm

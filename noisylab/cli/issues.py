@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from noisylab.checkpoints.atomic import newest_readable
+from noisylab.checkpoints.fitted import fitted_in
 from noisylab.cli.app import build
 from noisylab.cli.config import compose
 from noisylab.cli.crossfit import check_crossfit, crossfit, crossfit_number
@@ -26,8 +28,6 @@ from noisylab.data.imagelist import ImageList, Sieve
 from noisylab.data.imageparts import image_lists, split_folders, unlisted_images
 from noisylab.data.labels import check_label_table, read_labels
 from noisylab.data.missing import Missing
-from noisylab.engine.fitted import fitted_in
-from noisylab.engine.resume import newest_readable
 from noisylab.issues import estimate_rate, read_issues
 from noisylab.issues.apply import Applied, apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
 from noisylab.issues.page import write_page

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from noisylab.checkpoints.fitted import changes
 from noisylab.cli.errors import UserError
 from noisylab.cli.registry import locate
 from noisylab.data.base import NoisyDataModule
-from noisylab.engine.fitted import changes
 
 __all__ = ["UNRECORDED", "absolute_paths", "notes_on", "refuse_changed", "same_path", "shown"]
 

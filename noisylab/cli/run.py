@@ -20,6 +20,8 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
 
 from noisylab.callbacks.progress import silence
+from noisylab.checkpoints.atomic import check_checkpoint, newest_readable
+from noisylab.checkpoints.fitted import fitted_in
 from noisylab.cli.app import App, build, config_text, write_config
 from noisylab.cli.config import compose
 from noisylab.cli.devrun import try_out
@@ -36,9 +38,7 @@ from noisylab.cli.trial import check_networks
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.folders import listed
 from noisylab.data.notes import DataNote
-from noisylab.engine.fitted import fitted_in
 from noisylab.engine.precision import check_trainable
-from noisylab.engine.resume import check_checkpoint, newest_readable
 from noisylab.files import atomic_path
 from noisylab.reports import mixture_figure, transition_figure
 from noisylab.terminal import visible

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from noisylab.checkpoints.atomic import newest_readable
 from noisylab.cli.errors import UserError
 from noisylab.cli.folderlock import LOCK, FolderLock
 from noisylab.cli.runmarker import (
@@ -27,7 +28,6 @@ from noisylab.cli.runmarker import (
     read_marker,
     won,
 )
-from noisylab.engine.resume import newest_readable
 from noisylab.files import clear_partials, move, partial_name
 
 __all__ = ["Claim", "claim", "hold", "new_default_folder", "paths_in", "waiting_for"]

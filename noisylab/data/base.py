@@ -22,7 +22,7 @@ from noisylab.data.source import Source, check_clips, check_labels, clips_agree
 from noisylab.data.splits import clip_holdout, fold_rows, group_holdout, stratified_subset
 from noisylab.data.transfer import ahead
 from noisylab.data.trusted import TrustedRows, draw_trusted, read_trusted
-from noisylab.engine.plan import PlanLoader, ResolvedPlan
+from noisylab.engine.plan_loader import PlanLoader, ResolvedPlan
 from noisylab.engine.ranks import batch_statistics, synchronized
 from noisylab.noise import Noise, NoisyTargets
 from noisylab.transforms.base import to_device

@@ -10,11 +10,11 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from noisylab.checkpoints.fitted import FORMAT, check_classes
 from noisylab.data.digests import rows_digest, tensor_digest
 from noisylab.data.pictures import Depth
 from noisylab.data.rows import DenseRows, RowStore
 from noisylab.data.source import Source
-from noisylab.engine.fitted import FORMAT, check_classes
 
 __all__ = ["FittedData", "depth_from", "depth_numbers", "no_rows", "with_classes"]
 
@@ -75,7 +75,7 @@ class FittedData(L.LightningDataModule):
 
     def fitted(self) -> dict[str, Any]:
         """What a model trained on these data must keep of them: class names in their order, what was measured on the rows, and
-        digests of inputs and labels. A checkpoint holds it (`noisylab.engine.fitted.fitted_in`). Needs ``setup``."""
+        digests of inputs and labels. A checkpoint holds it (`noisylab.checkpoints.fitted.fitted_in`). Needs ``setup``."""
         if self._fitted is None:
             self._fitted = _record(self._read_source(), self.digests(), self.folds, self.measured())
         return self._fitted

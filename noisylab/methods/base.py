@@ -1,7 +1,7 @@
 """The parent of every method: what a method may override, and how it is trained.
 
 What has nothing to do with how a method learns stands elsewhere: how it predicts and is evaluated in
-`noisylab.methods.evaluation`, what its checkpoint holds in `noisylab.methods.checkpoints`, its optimizers by name in
+`noisylab.methods.evaluation`, what its checkpoint holds in `noisylab.methods.checkpointed`, its optimizers by name in
 `noisylab.engine.optimizers`, and what several processes sum up, `self.mean` among it, in `noisylab.engine.ranks`.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from noisylab.engine.optimizers import NamedOptimizers
 from noisylab.engine.step import begin_stepping, step_schedules
 from noisylab.memory import add_observations, declare_observations
-from noisylab.methods.checkpoints import Checkpointed
+from noisylab.methods.checkpointed import Checkpointed
 from noisylab.methods.readiness import met_data, refuse_missing_rows, refuse_test_monitors
 from noisylab.models.network import Network
 from noisylab.selection.fit import MixtureFit

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from noisylab.ema import AveragedNetwork
-from noisylab.engine.finite import refuse_diverged
+from noisylab.engine.divergence import refuse_diverged
 from noisylab.engine.modes import in_mode
 from noisylab.engine.optimizers import one_each, optimizer_factory, scheduler_factory
 from noisylab.engine.step import check_clip_norm, step

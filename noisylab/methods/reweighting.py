@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from noisylab.ema import AveragedNetwork
-from noisylab.engine.finite import refuse_diverged
+from noisylab.engine.divergence import refuse_diverged
 from noisylab.engine.modes import in_mode
 from noisylab.engine.optimizers import one_each, scheduler_factory
 from noisylab.engine.ranks import world_size

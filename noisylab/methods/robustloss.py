@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from noisylab.engine.best import BestNetwork
+from noisylab.best_network import BestNetwork
 from noisylab.engine.modes import in_mode
 from noisylab.engine.optimizers import one_for_all, optimizer_factory, scheduler_factory
 from noisylab.losses import GCE, Criterion, LossFactory, cross_entropy

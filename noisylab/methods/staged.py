@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from noisylab.engine.best import BestNetwork
+from noisylab.best_network import BestNetwork
 from noisylab.engine.step import check_clip_norm, step
 from noisylab.estimation import Anchors, anchor_transition, dual_transition, read_transition
 from noisylab.memory import SampleMemory

@@ -4,7 +4,7 @@ from noisylab.metrics.corrected import corrected_metrics
 from noisylab.metrics.evaluation import ClipProbabilities, SplitConfusions, accuracies, accuracy, balanced_accuracy
 from noisylab.metrics.label_issues import label_issue_metrics
 from noisylab.metrics.memorization import auroc, label_groups, loss_histogram, memorization
-from noisylab.metrics.mixture import (
+from noisylab.metrics.mixture_quality import (
     MixtureRecord,
     mixture_histogram,
     mixture_metrics,
@@ -14,7 +14,7 @@ from noisylab.metrics.mixture import (
 )
 from noisylab.metrics.running import RunningMeans
 from noisylab.metrics.selection import selection_metrics
-from noisylab.metrics.transition import TransitionRecord, transition_error, transition_metrics, transition_record
+from noisylab.metrics.transition_quality import TransitionRecord, transition_error, transition_metrics, transition_record
 
 __all__ = [
     "ClipProbabilities",

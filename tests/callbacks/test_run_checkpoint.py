@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
-from noisylab.engine.resume import damage
+from noisylab.checkpoints.atomic import damage
 from noisylab.methods import ACT, CrossEntropy, NoisyLabelMethod, TRevision
 from noisylab.noise import Symmetric
 

@@ -12,8 +12,8 @@ import torch
 import yaml
 from PIL import Image
 
+from noisylab.checkpoints.fitted import fitted_in
 from noisylab.cli import main
-from noisylab.engine.fitted import fitted_in
 
 pytestmark = pytest.mark.slow
 GREY = {"ant": 40, "bee": 200}

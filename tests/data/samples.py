@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from noisylab.data import NoisyDataModule
-from noisylab.engine.plan import ResolvedPlan
+from noisylab.engine.plan_loader import ResolvedPlan
 from noisylab.types import EpochPlan, Phase, Stream
 
 

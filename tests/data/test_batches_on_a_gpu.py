@@ -12,7 +12,7 @@ import torch
 from helpers.pretended_gpu import CUDA, PretendedGPU, pretended_gpu
 
 from noisylab.data import Arrays, NoisyDataModule
-from noisylab.engine.plan import ResolvedPlan
+from noisylab.engine.plan_loader import ResolvedPlan
 from noisylab.types import EpochPlan, Phase, Stream
 
 N = 96

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from noisylab.data import Digits
 from noisylab.data.loaders import build_in_chunks, chunk_rows
-from noisylab.engine.plan import ResolvedPlan
+from noisylab.engine.plan_loader import ResolvedPlan
 from noisylab.methods import ACT, NoisyLabelMethod
 from noisylab.types import Batch, EpochPlan, Phase, PlanBatch, Stream, StreamRows
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from samples import train_batches, write_folders, write_table
 
+from noisylab.checkpoints.stamp import check_data_stamp, data_stamp
 from noisylab.data import Arrays, Digits, ImageFolder
 from noisylab.data.splits import deal_folds
-from noisylab.engine.resume import check_data_stamp, data_stamp
 from noisylab.noise import OpenSet, PairFlip, Symmetric
 
 ROWS, FOLDS = 47, 5

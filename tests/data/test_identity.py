@@ -9,11 +9,11 @@ import pytest
 import torch
 from helpers.toy import ToyData
 
+from noisylab.checkpoints.fitted import changes, check_unchanged
 from noisylab.data import Arrays
 from noisylab.data.identity import with_classes
 from noisylab.data.rows import DenseRows
 from noisylab.data.source import Source
-from noisylab.engine.fitted import changes, check_unchanged
 
 
 def save(path: Path, x: np.ndarray, y: list[str]) -> Arrays:

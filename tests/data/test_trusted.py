@@ -14,13 +14,13 @@ from samples import train_batches, write_image, write_table
 from torch import Tensor
 
 from noisylab.callbacks.summary import RunSummary
+from noisylab.checkpoints.stamp import check_data_stamp, data_stamp
 from noisylab.cli import main
 from noisylab.data import Arrays, ImageFolder, NoisyDataModule
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.data.source import Source
 from noisylab.data.trusted import TrustedRows, draw_trusted, read_trusted
-from noisylab.engine.plan import ResolvedPlan
-from noisylab.engine.resume import check_data_stamp, data_stamp
+from noisylab.engine.plan_loader import ResolvedPlan
 from noisylab.methods import CrossEntropy
 from noisylab.noise import OpenSet, PairFlip, Symmetric
 from noisylab.types import Batch, EpochPlan, Phase, Stream

@@ -15,7 +15,7 @@ import torch
 from helpers import assert_same
 from helpers.nursery import child, steps_in, wait_for_steps
 
-from noisylab.engine.resume import damage
+from noisylab.checkpoints.atomic import damage
 
 pytestmark = pytest.mark.slow
 

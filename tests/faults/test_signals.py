@@ -18,7 +18,7 @@ from helpers import assert_same
 from helpers.nursery import child, last_step, steps_in, wait_for, wait_for_steps
 from samples import write_folders
 
-from noisylab.engine.resume import damage
+from noisylab.checkpoints.atomic import damage
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from helpers import BatchNormMLP, PlainMLP, ToyData, make_trainer
 from torch import Tensor, nn
 
 from noisylab.callbacks import Curves
-from noisylab.engine.plan import ResolvedPlan
+from noisylab.engine.plan_loader import ResolvedPlan
 from noisylab.methods import DMI
 from noisylab.noise import Symmetric
 from noisylab.types import Batch, DataInfo, PlanBatch

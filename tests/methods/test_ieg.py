@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 import noisylab.meta.forms
 from noisylab.callbacks import Curves
-from noisylab.engine.plan import PlanLoader, ResolvedPlan
+from noisylab.engine.plan_loader import PlanLoader, ResolvedPlan
 from noisylab.meta import derivative, gradient, label_gradients, look_ahead, weight_gradients
 from noisylab.methods import IEG, reweighting
 from noisylab.noise import Symmetric

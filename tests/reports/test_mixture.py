@@ -12,7 +12,7 @@ from matplotlib.patches import StepPatch
 from PIL import Image
 
 from noisylab.reports import mixture_figure
-from noisylab.reports.mixture import _averaged_gaussian, _equal_posterior, _spaced
+from noisylab.reports.mixture_picture import _averaged_gaussian, _equal_posterior, _spaced
 
 
 @pytest.fixture

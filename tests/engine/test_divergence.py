@@ -14,7 +14,7 @@ from torch import nn
 
 from noisylab.data.finite import FirstBad, may_be_bad
 from noisylab.data.rows import DenseRows, FileRows, MultiRows, SparseRows
-from noisylab.engine.finite import refuse_diverged
+from noisylab.engine.divergence import refuse_diverged
 from noisylab.engine.ranks import batch_statistics
 from noisylab.methods import ACT, CrossEntropy
 

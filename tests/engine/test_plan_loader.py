@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisylab.engine.plan import PlanLoader, ResolvedPlan
+from noisylab.engine.plan_loader import PlanLoader, ResolvedPlan
 from noisylab.types import EpochPlan, Phase, Stream, StreamRows
 
 ROWS = torch.tensor([0, 2, 3, 5, 7, 8, 9, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21])  # 17 rows with holes

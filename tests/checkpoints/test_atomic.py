@@ -8,16 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from noisylab.engine import resume
-from noisylab.engine.resume import (
-    AtomicCheckpointIO,
-    check_data_stamp,
-    check_stamp,
-    damage,
-    data_stamp,
-    newest_readable,
-    stamp,
-)
+from noisylab.checkpoints import atomic
+from noisylab.checkpoints.atomic import AtomicCheckpointIO, damage, newest_readable
+from noisylab.checkpoints.stamp import check_data_stamp, check_stamp, data_stamp, stamp
 from noisylab.files import atomic_path, clear_partials
 from noisylab.types import DataInfo
 
@@ -33,7 +26,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         Path(path).write_bytes(content[: len(content) // 2])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(resume.torch, "save", half)
+    monkeypatch.setattr(atomic.torch, "save", half)
 
 
 def _files(folder: Path) -> list[str]:
@@ -76,7 +69,7 @@ def test_full_disk_leaves_the_old_checkpoint(tmp_path: Path, request: pytest.Fix
 def test_file_that_does_not_read_back_never_replaces_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.ckpt"
     _save(path, 1.0)
-    monkeypatch.setattr(resume.torch, "save", lambda value, path: Path(path).write_bytes(b"PK half of it"))
+    monkeypatch.setattr(atomic.torch, "save", lambda value, path: Path(path).write_bytes(b"PK half of it"))
     with pytest.raises(OSError, match="could not save"):
         _save(path, 2.0)
     assert _files(tmp_path) == ["last.ckpt"] and _value(path) == 1.0
@@ -92,7 +85,7 @@ def test_file_system_without_hard_links_copies(tmp_path: Path, monkeypatch: pyte
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
-    monkeypatch.setattr(resume.os, "link", refuse)
+    monkeypatch.setattr(atomic.os, "link", refuse)
     for value in (1.0, 2.0):
         _save(tmp_path / "last.ckpt", value)
     assert _value(tmp_path / "last.ckpt.previous") == 1.0 and len(_files(tmp_path)) == 2
@@ -206,7 +199,7 @@ def test_what_says_nothing_of_the_file_is_not_damage(error: Exception, tmp_path:
         raise error
 
     _save(tmp_path / "last.ckpt", 1.0)
-    monkeypatch.setattr(resume.torch, "load", refuse)
+    monkeypatch.setattr(atomic.torch, "load", refuse)
     with pytest.raises(type(error)):
         newest_readable(tmp_path / "last.ckpt")
 
@@ -215,7 +208,7 @@ def test_an_error_of_somebody_else_is_not_blamed_on_the_disk(tmp_path: Path, mon
     def fail(*_: object) -> None:
         raise RuntimeError("a worker was killed")
 
-    monkeypatch.setattr(resume.torch, "save", fail)
+    monkeypatch.setattr(atomic.torch, "save", fail)
     with pytest.raises(RuntimeError, match="a worker was killed"):
         _save(tmp_path / "last.ckpt", 1.0)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from noisylab.engine.signals import StopSignals
+from noisylab.engine.stop_signals import StopSignals
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typing import Any, Self
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from noisylab.engine.finite import refuse_diverged
-from noisylab.engine.fitted import check_unchanged
-from noisylab.engine.resume import check_data_stamp, check_stamp, data_stamp, stamp
+from noisylab.checkpoints.fitted import check_unchanged
+from noisylab.checkpoints.stamp import check_data_stamp, check_stamp, data_stamp, stamp
+from noisylab.engine.divergence import refuse_diverged
 from noisylab.memory import SampleMemory
 from noisylab.methods.evaluation import Predictor
 from noisylab.metrics.running import RunningMeans

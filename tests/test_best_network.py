@@ -7,7 +7,7 @@ import torch
 from helpers import BatchNormMLP, PlainMLP, assert_same
 from torch import nn
 
-from noisylab.engine.best import BestNetwork
+from noisylab.best_network import BestNetwork
 
 
 def _filled(value: float) -> nn.Linear:

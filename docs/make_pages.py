@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from method_pages import MARK, MethodEntry, RecipeText, outdated_pages, write_pages
 
 from noisylab import methods
 from noisylab.cli.registry import parameters
 from noisylab.files import atomic_path
 from noisylab.methods import CrossEntropy, NoisyLabelMethod
 from noisylab.models import MLP
-from noisylab.reports import MethodEntry, RecipeText, outdated_pages, write_pages
-from noisylab.reports.docs_pages import MARK
 from noisylab.reports.table import markdown_table
 
 DOCS = Path(__file__).resolve().parent

@@ -1,3 +1,56 @@
-"""noisylab: learning with noisy labels on PyTorch Lightning."""
+"""noisylab: learning with noisy labels on PyTorch Lightning.
+
+Everything that a notebook or a method of your own needs can be imported from here: ``from noisylab import ACT, Digits``. The
+names in ``__all__`` of this package and of its subpackages (``noisylab.methods``, ``noisylab.losses``, ...) are stable; others
+may change in any release. A name is imported when it is first used, so that ``import noisylab`` is quick and imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+# The module that each public name is imported from; __init__.pyi says the same to type checkers and editors.
+_HOMES = {
+    "noisylab.callbacks": ("Curves Diagnostics HeldOutProbabilities LabelIssues RunCheckpoint RunProgress RunSummary Speed"),
+    "noisylab.data": (
+        "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule Reuters WebImages"
+    ),
+    "noisylab.engine.optimizers": "one_each one_for_all optimizer_factory scheduler_factory",
+    "noisylab.engine.step": "step",
+    "noisylab.issues": "IssueTable estimate_rate rank_labels read_issues score_labels",
+    "noisylab.losses": (
+        "CORES2 GCE GLS MAE RCE SCE ActivePassive Bootstrap Criterion FDivergence Focal PeerLoss TruncatedGCE "
+        "cross_entropy soft_cross_entropy"
+    ),
+    "noisylab.memory": "SampleMemory",
+    "noisylab.methods": (
+        "ACT DMI ELR IEG L2R Backward CoTeaching CoTeachingPlus CrossEntropy DivideMix ELRPlus Forward IEGDivideMix "
+        "JoCoR JointOptimization NoisyLabelMethod RobustLoss TRevision VolMinNet"
+    ),
+    "noisylab.models": (
+        "MLP ACTNet CoTeachingCNN FusionNet LeNet Network PreActResNet18 PreActResNet32 ResNet18 ResNet34 SmallCNN "
+        "TorchvisionNet WideResNet Wrap"
+    ),
+    "noisylab.models.network": "NetFactory",
+    "noisylab.noise": ("Asymmetric FromFile Noise NoisyTargets OpenSet PairFlip Symmetric load_noise save_noise"),
+    "noisylab.types": ("Batch DataInfo EpochPlan EvalBatch Inputs LRSchedulerFactory OptimizerFactory Phase PlanBatch Stream"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604  # text, all of it
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'noisylab' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value  # found at once the next time
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,8 +12,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 __all__ = ["check_archive", "check_arrays", "gunzip", "regular"]
 
 _KINDS = {
@@ -23,7 +21,6 @@ _KINDS = {
     stat.S_ISBLK: "a device",
 }
 _LARGE, _RATIO = 2**28, 200  # bytes from which a file is looked at, and how much smaller than its content it may then be
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def regular(path: str | Path) -> Path:
@@ -121,7 +118,10 @@ def gunzip(content: bytes) -> bytes:
 
 
 def _check_header(file: IO[bytes], size: int, what: str) -> None:
-    read = _HEADERS.get(np.lib.format.read_magic(file))
+    from numpy.lib import format as npy  # imported late: the command reads text before it needs arrays
+
+    headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    read = headers.get(npy.read_magic(file))
     if read is None:  # for the names of structured arrays, which nobody here reads
         raise ValueError(f"{what} is written in a format for structured arrays; save plain arrays")
     header: Any = read(file)

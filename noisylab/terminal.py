@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import unicodedata
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
-__all__ = ["take_any_text", "visible", "visible_warnings"]
+__all__ = ["silence", "take_any_text", "visible", "visible_warnings"]
 
 _BREAKS = "\n\t"
 _HIDDEN = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of a character that is none, other kinds of line ends
@@ -59,3 +60,9 @@ def take_any_text(*streams: Any) -> None:
         if getattr(stream, "errors", None) in ("strict", "surrogateescape"):
             with contextlib.suppress(AttributeError, OSError, ValueError):
                 stream.reconfigure(errors="backslashreplace")
+
+
+def silence(stream: TextIO) -> None:
+    """Send to nowhere what a stream holds back and what comes, after its reader has gone: Python would fail on it at its end."""
+    with contextlib.suppress(OSError, ValueError):  # some streams have no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -19,8 +19,6 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from noisylab.files import atomic_path
 
 __all__ = ["PACKAGES", "Untrusted", "allow", "check", "check_builder", "looks_like_path", "settings_file", "trusted"]
@@ -158,6 +156,8 @@ def check_builder(path: str, where: str, arguments: Mapping[str, Any] | None = N
 
 def _builds(made: Any, home: str) -> bool:
     """Whether something does nothing but build a network: the packages have loaders and converters beside such functions."""
+    from torch import nn  # imported late: the command looks at what it is asked before that
+
     root, name = home.split(".")[0], home.rpartition(".")[2]
     if inspect.isclass(made):
         return issubclass(made, nn.Module) and root in PACKAGES

@@ -16,7 +16,7 @@ _FILES = sorted(_ROOT.rglob("*.py"))
 _LEVELS: dict[str, int] = {
     "cli": 9,
     "__main__": 10,
-    "__init__": 0,
+    "__init__": 10,
     "callbacks": 7,
     "issues": 7,
     "methods": 6,

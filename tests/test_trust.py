@@ -166,7 +166,7 @@ def test_a_run_folder_runs_no_foreign_code(stranger: Path, command: str, capsys:
     run = stranger / "run"
     assert main(["fit", "--config", str(stranger / "recipe.yaml"), "--run_dir", str(run)]) == 0
     text = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(re.sub(r"noisylab\.models\S*SmallCNN", "stranger.Net", text))
+    (run / "config.yaml").write_text(re.sub(r"noisylab\S*SmallCNN", "stranger.Net", text))
     capsys.readouterr()
     flags = {"issues": ["--run", str(run)], "fit": ["--run_dir", str(run), "--resume"]}
     assert main([command, *flags.get(command, ["--run_dir", str(run)])]) == 2

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import sys
-from typing import Any, TextIO
+from typing import Any
 
 import lightning as L
 from tqdm.auto import tqdm
 
 from noisylab.methods.base import NoisyLabelMethod
+from noisylab.terminal import silence
 
-__all__ = ["RunProgress", "silence"]
-
-
-def silence(stream: TextIO) -> None:
-    """Send to nowhere what a stream holds back and what comes, after its reader has gone: Python would fail on it at its end."""
-    with contextlib.suppress(OSError, ValueError):  # some streams have no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+__all__ = ["RunProgress"]
 
 
 class RunProgress(L.Callback):

@@ -18,7 +18,7 @@ from noisylab.data.base import NoisyDataModule
 from noisylab.files import atomic_path
 
 if TYPE_CHECKING:
-    from noisylab.cli.main import Options
+    from noisylab.cli.options import Options
 
 __all__ = ["check_crossfit", "crossfit", "crossfit_number"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import lightning as L
 import torch
 
 from noisylab.callbacks import RunCheckpoint, Speed
@@ -27,9 +28,10 @@ def describe(name: str) -> str:
     ours = (NoisyLabelMethod, NoisyDataModule, Noise, Network, Criterion)
     kinds = (*ours, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
     known: dict[str, type] = {short: cls for kind in kinds for short, cls in known_classes(kind).items()}
-    known |= {"Speed": Speed, "RunCheckpoint": RunCheckpoint}
+    known |= {"Speed": Speed, "RunCheckpoint": RunCheckpoint, "Trainer": L.Trainer}
     if name not in known:
         raise unknown("--help: class", name, known)
     cls = known[name]
     rows = [f"  {key}" + (" (required)" if p.required else f" = {p.default!r}") for key, p in parameters(cls).items()]
-    return "\n".join([name, "", inspect.getdoc(cls) or "", "", "arguments and defaults:", *rows])
+    about = inspect.getdoc(cls) or inspect.getdoc(inspect.getattr_static(cls, "__init__")) or ""  # Lightning's is on the latter
+    return "\n".join([name, "", about, "", "arguments and defaults:", *rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import difflib
 import re
@@ -10,13 +11,9 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import jsonargparse
-import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-
 import noisylab
 
-__all__ = ["UserError", "is_bug", "message", "nearest", "reason", "short", "training", "unknown"]
+__all__ = ["UserError", "is_bug", "is_foreseen", "message", "nearest", "reason", "short", "training", "unknown"]
 
 _OURS = str(Path(noisylab.__file__).parent)
 _TRAINING = "_noisylab_training"  # set on errors that come after training has begun
@@ -68,9 +65,9 @@ def message(error: BaseException) -> str:
     """
     if isinstance(error, UserError):
         return short(error, 5)
-    if isinstance(error, MisconfigurationException):
+    if _is_misconfiguration(error):
         return f"trainer: {short(error, 4)}"
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if _is_out_of_memory(error):
         return (
             f"out of memory: {short(error, 2)}\n"
             "  make data.batch_size and data.eval_batch_size smaller, or the network; see docs/troubleshooting.md, Out of memory"
@@ -79,7 +76,7 @@ def message(error: BaseException) -> str:
         return f"something is nested too deeply ({short(error, 1)}); look at the configuration"
     if isinstance(error, ModuleNotFoundError):
         return f"{short(error, 2)}; install the package, or leave out what needs it"
-    if isinstance(error, jsonargparse.ArgumentError):
+    if isinstance(error, argparse.ArgumentError):
         return reason(str(error))
     if isinstance(error, ValueError | OSError) and not isinstance(error, UnicodeError):
         return short(error, 13)
@@ -110,11 +107,16 @@ def reason(text: str) -> str:
     return f"{where}: {found}" if where else found
 
 
+def is_foreseen(error: BaseException) -> bool:
+    """Whether an error was looked for and named, by noisylab or Lightning; others may be faults of the code."""
+    return isinstance(error, UserError) or _is_misconfiguration(error)
+
+
 def is_bug(error: BaseException) -> bool:
     """Whether an error is a fault of code, which only a traceback helps to find: training had begun, and nobody foresaw it."""
     if not getattr(error, _TRAINING, False):
         return False
-    if isinstance(error, UserError | MisconfigurationException | OSError | MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, UserError | OSError) or _is_misconfiguration(error) or _is_out_of_memory(error):
         return False
     # what noisylab refuses while it trains is raised by a line of its own, or was handed over by a worker process
     last = traceback.extract_tb(error.__traceback__)[-1:]
@@ -139,3 +141,15 @@ def training(begun: Callable[[], bool], go_on: str) -> Iterator[None]:
             if is_bug(error):
                 error.add_note(f"noisylab: this is an error in the code, of the method perhaps; once it is mended, {go_on}")
         raise
+
+
+def _is_misconfiguration(error: BaseException) -> bool:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException  # imported late: it takes seconds
+
+    return isinstance(error, MisconfigurationException)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch  # likewise
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -25,7 +25,7 @@ from noisylab.reports import RunFolder, SeedResults, Spread, aggregate, group_by
 from noisylab.reports.table import percent, plus_minus
 
 if TYPE_CHECKING:
-    from noisylab.cli.main import Options
+    from noisylab.cli.options import Options
 
 __all__ = ["fit_folds", "one_process"]
 

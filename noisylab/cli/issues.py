@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,40 +16,37 @@ from noisylab.cli.crossfit import check_crossfit, crossfit, crossfit_number
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.folds import one_process
 from noisylab.cli.issue_defaults import choose_backbone, choose_training
+from noisylab.cli.issues_apply import ISSUES, OWN_DATA, class_name, quoted
 from noisylab.cli.launch import first_process
 from noisylab.cli.origin import refuse_changed, same_path, shown
 from noisylab.cli.run import _claim, _quiet, _say, fit
 from noisylab.cli.runfolder import Claim, hold
-from noisylab.data import Arrays, ImageFeatures, ImageFolder
+from noisylab.data import Arrays
 from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.imagelist import ImageList, Sieve
-from noisylab.data.imageparts import image_lists, split_folders, unlisted_images
+from noisylab.data.imageparts import image_lists, unlisted_images
 from noisylab.data.labels import check_label_table, read_labels
 from noisylab.data.missing import Missing
 from noisylab.issues import estimate_rate, read_issues
-from noisylab.issues.apply import Applied, apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
 from noisylab.issues.page import write_page
 from noisylab.issues.report import noise_report, write_report
 from noisylab.issues.table import IssueTable
 from noisylab.issues.thumbnails import thumbnails
 from noisylab.issues.truth import issue_metrics
-from noisylab.terminal import visible
 
 if TYPE_CHECKING:
-    from noisylab.cli.main import Options
+    from noisylab.cli.options import Options
 
 __all__ = ["find_issues"]
 
-_LIST, _PAGE, _REPORT = "label_issues.csv", "issues.html", "noise_report.json"
+_PAGE, _REPORT = "issues.html", "noise_report.json"
 _ROWS = 20_000  # in the page, which says so where there are more: a browser holds them all in memory
 _PICTURES = 1000  # of the first rows, in the page: about 3 KB each
 _PAIRS = 3  # confused pairs that are printed
 _SOURCES = ("images", "arrays", "run")
-_APPLY = ("run", "out", "accepted", "top")  # own flags of issues apply
 _KEYS = ("recipe", "seed_everything", "model", "data", "trainer", "speed", "checkpoint", "ckpt_path")  # parts of a recipe
 _FLAGS = (*_SOURCES, "labels", "config", "run_dir", "resume", "backbone", "file_column", "label_column", "crossfit")
-_OWN_DATA = (ImageFolder.__name__, ImageFeatures.__name__, Arrays.__name__)
 
 _FREE = ("recipe", "seed_everything", "trainer", "speed", "checkpoint")  # parts that do not depend on the data
 
@@ -62,22 +58,12 @@ _ANY_MODEL: Flags = [("model", "CrossEntropy"), ("model.network", "MLP"), ("mode
 
 
 def find_issues(options: Options) -> int:
-    """Rank labels, or apply accepted corrections; returns the exit status.
+    """Rank labels; returns the exit status.
 
     Raises:
         UserError: for what cannot be done, before anything is trained or written.
     """
     _quiet()
-    if options.places:
-        if options.places != ["apply"]:
-            junk = next((place for place in options.places if place != "apply"), "apply")
-            raise UserError(f"noisylab issues: {junk!r} stands without a key; write --key value, or issues apply")
-        return _apply(options)
-    for name in ("accepted", "top", "out"):
-        if name in options.own:
-            raise UserError(f"--{name} belongs to noisylab issues apply: noisylab issues apply --run DIR --{name} ...")
-    if "checkpoint" in options.own:
-        raise UserError("--checkpoint belongs to validate, test and predict; issues reads what a run wrote at its end")
     for key, _ in options.flags:
         if key.partition(".")[0].removesuffix("+") not in _KEYS:  # found before any data is read
             raise unknown("noisylab issues: flag", key, [*_FLAGS, *_KEYS])
@@ -168,10 +154,10 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
         return status
     folder = claimed.path
     if status != 0 and (folder / "checkpoints").is_dir():
-        _say(f"with the list and the page at the end: noisylab issues --run_dir {_quoted(folder)} --resume", sys.stderr)
+        _say(f"with the list and the page at the end: noisylab issues --run_dir {quoted(folder)} --resume", sys.stderr)
     if status != 0:
         return status
-    if not (folder / _LIST).is_file():
+    if not (folder / ISSUES).is_file():
         raise UserError(f"{folder}: the method has seen no input unmixed, so there is nothing to rank; train without mixup")
     status = _describe(folder, pictures)
     return crossfit(folder, folds, options) if status == 0 and folds else status
@@ -304,17 +290,17 @@ def _run_data(folder: Path) -> tuple[dict[str, Any], NoisyDataModule]:
 
 def _describe(folder: Path, pictures: int) -> int:
     """Write page and report of a run, and print what they say."""
-    if not (folder / _LIST).is_file() and (folder / "config.yaml").is_file():
+    if not (folder / ISSUES).is_file() and (folder / "config.yaml").is_file():
         raise UserError(
-            f"--run {folder} has no {_LIST}: the run has not come to its end, or its method has seen no input unmixed\n"
+            f"--run {folder} has no {ISSUES}: the run has not come to its end, or its method has seen no input unmixed\n"
             f"  finish it with: noisylab fit --run_dir {folder} --resume"
         )
     config, data = _run_data(folder)
-    table = read_issues(folder / _LIST, data.info.class_names, data.source.names)
+    table = read_issues(folder / ISSUES, data.info.class_names, data.source.names)
     given = data.given_target.numpy()
     if len(table) and (table.index.max() >= len(given) or bool((given[table.index] != table.given).any())):
         raise UserError(
-            f"--run {folder}: the labels of the data are no longer those of {_LIST}\n"
+            f"--run {folder}: the labels of the data are no longer those of {ISSUES}\n"
             "  put the data back as it was, or find the issues of the new data in a new run"
         )
     refuse_changed(data, f"--run {folder}")
@@ -331,7 +317,7 @@ def _describe(folder: Path, pictures: int) -> int:
     first = table.index[: min(pictures, _ROWS)].tolist()
     write_page(folder / _PAGE, table.head(_ROWS), report, thumbnails(data, first) if first else None)
     data.teardown()
-    _say(_words(folder, table, report, _class(config)), sys.stdout)
+    _say(_words(folder, table, report, class_name(config)), sys.stdout)
     return 0
 
 
@@ -345,75 +331,11 @@ def _words(folder: Path, table: IssueTable, report: dict[str, Any], data: str) -
     if pairs:
         lines.append(f"most often: {', '.join(pairs)}")
     lines += [f"note: {warning}" for warning in report["warnings"]]
-    lines.append(f"in {folder}: {_LIST}, {_REPORT} and {_PAGE}, which opens in any browser")
-    if data in _OWN_DATA:  # the labels of a published data set are not rewritten
+    lines.append(f"in {folder}: {ISSUES}, {_REPORT} and {_PAGE}, which opens in any browser")
+    if data in OWN_DATA:  # the labels of a published data set are not rewritten
         out = "fixed.npz" if data == Arrays.__name__ else "labels_fixed.csv"
         lines += [
             "accept there what is wrong, download the list, and apply it:",
-            f"  noisylab issues apply --run {_quoted(folder)} --accepted accepted.csv --out {out}",
+            f"  noisylab issues apply --run {quoted(folder)} --accepted accepted.csv --out {out}",
         ]
-    return "\n".join(lines)
-
-
-def _class(config: dict[str, Any]) -> str:
-    return str(config["data"]["class_path"]).rpartition(".")[2]
-
-
-def _quoted(path: Path) -> str:
-    """A path as it is typed."""
-    return shlex.quote(str(path))
-
-
-# ---- corrections
-
-
-def _apply(options: Options) -> int:
-    own = options.own
-    for name, what in (("run", "DIR of the run that found them"), ("out", "FILE, the new labels")):
-        if name not in own:
-            raise UserError(f"noisylab issues apply needs --{name} {what}")
-    if ("accepted" in own) == ("top" in own):
-        raise UserError(
-            "noisylab issues apply needs --accepted FILE, the list that the page offers, or --top 5%, the surest "
-            "suggestions; one of them"
-        )
-    others = [*(key for key, _ in options.flags), *(key for key in own if key not in _APPLY)]
-    others += ["config"] * bool(options.configs) + ["logger"] * bool(options.loggers)
-    if others:
-        raise UserError(f"noisylab issues apply takes --run, --accepted or --top, and --out; not --{others[0]}")
-    folder, out = Path(own["run"]), Path(own["out"])
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"--run {folder}: there is no run (no config.yaml); give the folder that noisylab printed")
-    config = compose([str(folder / "config.yaml")], []).config
-    arguments: dict[str, Any] = config["data"]["init_args"]
-    table = read_issues(folder / _LIST)
-    fixes = read_accepted(own["accepted"]) if "accepted" in own else top_fixes(table, own["top"])
-    name = _class(config)
-    if name in (ImageFolder.__name__, ImageFeatures.__name__) and arguments.get("labels_csv"):
-        columns = {key: arguments.get(key) or key.removesuffix("_column") for key in ("label_column", "file_column")}
-        applied, key = apply_to_table(arguments["labels_csv"], fixes, out, **columns), "labels_csv"
-    elif name in (ImageFolder.__name__, ImageFeatures.__name__):
-        applied, key = apply_to_folders(arguments["images"], table, fixes, out), "labels_csv"
-    elif name == Arrays.__name__:
-        applied, key = apply_to_arrays(arguments["path"], table, fixes, out, missing=arguments.get("missing", "auto")), "path"
-    else:
-        raise UserError(
-            f"the labels of {name} are those of a published data set, and are not rewritten; corrections apply to runs on your "
-            "own data: ImageFolder, ImageFeatures, Arrays"
-        )
-    root = Path(shown(arguments["images"])) if "images" in arguments and not arguments.get("labels_csv") else None
-    split = None if root is None else split_folders(root)
-    tested = None if root is None or split is None or split[1] is None else root / split[1]
-    print(visible(_applied(applied, out, folder, key, tested)))
-    return 0
-
-
-def _applied(applied: Applied, out: Path, folder: Path, key: str, tested: Path | None) -> str:
-    lines = [f"{applied.changed:,} labels changed, {applied.same:,} were so already: {out}"]
-    if applied.emptied:
-        lines.append(f"note: no row is left of {', '.join(applied.emptied)}; a model of these labels has fewer classes")
-    if key == "labels_csv" or out.suffix == ".npz":
-        config = _quoted(folder / "config.yaml")
-        more = "" if tested is None else f" --data.test_images {_quoted(tested)}"  # a table takes the place of all the folders
-        lines.append(f"train on them: noisylab fit --config {config} --data.{key} {_quoted(out)}{more} --run_dir runs/fixed")
     return "\n".join(lines)

@@ -19,7 +19,6 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from noisylab.callbacks.progress import silence
 from noisylab.checkpoints.atomic import check_checkpoint, newest_readable
 from noisylab.checkpoints.fitted import fitted_in
 from noisylab.cli.app import App, build, config_text, write_config
@@ -41,10 +40,10 @@ from noisylab.data.notes import DataNote
 from noisylab.engine.precision import check_trainable
 from noisylab.files import atomic_path
 from noisylab.reports import mixture_figure, transition_figure
-from noisylab.terminal import visible
+from noisylab.terminal import silence, visible
 
 if TYPE_CHECKING:
-    from noisylab.cli.main import Options
+    from noisylab.cli.options import Options
 
 __all__ = ["evaluate", "fit", "predict"]
 

@@ -1,6 +1,5 @@
-"""Finished run folders turned into tables, figures and pages. Imports nothing else of noisylab."""
+"""Finished run folders turned into tables and figures. Imports nothing else of noisylab."""
 
-from noisylab.reports.docs_pages import MethodEntry, RecipeText, method_pages, outdated_pages, write_pages
 from noisylab.reports.figure import curves_figure
 from noisylab.reports.mixture_picture import mixture_figure
 from noisylab.reports.results import SeedResults, Spread, aggregate, group_by_seed, result_row, results_table
@@ -10,8 +9,6 @@ from noisylab.reports.transition_picture import transition_figure
 
 __all__ = [
     "Curve",
-    "MethodEntry",
-    "RecipeText",
     "RunFolder",
     "RunFolderError",
     "SeedResults",
@@ -21,13 +18,10 @@ __all__ = [
     "curves_figure",
     "find_runs",
     "group_by_seed",
-    "method_pages",
     "mixture_figure",
-    "outdated_pages",
     "read_run",
     "result_row",
     "results_table",
     "run_labels",
     "transition_figure",
-    "write_pages",
 ]

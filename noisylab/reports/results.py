@@ -132,7 +132,7 @@ def group_by_seed(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
 
 
 def result_row(results: SeedResults) -> dict[str, str]:
-    """One row of `results_table`, from column to cell, in percent; also fits the results of a `MethodEntry`."""
+    """One row of `results_table`, from column to cell, in percent; also fits the results on the page of a method."""
     return {
         "method": results.method,
         "data": results.data,

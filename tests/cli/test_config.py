@@ -4,7 +4,7 @@ import pytest
 
 from noisylab.cli.config import compose
 from noisylab.cli.errors import UserError, nearest
-from noisylab.cli.main import parse
+from noisylab.cli.options import parse
 from noisylab.cli.recipes import find_config, load_yaml, packaged, recipes_table
 
 DIGITS = ["act_digits.yaml"]

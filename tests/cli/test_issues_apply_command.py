@@ -201,9 +201,9 @@ def test_a_command_that_lacks_or_has_too_much_is_refused(made: Path, capsys: pyt
     assert "needs --out FILE" in refused(made, capsys, *run, "--top", "5%")
     assert "needs --accepted FILE" in refused(made, capsys, *run, *out)
     assert "one of them" in refused(made, capsys, *run, "--top", "5%", "--accepted", "a.csv", *out)
-    assert "not --images" in refused(made, capsys, *run, "--top", "5%", *out, "--images", "x")
-    assert "not --trainer.max_epochs" in refused(made, capsys, *run, "--top", "5%", *out, "--trainer.max_epochs", "1")
-    assert "not --config" in refused(made, capsys, *run, "--top", "5%", *out, "--config", "act_digits.yaml")
+    assert "--images belongs to noisylab issues, predict" in refused(made, capsys, *run, "--top", "5%", *out, "--images", "x")
+    assert "'trainer.max_epochs' is not known" in refused(made, capsys, *run, "--top", "5%", *out, "--trainer.max_epochs", "1")
+    assert "--config belongs to noisylab fit" in refused(made, capsys, *run, "--top", "5%", *out, "--config", "act_digits.yaml")
     assert "there is no table a.csv" in refused(made, capsys, *run, "--accepted", "a.csv", *out)
     assert "no run (no config.yaml)" in refused(made, capsys, "--run", made / "images", "--top", "5%", *out)
 

@@ -439,16 +439,3 @@ def test_folds_that_were_broken_off_are_continued(arrays: Arrays, monkeypatch: p
     assert ran.status == 0
     assert "fold 0 of 0..1 is finished" in ran.out
     np.testing.assert_array_equal(np.load("c/pred_probs.npy"), np.load(arrays.ran.folder / "pred_probs.npy"))
-
-
-# ---- help
-
-
-def test_the_help_shows_both_commands_and_lines_up() -> None:
-    ran = noisylab("--help")
-    assert ran.status == 0
-    assert "noisylab issues --images DIR --labels labels.csv" in ran.out
-    assert "noisylab issues apply --run DIR --accepted accepted.csv --out labels_fixed.csv" in ran.out
-    flags = ran.out.split("flags of noisylab\n")[1].split("\n\n")[0].splitlines()
-    assert len({len(line) - len(line[2:].partition(" ")[2].lstrip()) for line in flags}) == 1, "descriptions begin in one column"
-    assert noisylab("issues", "--help").out == ran.out

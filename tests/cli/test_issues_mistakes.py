@@ -228,7 +228,7 @@ FLAGS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     ((*GOOD, "--pictures", "many"), ("--pictures: expected a whole number from 0, got 'many'",)),
     ((*GOOD, "--top", "5%"), ("--top belongs to noisylab issues apply",)),
     ((*GOOD, "--out", "x.csv"), ("--out belongs to noisylab issues apply",)),
-    ((*GOOD, "--checkpoint", "best"), ("--checkpoint belongs to validate, test and predict",)),
+    ((*GOOD, "--checkpoint", "best"), ("--checkpoint belongs to noisylab validate, test, predict",)),
     ((*GOOD, "--resume"), ("--resume needs --run_dir",)),
     ((*GOOD, "--resume", "--run_dir", "none"), ("--run_dir none: there is no run to continue", "leave --resume out")),
     (

@@ -13,7 +13,7 @@ from blocks import PAGES, ROOT, blocks, write_files
 
 from noisylab.cli.config import compose
 from noisylab.cli.describe import describe
-from noisylab.cli.main import parse
+from noisylab.cli.options import parse
 from noisylab.cli.recipes import packaged
 
 

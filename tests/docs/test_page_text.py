@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from noisylab.reports import MethodEntry, method_pages, outdated_pages, write_pages
+from method_pages import MethodEntry, method_pages, outdated_pages, write_pages
 
 DOCSTRING = """Early-learning regularisation.
 

@@ -14,7 +14,7 @@ from typing import Literal, NotRequired, TypedDict
 from noisylab.files import atomic_path
 from noisylab.reports.table import markdown_table
 
-__all__ = ["MethodEntry", "RecipeText", "method_pages", "outdated_pages", "write_pages"]
+__all__ = ["MARK", "MethodEntry", "RecipeText", "method_pages", "outdated_pages", "write_pages"]
 
 MARK = "<!-- Made from the docstring, the recipes and the results: edit those, then make the pages again. -->"
 _INDEX = "README.md"

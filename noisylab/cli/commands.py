@@ -1,0 +1,160 @@
+"""The commands and the flags of each, for the parser, the help texts and shell completion. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+__all__ = ["COMMANDS", "FLAGS", "Command", "Flag", "flags_of"]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of noisylab's own, as against the values of a recipe.
+
+    Args:
+        help: what it does.
+        value: what stands for its value in help texts; empty for a switch, which takes none.
+        repeated: whether it may be given several times.
+        path: whether its value is a file or folder.
+    """
+
+    help: str
+    value: str = ""
+    repeated: bool = False
+    path: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Args:
+        summary: what it does, in a line.
+        example: how it is called.
+        flags: names among `FLAGS`; it takes these and no others.
+        recipe: whether it also takes the values of a recipe as flags.
+        places: what stands for the values that need no flag; empty where there are none.
+    """
+
+    summary: str
+    example: str
+    flags: tuple[str, ...] = ()
+    recipe: bool = True
+    places: str = ""
+
+
+FLAGS = {
+    "config": Flag("a recipe or a YAML file; may be repeated, later ones win", "FILE", repeated=True, path=True),
+    "run_dir": Flag("folder of the run, used as given", "DIR", path=True),
+    "resume": Flag("continue the run in --run_dir from its newest readable checkpoint"),
+    "overwrite": Flag("replace the run in --run_dir"),
+    "folds": Flag("number of parts that the training rows are divided into; default data.folds of the recipe", "K"),
+    "trust": Flag(
+        "a module whose classes recipes and run folders may name, as mynet for mynet.MyNet; remembered; may be repeated",
+        "MODULE",
+        repeated=True,
+    ),
+    "dry_run": Flag("do everything but train, print the plan, write nothing"),
+    "print_config": Flag("print the whole configuration and stop; --print_config=skip_default leaves out defaults"),
+    "logger": Flag("tensorboard or wandb, beside the CSV file that is always written; may be repeated", "NAME", repeated=True),
+    "images": Flag("folder of pictures", "DIR", path=True),
+    "labels": Flag("table with the columns file and label; without it each folder below --images is a class", "FILE", path=True),
+    "arrays": Flag("an .npz file with x and y, or a folder with x.npy and y.npy", "FILE", path=True),
+    "run": Flag("a finished run, to describe its labels or to apply corrections", "DIR", path=True),
+    "backbone": Flag(
+        "pretrained network whose features are trained on: auto, none, efficientnet_lite0 or torchvision:NAME", "NAME"
+    ),
+    "file_column": Flag("column of --labels that names the files; default file", "NAME"),
+    "label_column": Flag("column of --labels that holds the labels; default label", "NAME"),
+    "skip_unreadable": Flag("leave out pictures that cannot be read, and name them"),
+    "pictures": Flag("how many of the first rows have a picture in issues.html; default 1000", "N"),
+    "crossfit": Flag(
+        "number of folds; trains once more for each, for pred_probs.npy: out-of-sample probabilities for cleanlab", "K"
+    ),
+    "accepted": Flag("the list of corrections that issues.html offers as a download", "FILE", path=True),
+    "top": Flag("instead of --accepted, the surest suggestions, as 5% or a number", "N"),
+    "out": Flag(
+        "file to write: predictions.csv of predict, the figure of compare, the corrected labels of issues apply",
+        "FILE",
+        path=True,
+    ),
+    "checkpoint": Flag("the checkpoint of --run_dir to use: last or best", "NAME"),
+}
+
+_TRAINING = ("config", "run_dir", "resume", "overwrite", "dry_run", "print_config", "logger", "trust")
+_FINISHED = ("run_dir", "config", "checkpoint", "trust")
+_LABELS = (
+    "images",
+    "labels",
+    "arrays",
+    "run",
+    "backbone",
+    "file_column",
+    "label_column",
+    "skip_unreadable",
+    "pictures",
+    "crossfit",
+)
+
+COMMANDS = {
+    "fit": Command("train a method on a data set", "noisylab fit --config act_digits.yaml", _TRAINING),
+    "folds": Command(
+        "train once for each fold as the test set: mean and deviation",
+        "noisylab folds --config RECIPE.yaml --folds 5",
+        (*_TRAINING, "folds"),
+    ),
+    "issues": Command(
+        "find out which labels are wrong",
+        "noisylab issues --images DIR --labels labels.csv",
+        (*_LABELS, *_TRAINING),
+    ),
+    "issues apply": Command(
+        "write the labels with the corrections that you accepted",
+        "noisylab issues apply --run DIR --accepted accepted.csv --out labels_fixed.csv",
+        ("run", "accepted", "top", "out"),
+        recipe=False,
+    ),
+    "validate": Command(
+        "evaluate a finished run on its validation and test data",
+        "noisylab validate --run_dir DIR",
+        _FINISHED,
+    ),
+    "test": Command("evaluate a finished run on its test data", "noisylab test --run_dir DIR", _FINISHED),
+    "predict": Command(
+        "predict the classes of new pictures, or of the test set",
+        "noisylab predict --run_dir DIR --images FOLDER",
+        (*_FINISHED, "images", "skip_unreadable", "out", "overwrite"),
+    ),
+    "compare": Command(
+        "table and figure of finished runs",
+        "noisylab compare DIR DIR --out curves.png",
+        ("out", "overwrite"),
+        recipe=False,
+        places="DIR ...",
+    ),
+    "recipes": Command("list the packaged recipes", "noisylab recipes", recipe=False),
+    "completion": Command(
+        "print a script that completes commands, flags and recipes in bash, zsh or tcsh",
+        'eval "$(noisylab completion bash)"',
+        recipe=False,
+        places="SHELL",
+    ),
+}
+
+_WORDS = {  # what a flag does in one command, where another says more than that
+    ("issues", "images"): "folder of the pictures",
+    ("issues", "run"): "a finished run, whose labels are to be described; nothing is trained",
+    ("issues apply", "run"): "the run that found the wrong labels",
+    ("issues apply", "out"): "file of the corrected labels, a new one",
+    ("predict", "images"): "folder of pictures without labels",
+    ("predict", "out"): "file of the predictions; default predictions.csv in the run folder",
+    ("predict", "overwrite"): "replace the file of --out, if noisylab wrote it",
+    ("compare", "out"): "file of the figure, a PNG; default curves.png",
+    ("compare", "overwrite"): "replace the file of --out, if noisylab wrote it",
+}
+
+
+def flags_of(command: str) -> dict[str, Flag]:
+    """The flags of a command by name, with what they do there."""
+    found = {name: FLAGS[name] for name in COMMANDS[command].flags}
+    return {name: replace(flag, help=_WORDS.get((command, name), flag.help)) for name, flag in found.items()}

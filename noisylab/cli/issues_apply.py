@@ -1,0 +1,87 @@
+"""Corrections that a user accepted, written into new labels: noisylab issues apply."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisylab.cli.config import compose
+from noisylab.cli.errors import UserError
+from noisylab.cli.origin import shown
+from noisylab.data import Arrays, ImageFeatures, ImageFolder
+from noisylab.data.imageparts import split_folders
+from noisylab.issues import read_issues
+from noisylab.issues.apply import Applied, apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
+from noisylab.terminal import visible
+
+if TYPE_CHECKING:
+    from noisylab.cli.options import Options
+
+__all__ = ["ISSUES", "OWN_DATA", "apply", "class_name", "quoted"]
+
+ISSUES = "label_issues.csv"  # in a run folder
+OWN_DATA = (ImageFolder.__name__, ImageFeatures.__name__, Arrays.__name__)  # whose labels can be rewritten
+
+
+def class_name(config: dict[str, Any]) -> str:
+    """The short name of the class of a configuration's data."""
+    return str(config["data"]["class_path"]).rpartition(".")[2]
+
+
+def quoted(path: Path) -> str:
+    """A path as it is typed."""
+    return shlex.quote(str(path))
+
+
+def apply(options: Options) -> int:
+    """Write the labels with corrections into a new file; returns the exit status.
+
+    Raises:
+        UserError: for what cannot be done, before anything is written.
+    """
+    own = options.own
+    for name, what in (("run", "DIR of the run that found them"), ("out", "FILE, the new labels")):
+        if name not in own:
+            raise UserError(f"noisylab issues apply needs --{name} {what}")
+    if ("accepted" in own) == ("top" in own):
+        raise UserError(
+            "noisylab issues apply needs --accepted FILE, the list that the page offers, or --top 5%, the surest "
+            "suggestions; one of them"
+        )
+    folder, out = Path(own["run"]), Path(own["out"])
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"--run {folder}: there is no run (no config.yaml); give the folder that noisylab printed")
+    config = compose([str(folder / "config.yaml")], []).config
+    arguments: dict[str, Any] = config["data"]["init_args"]
+    table = read_issues(folder / ISSUES)
+    fixes = read_accepted(own["accepted"]) if "accepted" in own else top_fixes(table, own["top"])
+    name = class_name(config)
+    if name in (ImageFolder.__name__, ImageFeatures.__name__) and arguments.get("labels_csv"):
+        columns = {key: arguments.get(key) or key.removesuffix("_column") for key in ("label_column", "file_column")}
+        applied, key = apply_to_table(arguments["labels_csv"], fixes, out, **columns), "labels_csv"
+    elif name in (ImageFolder.__name__, ImageFeatures.__name__):
+        applied, key = apply_to_folders(arguments["images"], table, fixes, out), "labels_csv"
+    elif name == Arrays.__name__:
+        applied, key = apply_to_arrays(arguments["path"], table, fixes, out, missing=arguments.get("missing", "auto")), "path"
+    else:
+        raise UserError(
+            f"the labels of {name} are those of a published data set, and are not rewritten; corrections apply to runs on your "
+            "own data: ImageFolder, ImageFeatures, Arrays"
+        )
+    root = Path(shown(arguments["images"])) if "images" in arguments and not arguments.get("labels_csv") else None
+    split = None if root is None else split_folders(root)
+    tested = None if root is None or split is None or split[1] is None else root / split[1]
+    print(visible(_applied(applied, out, folder, key, tested)))
+    return 0
+
+
+def _applied(applied: Applied, out: Path, folder: Path, key: str, tested: Path | None) -> str:
+    lines = [f"{applied.changed:,} labels changed, {applied.same:,} were so already: {out}"]
+    if applied.emptied:
+        lines.append(f"note: no row is left of {', '.join(applied.emptied)}; a model of these labels has fewer classes")
+    if key == "labels_csv" or out.suffix == ".npz":
+        config = quoted(folder / "config.yaml")
+        more = "" if tested is None else f" --data.test_images {quoted(tested)}"  # a table takes the place of all the folders
+        lines.append(f"train on them: noisylab fit --config {config} --data.{key} {quoted(out)}{more} --run_dir runs/fixed")
+    return "\n".join(lines)

@@ -43,7 +43,7 @@ _SIZE = 0.5  # root mean square of the features as they are trained on
 _THREADS = 8  # that decode
 _BATCH = {"cpu": 16, "cuda": 256}  # on a CPU, activations of 16 images stay in its cache
 _DELAY = 2.0  # seconds before a bar is shown
-_FORMAT = "noisylab features 3"  # another number where pixels are read or prepared in another way
+_FORMAT = "noisylab features 4"  # another number where pixels are read or prepared in another way
 _DIGEST = hashlib.sha256().digest_size
 
 Rows = NDArray[np.float32]

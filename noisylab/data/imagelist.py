@@ -208,9 +208,13 @@ class Sieve:
             heads = list(pool.map(head_of, images.paths))
         faults = [f"{name} {head}" if isinstance(head, str) else "" for name, head in zip(images.names, heads, strict=True)]
         kept, good = self.keep(images, faults), [head for head in heads if isinstance(head, Head)]
-        several = sum(head.frames for head in good)
-        note = f"{several:,} file{'s' * (several > 1)} of {images.where} with several frames: the first is read"
-        return kept.noted(note) if several else kept, good
+        told = {
+            "with several frames: the first is read": sum(head.frames for head in good),
+            "with a color profile: shown in sRGB, as viewers do": sum(head.profile == "other" for head in good),
+            "with a color profile that cannot be used: shown without it": sum(head.profile == "broken" for head in good),
+        }
+        notes = [f"{many:,} file{'s' * (many > 1)} of {images.where} {what}" for what, many in told.items() if many]
+        return kept.noted(*notes), good
 
     def keep(self, images: ImageList, faults: Sequence[str]) -> ImageList:
         """The images that are not at fault.

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
 
+from noisylab.data.profiles import Profile, profile_of, to_srgb
+
 __all__ = ["Depth", "Head", "UnreadableImage", "depth_of", "fault_of", "head_of", "looks_like_image", "open_image", "suffixes"]
 
 # Formats of pictures. Pillow knows more: drawings that it hands to other programs, films, scientific arrays.
@@ -85,6 +87,7 @@ class Head(NamedTuple):
         mode: Pillow's; "LA" for grey pictures of 16 bits with transparency.
         deep: whether a channel may have more than 8 bits.
         frames: whether there are further frames than the first.
+        profile: the color profile that it brings.
     """
 
     width: int
@@ -92,6 +95,7 @@ class Head(NamedTuple):
     mode: str
     deep: bool = False
     frames: bool = False
+    profile: Profile = ""
 
     @property
     def grey(self) -> bool:
@@ -114,10 +118,10 @@ def looks_like_image(first: bytes) -> bool:
 def open_image(path: str, mode: str = "RGB", *, allow_truncated: bool = False, depth: Depth | None = None) -> Image.Image:
     """The file as an image of one mode, read completely, as a viewer shows it.
 
-    It is turned as its EXIF orientation asks, transparent parts show white, palettes and other color models become RGB (color
-    profiles are not applied), and of several frames it is the first. Channels of more than 8 bits are scaled by `depth`. A JPEG
-    of more than 89 million pixels is decoded at half, a quarter or an eighth of its size; others of more than 179 million are
-    refused.
+    It is turned as its EXIF orientation asks, transparent parts show white, palettes and other color models become RGB, colors of
+    another profile become sRGB (one that cannot be used is ignored), and of several frames it is the first. Channels of more than
+    8 bits are scaled by `depth`. A JPEG of more than 89 million pixels is decoded at half, a quarter or an eighth of its size;
+    others of more than 179 million are refused.
 
     Args:
         path: the file.
@@ -156,7 +160,8 @@ def head_of(path: str) -> Head | str:
             raw = _raw_modes(image)
             deep = image.mode[0] in "IF" or any(name.startswith(_WIDE) for name in raw)
             frames = image.format in ("GIF", "TIFF", "WEBP", "PNG", "AVIF") and bool(getattr(image, "is_animated", False))
-            return Head(width, height, "LA" if raw == ["LA;16B"] else image.mode, deep, frames)
+            mode = "LA" if raw == ["LA;16B"] else image.mode
+            return Head(width, height, mode, deep, frames, profile_of(image.info, mode))
     except FileNotFoundError:
         return "does not exist"
     except _NotAnImage as error:
@@ -313,17 +318,21 @@ def _wide(high: Image.Image, image: ImageFile.ImageFile) -> Pixels:
 
 def _shown(loaded: _Loaded, path: str, mode: str, depth: Depth | None) -> Image.Image:
     image, turn, wide = loaded
+    profile = image.info.get("icc_profile")
     try:
         if wide is not None:
             image = _scaled_colors(image, wide, _depth(wide, path) if depth is None else depth)
         elif image.mode[0] in "IF":
             image = _scaled_greys(image, _depth(np.asarray(image), path) if depth is None else depth)
+        if profile:
+            image = to_srgb(image, profile)
         if image.mode in _ALPHA or "transparency" in image.info:
             image = _on_white(image)
         elif image.mode == "LAB":
             profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
             image = ImageCms.profileToProfile(image, *profiles, outputMode="RGB") or image
         image = image.convert(mode)
+        image.info.pop("icc_profile", None)  # or whoever saves the picture would save it, too, for colors that it is not of
         return image.transpose(_TURNS[turn]) if turn > 1 else image
     except UnreadableImage:
         raise

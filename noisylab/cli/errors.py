@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import difflib
 import re
+import sysconfig
 import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import noisylab
 
-__all__ = ["UserError", "is_bug", "is_foreseen", "message", "nearest", "reason", "short", "training", "unknown"]
+__all__ = ["UserError", "is_bug", "is_foreseen", "message", "nearest", "reason", "report", "short", "training", "unknown"]
 
 _OURS = str(Path(noisylab.__file__).parent)
 _TRAINING = "_noisylab_training"  # set on errors that come after training has begun
@@ -113,16 +114,40 @@ def is_foreseen(error: BaseException) -> bool:
 
 
 def is_bug(error: BaseException) -> bool:
-    """Whether an error is a fault of code, which only a traceback helps to find: training had begun, and nobody foresaw it."""
-    if not getattr(error, _TRAINING, False):
+    """Whether an error is a fault of code, which only a traceback helps to find.
+
+    That is an error that nobody foresaw, and that either came after training had begun or was raised in a file of the user's
+    own: a method, a callback, a network. Before training, what noisylab and its libraries say of a configuration is a refusal.
+    """
+    begun = getattr(error, _TRAINING, False)
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or not (begun or _is_users(frames[-1].filename)):
         return False
     if isinstance(error, UserError | OSError) or _is_misconfiguration(error) or _is_out_of_memory(error):
         return False
-    # what noisylab refuses while it trains is raised by a line of its own, or was handed over by a worker process
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    raised = bool(last) and (last[0].line or "").startswith("raise ") and last[0].filename.startswith(_OURS)
-    handed_over = bool(last) and last[0].name == "reraise"
+    # what is refused on purpose is raised by a line of its own, or was handed over by a worker process
+    last = frames[-1]
+    raised = (last.line or "").startswith("raise ") and (last.filename.startswith(_OURS) or not begun)
+    handed_over = last.name == "reraise"
     return not (isinstance(error, ValueError | TypeError) and (raised or handed_over))
+
+
+def report(error: BaseException) -> str:
+    """For below the traceback of a bug: whose it is, as far as that can be seen."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    if _is_users(last.filename):
+        return f"noisylab: this is an error in {Path(last.filename).name}, line {last.lineno}, not in what was asked for"
+    return (
+        f"noisylab {noisylab.__version__}: this is an error in the code; if no code of your own is above, please report it with "
+        "the traceback and the command"
+    )
+
+
+def _is_users(file: str) -> bool:
+    """Whether a file is neither noisylab's nor installed: the user's own."""
+    if file.startswith((_OURS, "<")) or "site-packages" in file or "dist-packages" in file:
+        return False
+    return not any(file.startswith(folder) for folder in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
 
 
 @contextlib.contextmanager
@@ -139,7 +164,7 @@ def training(begun: Callable[[], bool], go_on: str) -> Iterator[None]:
         if begun():
             setattr(error, _TRAINING, True)
             if is_bug(error):
-                error.add_note(f"noisylab: this is an error in the code, of the method perhaps; once it is mended, {go_on}")
+                error.add_note(f"noisylab: once the code is corrected, {go_on}")
         raise
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import noisylab
 from noisylab.cli.commands import COMMANDS
-from noisylab.cli.errors import UserError, is_bug, is_foreseen, message
+from noisylab.cli.errors import UserError, is_bug, is_foreseen, message, report
 from noisylab.cli.options import Options, command_of, parse
 from noisylab.terminal import silence, take_any_text, visible, visible_warnings
 
@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if is_bug(error):
-            raise  # with its traceback, and a note how to go on
+            error.add_note(report(error))
+            raise  # with its traceback
         if os.environ.get("NOISYLAB_DEBUG"):
             traceback.print_exc()
         print(visible(f"noisylab: error: {message(error)}"), file=sys.stderr)

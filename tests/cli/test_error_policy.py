@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import io
 import sys
 import warnings
@@ -124,11 +125,21 @@ def test_the_trial_changes_nothing(monkeypatch):
     assert Path("with/metrics.csv").read_text() == Path("without/metrics.csv").read_text()
 
 
-def test_errors_of_code_before_training_are_one_message(tmp_path, capsys, monkeypatch):
+def test_a_fault_in_a_method_of_the_users_own_keeps_its_traceback_before_training_too(tmp_path, monkeypatch):
     (tmp_path / "beforehand.py").write_text(METHODS)
     monkeypatch.syspath_prepend(tmp_path)
-    said = refused(capsys, *CE, "--model", "beforehand.Unbuildable", "--run_dir", "r")
-    assert "AttributeError: no such thing" in said and "NOISYLAB_DEBUG=1" in said
+    with pytest.raises(AttributeError, match="no such thing") as caught:
+        main([*CE, "--model", "beforehand.Unbuildable", "--run_dir", "r"])
+    assert "this is an error in beforehand.py, line " in caught.value.__notes__[0]
+    assert not Path("r").exists()
+
+
+def test_what_a_method_of_the_users_own_refuses_is_one_message(tmp_path, capsys, monkeypatch):
+    (tmp_path / "refusing.py").write_text(
+        METHODS.replace('raise AttributeError("no such thing")', 'raise ValueError("too deep")')
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "too deep" in refused(capsys, *CE, "--model", "refusing.Unbuildable", "--run_dir", "r")
 
 
 def test_a_fault_in_a_method_keeps_its_traceback_and_says_how_to_go_on(tmp_path, monkeypatch):
@@ -158,9 +169,15 @@ def test_after_training_began_foreseen_errors_are_messages(error, bug):
     with pytest.raises(type(error)) as caught, training(lambda: True, "go on"):
         _raise(error)
     assert is_bug(caught.value) is bug
-    with pytest.raises(type(error)) as early, training(lambda: False, "go on"):
-        _raise(type(error)("again"))
-    assert not is_bug(early.value)
+
+
+def test_before_training_an_error_within_a_library_is_a_message():
+    with pytest.raises(KeyError) as caught:
+        collections.ChainMap({})["x"]
+    assert not is_bug(caught.value)
+    with pytest.raises(ZeroDivisionError) as caught:
+        1 / 0  # noqa: B018
+    assert is_bug(caught.value), "this file is the user's own"
 
 
 def test_what_noisylab_itself_refuses_in_training_is_a_message():

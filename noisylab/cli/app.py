@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from enum import Enum
@@ -22,6 +23,7 @@ from noisylab.cli.loggers import make_logger, measured
 from noisylab.cli.origin import absolute_paths
 from noisylab.cli.registry import class_kind, locate, parameters, takes_factory
 from noisylab.cli.scalars import dump, put_back
+from noisylab.cli.trainer_classes import explained
 from noisylab.cli.trainer_flags import check_callbacks, check_machine, check_monitors
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.trusted import require_table
@@ -239,7 +241,14 @@ def _parse(cls: type[App], subcommand: str, config: dict[str, Any], **kwargs: An
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")
         parser_kwargs = {subcommand: {"exit_on_error": False}, "exit_on_error": False}
         given = {key: with_dict_kwargs(value) if key in ("model", "data") else value for key, value in config.items()}
-        return cls({"subcommand": subcommand, subcommand: given}, parser_kwargs=parser_kwargs, **kwargs)
+        trainer = copy.deepcopy(given.get("trainer") or {})  # which the parser changes
+        try:
+            return cls({"subcommand": subcommand, subcommand: given}, parser_kwargs=parser_kwargs, **kwargs)
+        except Exception as error:
+            told = explained(error, trainer)
+            if told is error:
+                raise
+            raise told from error
 
 
 def _preflight(subcommand: str, config: dict[str, Any], fitted: dict[str, Any] | None) -> None:

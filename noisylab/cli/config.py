@@ -32,11 +32,12 @@ from noisylab.cli.registry import (
 )
 from noisylab.cli.scalars import Typed, key_text, plain, read, settle, tree
 from noisylab.cli.trainer_flags import check_trainer
+from noisylab.cli.wording import in_words
 from noisylab.data.base import NoisyDataModule
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.trust import PACKAGES, Untrusted, allow, check, check_builder, looks_like_path
 
-__all__ = ["Composed", "compose", "switches", "with_dict_kwargs"]
+__all__ = ["Composed", "compose", "fits", "switches", "with_dict_kwargs", "wrong_value"]
 
 _TOP = {  # with the type hints of those that are single values
     "recipe": str,
@@ -281,7 +282,7 @@ def _swap(composed: Composed, node: Any, cls: type, where: str) -> dict[str, Any
     if node is None or node["class_path"] == full_name(cls):
         return node or {"class_path": full_name(cls), "init_args": {}}
     accepted = parameters(cls)
-    kept = {key: value for key, value in node["init_args"].items() if key in accepted and _fits(value, accepted[key].hint)}
+    kept = {key: value for key, value in node["init_args"].items() if key in accepted and fits(value, accepted[key].hint)}
     dropped = [key for key in node["init_args"] if key not in kept]
     before = node["class_path"].rpartition(".")[2]
     composed.notes.append(
@@ -316,9 +317,8 @@ def _argument(composed: Composed, node: dict[str, Any], path: list[str], value: 
     before = node["init_args"].get(name, accepted[name].default)
     value = settle(value, accepted[name].hint, take_back=before is not None)
     _admit_within(composed, value, accepted[name].hint, where)
-    if not _fits(value, accepted[name].hint):
-        hint = inspect.formatannotation(accepted[name].hint).replace("typing.", "")
-        raise UserError(f"{where}: wrong value\n  given: {value!r}\n  allowed: {hint}")
+    if not fits(value, accepted[name].hint):
+        raise wrong_value(where, value, accepted[name].hint)
     node["init_args"][name] = value
     return node
 
@@ -353,8 +353,8 @@ def _set_trainer(composed: Composed, trainer: dict[str, Any], path: list[str], v
                 raise UserError(f"trainer.logger={shown}: choose with --logger tensorboard|wandb; metrics.csv is always written")
             continue
         _admit_within(composed, item, _TRAINER_HINTS.get(name, Any), f"trainer.{name}")
-        if name not in _UNTYPED and not _fits(item, hint_):
-            raise UserError(f"trainer.{name}: wrong value\n  given: {item!r}\n  allowed: {hint_}")
+        if name not in _UNTYPED and not fits(item, hint_):
+            raise wrong_value(f"trainer.{name}", item, hint_)
         if key.endswith("+"):
             before = trainer.get(name) or []
             trainer[name] = [
@@ -407,14 +407,23 @@ def _set_switch(composed: Composed, top: str, switch: dict[str, Any], path: list
             raise unknown(f"{top}: key", name, allowed)
         item = settle(item, allowed[name].hint)
         _admit_within(composed, item, allowed[name].hint, f"{top}.{name}")
-        if not _fits(item, allowed[name].hint):
-            raise UserError(
-                f"{top}.{name}: wrong value\n  given: {item!r}\n  allowed: {inspect.formatannotation(allowed[name].hint)}"
-            )
+        if not fits(item, allowed[name].hint):
+            raise wrong_value(f"{top}.{name}", item, allowed[name].hint)
         switch[name] = item
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def wrong_value(where: str, value: Any, hint: Any) -> UserError:
+    """The error for a value that its argument does not take.
+
+    Args:
+        where: the key.
+        value: as it was given.
+        hint: the argument's type.
+    """
+    return UserError(f"{where}: wrong value\n  given: {value!r}\n  allowed: {in_words(hint)}")
+
+
+def fits(value: Any, hint: Any) -> bool:
     """Whether jsonargparse takes `value` for a type hint; classes given by name are checked where they are resolved."""
     if hint is Any or hint is inspect.Parameter.empty or class_kind(hint) is not None:
         return True

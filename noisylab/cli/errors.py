@@ -13,13 +13,17 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import noisylab
+from noisylab.cli.wording import untyped
 
 __all__ = ["UserError", "is_bug", "is_foreseen", "message", "nearest", "reason", "report", "short", "training", "unknown"]
 
 _OURS = str(Path(noisylab.__file__).parent)
 _TRAINING = "_noisylab_training"  # set on errors that come after training has begun
 _KEY = re.compile(r"^(?:Parser key|Key|key) \"([^\"]+)\":?$")
-_FRAME = re.compile(r"^(Does not validate|Subtypes:|Errors:|Problem with given class_path|Given value|Expected a <class 'None)")
+_FRAME = re.compile(
+    r"^(Does not validate|Subtypes:|Errors:|Problem with given class_path|Given value|Expected a <class 'None"
+    r"|Expected a <class 'list'>$|Not a valid subclass of|Subclass types expect one of|a class path |a dict with)"
+)
 
 
 class UserError(Exception):
@@ -104,8 +108,8 @@ def reason(text: str) -> str:
         elif bare and depth > deepest and not _FRAME.match(bare):
             deepest, where, found = depth, ".".join(name for _, name in above), bare[:900]
     if not found:
-        return short(ValueError(text), 13)
-    return f"{where}: {found}" if where else found
+        return untyped(short(ValueError(text), 13))
+    return untyped(f"{where}: {found}" if where else found)
 
 
 def is_foreseen(error: BaseException) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from noisylab.files import atomic_path
+from noisylab.reading import regular
 
 __all__ = ["PACKAGES", "Untrusted", "allow", "check", "check_builder", "looks_like_path", "settings_file", "trusted"]
 
@@ -29,6 +30,7 @@ _LOADS = ("trust_remote_code", "checkpoint_path", "pretrained_cfg", "pretrained_
 _ELSEWHERE = ("local-dir:", "local_dir:", "hf-hub:", "hf_hub:")  # schemes of timm's model names
 
 _PATH = re.compile(r"[^\W\d]\w*([.:][^\W\d]\w*)+")
+_MEND = "remove the file, and say again with --trust which modules you trust"
 _session: dict[str, str] = {}  # where the settings cannot be written
 
 
@@ -57,11 +59,18 @@ def trusted() -> dict[str, str]:
         ValueError: when the list cannot be read.
     """
     path = settings_file()
+    if not os.path.lexists(path):
+        return dict(_session)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["modules"] if path.is_file() else {}
-        return {**{str(module): str(place) for module, place in dict(found).items()}, **_session}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: the list of trusted modules cannot be read ({error}); mend or remove the file") from error
+        found = json.loads(regular(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}, the list of trusted modules, cannot be read: {error.strerror or error}; {_MEND}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}, the list of trusted modules, is no JSON; {_MEND}") from error
+    modules = found.get("modules") if isinstance(found, dict) else None
+    if not isinstance(modules, dict) or not all(isinstance(place, str) for place in modules.values()):
+        raise ValueError(f'{path}, the list of trusted modules, is not of the form {{"modules": {{NAME: PLACE}}}}; {_MEND}')
+    return {**modules, **_session}
 
 
 def allow(modules: Iterable[str]) -> list[str]:

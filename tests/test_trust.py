@@ -211,6 +211,25 @@ def test_settings_that_cannot_be_written_do_not_stop_a_command(stranger: Path, m
     assert main(["fit", "--config", recipe, "--print_config", "--trust", "stranger"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ("[]", "is not of the form"),
+        ('{"modules": [1, 2]}', "is not of the form"),
+        ('{"modules": {"mynet": 1}}', "is not of the form"),
+    ],
+)
+def test_damaged_settings_are_told_in_words(stranger: Path, text: str, said: str) -> None:
+    (stranger / "settings").mkdir()
+    trust.settings_file().write_text(text)
+    with pytest.raises(ValueError, match=f"the list of trusted modules, {said}") as caught:
+        trust.trusted()
+    assert "remove the file, and say again with --trust" in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("Expecting", "indices", "sequence", "recursion"))
+
+
 def test_unreadable_settings_are_named(stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (stranger / "settings").mkdir()
     trust.settings_file().write_text("[")

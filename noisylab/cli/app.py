@@ -13,6 +13,7 @@ import lightning as L
 import torch
 import yaml
 from jsonargparse import Namespace
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -136,16 +137,19 @@ class App(SetUpOnlyCLI):
         config = made.get("trainer", {})
         given = config.get("callbacks") or []
         callbacks = list(given) if isinstance(given, list) else [given]
+        check_callbacks(callbacks, bool(self.loggers), self.model)
         if not any(isinstance(callback, Diagnostics) for callback in callbacks):
             callbacks.append(Diagnostics())
         self.speed: Speed = made.get("speed")
         if not any(isinstance(callback, Speed) for callback in callbacks):
             callbacks.append(self.speed)
         recipe = str(written.get("recipe") or "")
-        shown, config["enable_progress_bar"] = config.get("enable_progress_bar") is not False, False
+        another = any(isinstance(callback, ProgressBar) for callback in callbacks)  # Lightning's own, in place of ours
+        shown = config.get("enable_progress_bar") is not False
+        config["enable_progress_bar"] = shown and another
         if self.folder is not None:
             config["default_root_dir"] = self.folder
-            if shown and not any(isinstance(callback, RunProgress) for callback in callbacks):
+            if shown and not another and not any(isinstance(callback, RunProgress) for callback in callbacks):
                 callbacks.append(RunProgress(recipe or "fit"))
             curves = Curves(self.folder, every_n_steps=config.get("log_every_n_steps") or None)
             intervals = {name: written.get(f"checkpoint.{name}") for name in switches("checkpoint")}
@@ -154,7 +158,6 @@ class App(SetUpOnlyCLI):
             # the summary says that a run is finished, so it comes after all else that the end of a run writes
             callbacks += [curves, self.issues, self.summary, self.checkpoint]
         config["callbacks"] = callbacks
-        check_callbacks(callbacks, loggers=bool(self.loggers))
         if self.folder is not None:
             config["logger"] = [
                 make_logger(name, self.folder, recipe, self.model, self.datamodule) for name in self.loggers

@@ -17,6 +17,7 @@ from noisylab.cli.config import compose
 from noisylab.cli.errors import UserError
 from noisylab.cli.origin import absolute_paths
 from noisylab.cli.recipes import load_yaml, text_of
+from noisylab.cli.resumed import check_stored
 from noisylab.cli.run import _claim, _quiet, _say, draw, fit
 from noisylab.cli.runfolder import Claim, hold, paths_in
 from noisylab.engine.precision import check_trainable
@@ -31,6 +32,7 @@ __all__ = ["fit_folds", "one_process"]
 
 _FIGURES = {"last": "last", "last10_mean": "mean of last 10", "best_by_val": "best by val"}  # key of the summary: column
 _RESULT = "folds.json"
+_ANEW = "delete the folder of that fold, which is then trained anew"
 
 
 def fit_folds(options: Options) -> int:
@@ -58,7 +60,7 @@ def fit_folds(options: Options) -> int:
             if not begun:
                 raise UserError(f"--run_dir {folder.path} holds no fold to continue; leave --resume out to start")
             if not options.configs and "model" not in dict(options.flags):
-                options = replace(options, configs=[str(begun[0] / "config.yaml")])
+                options = replace(options, configs=[str(check_stored(begun[0], _ANEW))])
         config = compose(options.configs, options.flags).config
         number = _number(options, config)
         options = replace(options, flags=[*options.flags, *one_process(config), ("data.folds", str(number))])
@@ -153,7 +155,7 @@ def _finished(series: Path, number: int, config: dict[str, Any]) -> set[int]:
     now = load_yaml(config_text(config), "this command")
     absolute_paths(now["data"])
     for folder in _started(series):
-        stored = load_yaml(text_of(folder / "config.yaml"), str(folder / "config.yaml"))
+        stored = load_yaml(text_of(check_stored(folder, _ANEW)), str(folder / "config.yaml"))
         said = (((stored or {}).get("data") or {}).get("init_args")) or {}
         if (said.get("folds"), said.get("fold")) != (number, _fold_of(folder)):
             raise UserError(

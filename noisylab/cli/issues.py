@@ -16,9 +16,10 @@ from noisylab.cli.crossfit import check_crossfit, crossfit, crossfit_number
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.folds import one_process
 from noisylab.cli.issue_defaults import choose_backbone, choose_training
-from noisylab.cli.issues_apply import ISSUES, OWN_DATA, class_name, quoted
+from noisylab.cli.issues_apply import ANEW, ISSUES, OWN_DATA, class_name, quoted
 from noisylab.cli.launch import first_process
 from noisylab.cli.origin import refuse_changed, same_path, shown
+from noisylab.cli.resumed import check_stored
 from noisylab.cli.run import _claim, _quiet, _say, fit
 from noisylab.cli.runfolder import Claim, hold
 from noisylab.data import Arrays
@@ -116,7 +117,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
         folder = Path(options.own["run_dir"])
         if not (folder / "config.yaml").is_file():
             raise UserError(f"--run_dir {folder}: there is no run to continue (no config.yaml); leave --resume out to start one")
-        options = replace(options, configs=[str(folder / "config.yaml")])  # all is in the run's own configuration
+        options = replace(options, configs=[str(check_stored(folder, ANEW))])  # all is in the run's own configuration
         flags: Flags = []
         began = compose(options.configs, options.flags).config
         _check_same(options, began)
@@ -279,7 +280,7 @@ def _run_data(folder: Path) -> tuple[dict[str, Any], NoisyDataModule]:
     """Configuration and data of a finished run."""
     if not (folder / "config.yaml").is_file():
         raise UserError(f"--run {folder}: there is no run (no config.yaml); give the folder that noisylab printed")
-    config = compose([str(folder / "config.yaml")], []).config
+    config = compose([str(check_stored(folder, ANEW))], []).config
     config.pop("ckpt_path", None)
     fitted = None
     with contextlib.suppress(OSError, ValueError):  # the list was written at the run's end; its checkpoints may be gone

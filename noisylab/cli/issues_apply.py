@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from noisylab.cli.config import compose
 from noisylab.cli.errors import UserError
 from noisylab.cli.origin import shown
+from noisylab.cli.resumed import check_stored
 from noisylab.data import Arrays, ImageFeatures, ImageFolder
 from noisylab.data.imageparts import split_folders
 from noisylab.issues import read_issues
@@ -18,9 +19,10 @@ from noisylab.terminal import visible
 if TYPE_CHECKING:
     from noisylab.cli.options import Options
 
-__all__ = ["ISSUES", "OWN_DATA", "apply", "class_name", "quoted"]
+__all__ = ["ANEW", "ISSUES", "OWN_DATA", "apply", "class_name", "quoted"]
 
 ISSUES = "label_issues.csv"  # in a run folder
+ANEW = "find the issues anew, in another --run_dir"  # where the configuration of a run is damaged
 OWN_DATA = (ImageFolder.__name__, ImageFeatures.__name__, Arrays.__name__)  # whose labels can be rewritten
 
 
@@ -52,7 +54,7 @@ def apply(options: Options) -> int:
     folder, out = Path(own["run"]), Path(own["out"])
     if not (folder / "config.yaml").is_file():
         raise UserError(f"--run {folder}: there is no run (no config.yaml); give the folder that noisylab printed")
-    config = compose([str(folder / "config.yaml")], []).config
+    config = compose([str(check_stored(folder, ANEW))], []).config
     arguments: dict[str, Any] = config["data"]["init_args"]
     table = read_issues(folder / ISSUES)
     fixes = read_accepted(own["accepted"]) if "accepted" in own else top_fixes(table, own["top"])

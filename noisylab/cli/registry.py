@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -184,7 +185,7 @@ def calls(hint: Any) -> bool:
 
 def takes_class(hint: Any) -> bool:
     """Whether an argument takes an object, a class or a function, so that text may name one by its import path."""
-    plain = (str, bytes, int, float, complex, bool, type(None), list, tuple, set, dict, object)
+    plain = (str, bytes, int, float, complex, bool, type(None), list, tuple, set, dict, object, timedelta)
     return calls(hint) or any(
         inspect.isclass(part) and part not in plain and not issubclass(part, os.PathLike) for part in _parts(hint)
     )

@@ -1,18 +1,27 @@
-"""What a run that is resumed may change, and what would make another run of it."""
+"""The configuration that a run folder keeps: whether it is whole, and what a run that is resumed may change of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from noisylab.cli.app import config_text
 from noisylab.cli.config import compose
-from noisylab.cli.errors import UserError
+from noisylab.cli.errors import UserError, short
 from noisylab.cli.origin import absolute_paths
-from noisylab.cli.recipes import load_yaml
+from noisylab.cli.recipes import load_yaml, text_of
 
-__all__ = ["check_same_run"]
+__all__ = ["WITHOUT_CONFIG", "check_epochs", "check_same_run", "check_stored"]
+
+WITHOUT_CONFIG = (
+    "delete that file, and resume with the recipe and the flags that the run was begun with (--config RECIPE ...);\n"
+    "  its checkpoint tells whether method, classes and labels are the same"
+)
+"""What to do where the configuration of a run is damaged."""
 
 _SHOWN = 4  # differences that are named
 # how long, on what, how fast, how often saved and to whom reported
@@ -29,6 +38,58 @@ _DATA = (
 _FREE = ("recipe", "speed", "checkpoint", "ckpt_path", *(f"trainer.{key}" for key in _TRAINER), *(f"data.{key}" for key in _DATA))
 
 
+def check_stored(folder: Path, instead: str) -> Path:
+    """The ``config.yaml`` of a run, if it is the whole configuration of one.
+
+    Args:
+        folder: of the run, with such a file.
+        instead: what to do without it, for the error.
+
+    Raises:
+        UserError: when it is empty or damaged.
+    """
+    file = folder / "config.yaml"
+    try:
+        found = load_yaml(text_of(file), str(file)) or {}
+        missing = [key for key in ("model", "data") if not (isinstance(found, dict) and _names_a_class(found.get(key)))]
+        wrong = "it is empty" if found == {} else f"it names no {missing[0]}" if missing else ""
+    except UserError as error:
+        wrong = short(error, 1).removeprefix(f"{file}: ")
+    if wrong:
+        raise UserError(f"{file} is not as noisylab wrote it: {wrong}\n  {instead}")
+    return file
+
+
+def _names_a_class(node: Any) -> bool:
+    return isinstance(node, str) or (isinstance(node, dict) and isinstance(node.get("class_path"), str))
+
+
+def check_epochs(checkpoint: str | Path, trainer: Mapping[str, Any]) -> None:
+    """Refuse to go on to fewer epochs or steps than there are already.
+
+    Args:
+        checkpoint: to go on from, which is readable.
+        trainer: flags by name.
+
+    Raises:
+        UserError: naming both numbers.
+    """
+    loop: Any = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+    steps, loop = loop.get("global_step"), (loop.get("loops") or {}).get("fit_loop") or {}
+    epochs, batches = ((loop.get(name) or {}) for name in ("epoch_progress", "epoch_loop.batch_progress"))
+    done = {"max_epochs": (epochs.get("current") or {}).get("started")}
+    if isinstance(steps, int):  # a batch may have several: the last of a run may be one more than were asked for
+        done["max_steps"] = min(steps, (batches.get("total") or {}).get("started", steps))
+    for name, number in done.items():
+        most = trainer.get(name)
+        if isinstance(most, int) and isinstance(number, int) and 0 <= most < number:
+            what = f"{number} {name.removeprefix('max_')}"
+            raise UserError(
+                f"trainer.{name}={most}: {checkpoint} has {what} behind it or begun, and a run cannot be made shorter\n"
+                f"  give {number} or more, or leave it out; for a shorter run begin another, in a --run_dir of its own"
+            )
+
+
 def check_same_run(folder: Path, config: dict[str, Any]) -> None:
     """Refuse a resume that would change what the run is: its method, labels, rows, seed, or schedule.
 
@@ -40,8 +101,9 @@ def check_same_run(folder: Path, config: dict[str, Any]) -> None:
         UserError: naming up to four keys with both values.
     """
     file = folder / "config.yaml"
-    if not file.is_file():
-        return
+    if not os.path.lexists(file):
+        return  # the checkpoint knows the method, its classes and the rows
+    check_stored(folder, WITHOUT_CONFIG)
     before = compose([str(file)], []).config
     before.pop("ckpt_path", None)
     if before == config:

@@ -30,7 +30,7 @@ from noisylab.cli.loggers import log_outcome
 from noisylab.cli.origin import notes_on
 from noisylab.cli.outputs import check_not_read, check_output, is_predictions, prediction_header
 from noisylab.cli.plan import StepTimer, plan_text
-from noisylab.cli.resumed import check_same_run
+from noisylab.cli.resumed import WITHOUT_CONFIG, check_epochs, check_same_run, check_stored
 from noisylab.cli.runfolder import Claim, claim, new_default_folder, paths_in, waiting_for
 from noisylab.cli.trainer_flags import not_logged
 from noisylab.cli.trial import check_networks
@@ -153,7 +153,7 @@ def fit(options: Options, claimed: Claim | None = None, begun: Callable[[], None
             claimed = stack.enter_context(_claim(options, None))
         configs = list(options.configs)
         if resume and not configs and "model" not in dict(options.flags):
-            configs = [str(Path(options.own["run_dir"]) / "config.yaml")]
+            configs = [str(_own_config(Path(options.own["run_dir"])))]
         composed = compose(configs, options.flags)
         for note in composed.notes:
             print(visible(note), file=sys.stderr)
@@ -179,6 +179,8 @@ def fit(options: Options, claimed: Claim | None = None, begun: Callable[[], None
         folder = claimed or stack.enter_context(_claim(options, config))
         folder.spare([*options.configs, *paths_in(config), *([str(checkpoint)] if checkpoint else [])])
         goes_on = folder.checkpoint or checkpoint
+        if goes_on is not None:
+            check_epochs(goes_on, config["trainer"])
         fitted = None if goes_on is None else fitted_in(goes_on)
         app = build("fit", config, folder=folder.path, loggers=loggers, fitted=fitted)
         check_world(app.trainer.world_size)
@@ -188,6 +190,17 @@ def fit(options: Options, claimed: Claim | None = None, begun: Callable[[], None
         _tell_account(app.datamodule.source.account)
         check_networks(app)
         return _train(app, folder, checkpoint, begun)
+
+
+def _own_config(folder: Path) -> Path:
+    """The configuration that a run to be continued has of its own."""
+    if not os.path.lexists(folder / "config.yaml"):
+        raise UserError(
+            f"--run_dir {folder} holds no config.yaml, from which the run could go on\n"
+            "  add the recipe and the flags that it was begun with (--config RECIPE ...); its checkpoint tells whether method,\n"
+            "  classes and labels are the same"
+        )
+    return check_stored(folder, WITHOUT_CONFIG)
 
 
 def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], None]) -> int:
@@ -343,7 +356,8 @@ def _finished(options: Options) -> tuple[App, Path, str]:
                     f"  noisylab fit --run_dir {folder} --resume puts it back"
                 )
             raise UserError(f"--run_dir {folder}: there is no run (no config.yaml); give the folder that `noisylab fit` printed")
-        configs = configs or [str(folder / "config.yaml")]
+        other = f"name the recipe and the checkpoint: --config RECIPE ... --ckpt_path {folder / 'checkpoints' / 'last.ckpt'}"
+        configs = configs or [str(check_stored(folder, other))]
         which = options.own.get("checkpoint", "last")
         if which not in ("last", "best"):
             raise unknown("--checkpoint", which, ("last", "best"))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,13 +17,18 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.callbacks import BackboneFinetuning, LearningRateMonitor
+from torch import nn
 
+from noisylab.callbacks import Curves, LabelIssues, RunCheckpoint, RunSummary
 from noisylab.cli.errors import UserError, nearest
+from noisylab.cli.launch import launched
 
 __all__ = ["FLAGS", "Flag", "check_callbacks", "check_machine", "check_monitors", "check_trainer", "not_logged"]
 
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false", "single_device")
+
+_OWN = (Curves, LabelIssues, RunCheckpoint, RunSummary)  # callbacks of every run; two of a kind would write one file
 
 Refusal = Callable[[Any, Mapping[str, Any]], str | None]
 
@@ -94,8 +101,14 @@ def _on_cpu(given: Mapping[str, Any]) -> bool:
 
 
 def _devices(value: Any, given: Mapping[str, Any]) -> str | None:
-    if isinstance(value, list) and _on_cpu(given):
+    cpu, text = _on_cpu(given), str(value).replace(" ", "")
+    if isinstance(value, str) and text != "auto" and not re.fullmatch(r"-?\d+|(\d+,)+\d*", text):
+        more = "" if cpu else ", or of GPUs by their numbers, as 0,1"
+        return f"write auto, or the number of processes, as 2{more}"
+    if cpu and (isinstance(value, list) or "," in text):
         return "on the CPU it is the number of processes: write 2 for two of them"
+    if re.fullmatch(r"-?\d+", text) and int(text) < 1 and not (text == "-1" and (not cpu or launched(os.environ) > 1)):
+        return "write 1 or more, or auto" + (" (-1 means all GPUs, and there is none)" if text == "-1" else "")
     return None
 
 
@@ -128,9 +141,15 @@ def _overfit(value: Any, given: Mapping[str, Any]) -> str | None:
 
 
 def _max_time(value: Any, given: Mapping[str, Any]) -> str | None:
-    with contextlib.suppress(TypeError, ValueError):  # another form is refused where it is read
-        parts = [int(part) for part in value.split(":")] if isinstance(value, str) else []
-        if (isinstance(value, Mapping) and timedelta(**value) <= timedelta(0)) or (parts and max(parts) <= 0):
+    if isinstance(value, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value.strip()):
+        return "write days, hours, minutes and seconds, as 00:08:00:00 for eight hours"
+    parts = [int(part) for part in value.split(":")] if isinstance(value, str) else []
+    with contextlib.suppress(ValueError, OverflowError):
+        try:
+            none = isinstance(value, Mapping) and timedelta(**value) <= timedelta(0)
+        except TypeError:
+            return "write numbers of days, hours, minutes and seconds, as {hours: 8}, or all of them, as 00:08:00:00"
+        if none or (parts and max(parts) <= 0):
             return "there would be no time to train; write days, hours, minutes and seconds, as 00:08:00:00"
     return None
 
@@ -281,12 +300,28 @@ def not_logged(error: Exception) -> UserError | None:
     )
 
 
-def check_callbacks(callbacks: list[L.Callback], loggers: bool) -> None:
-    """Refuse a callback that needs a logger where there is none, before there is a run folder.
+def check_callbacks(callbacks: list[L.Callback], loggers: bool, method: L.LightningModule) -> None:
+    """Refuse, before there is a run folder, a callback that needs what there is not, or that every run has of its own.
+
+    Args:
+        callbacks: those of the configuration.
+        loggers: whether there is one.
+        method: to be trained.
 
     Raises:
         UserError: naming it.
     """
+    for callback in callbacks:
+        name = type(callback).__name__
+        if isinstance(callback, _OWN):
+            raise UserError(
+                f"trainer.callbacks: every run has a {name} of its own; leave it out (--checkpoint sets how often it saves)"
+            )
+        if isinstance(callback, BackboneFinetuning) and not isinstance(getattr(method, "backbone", None), nn.Module):
+            raise UserError(
+                f"trainer.callbacks: {name} trains a module called backbone of a method, and {type(method).__name__} has none\n"
+                "  leave it out; to keep the weights of a pretrained network as they are: --model.network.freeze all_but_head"
+            )
     if not loggers and any(isinstance(callback, LearningRateMonitor) for callback in callbacks):
         raise UserError(
             "trainer.callbacks: LearningRateMonitor hands its numbers to a logger, and there is none\n"

@@ -69,9 +69,9 @@ def test_none_removes_the_noise():
     ("flag", "value", "told"),
     [
         ("model.warmup_epoch", "3", ["warmup_epoch", "nearest: warmup_epochs"]),
-        ("model.warmup_epochs", "many", ["model.warmup_epochs", "'many'", "int"]),
-        ("model.warmup_epochs", "1.5", ["model.warmup_epochs", "1.5", "int"]),
-        ("model.mining", "perhaps", ["model.mining", "bool"]),
+        ("model.warmup_epochs", "many", ["model.warmup_epochs", "'many'", "a whole number"]),
+        ("model.warmup_epochs", "1.5", ["model.warmup_epochs", "1.5", "a whole number"]),
+        ("model.mining", "perhaps", ["model.mining", "true or false"]),
         ("model.lr_plan_standard", "foo", ["same", "own_cosine", "baseline"]),
         ("model.num_classes", "3", ["model.num_classes", "taken from the data"]),
         ("model", "ATC", ["ATC", "nearest: ACT"]),
@@ -159,7 +159,7 @@ def test_speed_switches_are_plain_keys(tmp_path):
     ("flag", "expected"),
     [
         (("speed.chanels_last", "true"), "nearest: channels_last"),
-        (("speed.compile", "3"), "allowed: bool"),
+        (("speed.compile", "3"), "allowed: true or false"),
         (("speed.backend", "nope"), "speed: backend must be one of"),
         (("speed.compile.x", "true"), "speed.compile has no parts"),
         (("speed", "fast"), "expected keys and values, got 'fast'"),

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from noisylab.cli.main import main
+from noisylab.cli.resumed import check_epochs
+from noisylab.cli.runmarker import mark
 
 FIT = ["fit", "--model", "CrossEntropy", "--model.network", "MLP", "--model.network.in_features", "3", "--data", "Arrays"]
 FIT += ["--data.path", "a.npz", "--data.test_path", "t.npz", "--data.batch_size", "20", "--trainer.max_epochs", "2"]
@@ -100,3 +103,77 @@ def test_out_never_replaces_a_file_unasked(capsys: pytest.CaptureFixture[str]) -
     assert Path("curves.png").read_bytes() == Path("curves-2.png").read_bytes()
     assert main(["fit", "--run_dir", "run", "--resume", "--data.path", ""]) == 2
     assert "--data.path is empty" in capsys.readouterr().err
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A run folder whose checkpoint can be read, with two epochs of three steps behind it."""
+    Path("run/checkpoints").mkdir(parents=True)
+    mark(Path("run"), "fit")
+    progress = {"total": {"started": 6}, "current": {"started": 2}}
+    loop = {"epoch_progress": progress, "epoch_loop.batch_progress": progress}
+    torch.save({"global_step": 6, "loops": {"fit_loop": loop}}, "run/checkpoints/last.ckpt")
+    return Path("run")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "it is empty"),
+        (b"# nothing\n", "it is empty"),
+        (b"seed_everything: 0\n", "it names no model"),
+        (b"model: {class_path: CrossEntropy}\ndata: 3\n", "it names no data"),
+        (b"[1, 2]", "it names no model"),
+        (b"model:\n  class_path: Cross\n  init", "not valid YAML in line"),
+        (b"\xff\xfe\0\0", "not text in UTF-8"),
+    ],
+)
+def test_a_damaged_configuration_is_named_with_what_to_do(
+    stored: Path, text: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (stored / "config.yaml").write_bytes(text)
+    before = content("run")
+    ways = {
+        ("fit", "--resume", "--run_dir"): "delete that file, and resume with the recipe",
+        (*FIT, "--resume", "--run_dir"): "delete that file, and resume with the recipe",
+        ("test", "--run_dir"): "--ckpt_path run/checkpoints/last.ckpt",
+        ("predict", "--run_dir"): "--ckpt_path run/checkpoints/last.ckpt",
+        ("issues", "apply", "--top", "1", "--out", "new.csv", "--run"): "find the issues anew",
+    }
+    for command, way in ways.items():
+        if command[0] == "issues":
+            (stored / "label_issues.csv").touch()
+        assert main([*command, "run"]) == 2
+        told = capsys.readouterr().err
+        assert f"run/config.yaml is not as noisylab wrote it: {said}" in told and way in told, command
+    (stored / "label_issues.csv").unlink()
+    assert content("run") == before
+
+
+def test_a_resume_without_a_configuration_asks_for_the_recipe(stored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--run_dir", "run", "--resume"]) == 2
+    assert "--run_dir run holds no config.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("max_epochs", "1"), "trainer.max_epochs=1: run/checkpoints/last.ckpt has 2 epochs"),
+        (("max_epochs", "0"), "trainer.max_epochs=0: run/checkpoints/last.ckpt has 2 epochs"),
+        (("max_steps", "5"), "trainer.max_steps=5: run/checkpoints/last.ckpt has 6 steps"),
+    ],
+)
+def test_a_run_cannot_be_made_shorter_than_it_is(
+    stored: Path, flags: tuple[str, str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = content("run")
+    for where in (("--run_dir", "run", "--resume"), ("--run_dir", "new", "--ckpt_path", "run/checkpoints/last.ckpt")):
+        assert main([*FIT, f"--trainer.{flags[0]}", flags[1], *where]) == 2
+        told = capsys.readouterr().err
+        assert said in told and "or more, or leave it out" in told
+    assert content("run") == before and not Path("new").exists()
+
+
+def test_a_run_may_end_where_it_is(stored: Path) -> None:
+    for trainer in ({"max_epochs": 2}, {"max_steps": 6}, {"max_epochs": -1, "max_steps": -1}, {"max_epochs": None}, {}):
+        check_epochs("run/checkpoints/last.ckpt", trainer)

@@ -56,6 +56,12 @@ def test_the_trainers_own_defaults_are_never_refused() -> None:
         ("model_registry", "name", "uploads"),
         ("logger", "true", "--logger"),
         ("max_time", "00:00:00:00", "no time to train"),
+        ("max_time", "soon", "as 00:08:00:00"),
+        ("devices", "abc", "write auto, or the number of processes"),
+        ("devices", "1.5", "write auto, or the number of processes"),
+        ("devices", "0", "1 or more"),
+        ("devices", "-3", "1 or more"),
+        ("devices", "-1", "there is none"),
         ("callbacks", "lightning.pytorch.callbacks.BatchSizeFinder", "what config.yaml says"),
     ],
 )
@@ -215,3 +221,44 @@ def test_forms_of_the_printed_configuration(capsys: pytest.CaptureFixture[str]) 
     assert "max_time: null" in whole and "null" not in without and "max_epochs: 60" in without
     assert main([*FIT, "--print_config=comments"]) == 2
     assert "skip_null" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"devices": "0,1"}, "write 2 for two of them"),
+        ({"max_time": {"ours": 1}}, "as {hours: 8}"),
+        ({"max_time": {"hours": 0}}, "no time"),
+    ],
+)
+def test_values_of_another_form_are_refused_with_the_right_one(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_trainer({"accelerator": "cpu", **given})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("callback", "said"),
+    [
+        ("BackboneFinetuning", "trains a module called backbone of a method, and CrossEntropy has none"),
+        ("RunCheckpoint", "every run has a RunCheckpoint of its own"),
+    ],
+)
+def test_a_callback_that_has_nothing_to_do_here_is_refused_before_there_is_a_folder(
+    callback: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*FIT, "--trainer.callbacks", callback, "--run_dir", "run"]) == 2
+    told = capsys.readouterr().err
+    assert f"trainer.callbacks: {callback}" in told or f"trainer.callbacks: {said}" in told
+    assert said in told and not Path("run").exists()
+
+
+@pytest.mark.slow
+def test_lightnings_own_progress_bar_takes_the_place_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*FIT, "--trainer.callbacks", "TQDMProgressBar", "--trainer.max_epochs", "1", "--run_dir", "run"]) == 0
+    told = capsys.readouterr()
+    assert "Epoch 0" in told.out + told.err and "ce_digits:" not in told.err

@@ -20,6 +20,7 @@ from noisylab.data.missing import Missing, Unlabeled, doubtful
 from noisylab.data.notes import note
 from noisylab.data.rows import DenseRows, FileRows, MultiRows, RowStore, SparseRows
 from noisylab.data.scaling import Scaling, measure
+from noisylab.data.suspicions import other_size, repeated, row_digests
 from noisylab.transforms.views import check_image_views, feature_views, image_views
 
 __all__ = ["Arrays", "pixel_statistics"]
@@ -176,6 +177,7 @@ class Arrays(NoisyDataModule):
             test_labels, gone = read_labels(test_file[f"{prefix}y"], where, self.missing, self._class_names)
             source.test_target = labels.numbers(test_labels, where, skip=gone.mask)
             said += gone.told(where)
+            sides += repeated(row_digests(train), row_digests(test))
         for text in said:
             note(text)
         source.account += [*said, *sides, *_set_aside(file, test_file)]
@@ -219,6 +221,9 @@ class Arrays(NoisyDataModule):
                 if _images(part):
                     looked = some_rows(rows)
                     small = partial(small_pictures, part[looked])
+                    if part.dtype == torch.uint8 and int(part.max()) <= 1:
+                        where = f"x{'_' * bool(name)}{name} in {self.path}"
+                        source.account.append(f"{where}: no pixel of 0..255 is above 1; if 1 is white, save it as 255")
                     self._measured[name] |= decided(self.flip, part.shape[1], small, given[looked], source)
         same = source.test is source.train
         if not all(_images(part) for part in parts.values()):  # scaled rows are no longer those of the file
@@ -232,6 +237,9 @@ class Arrays(NoisyDataModule):
                 tested[name] = scaling(tested[name], f"test_{where} in {self.test_path or self.path}")
             if scaling.text:
                 source.account.append(f"{where}: {scaling.text}")
+            scaled, other = parts[name], tested.get(name)
+            if isinstance(scaled, Tensor) and isinstance(other, Tensor) and not same and len(other):
+                source.account += other_size(scaled[rows], other, f"test_{where} in {self.test_path or self.path}")
         source.train = _store(parts)
         source.test = source.train if same else _store(tested) if tested else None
 

@@ -31,6 +31,7 @@ from noisylab.data.labels import LabelNames
 from noisylab.data.missing import Missing
 from noisylab.data.pictures import Depth, fault_of, open_image
 from noisylab.data.rows import DenseRows, RowStore
+from noisylab.data.suspicions import repeated
 from noisylab.files import atomic_path
 from noisylab.models.backbones import Backbone, FeatureNet, find_backbone
 from noisylab.reading import regular
@@ -170,7 +171,9 @@ class ImageFeatures(NoisyDataModule):
         parts = self._read
         del self._read  # the features as they are take as much memory as the scaled ones
         self._scale = _scale(parts[0][1]) if self.adopted is None else float(self.adopted["measured"]["scale"])
-        return list_source([(images, self._scaled(features)) for images, features in parts], self._classes)
+        source = list_source([(images, self._scaled(features)) for images, features in parts], self._classes)
+        source.account += repeated(self._contents[0], self._contents[1], parts[1][0].names) if len(parts) > 1 else []
+        return source
 
     def view_set(self) -> Mapping[str, Any]:
         """Views of feature vectors."""

@@ -22,6 +22,7 @@ from noisylab.data.mirrored import decided, small_files, small_pictures, some_ro
 from noisylab.data.missing import Missing
 from noisylab.data.pictures import Depth, Head
 from noisylab.data.rows import DenseRows, FileRows
+from noisylab.data.suspicions import repeated
 from noisylab.transforms.pil import PILTrain
 from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, check_image_views, image_views, web_views
 
@@ -118,6 +119,7 @@ class ImageFolder(NoisyDataModule):
         self.depth: Depth | None = None
         self._measured: dict[str, Any] = {}
         self._parts: list[ImageList] = []
+        self._contents: list[list[bytes]] = []
 
     @property
     def source_classes(self) -> int:
@@ -174,11 +176,14 @@ class ImageFolder(NoisyDataModule):
             self._measured = {"size": list(size), "mean": list(mean), "std": list(std), "depth": depth_numbers(self.depth)}
         self._parts, self.skipped = parts, sieve.names
         sieve.warn()
-        return list_source(list(zip(parts, stores, strict=True)), self._classes)
+        source = list_source(list(zip(parts, stores, strict=True)), self._classes)
+        self._contents = [content_digests(part.paths) for part in parts] if len(parts) > 1 else []
+        source.account += repeated(self._contents[0], self._contents[1], parts[1].names) if self._contents else []
+        return source
 
     def digests(self) -> tuple[str, str | None]:
         """Of the content of the files."""
-        found = [digest_of(content_digests(part.paths)) for part in self._parts]
+        found = [digest_of(each) for each in self._contents or [content_digests(part.paths) for part in self._parts]]
         return found[0], found[1] if len(found) > 1 and not self.folds else None
 
     def measured(self) -> dict[str, Any]:

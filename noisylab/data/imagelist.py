@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -324,6 +325,12 @@ def read_table(
     faults = list(table.faults)
     for place in slashes:
         faults[place] = faults[place] or f"{names[place]} is separated as in Windows; write / in place of \\"
+    if any(name.startswith(("/", "..")) for name in names):  # or else names alone tell files apart
+        real = [os.path.realpath(folder / name) for name in names]
+        count = Counter(real)
+        for place, path_of in enumerate(real):
+            if count[path_of] > 1 and names[place]:
+                faults[place] = faults[place] or f"{names[place]} is a file that is listed more than once, by another path"
     images = ImageList(
         folder,
         names,

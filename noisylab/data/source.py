@@ -9,6 +9,7 @@ from torch import Tensor
 
 from noisylab.data.labels import twins
 from noisylab.data.rows import RowStore
+from noisylab.data.suspicions import odd_classes
 
 __all__ = ["Source", "check_clips", "check_labels", "clips_agree"]
 
@@ -49,8 +50,9 @@ class Source:
     unlabeled: bool = False
 
     def __post_init__(self) -> None:
-        """Classes that are probably one are part of the account, whatever was read."""
+        """Classes that are probably one, and other odd ones, are part of the account, whatever was read."""
         lines = [f"probably one class, kept apart: {' and '.join(map(ascii, group))}" for group in twins(self.class_names)]
+        lines += odd_classes(self.class_names, self.given)
         self.account = [*self.account, *(line for line in lines if line not in self.account)]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from noisylab.cli.errors import UserError
 
-__all__ = ["LOCK", "FolderLock"]
+__all__ = ["LOCK", "FolderLock", "abandoned"]
 
 LOCK = ".noisylab.lock"
 _HELD_BY_OTHERS = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
@@ -87,6 +87,27 @@ class FolderLock:
             with contextlib.suppress(OSError):
                 (folder / LOCK).unlink()
         os.close(self.handle)
+
+
+def abandoned(folder: Path) -> bool:
+    """Whether the process that had a folder was killed: the file of its lock is there, and nobody has the lock.
+
+    To be asked by other processes alone: the owner would lose its lock.
+
+    Args:
+        folder: of a run.
+    """
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        _lock(handle)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def _lock(handle: int) -> None:

@@ -12,7 +12,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from noisylab.cli.errors import UserError
 
-__all__ = ["check_world", "first_process", "is_lost_process", "launched", "settle", "take_world"]
+__all__ = ["check_world", "first_process", "is_lost_process", "launched", "lost_words", "settle", "take_world"]
 
 _RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK")
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "Socket closed")  # of gloo
@@ -118,6 +118,11 @@ def is_lost_process(error: BaseException) -> bool:
     if isinstance(error, torch.distributed.DistError):
         return True
     return isinstance(error, RuntimeError) and any(part in str(error) for part in _LOST)
+
+
+def lost_words(error: BaseException) -> str:
+    """What an error that `is_lost_process` knows says, without where in the library it was raised."""
+    return next((part for part in _LOST if part in str(error)), str(error).strip().partition("\n")[0][:200])
 
 
 def _tasks(environment: Mapping[str, str]) -> int:

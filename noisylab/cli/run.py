@@ -24,8 +24,9 @@ from noisylab.checkpoints.fitted import fitted_in
 from noisylab.cli.app import App, build, config_text, write_config
 from noisylab.cli.config import compose
 from noisylab.cli.devrun import try_out
-from noisylab.cli.errors import UserError, short, training, unknown
-from noisylab.cli.launch import check_world, first_process, is_lost_process, take_world
+from noisylab.cli.errors import UserError, training, unknown
+from noisylab.cli.folderlock import abandoned
+from noisylab.cli.launch import check_world, first_process, is_lost_process, lost_words, take_world
 from noisylab.cli.loggers import log_outcome
 from noisylab.cli.origin import notes_on
 from noisylab.cli.outputs import check_not_read, check_output, is_predictions, prediction_header
@@ -243,11 +244,8 @@ def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], 
     except RuntimeError as error:
         if app.trainer.world_size == 1 or not is_lost_process(error):
             raise
-        if first_process():  # who ended first has said why, where it could
-            saved = f"continue with: noisylab fit --run_dir {folder.path} --resume"
-            nothing = "nothing was saved yet: start again with the same command"
-            how = saved if any((folder.path / "checkpoints").glob("last.ckpt*")) else nothing
-            _say(f"\nnoisylab: error: another process of this run has ended ({short(error, 1)[:200]})\n  {how}", sys.stderr)
+        if first_process() or _speaks_for_the_first(app, folder.path):  # who ended first has said why, where it could
+            _say_lost(folder.path, lost_words(error))
         return 1
     except SystemExit:  # Lightning's answer to Ctrl-C and to a request to terminate
         return _stopped(app, folder.path)
@@ -296,10 +294,24 @@ def _show(name: str, picture: Path, trainer: L.Trainer) -> None:
             logger.log_image(name, [str(picture)], step=step)
 
 
+def _speaks_for_the_first(app: App, folder: Path) -> bool:
+    """Whether the first process was killed, and this is the one that says so in its place."""
+    return app.trainer.global_rank == 1 and abandoned(folder)
+
+
+def _say_lost(folder: Path, why: str) -> None:
+    saved = any((folder / "checkpoints").glob("last.ckpt*"))
+    nothing = "nothing was saved yet: start again with the same command"
+    how = f"continue with: noisylab fit --run_dir {folder} --resume" if saved else nothing
+    _say(f"\nnoisylab: error: another process of this run has ended ({why})\n  {how}", sys.stderr)
+
+
 def _stopped(app: App, folder: Path) -> int:
     """Say how to go on; the exit status."""
     number = app.checkpoint.stopped_by
     if not app.trainer.is_global_zero:
+        if _speaks_for_the_first(app, folder):
+            _say_lost(folder, "killed")
         # Lightning kills the first process when another ends with an error, also in the middle of what it has to say
         return 0 if number is not None else 130
     if any((folder / "checkpoints").glob("last.ckpt*")):

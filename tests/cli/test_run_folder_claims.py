@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from noisylab.cli.errors import UserError
-from noisylab.cli.folderlock import LOCK, FolderLock
+from noisylab.cli.folderlock import LOCK, FolderLock, abandoned
 from noisylab.cli.main import main
 from noisylab.cli.runfolder import claim, hold, new_default_folder
 from noisylab.cli.runmarker import MARKER, foreign_entries, read_marker
@@ -263,6 +263,27 @@ def _elsewhere(folder: str, answer) -> None:
 
     runfolder._held.clear()  # of the process that this one was forked from
     _try(folder, answer)
+
+
+def _take_and_wait(folder: str, told, wait) -> None:
+    FolderLock.take(Path(folder), Path(folder))
+    told.set()
+    wait.wait(60)
+    os._exit(9)  # as a kill does
+
+
+def test_the_folder_of_a_killed_process_is_told_from_one_that_was_given_back() -> None:
+    folder = finished()
+    assert not abandoned(folder), "given back"
+    context = multiprocessing.get_context("fork")
+    told, wait = context.Event(), context.Event()
+    process = context.Process(target=_take_and_wait, args=(str(folder), told, wait))
+    process.start()
+    assert told.wait(60)
+    assert not abandoned(folder), "in use"
+    wait.set()
+    process.join()
+    assert abandoned(folder)
 
 
 def test_another_process_is_told_whose_the_folder_is() -> None:

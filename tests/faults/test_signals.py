@@ -194,3 +194,31 @@ def test_two_ranks_stop_after_the_same_step_and_one_process_goes_on(
         again.join(120)
         assert again.exitcode == 0, (tmp_path / "out").read_text()
     assert _saved(tmp_path / "run")["global_step"] == 10 * epochs
+
+
+def _rank_one(group: int) -> int:
+    """The process that the first one of a run has started as the second."""
+    for process in _members(group) - {group}:
+        with contextlib.suppress(OSError):
+            if b"LOCAL_RANK=1" in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
+                return process
+    raise AssertionError("there is no second process")
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the first", "the second"])
+def test_the_rank_that_is_left_says_in_a_few_lines_how_to_go_on(first: bool, tmp_path: Path) -> None:
+    with _two_ranks("--trainer.max_epochs", "900", "--run_dir", "run", "--trainer.enable_progress_bar", "false") as process:
+        deadline = time.monotonic() + 120
+        while ("done", 14) not in steps_in(tmp_path / "steps.log") and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid if first else _rank_one(process.pid), signal.SIGKILL)
+        process.wait(60)
+        deadline = time.monotonic() + 60
+        while _alive(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not _alive(process.pid), "nobody waits for the one that is gone"
+    output = (tmp_path / "out").read_text()
+    assert output.count("noisylab: error: another process of this run has ended") == 1, output
+    assert "continue with: noisylab fit --run_dir run --resume" in output
+    assert "Traceback" not in output and len([line for line in output.splitlines() if line.strip()]) <= 6, output
+    assert _saved(tmp_path / "run")["global_step"] >= 10

@@ -1,8 +1,21 @@
-"""``python -m noisylab``."""
+"""``python -m noisylab``, and the command ``noisylab``."""
+
+from __future__ import annotations
 
 import sys
 
-from noisylab.cli import main
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Run the command line; Ctrl-C while the libraries are read, which takes seconds, ends it as it does later."""
+    try:
+        from noisylab.cli import main as command
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return command()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import collections
 import io
 import sys
+import types
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
+from noisylab.__main__ import main as start
 from noisylab.cli import main
 from noisylab.cli.errors import UserError, is_bug, message, training
 from noisylab.terminal import take_any_text, visible
@@ -268,3 +270,13 @@ def test_a_stream_without_the_characters_takes_them_as_escapes(monkeypatch):
     print("caf\u00e9 \u732b", file=stream, flush=True)
     assert stream.buffer.getvalue() == b"caf\\xe9 \\u732b\n"  # type: ignore[attr-defined]
     assert sys.stdout.encoding
+
+
+def test_ctrl_c_while_the_libraries_are_read_is_one_line(monkeypatch, capsys):
+    class Interrupted(types.ModuleType):
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "noisylab.cli", Interrupted("noisylab.cli"))
+    assert start() == 130
+    assert capsys.readouterr().err == "interrupted\n"

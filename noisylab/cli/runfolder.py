@@ -164,8 +164,8 @@ class Claim:
             self._take_lock()
             self._recover()
         if not content(self.real):
-            mark(self.real, self.command)
             self._touched = True
+            mark(self.real, self.command)
         else:
             self._decide(overwrite)
 
@@ -364,6 +364,8 @@ def claim(
         found._take(resume, overwrite, series)
     except BaseException:
         found._active = False
+        if found._touched:  # Ctrl-C after the marker
+            found._undo()
         found._unlock()
         for parent in found._made:
             with contextlib.suppress(OSError):

@@ -18,7 +18,7 @@ from noisylab.cli.errors import UserError
 from noisylab.cli.folderlock import LOCK, FolderLock, abandoned
 from noisylab.cli.main import main
 from noisylab.cli.runfolder import claim, hold, new_default_folder
-from noisylab.cli.runmarker import MARKER, foreign_entries, read_marker
+from noisylab.cli.runmarker import MARKER, foreign_entries, mark, read_marker
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +84,17 @@ def test_a_run_that_did_not_begin_leaves_no_folder() -> None:
         Path("deep/run/config.yaml").write_text("new")
         raise ZeroDivisionError
     assert not Path("deep").exists()
+
+
+def test_ctrl_c_while_a_folder_is_claimed_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(folder: Path, command: str) -> None:
+        mark(folder, command)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("noisylab.cli.runfolder.mark", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        claim(Path("new/run"), "fit")
+    assert not Path("new").exists()
 
 
 def test_an_empty_folder_of_the_user_stays() -> None:

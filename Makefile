@@ -1,5 +1,6 @@
 # make demo: train two methods on real images and compare; make test: linters, types and every test but the slow ones, which are
-# make slow, and those of make faults, which kills, interrupts and damages runs; make bench: the benchmarks in short, make bench-gpu: those for a CUDA device.
+# make slow, and those of make faults, which kills, interrupts and damages runs; make bench: the benchmarks in short, make bench-gpu: those for a CUDA device;
+# make docs: the pages that are made from the package; make site: the site of all pages, in build/site, warnings as errors.
 # All make .venv first.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	if $$p -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))" 2>/dev/null; then echo $$p; break; fi; done)
@@ -12,7 +13,7 @@ KILLS := 20
 WORKERS := 2
 SOURCES := $(shell find noisylab -name '*.py')
 
-.PHONY: demo test slow faults lint docs bench bench-gpu clean
+.PHONY: demo test slow faults lint docs site bench bench-gpu clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "noisylab needs Python 3.11 or 3.12 with venv; install one, or call: make PYTHON=/path/to/python3.12"; exit 1; }
@@ -53,6 +54,9 @@ lint: $(DEV_STAMP)
 
 docs: $(DEV_STAMP)
 	$(BIN)/python docs/make_pages.py
+
+site: $(DEV_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(DEV_STAMP)
 	for name in floor methods views loop epoch scaling loaders checkpoints mixture meta signals; do \

@@ -21,7 +21,7 @@ import yaml
 from method_pages import MARK, MethodEntry, RecipeText, outdated_pages, write_pages
 
 from noisylab import methods
-from noisylab.cli.registry import parameters
+from noisylab.cli.configuration.registry import parameters
 from noisylab.files import atomic_path
 from noisylab.methods import CrossEntropy, NoisyLabelMethod
 from noisylab.models import MLP

@@ -88,6 +88,67 @@ def test_every_room_has_its_place() -> None:
     assert {_room(file) for file in _FILES} <= set(_LEVELS), "a new room: say in design.md where it stands"
 
 
+# within the command line likewise; "main" is what the command runs
+_CLI_LEVELS = {
+    "wording": -1,
+    "flags": 0,
+    "errors": 0,
+    "options": 1,
+    "launch": 1,
+    "configuration": 2,
+    "folder": 3,
+    "running": 4,
+    "commands": 5,
+    "usage": 6,
+    "describe": 6,
+    "main": 7,
+    "__init__": 8,
+}
+
+
+def _module(file: Path) -> str:
+    return ".".join(("noisylab", *file.relative_to(_ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+_MODULES = {_module(file): file for file in _FILES}
+
+
+def _imported(file: Path) -> set[str]:
+    """Modules of noisylab's own that a file imports, wherever in it, for type checking, too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in _MODULES else node.module for name in names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return (found & set(_MODULES)) - {"noisylab", _module(file)}
+
+
+def test_imports_within_the_command_line_point_down() -> None:
+    wrong = []
+    for name, file in _MODULES.items():
+        if not name.startswith("noisylab.cli"):
+            continue
+        room = [*name.split("."), "__init__"][2]
+        for other in _imported(file):
+            if other.startswith("noisylab.cli"):
+                below = [*other.split("."), "__init__"][2]
+                if below != room and _CLI_LEVELS[below] >= _CLI_LEVELS[room]:
+                    wrong.append(f"{name} imports {other}")
+    assert not wrong, wrong
+
+
+def test_no_imports_go_round_in_a_circle() -> None:
+    left = {name: _imported(file) for name, file in _MODULES.items()}
+    while True:  # take away who imports nothing that is left
+        free = {name for name, others in left.items() if not others & set(left)}
+        if not free:
+            break
+        left = {name: others for name, others in left.items() if name not in free}
+    assert not left, f"among these modules there is a circle: {sorted(left)}"
+
+
 def test_methods_and_data_never_import_each_other() -> None:
     for file in _FILES:
         forbidden = {"methods": "data", "data": "methods"}.get(_room(file))

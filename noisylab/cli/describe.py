@@ -8,8 +8,8 @@ import lightning as L
 import torch
 
 from noisylab.callbacks import RunCheckpoint, Speed
+from noisylab.cli.configuration.registry import known_classes, parameters
 from noisylab.cli.errors import unknown
-from noisylab.cli.registry import known_classes, parameters
 from noisylab.data.base import NoisyDataModule
 from noisylab.losses import Criterion
 from noisylab.methods.base import NoisyLabelMethod

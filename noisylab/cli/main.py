@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import noisylab
-from noisylab.cli.commands import COMMANDS
 from noisylab.cli.errors import UserError, is_bug, is_foreseen, message, report
+from noisylab.cli.flags import COMMANDS
 from noisylab.cli.options import Options, command_of, parse
 from noisylab.terminal import silence, take_any_text, visible, visible_warnings
 
@@ -89,7 +89,7 @@ def _help(names: list[str]) -> str:
 def _run(options: Options) -> int:
     name = options.command
     if name == "recipes":
-        from noisylab.cli.recipes import recipes_table
+        from noisylab.cli.configuration.recipes import recipes_table
 
         print(recipes_table())
         return 0
@@ -101,15 +101,15 @@ def _run(options: Options) -> int:
         print(completion(options.places[0]))
         return 0
     if name == "compare":
-        from noisylab.cli.compare import compare
+        from noisylab.cli.commands.compare import compare
 
         return compare(options.places, options.own.get("out"), overwrite="overwrite" in options.own)
-    from noisylab.cli.recipes import find_config
+    from noisylab.cli.configuration.recipes import find_config
 
     for config in options.configs:
         find_config(config)  # a name that is misspelt is said at once
     if name == "issues apply":
-        from noisylab.cli.issues_apply import apply
+        from noisylab.cli.commands.issues_apply import apply
 
         return apply(options)
     return _train_or_evaluate(options)
@@ -124,9 +124,11 @@ def _train_or_evaluate(options: Options) -> int:
         print(f"noisylab: note: {ignored}", file=sys.stderr)
     for new in allow(options.trust):
         print(f"trusted from now on: {new}", file=sys.stderr)
-    from noisylab.cli.folds import fit_folds
-    from noisylab.cli.issues import find_issues
-    from noisylab.cli.run import evaluate, fit, predict
+    from noisylab.cli.commands.evaluate import evaluate
+    from noisylab.cli.commands.fit import fit
+    from noisylab.cli.commands.folds import fit_folds
+    from noisylab.cli.commands.issues import find_issues
+    from noisylab.cli.commands.predict import predict
 
     commands = {
         "fit": fit,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from noisylab.cli.commands import COMMANDS, FLAGS, flags_of
 from noisylab.cli.errors import UserError, unknown
+from noisylab.cli.flags import COMMANDS, FLAGS, flags_of
 
 __all__ = ["Options", "command_of", "parse"]
 
@@ -18,7 +18,7 @@ class Options:
     """A command line taken apart.
 
     Args:
-        command: among `noisylab.cli.commands.COMMANDS`.
+        command: among `noisylab.cli.flags.COMMANDS`.
         own: values of noisylab's own flags; "true" for a switch.
         configs: values of ``--config``.
         loggers: values of ``--logger``.

@@ -7,9 +7,9 @@ import shutil
 import sys
 
 import noisylab
-from noisylab.cli.commands import COMMANDS, flags_of
+from noisylab.cli.configuration.recipes import packaged
 from noisylab.cli.errors import UserError, unknown
-from noisylab.cli.recipes import packaged
+from noisylab.cli.flags import COMMANDS, flags_of
 
 __all__ = ["completion", "help_of", "parser"]
 
@@ -32,7 +32,7 @@ def parser(name: str) -> argparse.ArgumentParser:
     """The argparse parser of a command: for its help and its completion; `noisylab.cli.options.parse` reads the command line.
 
     Args:
-        name: among `noisylab.cli.commands.COMMANDS`.
+        name: among `noisylab.cli.flags.COMMANDS`.
     """
     command = COMMANDS[name]
     values = " [--KEY VALUE ...]" if command.recipe else ""

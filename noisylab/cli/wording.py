@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
-import torch
-
 __all__ = ["in_words", "untyped"]
 
 _WORDS: dict[Any, str] = {
@@ -50,7 +48,7 @@ def in_words(hint: Any) -> str:
     for part in parts:
         if typing.get_origin(part) is Literal:
             chosen += [_value(value) for value in typing.get_args(part)]
-        elif not (part is torch.Tensor and len(parts) > 1) and not (part is int and float in parts):  # a tensor cannot be written
+        elif not (_is_tensor(part) and len(parts) > 1) and not (part is int and float in parts):  # a tensor cannot be written
             found.append(_word(part))
     chosen = list(dict.fromkeys(chosen))
     words = sorted(dict.fromkeys(found), key=lambda word: (word == "null", "," in word))
@@ -108,3 +106,8 @@ def _value(value: Any) -> str:
 
 def _joined(words: Sequence[str]) -> str:
     return ("; or " if any("," in word or " or " in word for word in words) else " or ").join(words)
+
+
+def _is_tensor(hint: Any) -> bool:
+    """Without importing torch, which takes seconds."""
+    return inspect.isclass(hint) and (hint.__module__, hint.__qualname__) == ("torch", "Tensor")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from noisylab.cli.config import compose
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.recipes import find_config, load_yaml, packaged, recipes_table
 from noisylab.cli.errors import UserError, nearest
 from noisylab.cli.options import parse
-from noisylab.cli.recipes import find_config, load_yaml, packaged, recipes_table
 
 DIGITS = ["act_digits.yaml"]
 

@@ -122,7 +122,7 @@ def test_a_network_that_does_not_fit_is_named_and_leaves_no_folder(flags, expect
 def test_the_trial_changes_nothing(monkeypatch):
     """The same curves with the trial as without it."""
     assert main([*CE, "--run_dir", "with"]) == 0
-    monkeypatch.setattr("noisylab.cli.run.check_networks", lambda app: None)
+    monkeypatch.setattr("noisylab.cli.commands.fit.check_networks", lambda app: None)
     assert main([*CE, "--run_dir", "without"]) == 0
     assert Path("with/metrics.csv").read_text() == Path("without/metrics.csv").read_text()
 

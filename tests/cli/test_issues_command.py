@@ -234,7 +234,7 @@ class Means(Backbone):
 def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "weights.pth").write_bytes(b"1")
     monkeypatch.setattr(features, "find_backbone", lambda name: Means(name, tmp_path / "weights.pth"))
-    monkeypatch.setattr("noisylab.cli.issue_defaults.available_backbone", lambda: "efficientnet_lite0")
+    monkeypatch.setattr("noisylab.cli.commands.issue_defaults.available_backbone", lambda: "efficientnet_lite0")
     monkeypatch.setenv("NOISYLAB_CACHE", str(tmp_path / "cache"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from helpers import PlainMLP, ToyData
 from lightning.pytorch.loggers import CSVLogger
 
-from noisylab.cli.loggers import RunWandb, log_outcome, make_logger, run_name
+from noisylab.cli.running.loggers import RunWandb, log_outcome, make_logger, run_name
 from noisylab.methods import CrossEntropy
 from noisylab.noise import Symmetric
 

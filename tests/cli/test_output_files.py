@@ -11,9 +11,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from noisylab.cli.errors import UserError
+from noisylab.cli.folder.marker import foreign_entries, mark
+from noisylab.cli.folder.outputs import check_not_read, check_output, is_predictions
 from noisylab.cli.main import main
-from noisylab.cli.outputs import check_not_read, check_output, is_predictions
-from noisylab.cli.runmarker import foreign_entries, mark
 from noisylab.reports.style import is_figure, save_png
 
 

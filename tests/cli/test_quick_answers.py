@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from noisylab.cli import main
-from noisylab.cli.commands import COMMANDS, FLAGS, flags_of
+from noisylab.cli.flags import COMMANDS, FLAGS, flags_of
 from noisylab.cli.usage import completion, help_of
 
 SLOW = ("torch", "lightning", "jsonargparse", "numpy", "matplotlib", "sklearn", "torchvision", "PIL")

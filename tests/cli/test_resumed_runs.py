@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from noisylab.cli.folder.marker import mark
 from noisylab.cli.main import main
-from noisylab.cli.resumed import check_epochs
-from noisylab.cli.runmarker import mark
+from noisylab.cli.running.resumed import check_epochs
 
 FIT = ["fit", "--model", "CrossEntropy", "--model.network", "MLP", "--model.network.in_features", "3", "--data", "Arrays"]
 FIT += ["--data.path", "a.npz", "--data.test_path", "t.npz", "--data.batch_size", "20", "--trainer.max_epochs", "2"]

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from noisylab.cli.errors import UserError
-from noisylab.cli.folderlock import LOCK, FolderLock, abandoned
+from noisylab.cli.folder.claim import claim, hold, new_default_folder
+from noisylab.cli.folder.lock import LOCK, FolderLock, abandoned
+from noisylab.cli.folder.marker import MARKER, foreign_entries, mark, read_marker
 from noisylab.cli.main import main
-from noisylab.cli.runfolder import claim, hold, new_default_folder
-from noisylab.cli.runmarker import MARKER, foreign_entries, mark, read_marker
 
 
 @pytest.fixture(autouse=True)
@@ -270,7 +270,7 @@ def elsewhere(folder: Path) -> str:
 
 
 def _elsewhere(folder: str, answer) -> None:
-    from noisylab.cli import runfolder
+    from noisylab.cli.folder import claim as runfolder
 
     runfolder._held.clear()  # of the process that this one was forked from
     _try(folder, answer)
@@ -381,7 +381,7 @@ def test_evaluation_says_where_the_run_is_that_a_kill_has_moved_aside(capsys: py
 
 def _die(folder: Path) -> None:
     """What this process holds is given up without a word, as after a kill."""
-    from noisylab.cli import runfolder
+    from noisylab.cli.folder import claim as runfolder
 
     runfolder._held.clear()
 
@@ -403,7 +403,7 @@ def test_the_command_is_imported_where_the_system_has_no_file_locks() -> None:
     program = (
         f"import os, signal, sys\nsys.modules.update(fcntl=None, resource=None, pwd=None)\n"
         f"for name in {lacking}:\n    delattr(os, name)\ndel signal.SIGPIPE\n"
-        "import noisylab.cli.main, noisylab.cli.run, noisylab.cli.folds, noisylab.cli.issues"
+        "import noisylab.cli.main, noisylab.cli.commands.fit, noisylab.cli.commands.folds, noisylab.cli.commands.issues"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import pytest
 
-from noisylab.cli.app import build, config_text
-from noisylab.cli.config import compose
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.recipes import load_yaml
+from noisylab.cli.configuration.scalars import Typed, dump, settle, tree
 from noisylab.cli.errors import UserError
-from noisylab.cli.recipes import load_yaml
-from noisylab.cli.scalars import Typed, dump, settle, tree
+from noisylab.cli.running.app import build, config_text
 
 WORDS = (
     "2024-11-30",

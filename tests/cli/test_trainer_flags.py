@@ -10,11 +10,11 @@ from typing import Any
 import lightning as L
 import pytest
 
-from noisylab.cli.app import config_text
-from noisylab.cli.config import compose
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.trainer import FLAGS, check_trainer, not_logged
 from noisylab.cli.errors import UserError
 from noisylab.cli.main import main
-from noisylab.cli.trainer_flags import FLAGS, check_trainer, not_logged
+from noisylab.cli.running.app import config_text
 
 FIT = ["fit", "--config", "ce_digits.yaml", "--data.subset", "60", "--data.batch_size", "20", "--trainer.accelerator", "cpu"]
 

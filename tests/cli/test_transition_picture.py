@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from PIL import Image
 
 from noisylab.cli import main
-from noisylab.cli.run import draw
+from noisylab.cli.running.figures import draw
 from noisylab.estimation import read_transition
 
 SMOKE = ["fit", "--config", "ce_digits.yaml", "--config", "smoke.yaml", "--model.network.width", "4"]

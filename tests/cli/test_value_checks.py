@@ -10,9 +10,9 @@ import pytest
 from helpers.toy import PlainMLP, ToyData
 
 from noisylab.cli import main
-from noisylab.cli.config import compose
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.recipes import packaged
 from noisylab.cli.errors import UserError
-from noisylab.cli.recipes import packaged
 from noisylab.data import Arrays, ImageFolder
 from noisylab.methods import ACT, CrossEntropy, VolMinNet
 

@@ -11,8 +11,8 @@ import lightning as L
 import pytest
 import torch
 
+from noisylab.cli.configuration.registry import known_classes, parameters
 from noisylab.cli.main import main
-from noisylab.cli.registry import known_classes, parameters
 from noisylab.cli.wording import in_words, untyped
 from noisylab.data.base import NoisyDataModule
 from noisylab.losses import Criterion

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from blocks import PAGES, ROOT, blocks, write_files
 
-from noisylab.cli.config import compose
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.recipes import packaged
 from noisylab.cli.describe import describe
 from noisylab.cli.options import parse
-from noisylab.cli.recipes import packaged
 
 
 def commands(page: Path) -> list[list[str]]:

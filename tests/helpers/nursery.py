@@ -133,7 +133,7 @@ def child(
         group: the command gets a process group of its own, with its number; what is left of it is killed, too.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["noisylab.cli.run", "noisylab.methods", "noisylab.data", "sklearn.datasets"])
+    context.set_forkserver_preload(["noisylab.cli.commands.fit", "noisylab.methods", "noisylab.data", "sklearn.datasets"])
     if callable(target):
         process = context.Process(target=target, args=arguments)
     else:

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 import noisylab.methods
 from helpers.toy import DropoutMLP
-from noisylab.cli.registry import known_classes, parameters
+from noisylab.cli.configuration.registry import known_classes, parameters
 from noisylab.losses import CORES2, PeerLoss, TruncatedGCE
 from noisylab.methods import (
     ACT,

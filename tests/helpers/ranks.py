@@ -23,7 +23,7 @@ from helpers.packaged import PACKAGED, Maker, Selections, written_rows
 from helpers.runs import fit, make_trainer
 from helpers.toy import BatchNormMLP, PlainMLP, ToyData
 from noisylab.callbacks.diagnostics import Diagnostics
-from noisylab.cli.app import _choose_strategy
+from noisylab.cli.running.app import _choose_strategy
 from noisylab.methods import CrossEntropy, NoisyLabelMethod
 from noisylab.noise import Symmetric
 from noisylab.types import EvalBatch, PlanBatch

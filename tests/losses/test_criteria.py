@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisylab.cli.registry import known_classes
+from noisylab.cli.configuration.registry import known_classes
 from noisylab.losses import (
     CORES2,
     GCE,

@@ -15,7 +15,7 @@ from helpers.packaged import alternatives, assert_sound, build, method_classes
 from helpers.runs import make_trainer
 
 from noisylab.callbacks import Curves
-from noisylab.cli.registry import parameters
+from noisylab.cli.configuration.registry import parameters
 from noisylab.methods import NoisyLabelMethod
 from noisylab.noise import Symmetric
 

@@ -13,9 +13,10 @@ from helpers import ToyData, assert_same
 from samples import train_batches
 
 from matrix import toys
-from noisylab.cli import main, recipes
-from noisylab.cli.config import compose
-from noisylab.cli.registry import full_name, locate
+from noisylab.cli import main
+from noisylab.cli.configuration import recipes
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.registry import full_name, locate
 from noisylab.data import Arrays, ImageFolder
 from noisylab.trust import allow
 

@@ -17,9 +17,10 @@ import torch
 from samples import write_cifar, write_folders, write_idx, write_reuters
 from torch import Tensor, nn
 
-from noisylab.cli import main, recipes
-from noisylab.cli.config import compose
-from noisylab.cli.registry import class_kind, full_name, locate, parameters
+from noisylab.cli import main
+from noisylab.cli.configuration import recipes
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.registry import class_kind, full_name, locate, parameters
 from noisylab.data import CIFAR10, CIFAR100, MNIST, Arrays, Digits, FashionMNIST, ImageFeatures, ImageFolder, Reuters, WebImages
 from noisylab.models.network import Network
 from noisylab.noise import FromFile, digest

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from noisylab.callbacks import Curves
-from noisylab.cli.config import compose
+from noisylab.cli.configuration.compose import compose
 from noisylab.cli.errors import UserError
 from noisylab.losses import CORES2, GCE, GLS, MAE, FDivergence, PeerLoss, TruncatedGCE, cores2_weight, peer_weight
 from noisylab.methods import RobustLoss

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from noisylab.cli.configuration.registry import class_kind, locate, parameters
 from noisylab.cli.errors import UserError, short
-from noisylab.cli.registry import class_kind, locate, parameters
 
 __all__ = ["check_values"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from noisylab.checkpoints.fitted import changes
+from noisylab.cli.configuration.registry import locate
 from noisylab.cli.errors import UserError
-from noisylab.cli.registry import locate
 from noisylab.data.base import NoisyDataModule
 
 __all__ = ["UNRECORDED", "absolute_paths", "notes_on", "refuse_changed", "same_path", "shown"]

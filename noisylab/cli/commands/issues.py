@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from noisylab.checkpoints.atomic import newest_readable
 from noisylab.checkpoints.fitted import fitted_in
-from noisylab.cli.app import build
-from noisylab.cli.config import compose
-from noisylab.cli.crossfit import check_crossfit, crossfit, crossfit_number
+from noisylab.cli.commands.crossfit import check_crossfit, crossfit, crossfit_number
+from noisylab.cli.commands.fit import fit
+from noisylab.cli.commands.folds import one_process
+from noisylab.cli.commands.issue_defaults import choose_backbone, choose_training
+from noisylab.cli.commands.issues_apply import ANEW, ISSUES, OWN_DATA, class_name, quoted
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.origin import refuse_changed, same_path, shown
 from noisylab.cli.errors import UserError, unknown
-from noisylab.cli.folds import one_process
-from noisylab.cli.issue_defaults import choose_backbone, choose_training
-from noisylab.cli.issues_apply import ANEW, ISSUES, OWN_DATA, class_name, quoted
+from noisylab.cli.folder.claim import Claim, hold
 from noisylab.cli.launch import first_process
-from noisylab.cli.origin import refuse_changed, same_path, shown
-from noisylab.cli.resumed import check_stored
-from noisylab.cli.run import _claim, _quiet, _say, fit
-from noisylab.cli.runfolder import Claim, hold
+from noisylab.cli.running.app import build
+from noisylab.cli.running.resumed import check_stored
+from noisylab.cli.running.session import claim_folder, quiet, say
 from noisylab.data import Arrays
 from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.base import NoisyDataModule
@@ -64,7 +65,7 @@ def find_issues(options: Options) -> int:
     Raises:
         UserError: for what cannot be done, before anything is trained or written.
     """
-    _quiet()
+    quiet()
     for key, _ in options.flags:
         if key.partition(".")[0].removesuffix("+") not in _KEYS:  # found before any data is read
             raise unknown("noisylab issues: flag", key, [*_FLAGS, *_KEYS])
@@ -107,7 +108,8 @@ def _train(options: Options) -> int:
         dry = bool({"dry_run", "print_config"} & set(options.own))
         claimed = None
         if "run_dir" in options.own and not dry:
-            claimed = stack.enter_context(_claim(options, None))  # before data is read, which takes long where there are features
+            # before data is read, which takes long where there are features
+            claimed = stack.enter_context(claim_folder(options, None))
         return _train_in(options, claimed, stack, pictures, folds)
 
 
@@ -126,9 +128,9 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
             check_crossfit(_set_up(began), folds)
     else:
         # a configuration that is printed stands alone
-        say = sys.stderr if "print_config" in own else sys.stdout
+        stream = sys.stderr if "print_config" in own else sys.stdout
         _check_free_flags(options)
-        flags = _data_flags(options, say)
+        flags = _data_flags(options, stream)
         choice = None
         if not options.configs:
             data = _data(flags, options.flags)
@@ -142,9 +144,9 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
             check_crossfit(data, folds)
         if choice is not None:
             rows = f"{len(data.info.train_rows):,} labels of {data.num_classes} classes{_read_as(data)}"
-            _tell(f"{rows}; {choice.text(config)}", say)
+            _tell(f"{rows}; {choice.text(config)}", stream)
         if claimed is None and not {"dry_run", "print_config"} & set(own):
-            claimed = stack.enter_context(_claim(options, config))
+            claimed = stack.enter_context(claim_folder(options, config))
     if claimed is not None or "run_dir" in options.own:
         own["run_dir"] = options.own["run_dir"] if claimed is None else str(claimed.path)
     one = replace(options, command="fit", own=own, flags=[*flags, *options.flags])
@@ -155,7 +157,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
         return status
     folder = claimed.path
     if status != 0 and (folder / "checkpoints").is_dir():
-        _say(f"with the list and the page at the end: noisylab issues --run_dir {quoted(folder)} --resume", sys.stderr)
+        say(f"with the list and the page at the end: noisylab issues --run_dir {quoted(folder)} --resume", sys.stderr)
     if status != 0:
         return status
     if not (folder / ISSUES).is_file():
@@ -173,7 +175,7 @@ def _read_as(data: NoisyDataModule) -> str:
 def _tell(text: str, stream: TextIO) -> None:
     """Say it once, however many processes there are."""
     if first_process():
-        _say(text, stream)
+        say(text, stream)
 
 
 def _check_same(options: Options, config: dict[str, Any]) -> None:
@@ -187,8 +189,8 @@ def _check_same(options: Options, config: dict[str, Any]) -> None:
             raise UserError(f"--{name} {given}: the run in --run_dir was begun with {was}; leave it out, or start a new run")
 
 
-def _data_flags(options: Options, say: TextIO) -> Flags:
-    """The data set that --images or --arrays stands for, said to `say`; bad labels are refused here."""
+def _data_flags(options: Options, stream: TextIO) -> Flags:
+    """The data set that --images or --arrays stands for, said to `stream`; bad labels are refused here."""
     own = options.own
     if "arrays" in own:
         for name in ("labels", "backbone", "skip_unreadable", "file_column", "label_column"):
@@ -222,7 +224,7 @@ def _data_flags(options: Options, say: TextIO) -> Flags:
     sides = sorted(min(head.width, head.height) for head in heads)
     colour = not all(head.grey for head in heads)
     backbone, words = choose_backbone(own.get("backbone", "auto"), sides[len(sides) // 2] if sides else 0, colour)
-    _tell(f"{len(listed.names):,} images, trained on {words}" if backbone else f"{len(listed.names):,} images, {words}", say)
+    _tell(f"{len(listed.names):,} images, trained on {words}" if backbone else f"{len(listed.names):,} images, {words}", stream)
     flags: Flags = [("data", "ImageFolder" if backbone is None else "ImageFeatures"), ("data.images", own["images"])]
     flags += [("data.backbone", backbone)] if backbone is not None else []
     for name, key in _OF_TABLES.items():
@@ -318,7 +320,7 @@ def _describe(folder: Path, pictures: int) -> int:
     first = table.index[: min(pictures, _ROWS)].tolist()
     write_page(folder / _PAGE, table.head(_ROWS), report, thumbnails(data, first) if first else None)
     data.teardown()
-    _say(_words(folder, table, report, class_name(config)), sys.stdout)
+    say(_words(folder, table, report, class_name(config)), sys.stdout)
     return 0
 
 

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 
 from noisylab.callbacks.summary import versions
-from noisylab.cli.app import App
+from noisylab.cli.running.app import App
 
 __all__ = ["StepTimer", "plan_text"]
 

@@ -6,10 +6,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisylab.cli.config import compose
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.origin import shown
 from noisylab.cli.errors import UserError
-from noisylab.cli.origin import shown
-from noisylab.cli.resumed import check_stored
+from noisylab.cli.running.resumed import check_stored
 from noisylab.data import Arrays, ImageFeatures, ImageFolder
 from noisylab.data.imageparts import split_folders
 from noisylab.issues import read_issues

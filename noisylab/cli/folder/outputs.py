@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from noisylab.cli.errors import UserError
-from noisylab.cli.runmarker import PREDICTIONS, read_marker
+from noisylab.cli.folder.marker import PREDICTIONS, read_marker
 
 __all__ = ["check_not_read", "check_output", "free_name", "is_predictions", "prediction_header"]
 

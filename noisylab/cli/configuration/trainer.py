@@ -1,6 +1,6 @@
 """Every flag of Lightning's Trainer: what it does in a run of noisylab, or why it is refused before any data is read.
 
-Ranges of numbers are looked at in `noisylab.cli.checks`.
+Ranges of numbers are looked at in `noisylab.cli.configuration.checks`.
 """
 
 from __future__ import annotations

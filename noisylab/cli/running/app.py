@@ -18,14 +18,14 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.strategies import DDPStrategy
 
 from noisylab.callbacks import Curves, Diagnostics, LabelIssues, RunCheckpoint, RunProgress, RunSummary, Speed
-from noisylab.cli.config import switches, with_dict_kwargs
+from noisylab.cli.configuration.compose import switches, with_dict_kwargs
+from noisylab.cli.configuration.origin import absolute_paths
+from noisylab.cli.configuration.registry import class_kind, locate, parameters, takes_factory
+from noisylab.cli.configuration.scalars import dump, put_back
+from noisylab.cli.configuration.trainer import check_callbacks, check_machine, check_monitors
+from noisylab.cli.configuration.trainer_classes import explained
 from noisylab.cli.errors import UserError
-from noisylab.cli.loggers import make_logger, measured
-from noisylab.cli.origin import absolute_paths
-from noisylab.cli.registry import class_kind, locate, parameters, takes_factory
-from noisylab.cli.scalars import dump, put_back
-from noisylab.cli.trainer_classes import explained
-from noisylab.cli.trainer_flags import check_callbacks, check_machine, check_monitors
+from noisylab.cli.running.loggers import make_logger, measured
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.trusted import require_table
 from noisylab.engine.ranks import may_leave_out
@@ -231,7 +231,7 @@ def config_text(config: dict[str, Any], skip: str = "") -> str:
     """A checked configuration as YAML, every default included.
 
     Args:
-        config: see `noisylab.cli.config.compose`.
+        config: see `noisylab.cli.configuration.compose.compose`.
         skip: "null" leaves out what is not set, "default" what is as it would be anyway.
     """
     return _parse(_Parsed, "fit", config).config_text(skip)

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from noisylab.cli.app import config_text
-from noisylab.cli.config import compose
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.origin import absolute_paths
+from noisylab.cli.configuration.recipes import load_yaml, text_of
 from noisylab.cli.errors import UserError, short
-from noisylab.cli.origin import absolute_paths
-from noisylab.cli.recipes import load_yaml, text_of
+from noisylab.cli.running.app import config_text
 
 __all__ = ["WITHOUT_CONFIG", "check_epochs", "check_same_run", "check_stored"]
 

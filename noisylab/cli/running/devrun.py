@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from noisylab.cli.app import build
-from noisylab.cli.trial import check_networks
+from noisylab.cli.running.app import build
+from noisylab.cli.running.trial import check_networks
 
 __all__ = ["try_out"]
 

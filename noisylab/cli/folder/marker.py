@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import noisylab
+from noisylab.cli.configuration.recipes import load_yaml, text_of
 from noisylab.cli.errors import UserError
-from noisylab.cli.folderlock import LOCK
-from noisylab.cli.recipes import load_yaml, text_of
+from noisylab.cli.folder.lock import LOCK
 from noisylab.files import atomic_path
 from noisylab.reading import regular
 

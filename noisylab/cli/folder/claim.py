@@ -14,8 +14,8 @@ from typing import Any
 
 from noisylab.checkpoints.atomic import newest_readable
 from noisylab.cli.errors import UserError
-from noisylab.cli.folderlock import LOCK, FolderLock
-from noisylab.cli.runmarker import (
+from noisylab.cli.folder.lock import LOCK, FolderLock
+from noisylab.cli.folder.marker import (
     MARKER,
     content,
     foreign_entries,

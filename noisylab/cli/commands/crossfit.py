@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisylab.cli.app import build
-from noisylab.cli.config import compose
+from noisylab.cli.commands.folds import fit_folds
+from noisylab.cli.configuration.compose import compose
 from noisylab.cli.errors import UserError
-from noisylab.cli.folds import fit_folds
-from noisylab.cli.run import _say
+from noisylab.cli.running.app import build
+from noisylab.cli.running.session import say
 from noisylab.data.base import NoisyDataModule
 from noisylab.files import atomic_path
 
@@ -82,7 +82,7 @@ def crossfit(folder: Path, folds: int, options: Options) -> int:
         ("trainer.callbacks+", "{class_path: noisylab.callbacks.HeldOutProbabilities}"),
     ]
     config = str(folder / "config.yaml")
-    _say(f"{folds} more runs; what they call test accuracy is by the given labels of the fold", sys.stdout)
+    say(f"{folds} more runs; what they call test accuracy is by the given labels of the fold", sys.stdout)
     status = fit_folds(replace(options, command="folds", own=own, configs=[config], flags=flags, places=[]))
     if status == 0:
         _collect(folder, series, folds, config)
@@ -114,4 +114,4 @@ def _collect(folder: Path, series: Path, folds: int, config: str) -> None:
     for name, values in ((_PROBS, probs), (_LABELS, given)):
         with atomic_path(folder / name) as partial, partial.open("wb") as file:
             np.save(file, values)
-    _say(f"out-of-sample probabilities of {len(given):,} rows: {folder / _PROBS}, labels: {folder / _LABELS}", sys.stdout)
+    say(f"out-of-sample probabilities of {len(given):,} rows: {folder / _PROBS}, labels: {folder / _LABELS}", sys.stdout)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from noisylab.cli.app import App
+from noisylab.cli.configuration.registry import parameters
 from noisylab.cli.errors import UserError, short
-from noisylab.cli.registry import parameters
+from noisylab.cli.running.app import App
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.sample import one_sample
 from noisylab.engine.modes import in_mode

@@ -15,9 +15,9 @@ from lightning.pytorch.plugins import LayerSync, Precision
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 
-from noisylab.cli.config import fits, wrong_value
+from noisylab.cli.configuration.compose import fits, wrong_value
+from noisylab.cli.configuration.registry import known_classes, parameters
 from noisylab.cli.errors import UserError, reason, unknown
-from noisylab.cli.registry import known_classes, parameters
 
 __all__ = ["explained"]
 

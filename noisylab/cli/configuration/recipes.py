@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import noisylab
+from noisylab.cli.configuration.scalars import plain, tree
 from noisylab.cli.errors import UserError, nearest
-from noisylab.cli.scalars import plain, tree
 from noisylab.reading import regular
 
 __all__ = ["find_config", "load_yaml", "packaged", "recipes_table", "text_of"]

@@ -16,10 +16,9 @@ import jsonargparse
 import lightning as L
 
 from noisylab.callbacks import RunCheckpoint, Speed
-from noisylab.cli.checks import check_values
-from noisylab.cli.errors import UserError, unknown
-from noisylab.cli.recipes import find_config, text_of
-from noisylab.cli.registry import (
+from noisylab.cli.configuration.checks import check_values
+from noisylab.cli.configuration.recipes import find_config, text_of
+from noisylab.cli.configuration.registry import (
     Parameter,
     accepts_any,
     calls,
@@ -30,8 +29,9 @@ from noisylab.cli.registry import (
     resolve_class,
     takes_class,
 )
-from noisylab.cli.scalars import Typed, key_text, plain, read, settle, tree
-from noisylab.cli.trainer_flags import check_trainer
+from noisylab.cli.configuration.scalars import Typed, key_text, plain, read, settle, tree
+from noisylab.cli.configuration.trainer import check_trainer
+from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.wording import in_words
 from noisylab.data.base import NoisyDataModule
 from noisylab.methods.base import NoisyLabelMethod

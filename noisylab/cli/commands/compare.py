@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from noisylab.cli.errors import UserError
-from noisylab.cli.outputs import check_not_read, check_output, free_name
+from noisylab.cli.folder.outputs import check_not_read, check_output, free_name
 from noisylab.reports import comparison_table, curves_figure, read_run
 from noisylab.reports.style import is_figure
 from noisylab.terminal import visible

@@ -12,14 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisylab.cli.app import build, config_text
-from noisylab.cli.config import compose
+from noisylab.cli.commands.fit import fit
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.origin import absolute_paths
+from noisylab.cli.configuration.recipes import load_yaml, text_of
 from noisylab.cli.errors import UserError
-from noisylab.cli.origin import absolute_paths
-from noisylab.cli.recipes import load_yaml, text_of
-from noisylab.cli.resumed import check_stored
-from noisylab.cli.run import _claim, _quiet, _say, draw, fit
-from noisylab.cli.runfolder import Claim, hold, paths_in
+from noisylab.cli.folder.claim import Claim, hold, paths_in
+from noisylab.cli.running.app import build, config_text
+from noisylab.cli.running.figures import draw
+from noisylab.cli.running.resumed import check_stored
+from noisylab.cli.running.session import claim_folder, quiet, say
 from noisylab.engine.precision import check_trainable
 from noisylab.files import atomic_path
 from noisylab.reports import RunFolder, SeedResults, Spread, aggregate, group_by_seed, read_run
@@ -47,7 +49,7 @@ def fit_folds(options: Options) -> int:
     Raises:
         UserError: for what cannot be run, before any data is read; for folds of another series in the folder.
     """
-    _quiet()
+    quiet()
     resume = "resume" in options.own
     if resume and "run_dir" not in options.own:
         raise UserError("--resume needs --run_dir, the folder of the folds to continue")
@@ -55,7 +57,7 @@ def fit_folds(options: Options) -> int:
         raise UserError("--resume and --overwrite exclude each other; give one")
     with contextlib.ExitStack() as stack:
         if resume:  # first of all, as that may put a series back which a kill has caught half-replaced
-            folder = stack.enter_context(_claim(options, None, series=True))
+            folder = stack.enter_context(claim_folder(options, None, series=True))
             begun = _started(folder.path)
             if not begun:
                 raise UserError(f"--run_dir {folder.path} holds no fold to continue; leave --resume out to start")
@@ -69,7 +71,7 @@ def fit_folds(options: Options) -> int:
         config = compose(options.configs, options.flags).config
         check_trainable(config["trainer"].get("precision"))
         if not resume:
-            folder = stack.enter_context(_claim(options, config, series=True))
+            folder = stack.enter_context(claim_folder(options, config, series=True))
         return _run(options, folder, number, config)
 
 
@@ -186,9 +188,9 @@ def _train(options: Options, claimed: Claim, number: int, finished: set[int]) ->
         if fold in finished:
             with hold(folder):
                 draw(folder)  # what comes after the summary, which may have been the last thing before a kill
-            _say(f"fold {fold} of 0..{number - 1} is finished: {folder}", sys.stdout)
+            say(f"fold {fold} of 0..{number - 1} is finished: {folder}", sys.stdout)
             continue
-        _say(f"fold {fold} of 0..{number - 1}", sys.stdout)
+        say(f"fold {fold} of 0..{number - 1}", sys.stdout)
         own = {"run_dir": str(folder)}
         if any((folder / "checkpoints").glob("*.ckpt*")):
             own["resume"] = "true"
@@ -200,12 +202,12 @@ def _train(options: Options, claimed: Claim, number: int, finished: set[int]) ->
         except BaseException as error:
             if _started(series):  # else nothing was trained yet, and the error says all
                 how = "was interrupted;" if isinstance(error, KeyboardInterrupt) else "ended with an error; once it is mended,"
-                _say(f"fold {fold} of 0..{number - 1} {how} {go_on}", sys.stderr)
+                say(f"fold {fold} of 0..{number - 1} {how} {go_on}", sys.stderr)
             raise
         finally:
             _let_go(options)
         if status:
-            _say(go_on, sys.stderr)
+            say(go_on, sys.stderr)
             return status
     return 0
 
@@ -249,7 +251,7 @@ def _conclude(series: Path, number: int) -> None:
     }
     with atomic_path(series / _RESULT) as partial:
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    _say(f"\n{_table(results, spreads, runs)}\n\nfolds: {series / _RESULT}", sys.stdout)
+    say(f"\n{_table(results, spreads, runs)}\n\nfolds: {series / _RESULT}", sys.stdout)
 
 
 def _figures(run: RunFolder) -> dict[str, float | None]:

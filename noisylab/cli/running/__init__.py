@@ -1,0 +1,1 @@
+"""One run: its parts built and tried, its processes, its loggers."""

@@ -1,0 +1,53 @@
+"""The figures of a finished run, for its folder and its loggers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from PIL import Image
+
+from noisylab.cli.running.loggers import log_outcome
+from noisylab.reports import mixture_figure, transition_figure
+
+__all__ = ["draw"]
+
+
+def draw(folder: Path, trainer: L.Trainer | None = None) -> None:
+    """Draw ``mixture.png`` and ``transition.png``, where the method fitted mixtures to its losses or estimated a matrix.
+
+    The loggers are shown both and told what the run came to. The summary of an older version may know nothing of either.
+
+    Args:
+        folder: of a finished run.
+        trainer: of the run; None draws what a kill has prevented, for nobody but the folder.
+    """
+    file = folder / "summary.json"
+    summary = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    mixture, transition = folder / "mixture.png", folder / "transition.png"
+    if any(summary.get("mixture", {}).values()) and not (trainer is None and mixture.is_file()):
+        mixture_figure(summary, mixture)
+        if trainer is not None:
+            _show("mixture", mixture, trainer)
+    if summary.get("transition") and not (trainer is None and transition.is_file()):
+        transition_figure(summary, transition)
+        if trainer is not None:
+            _show("transition", transition, trainer)
+    if trainer is not None:
+        log_outcome(summary, trainer)
+
+
+def _show(name: str, picture: Path, trainer: L.Trainer) -> None:
+    """Hand a picture to the loggers that take some, at the step of the last epoch's numbers."""
+    step = max(trainer.global_step - 1, 0)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            with Image.open(picture) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+            logger.experiment.close()  # Lightning has closed it at the end of fit; this opened it again
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(name, [str(picture)], step=step)

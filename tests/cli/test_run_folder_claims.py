@@ -91,7 +91,7 @@ def test_ctrl_c_while_a_folder_is_claimed_leaves_none(monkeypatch: pytest.Monkey
         mark(folder, command)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("noisylab.cli.runfolder.mark", interrupted)
+    monkeypatch.setattr("noisylab.cli.folder.claim.mark", interrupted)
     with pytest.raises(KeyboardInterrupt):
         claim(Path("new/run"), "fit")
     assert not Path("new").exists()

@@ -12,7 +12,7 @@ import numpy as np
 from noisylab.cli.commands.folds import fit_folds
 from noisylab.cli.configuration.compose import compose
 from noisylab.cli.errors import UserError
-from noisylab.cli.running.app import build
+from noisylab.cli.running.app import build_data
 from noisylab.cli.running.session import say
 from noisylab.data.base import NoisyDataModule
 from noisylab.files import atomic_path
@@ -90,9 +90,7 @@ def crossfit(folder: Path, folds: int, options: Options) -> int:
 
 
 def _collect(folder: Path, series: Path, folds: int, config: str) -> None:
-    data = build("fit", compose([config], []).config, folder=None).datamodule
-    data.prepare_data()
-    data.setup("fit")
+    data = build_data(compose([config], []).config)
     given = data.given_target.numpy()
     probs = np.full((len(given), data.num_classes), np.nan, dtype=np.float32)
     for fold in range(folds):

@@ -66,13 +66,19 @@ class _Beginning(L.Callback):
             self._begun()
 
 
-def fit(options: Options, claimed: Claim | None = None, begun: Callable[[], None] = lambda: None) -> int:
-    """Train.
+def fit(
+    options: Options,
+    claimed: Claim | None = None,
+    begun: Callable[[], None] = lambda: None,
+    done: Callable[[App], None] = lambda app: None,
+) -> int:
+    """Train; returns the exit status.
 
     Args:
         options: of the command.
         claimed: the folder, where the caller has it already.
         begun: called once when the first training step is done.
+        done: called with what was trained, where that came to its end.
     """
     quiet()
     resume, dry = "resume" in options.own, bool({"dry_run", "print_config"} & set(options.own))
@@ -119,7 +125,10 @@ def fit(options: Options, claimed: Claim | None = None, begun: Callable[[], None
         app.datamodule.setup("fit")
         tell_account(app.datamodule.source.account)
         check_networks(app)
-        return _train(app, folder, checkpoint, begun)
+        status = _train(app, folder, checkpoint, begun)
+        if status == 0:
+            done(app)
+        return status
 
 
 def _own_config(folder: Path) -> Path:

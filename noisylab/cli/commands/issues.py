@@ -20,7 +20,7 @@ from noisylab.cli.configuration.origin import refuse_changed, same_path, shown
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.folder.claim import Claim, hold
 from noisylab.cli.launch import first_process
-from noisylab.cli.running.app import build
+from noisylab.cli.running.app import build_data
 from noisylab.cli.running.resumed import check_stored
 from noisylab.cli.running.session import claim_folder, quiet, say
 from noisylab.data import Arrays
@@ -85,7 +85,7 @@ def find_issues(options: Options) -> int:
             raise UserError(f"--run reads a finished run and trains nothing: {what} has no place there")
         folder = Path(options.own["run"])
         with hold(folder) if folder.is_dir() else contextlib.nullcontext():
-            return _describe(folder, _pictures(options))
+            return _describe_finished(folder, _pictures(options))
     return _train(options)
 
 
@@ -125,7 +125,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
         _check_same(options, began)
         if folds:
             flags += one_process(began)
-            check_crossfit(_set_up(began), folds)
+            check_crossfit(build_data(began), folds)
     else:
         # a configuration that is printed stands alone
         stream = sys.stderr if "print_config" in own else sys.stdout
@@ -138,7 +138,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
             flags += [*choice.flags, ("recipe", "issues")]
         config = compose(options.configs, [*flags, *options.flags]).config
         if choice is None and folds:
-            data = _set_up(config)
+            data = build_data(config)
         if folds:
             flags += one_process(config)
             check_crossfit(data, folds)
@@ -150,7 +150,8 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
     if claimed is not None or "run_dir" in options.own:
         own["run_dir"] = options.own["run_dir"] if claimed is None else str(claimed.path)
     one = replace(options, command="fit", own=own, flags=[*flags, *options.flags])
-    status = fit(one, claimed)
+    trained: list[NoisyDataModule] = []
+    status = fit(one, claimed, done=lambda app: trained.append(app.datamodule))
     if not first_process():
         return status  # what is made of the run is the first one's to make
     if claimed is None:
@@ -162,7 +163,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
         return status
     if not (folder / ISSUES).is_file():
         raise UserError(f"{folder}: the method has seen no input unmixed, so there is nothing to rank; train without mixup")
-    status = _describe(folder, pictures)
+    status = _describe(folder, pictures, _run_config(folder), trained[0])
     return crossfit(folder, folds, options) if status == 0 and folds else status
 
 
@@ -264,41 +265,45 @@ def _check_free_flags(options: Options) -> None:
 
 def _data(flags: Flags, more: Flags) -> NoisyDataModule:
     """The data of a command line, read, before there is a model for it."""
-    told = [(key, text) for key, text in more if key == "data" or key.startswith("data.")]
-    return _set_up(compose([], [*_ANY_MODEL, *flags, *told]).config)
-
-
-def _set_up(config: dict[str, Any], fitted: dict[str, Any] | None = None) -> NoisyDataModule:
-    data: NoisyDataModule = build("fit", config, folder=None, fitted=fitted).datamodule
-    data.prepare_data()
-    data.setup("fit")
-    return data
+    told = [(key, text) for key, text in more if key in ("data", "seed_everything") or key.startswith("data.")]
+    return build_data(compose([], [*_ANY_MODEL, *flags, *told]).config)
 
 
 # ---- what is made of a finished run
 
 
-def _run_data(folder: Path) -> tuple[dict[str, Any], NoisyDataModule]:
-    """Configuration and data of a finished run."""
+def _run_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a finished run."""
     if not (folder / "config.yaml").is_file():
         raise UserError(f"--run {folder}: there is no run (no config.yaml); give the folder that noisylab printed")
     config = compose([str(check_stored(folder, ANEW))], []).config
     config.pop("ckpt_path", None)
-    fitted = None
-    with contextlib.suppress(OSError, ValueError):  # the list was written at the run's end; its checkpoints may be gone
-        last, _ = newest_readable(folder / "checkpoints" / "last.ckpt", folder / "checkpoints" / "best.ckpt")
-        fitted = fitted_in(last)
-    return config, _set_up(config, fitted)
+    return config
 
 
-def _describe(folder: Path, pictures: int) -> int:
-    """Write page and report of a run, and print what they say."""
+def _describe_finished(folder: Path, pictures: int) -> int:
+    """Write page and report of a run that was trained before."""
     if not (folder / ISSUES).is_file() and (folder / "config.yaml").is_file():
         raise UserError(
             f"--run {folder} has no {ISSUES}: the run has not come to its end, or its method has seen no input unmixed\n"
             f"  finish it with: noisylab fit --run_dir {folder} --resume"
         )
-    config, data = _run_data(folder)
+    config, fitted = _run_config(folder), None
+    with contextlib.suppress(OSError, ValueError):  # the list was written at the run's end; its checkpoints may be gone
+        last, _ = newest_readable(folder / "checkpoints" / "last.ckpt", folder / "checkpoints" / "best.ckpt")
+        fitted = fitted_in(last)
+    return _describe(folder, pictures, config, build_data(config, fitted))
+
+
+def _describe(folder: Path, pictures: int, config: dict[str, Any], data: NoisyDataModule) -> int:
+    """Write page and report of a run, and print what they say.
+
+    Args:
+        folder: of the run, which holds the list of issues.
+        pictures: how many of the first rows have a picture in the page.
+        config: of the run.
+        data: of the run, after ``setup``.
+    """
     table = read_issues(folder / ISSUES, data.info.class_names, data.source.names)
     given = data.given_target.numpy()
     if len(table) and (table.index.max() >= len(given) or bool((given[table.index] != table.given).any())):

@@ -35,7 +35,7 @@ from noisylab.methods.base import NoisyLabelMethod
 from noisylab.noise import Noise
 from noisylab.upstream.lightning import SetUpOnlyCLI, default_ddp_option, layer_sync, set_layer_sync, subcommand_parser
 
-__all__ = ["App", "build", "config_text", "write_config"]
+__all__ = ["App", "build", "build_data", "config_text", "write_config"]
 
 
 class App(SetUpOnlyCLI):
@@ -227,6 +227,22 @@ def build(
     return _parse(App, subcommand, config, folder=folder, loggers=loggers, fitted=fitted)
 
 
+def build_data(config: dict[str, Any], fitted: dict[str, Any] | None = None) -> NoisyDataModule:
+    """The data of a checked configuration, read, without a method or a trainer.
+
+    Args:
+        config: checked configuration.
+        fitted: see `App`.
+    """
+    check_machine(config.get("trainer", {}))
+    data: NoisyDataModule = _construct(config["data"], seed=int(config.get("seed_everything") or 0))
+    if fitted is not None:
+        data.adopt(fitted)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
 def config_text(config: dict[str, Any], skip: str = "") -> str:
     """A checked configuration as YAML, every default included.
 
@@ -287,7 +303,7 @@ def _construct(node: dict[str, Any], **handed: Any) -> Any:
             factory = takes_factory(hint) or not issubclass(kind, Noise)
             value = {**value, "init_args": dict(value["init_args"])} if factory else _construct(value)
         arguments[name] = value
-    return cls(**arguments, **handed)
+    return cls(**{**arguments, **handed})
 
 
 def write_config(app: App, folder: Path) -> None:

@@ -21,6 +21,7 @@ import yaml
 from method_pages import MARK, MethodEntry, RecipeText, outdated_pages, write_pages
 
 from noisylab import methods
+from noisylab.arguments import argument_lines, split_docstring
 from noisylab.cli.configuration.registry import parameters
 from noisylab.files import atomic_path
 from noisylab.methods import CrossEntropy, NoisyLabelMethod
@@ -70,6 +71,13 @@ def read_results(path: Path) -> tuple[list[dict[str, Any]], dict[str, dict[str, 
     return rows, costs, tables
 
 
+def full_docstring(cls: type) -> str:
+    """The docstring with every argument that the class takes, its parents' included, each with its type and default."""
+    before, _, after = split_docstring(cls.__doc__ or "")
+    lines = [f"    {name}: {text} *({what})*" for name, what, text in argument_lines(cls)]
+    return "\n".join([before, "", "Args:", *lines, "", after])
+
+
 def inputs_needed(docstring: str, optional: Collection[str] = ()) -> str:
     """The arguments that the docstring marks "oracle", or "none"; those that have a default may be left out."""
     body = docstring.partition("Args:")[2].partition("\n\n")[0]
@@ -108,7 +116,7 @@ def entries(results: Path = DOCS / "results.yaml") -> list[MethodEntry]:
     rows, costs, _ = read_results(results)
     found: list[MethodEntry] = []
     for cls in concrete_methods():
-        docstring = cls.__doc__ or ""
+        docstring = full_docstring(cls)
         method = cls(num_classes=_CLASSES, network=partial(MLP, in_features=2))
         tables, size = memory_of(method)
         cost = costs.get(cls.__name__, {}).get("value")

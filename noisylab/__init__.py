@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 # The module that each public name is imported from; __init__.pyi says the same to type checkers and editors.
 _HOMES = {
+    "noisylab.arguments": "AtLeastOne Count Finite Fraction FractionBelowOne Limit NonNegative Positive Range",
     "noisylab.callbacks": ("Curves Diagnostics HeldOutProbabilities LabelIssues RunCheckpoint RunProgress RunSummary Speed"),
     "noisylab.data": (
         "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule Reuters WebImages"

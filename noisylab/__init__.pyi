@@ -1,3 +1,14 @@
+from noisylab.arguments import (
+    AtLeastOne as AtLeastOne,
+    Count as Count,
+    Finite as Finite,
+    Fraction as Fraction,
+    FractionBelowOne as FractionBelowOne,
+    Limit as Limit,
+    NonNegative as NonNegative,
+    Positive as Positive,
+    Range as Range,
+)
 from noisylab.callbacks import Curves as Curves
 from noisylab.callbacks import Diagnostics as Diagnostics
 from noisylab.callbacks import HeldOutProbabilities as HeldOutProbabilities

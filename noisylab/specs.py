@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
+from noisylab.arguments import arguments
 from noisylab.trust import check, check_builder, looks_like_path
 
 __all__ = ["Factory", "as_factory", "constructor_arguments", "plain"]
@@ -148,15 +149,15 @@ def constructor_arguments(instance: object, frame: FrameType | None) -> dict[str
         TypeError: for an argument that a checkpoint cannot store.
     """
     given: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     while frame is not None and frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is instance:
         values = inspect.getargvalues(frame)
         own = {name: values.locals[name] for name in values.args[1:]} | values.locals.get(values.keywords or "", {})
-        # what a subclass hands up may be of its own making; only positional arguments that it passes on have their names above
-        given = {**given, **own} if values.locals.get(values.varargs or "") else own
+        # what a subclass hands up may be of its own making; what it passes on has its name, or its default, further up
+        given = {**given, **own} if values.keywords or values.locals.get(values.varargs or "") else own
         frame = frame.f_back
-    accepted = inspect.signature(type(instance).__init__).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
-        given = {name: value for name, value in given.items() if name in accepted}
+    accepted = arguments(type(instance))
+    given = {name: value for name, value in given.items() if name in accepted or name in own}
     return {
         name: as_factory(value, object, name).spec() if callable(value) and not isinstance(value, Factory) else plain(value, name)
         for name, value in given.items()

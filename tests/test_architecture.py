@@ -38,6 +38,7 @@ _LEVELS: dict[str, int] = {
     "specs": 1,
     "terminal": 1,
     "types": 1,
+    "arguments": 0,
     "trust": 0,
     "files": -1,
     "reading": -1,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 
 import lightning as L
 import torch
 
+from noisylab.arguments import argument_lines, arguments, split_docstring
 from noisylab.callbacks import RunCheckpoint, Speed
 from noisylab.cli.configuration.registry import known_classes, parameters
 from noisylab.cli.errors import unknown
@@ -32,6 +34,11 @@ def describe(name: str) -> str:
     if name not in known:
         raise unknown("--help: class", name, known)
     cls = known[name]
-    rows = [f"  {key}" + (" (required)" if p.required else f" = {p.default!r}") for key, p in parameters(cls).items()]
     about = inspect.getdoc(cls) or inspect.getdoc(inspect.getattr_static(cls, "__init__")) or ""  # Lightning's is on the latter
-    return "\n".join([name, "", about, "", "arguments and defaults:", *rows])
+    before, _, after = split_docstring(about)
+    taken = parameters(cls)
+    rows = [
+        "\n".join([f"  {key}: {what}", *textwrap.wrap(text, 110, initial_indent="      ", subsequent_indent="      ")])
+        for key, what, text in argument_lines(cls, leave_out=arguments(cls).keys() - taken.keys())
+    ]
+    return "\n".join([name, "", before, "", "arguments:", *rows, *(["", after] if after else [])])

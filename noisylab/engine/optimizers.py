@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from noisylab.specs import Factory, as_factory
 from noisylab.types import LRSchedulerFactory, OptimizerFactory
@@ -48,17 +48,31 @@ def one_for_all(parameters: Iterable[nn.Parameter], optimizer: OptimizerFactory,
 
 
 def one_each(
-    networks: Mapping[str, nn.Module] | nn.ModuleDict, optimizer: OptimizerFactory, scheduler: LRSchedulerFactory | None
+    networks: Mapping[str, nn.Module] | nn.ModuleDict,
+    optimizer: OptimizerFactory,
+    scheduler: LRSchedulerFactory | None,
+    schedule_by: Literal["epoch", "step"] = "epoch",
 ) -> Any:
     """What ``configure_optimizers`` returns with manual optimisation: an optimizer for each network, each with its schedule.
 
     Args:
         networks: by name, in the order of the method's ``optimizer_names``.
         optimizer: called with the parameters of each network.
-        scheduler: called with each optimizer; the schedule is stepped once an epoch. None for a constant rate.
+        scheduler: called with each optimizer. None for a constant rate.
+        schedule_by: whether schedules are stepped once an epoch, by noisylab, or by the method itself after each step.
+
+    Raises:
+        ValueError: for `ReduceLROnPlateau`, which follows ``val/acc``, by steps.
     """
     optimizers = [optimizer(network.parameters()) for network in networks.values()]
-    return optimizers if scheduler is None else (optimizers, [scheduler(made) for made in optimizers])
+    if scheduler is None:
+        return optimizers
+    schedules = [scheduler(made) for made in optimizers]
+    if schedule_by == "epoch":
+        return optimizers, schedules
+    if any(isinstance(schedule, ReduceLROnPlateau) for schedule in schedules):
+        raise ValueError("schedule_by='step' cannot follow val/acc, as ReduceLROnPlateau does; set schedule_by to epoch")
+    return optimizers, [{"scheduler": schedule, "interval": "step"} for schedule in schedules]
 
 
 class NamedOptimizers(L.LightningModule):

@@ -7,18 +7,30 @@ each value gives it for all samples at once; nothing is differentiated twice and
 `tangents` makes that pass, `forms` chooses how it can be made for a network, and `scores` says what comes of it.
 """
 
-from noisylab.meta.forms import Form, choose_form, derivative, gradient
-from noisylab.meta.scores import label_gradients, look_ahead, loss_derivative, weight_gradients
+from noisylab.meta.forms import Form, choose_form, derivative, gradient, gradient_of
+from noisylab.meta.scores import (
+    SGDState,
+    add_decay,
+    label_gradients,
+    look_ahead,
+    loss_derivative,
+    sgd_state,
+    weight_gradients,
+)
 from noisylab.meta.tangents import tangent_forward
 
 __all__ = [
     "Form",
+    "SGDState",
+    "add_decay",
     "choose_form",
     "derivative",
     "gradient",
+    "gradient_of",
     "label_gradients",
     "look_ahead",
     "loss_derivative",
+    "sgd_state",
     "tangent_forward",
     "weight_gradients",
 ]

@@ -17,7 +17,7 @@ from noisylab.meta.scores import at_least_float32
 from noisylab.meta.tangents import tangent_forward
 from noisylab.types import Inputs, map_inputs
 
-__all__ = ["Form", "choose_form", "derivative", "gradient"]
+__all__ = ["Form", "choose_form", "derivative", "gradient", "gradient_of"]
 
 _AGREES = 0.999  # cosine between weights of the precision in use and those of float32
 _STEP = {torch.float32: 3e-4, torch.float64: 1e-4}  # length of the central difference: longer ones cross kinks
@@ -74,6 +74,18 @@ def gradient(
         found = torch.autograd.grad(loss, points, allow_unused=True, materialize_grads=True)
     torch.clear_autocast_cache()
     return dict(zip(names, found, strict=True)), loss.detach()
+
+
+def gradient_of(loss: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gradient of a loss by the name of the parameter, back through a pass that was made and can be gone back through again.
+
+    Args:
+        loss: a scalar with its graph.
+        parameters: by name; those without a gradient of their own are left out of the result.
+    """
+    trained = {name: value for name, value in parameters.items() if value.requires_grad}
+    found = torch.autograd.grad(loss, list(trained.values()), retain_graph=True, allow_unused=True, materialize_grads=True)
+    return dict(zip(trained, found, strict=True))
 
 
 def derivative(network: nn.Module, inputs: Inputs, direction: Mapping[str, Tensor], form: Form = Form()) -> tuple[Tensor, Tensor]:

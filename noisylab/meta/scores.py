@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["at_least_float32", "label_gradients", "look_ahead", "loss_derivative", "weight_gradients"]
+__all__ = [
+    "SGDState",
+    "add_decay",
+    "at_least_float32",
+    "label_gradients",
+    "look_ahead",
+    "loss_derivative",
+    "sgd_state",
+    "weight_gradients",
+]
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -70,6 +80,42 @@ def look_ahead(
             change = change + momentum * velocity[name].to(step.dtype)
         moved[name] = value - rate * change
     return moved
+
+
+@dataclass(frozen=True)
+class SGDState:
+    """What torch's SGD holds of a network's parameters, by name, as `look_ahead` takes it.
+
+    Args:
+        decay: weight decay.
+        velocity: momentum buffers; there are none before the first step.
+    """
+
+    decay: dict[str, float]
+    velocity: dict[str, Tensor]
+
+
+def sgd_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> SGDState:
+    """The state of the optimizer of a network; one that is not `torch.optim.SGD` has none."""
+    decay: dict[str, float] = {}
+    velocity: dict[str, Tensor] = {}
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else ():
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            decay[name] = float(group["weight_decay"])
+            held = optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if held is not None:
+                velocity[name] = held
+    return SGDState(decay, velocity)
+
+
+def add_decay(slope: Mapping[str, Tensor], at: Mapping[str, Tensor], decay: Mapping[str, float]) -> dict[str, Tensor]:
+    """A gradient by name with that of the weight decay at the point `at`; parameters that `decay` leaves out have none."""
+    return {
+        name: value + decay[name] * at[name].detach().to(value.dtype) if decay.get(name) else value
+        for name, value in slope.items()
+    }
 
 
 def weight_gradients(logits: Tensor, tangent: Tensor, mixed: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -10,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import SGD
 
+from noisylab.arguments import Count, Finite, Fraction, FractionBelowOne, Limit, NonNegative
 from noisylab.engine.optimizers import optimizer_factory
-from noisylab.engine.step import check_clip_norm, step
+from noisylab.engine.step import step
 from noisylab.losses import cross_entropy, negative_entropy
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
@@ -88,47 +88,28 @@ class ACT(NoisyLabelMethod):
         num_classes: int,
         network: NetFactory,
         variant: Literal["cifar", "web"] = "cifar",
-        warmup_epochs: int = 50,
-        warmup_lr: float | None = None,
+        warmup_epochs: Count = 50,
+        warmup_lr: NonNegative | None = None,
         lr_plan: str = "cosine:20,5e-4,100",
         lr_plan_standard: Literal["same", "own_cosine", "baseline"] = "same",
-        lr_standard: float = 0.08,
-        gate_threshold: float = 0.025,
-        label_momentum: float = 0.8,
-        supervised_weight: float = 0.8,
-        label_smoothing: float = 0.0,
+        lr_standard: NonNegative = 0.08,
+        gate_threshold: Finite = 0.025,
+        label_momentum: FractionBelowOne = 0.8,
+        supervised_weight: Fraction = 0.8,
+        label_smoothing: FractionBelowOne = 0.0,
         mining: bool = True,
         reweight: bool = True,
         consistency: bool = True,
-        clip_norm: float | None = None,
+        clip_norm: Limit = None,
         optimizer: OptimizerFactory | None = None,
     ) -> None:
         super().__init__(num_classes)
         self.save_hyperparameters()
         self.automatic_optimization = False
-        if warmup_epochs < 0:
-            raise ValueError(f"warmup_epochs must be 0 or more, got {warmup_epochs}")
-        check_clip_norm(clip_norm)
-        for name, rate in {"warmup_lr": warmup_lr, "lr_standard": lr_standard}.items():
-            if rate is not None and not 0 <= rate < math.inf:
-                raise ValueError(f"{name} must be a learning rate of 0 or more, got {rate}")
-        if not math.isfinite(gate_threshold):
-            raise ValueError(f"gate_threshold must be a finite fraction, got {gate_threshold}")
-        fractions = {
-            "label_momentum": label_momentum,
-            "supervised_weight": supervised_weight,
-            "label_smoothing": label_smoothing,
-        }
-        for name, value in fractions.items():
-            if not 0 <= value <= 1 or (value == 1 and name != "supervised_weight"):
-                raise ValueError(f"{name} must be a fraction in [0, 1{']' if name == 'supervised_weight' else ')'}, got {value}")
         self.variant, self.warmup_epochs, self.warmup_lr = variant, warmup_epochs, warmup_lr
         self.lr_plan, self.lr_plan_standard, self.lr_standard = lr_plan, lr_plan_standard, lr_standard
-        self.gate_threshold, self.label_momentum, self.supervised_weight = (
-            gate_threshold,
-            label_momentum,
-            supervised_weight,
-        )
+        self.gate_threshold, self.label_momentum = gate_threshold, label_momentum
+        self.supervised_weight = supervised_weight
         self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
         self.mining, self.reweight, self.consistency = mining, reweight, consistency
         self.optimizer = optimizer_factory(optimizer, SGD, lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 from torch import Tensor
 
+from noisylab.arguments import Limit, Range
 from noisylab.estimation import invert
 from noisylab.losses import backward_loss
 from noisylab.methods.forward import Forward
-from noisylab.methods.staged import HandOver, NoiseFactory, SelectBy, said_once
+from noisylab.methods.staged import said_once
 from noisylab.models.network import NetFactory
-from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
+from noisylab.types import PlanBatch
 
 __all__ = ["Backward"]
 
@@ -39,21 +42,10 @@ class Backward(Forward):
     Args:
         num_classes: K.
         network: factory of the network.
-        transition: see `Forward`.
-        oracle: see `Forward`; an oracle.
         cap: largest loss of a sample; None for no limit. Bounds what a wrong label can cost, not the fall of the loss.
         least_probability: c, in (0, 0.5): probabilities are held in [c, 1 - c] in the corrected loss, without a gradient where
             they would leave; None for no limit, as the formula has it.
-        warmup_epochs: see `Forward`.
-        restart: see `Forward`.
-        hand_over: see `Forward`.
-        select_by: see `Forward`.
-        view: view of the samples that is trained on.
-        clip_norm: largest norm of the gradient; None for no limit.
-        warmup_optimizer: see `Forward`.
-        warmup_scheduler: see `Forward`.
-        optimizer: see `Forward`.
-        scheduler: see `Forward`.
+        **forward: see `Forward`.
 
     Example:
         >>> from noisylab.models import MLP
@@ -66,42 +58,11 @@ class Backward(Forward):
         self,
         num_classes: int,
         network: NetFactory,
-        transition: str = "anchor97",
-        oracle: NoiseFactory | None = None,
-        cap: float | None = None,
-        least_probability: float | None = 1e-7,
-        warmup_epochs: int = 120,
-        restart: bool = True,
-        hand_over: HandOver = "best",
-        select_by: SelectBy = "val_acc",
-        view: str = "weak",
-        clip_norm: float | None = None,
-        warmup_optimizer: OptimizerFactory | None = None,
-        warmup_scheduler: LRSchedulerFactory | None = None,
-        optimizer: OptimizerFactory | None = None,
-        scheduler: LRSchedulerFactory | None = None,
+        cap: Limit = None,
+        least_probability: Annotated[float, Range(0, 0.5, "()", none="no limit")] | None = 1e-7,
+        **forward: Any,
     ) -> None:
-        super().__init__(
-            num_classes,
-            network,
-            transition,
-            oracle,
-            warmup_epochs,
-            restart,
-            hand_over,
-            select_by,
-            view,
-            clip_norm,
-            warmup_optimizer,
-            warmup_scheduler,
-            optimizer,
-            scheduler,
-        )
-        self.save_hyperparameters()
-        if cap is not None and not cap > 0:
-            raise ValueError(f"cap must be positive, or None for no limit, got {cap}")
-        if least_probability is not None and not 0 < least_probability < 0.5:
-            raise ValueError(f"least_probability must be in (0, 0.5), or None for no limit, got {least_probability}")
+        super().__init__(num_classes, network, **forward)
         self.cap, self.least_probability = cap, least_probability
         self.matrices.add("inverse", num_classes)
         self.matrices.allocate(num_classes)

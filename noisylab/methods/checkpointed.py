@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from noisylab.arguments import check_arguments, signature
 from noisylab.checkpoints.fitted import check_unchanged
 from noisylab.checkpoints.stamp import check_data_stamp, check_stamp, data_stamp, stamp
 from noisylab.engine.divergence import refuse_diverged
@@ -30,6 +31,10 @@ class Checkpointed(Predictor):
         means: of the epoch so far.
     """
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        cls.__signature__ = signature(cls)  # type: ignore[attr-defined]  # with the arguments of parents
+
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
         self.memory = SampleMemory()
@@ -38,10 +43,17 @@ class Checkpointed(Predictor):
         self._data_then: dict[str, dict[str, Any]] = {"data": {}, "fitted": {}}  # the same of the checkpoint
 
     def save_hyperparameters(self, *_: Any, **__: Any) -> None:
-        """Keep the constructor's arguments, callables as ``class_path`` and ``init_args``, so that a checkpoint rebuilds them."""
+        """Keep the constructor's arguments, callables as ``class_path`` and ``init_args``, so that a checkpoint rebuilds them.
+
+        Raises:
+            ValueError: for one that is out of the range that its type declares, see `noisylab.arguments`.
+            TypeError: for one that a checkpoint cannot store.
+        """
         frame = inspect.currentframe()
         caller = frame.f_back if frame else None
-        super().save_hyperparameters(constructor_arguments(self, caller), frame=caller, logger=False)
+        given = constructor_arguments(self, caller)
+        check_arguments(type(self), given)
+        super().save_hyperparameters(given, frame=caller, logger=False)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from noisylab.arguments import AtLeastOne, FractionBelowOne, Limit, Positive
 from noisylab.engine.optimizers import one_each, optimizer_factory, scheduler_factory
-from noisylab.engine.step import check_clip_norm, step
+from noisylab.engine.step import step
 from noisylab.losses import cross_entropy
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
@@ -92,23 +93,19 @@ class CoTeaching(NoisyLabelMethod):
         self,
         num_classes: int,
         network: NetFactory,
-        forget_rate: float | Literal["auto"] = "auto",
-        exponent: float = 1.0,
-        ramp_epochs: int = 10,
+        forget_rate: FractionBelowOne | Literal["auto"] = "auto",
+        exponent: Positive = 1.0,
+        ramp_epochs: AtLeastOne = 10,
         view: str = "weak",
         divide_twice: bool = False,
-        clip_norm: float | None = None,
+        clip_norm: Limit = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
     ) -> None:
         super().__init__(num_classes)
         self.save_hyperparameters()
         self.automatic_optimization = False
-        if isinstance(forget_rate, str) and forget_rate != "auto":
-            raise ValueError(f"forget_rate must be a fraction in [0, 1) or 'auto', got {forget_rate!r}")
-        forget_rates(0.0 if isinstance(forget_rate, str) else forget_rate, ramp_epochs, exponent)  # refuses what it cannot use
         self.forget_rate, self.exponent, self.ramp_epochs = forget_rate, exponent, ramp_epochs
-        check_clip_norm(clip_norm)
         self.view, self.divide_twice, self.clip_norm = view, divide_twice, clip_norm
         self.optimizer = optimizer_factory(optimizer, Adam, lr=1e-3)
         self.scheduler = scheduler_factory(scheduler)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from noisylab.arguments import Count
 from noisylab.losses import cross_entropy
 from noisylab.methods.coteaching import CoTeaching
 from noisylab.models.network import NetFactory
 from noisylab.selection.disagreement import small_loss_among
-from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
+from noisylab.types import PlanBatch
 
 __all__ = ["CoTeachingPlus"]
 
@@ -53,17 +54,11 @@ class CoTeachingPlus(CoTeaching):
         network: factory of both networks.
         warmup_epochs: W, epochs of plain Co-teaching; 20 on CIFAR-10, 5 on CIFAR-100, 0 on MNIST and news, 100 on
             Tiny-ImageNet.
-        forget_rate: f, fraction in [0, 1): the noise rate, an oracle. "auto" to estimate it as `CoTeaching` does.
-        exponent: see `CoTeaching`.
-        ramp_epochs: T_k, epochs, at least 1.
-        view: view of the samples that is trained on; "eval" for none of the data module's augmentation.
-        divide_twice: divide the mean loss by n again, as the authors' code does where D is not empty.
         double_softmax: see Differences.
         drop_index_zero: see Differences.
         reference_empty: see Differences; epochs count from 0. The training step is then not the same for every batch.
-        clip_norm: largest gradient norm of each network; None for no limit.
-        optimizer: factory of both optimizers; Adam with rate 0.001 if None.
-        scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
+        divide_twice: divide the mean loss by n again, as the authors' code does where D is not empty.
+        **coteaching: see `CoTeaching`.
 
     Example:
         >>> from noisylab.models import MLP
@@ -76,33 +71,13 @@ class CoTeachingPlus(CoTeaching):
         self,
         num_classes: int,
         network: NetFactory,
-        warmup_epochs: int = 20,
-        forget_rate: float | Literal["auto"] = "auto",
-        exponent: float = 1.0,
-        ramp_epochs: int = 10,
-        view: str = "weak",
-        divide_twice: bool = False,
+        warmup_epochs: Count = 20,
         double_softmax: bool = False,
         drop_index_zero: bool = False,
         reference_empty: bool = False,
-        clip_norm: float | None = None,
-        optimizer: OptimizerFactory | None = None,
-        scheduler: LRSchedulerFactory | None = None,
+        **coteaching: Any,
     ) -> None:
-        super().__init__(
-            num_classes,
-            network,
-            forget_rate=forget_rate,
-            exponent=exponent,
-            ramp_epochs=ramp_epochs,
-            view=view,
-            divide_twice=divide_twice,
-            clip_norm=clip_norm,
-            optimizer=optimizer,
-            scheduler=scheduler,
-        )
-        if warmup_epochs < 0:
-            raise ValueError(f"warmup_epochs must be 0 or more, got {warmup_epochs}")
+        super().__init__(num_classes, network, **coteaching)
         self.warmup_epochs, self.double_softmax = warmup_epochs, double_softmax
         self.drop_index_zero, self.reference_empty = drop_index_zero, reference_empty
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 from torch import Tensor
 from torch.optim import SGD
 
+from noisylab.arguments import FractionBelowOne, NonNegative
 from noisylab.engine.optimizers import one_for_all, optimizer_factory, scheduler_factory
 from noisylab.losses import cross_entropy
 from noisylab.methods.base import NoisyLabelMethod
@@ -58,20 +58,15 @@ class CrossEntropy(NoisyLabelMethod):
         self,
         num_classes: int,
         network: NetFactory,
-        label_smoothing: float = 0.0,
+        label_smoothing: FractionBelowOne = 0.0,
         smoothing: Literal["torch", "others"] = "torch",
-        mixup_alpha: float = 0.0,
-        cutmix_alpha: float = 0.0,
+        mixup_alpha: NonNegative = 0.0,
+        cutmix_alpha: NonNegative = 0.0,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
     ) -> None:
         super().__init__(num_classes)
         self.save_hyperparameters()
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-        for name, alpha in {"mixup_alpha": mixup_alpha, "cutmix_alpha": cutmix_alpha}.items():
-            if not 0 <= alpha < math.inf:
-                raise ValueError(f"{name} must be a finite number of 0 or more, 0 for no mixing, got {alpha}")
         if mixup_alpha > 0 and cutmix_alpha > 0:
             raise ValueError(f"mixup_alpha={mixup_alpha} and cutmix_alpha={cutmix_alpha}: choose one, set the other to 0")
         self.label_smoothing, self.smoothing = label_smoothing, smoothing

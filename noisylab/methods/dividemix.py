@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -11,9 +10,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import SGD
 
+from noisylab.arguments import AtLeastOne, Count, FractionBelowOne, Limit, NonNegative, Positive
 from noisylab.engine.modes import in_mode, without_gradient
 from noisylab.engine.optimizers import one_each, optimizer_factory, scheduler_factory
-from noisylab.engine.step import check_clip_norm, step
+from noisylab.engine.step import step
 from noisylab.losses import cross_entropy, negative_entropy, prior_penalty, sharpen, soft_cross_entropy, squared_error
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
@@ -114,45 +114,25 @@ class DivideMix(NoisyLabelMethod):
         self,
         num_classes: int,
         network: NetFactory,
-        warmup_epochs: int = 10,
-        lambda_u: float = 25.0,
-        rampup_epochs: int = 16,
-        threshold: float = 0.5,
-        temperature: float = 0.5,
-        alpha: float = 4.0,
-        num_views: int = 2,
-        average_epochs: int = 1,
+        warmup_epochs: Count = 10,
+        lambda_u: NonNegative = 25.0,
+        rampup_epochs: AtLeastOne = 16,
+        threshold: FractionBelowOne = 0.5,
+        temperature: Positive = 0.5,
+        alpha: Positive = 4.0,
+        num_views: AtLeastOne = 2,
+        average_epochs: AtLeastOne = 1,
         confidence_penalty: bool = False,
         learn: Literal["all", "labeled"] = "all",
         warmup_subset: int | None = None,
         eval_subset: int | None = None,
-        clip_norm: float | None = None,
+        clip_norm: Limit = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
     ) -> None:
         super().__init__(num_classes)
         self.save_hyperparameters()
         self.automatic_optimization = False
-        least = {"warmup_epochs": 0, "lambda_u": 0, "rampup_epochs": 1, "num_views": 1, "average_epochs": 1}
-        given = {
-            "warmup_epochs": warmup_epochs,
-            "lambda_u": lambda_u,
-            "rampup_epochs": rampup_epochs,
-            "num_views": num_views,
-            "average_epochs": average_epochs,
-        }
-        for name, value in given.items():
-            if not least[name] <= value < math.inf or (name != "lambda_u" and not isinstance(value, int)):
-                whole = "a number of" if name == "lambda_u" else "a whole number,"
-                raise ValueError(f"{name} must be {whole} at least {least[name]}, got {value}")
-        if not 0 <= threshold < 1:
-            raise ValueError(f"threshold must be a fraction in [0, 1), got {threshold}")
-        for name, value in (("temperature", temperature), ("alpha", alpha)):
-            if not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a positive number, got {value}")
-        if learn not in ("all", "labeled"):
-            raise ValueError(f"learn must be 'all' or 'labeled', got {learn!r}")
-        check_clip_norm(clip_norm)
         if learn == "labeled" and lambda_u > 0:
             raise ValueError(f"learn='labeled' leaves unlabeled samples out of the loss, so lambda_u must be 0, got {lambda_u}")
         for name, size in (("warmup_subset", warmup_subset), ("eval_subset", eval_subset)):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import SGD
 
+from noisylab.arguments import NonNegative
 from noisylab.engine.optimizers import optimizer_factory, scheduler_factory
 from noisylab.losses import cross_entropy, dmi_loss, joint_matrix
-from noisylab.methods.staged import HandOver, SelectBy, Stage, StagedMethod
+from noisylab.methods.staged import Stage, StagedMethod
 from noisylab.models.network import NetFactory
 from noisylab.selection.balanced import spread_classes
 from noisylab.transforms.draws import key_from
@@ -58,15 +59,13 @@ class DMI(StagedMethod):
         offset: added to the determinant, 0 or more; 0 takes the logarithm as it is, which is infinite where a class is absent.
         spread: order the samples of each epoch of the second stage so that every batch has nearly the shares of given labels
             that the whole set has.
-        hand_over: whether the second stage goes on with the "best" network of the first by validation, or with the "last".
-        select_by: what makes an epoch of the first stage the best: "val_acc" (authors' code) or "val_loss", on held-out rows.
-        view: view of the samples that is trained on.
-        clip_norm: largest norm of the gradient; None for no limit.
         pretrain_optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 1e-4 if None.
         pretrain_scheduler: the authors divide the rate by 10 after 40 and 80 epochs on CIFAR-10; constant if None.
         optimizer: of the second stage; SGD with rate 1e-6, momentum 0.9 and weight decay 1e-4 if None. The rate is meant: the
             determinant of a large batch has a steep logarithm.
         scheduler: of the second stage, counted from its start; a constant rate if None.
+        select_by: what makes an epoch of the first stage the best: "val_acc" (authors' code) or "val_loss", on held-out rows.
+        **staged: see `noisylab.methods.staged.StagedMethod`.
 
     Raises:
         ValueError: without a stage of cross-entropy, or for another argument out of its range.
@@ -85,26 +84,20 @@ class DMI(StagedMethod):
         num_classes: int,
         network: NetFactory,
         pretrain_epochs: int = 120,
-        offset: float = 1e-3,
+        offset: NonNegative = 1e-3,
         spread: bool = False,
-        hand_over: HandOver = "best",
-        select_by: SelectBy = "val_acc",
-        view: str = "weak",
-        clip_norm: float | None = None,
         pretrain_optimizer: OptimizerFactory | None = None,
         pretrain_scheduler: LRSchedulerFactory | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
+        **staged: Any,
     ) -> None:
-        super().__init__(num_classes, hand_over, view, clip_norm, select_by)
-        self.save_hyperparameters()
+        super().__init__(num_classes, **staged)
         if pretrain_epochs < 1:
             raise ValueError(
                 f"pretrain_epochs must be at least 1, got {pretrain_epochs}: on a network that is not trained the gradient of "
                 "this loss vanishes, or explodes without the offset"
             )
-        if not 0 <= offset < math.inf:
-            raise ValueError(f"offset must be a number of 0 or more, got {offset}")
         self.offset, self.spread = offset, spread
         first = optimizer_factory(pretrain_optimizer, SGD, lr=0.1, momentum=0.9, weight_decay=1e-4)
         second = optimizer_factory(optimizer, SGD, lr=1e-6, momentum=0.9, weight_decay=1e-4)

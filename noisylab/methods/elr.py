@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import Tensor
 from torch.optim import SGD
 
+from noisylab.arguments import FractionBelowOne, NonNegative
 from noisylab.engine.optimizers import one_for_all, optimizer_factory, scheduler_factory
 from noisylab.losses import elr_loss, elr_target, given_share, predicts_given
 from noisylab.methods.base import NoisyLabelMethod
@@ -71,17 +71,13 @@ class ELR(NoisyLabelMethod):
         self,
         num_classes: int,
         network: NetFactory,
-        target_momentum: float = 0.7,
-        regularisation: float = 3.0,
+        target_momentum: FractionBelowOne = 0.7,
+        regularisation: NonNegative = 3.0,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
     ) -> None:
         super().__init__(num_classes)
         self.save_hyperparameters()
-        if not 0 <= target_momentum < 1:
-            raise ValueError(f"target_momentum must be a fraction in [0, 1), got {target_momentum}")
-        if not 0 <= regularisation < math.inf:
-            raise ValueError(f"regularisation must be a number of 0 or more, got {regularisation}")
         self.target_momentum, self.regularisation = target_momentum, regularisation
         self.optimizer = optimizer_factory(optimizer, SGD, lr=0.02, momentum=0.9, weight_decay=1e-3)
         self.scheduler = scheduler_factory(scheduler)

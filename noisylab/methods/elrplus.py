@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD
 
-from noisylab.ema import AveragedNetwork
-from noisylab.engine.divergence import refuse_diverged
+from noisylab.arguments import Count, Finite, Fraction, FractionBelowOne, Limit, NonNegative
 from noisylab.engine.modes import in_mode
 from noisylab.engine.optimizers import one_each, optimizer_factory, scheduler_factory
-from noisylab.engine.step import check_clip_norm, step
-from noisylab.losses import elr_regulariser, elr_target, given_share, predicts_given, reweighted_labels, soft_cross_entropy
-from noisylab.methods.base import NoisyLabelMethod
+from noisylab.engine.step import step
+from noisylab.losses import (
+    elr_regulariser,
+    elr_target,
+    given_share,
+    predicts_given,
+    reweighted_labels,
+    soft_cross_entropy,
+)
+from noisylab.methods.averaged import AveragingMethod
 from noisylab.models.network import NetFactory
 from noisylab.schedules import sigmoid_rampup
 from noisylab.transforms import mixing
@@ -26,7 +31,7 @@ __all__ = ["ELRPlus"]
 _PEER = {"first": "second", "second": "first"}
 
 
-class ELRPlus(NoisyLabelMethod):
+class ELRPlus(AveragingMethod):
     """ELR with two networks, each held to what a weight-averaged copy of the other predicts, and mixup.
 
     Each network f_k has a copy m_k whose weights follow it as a moving average. An epoch is a whole pass for the first
@@ -100,36 +105,22 @@ class ELRPlus(NoisyLabelMethod):
         self,
         num_classes: int,
         network: NetFactory,
-        target_momentum: float = 0.7,
-        regularisation: float = 3.0,
-        average_decay: float = 0.997,
-        average_ramp_steps: int | None = 40_000,
-        coefficient_ramp_steps: int = 0,
-        mixup_alpha: float = 1.0,
+        target_momentum: FractionBelowOne = 0.7,
+        regularisation: NonNegative = 3.0,
+        average_decay: Fraction = 0.997,
+        average_ramp_steps: Count | None = 40_000,
+        coefficient_ramp_steps: Count = 0,
+        mixup_alpha: Finite = 1.0,
         class_reweighting: bool = False,
         average_mode: Literal["train", "eval"] = "train",
-        clip_norm: float | None = None,
+        clip_norm: Limit = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
     ) -> None:
         super().__init__(num_classes)
         self.save_hyperparameters()
         self.automatic_optimization = False
-        if not 0 <= target_momentum < 1:
-            raise ValueError(f"target_momentum must be a fraction in [0, 1), got {target_momentum}")
-        if not 0 <= average_decay <= 1:
-            raise ValueError(f"average_decay must be a fraction in [0, 1], got {average_decay}")
-        if not 0 <= regularisation < math.inf:
-            raise ValueError(f"regularisation must be a number of 0 or more, got {regularisation}")
-        for name, steps in {"average_ramp_steps": average_ramp_steps, "coefficient_ramp_steps": coefficient_ramp_steps}.items():
-            if steps is not None and steps < 0:
-                raise ValueError(f"{name} must be 0 or more steps, got {steps}")
-        if math.isnan(mixup_alpha) or math.isinf(mixup_alpha):
-            raise ValueError(f"mixup_alpha must be a number, not positive for no mixing, got {mixup_alpha}")
-        check_clip_norm(clip_norm)
         self.clip_norm = clip_norm
-        if average_mode not in ("train", "eval"):
-            raise ValueError(f"average_mode must be 'train' or 'eval', got {average_mode!r}")
         self.target_momentum, self.regularisation = target_momentum, regularisation
         self.average_decay, self.average_ramp_steps = average_decay, average_ramp_steps
         self.coefficient_ramp_steps, self.mixup_alpha = coefficient_ramp_steps, mixup_alpha
@@ -137,14 +128,9 @@ class ELRPlus(NoisyLabelMethod):
         self.optimizer = optimizer_factory(optimizer, SGD, lr=0.02, momentum=0.9, weight_decay=5e-4)
         self.scheduler = scheduler_factory(scheduler)
         self.add_networks(network, *_PEER)
-        self.averages = nn.ModuleDict({name: AveragedNetwork(network) for name, network in self.networks.items()})
+        self.add_averages()
         for name in _PEER:
             self.memory.add(f"target_{name}", num_classes)
-
-    @property
-    def headline(self) -> str:
-        """Both networks together."""
-        return "ensemble"
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
         """A pass over all rows for each network."""
@@ -165,7 +151,7 @@ class ELRPlus(NoisyLabelMethod):
         lam = mixing.mix_weight(self.mixup_alpha)
         lam = max(lam, 1 - lam)
         order = torch.randperm(len(index), device=index.device)
-        labels = torch.zeros_like(targets).scatter_(1, y[:, None], 1.0)  # torch's one_hot reads its largest label back
+        labels = mixing.one_hot(y, targets)
         mixed, mixed_labels, mixed_targets = (mixing.mix(part, order, lam) for part in (inputs, labels, targets))
         assert isinstance(mixed_labels, Tensor) and isinstance(mixed_targets, Tensor)
         if self.class_reweighting:
@@ -175,7 +161,7 @@ class ELRPlus(NoisyLabelMethod):
         losses = soft_cross_entropy(logits, mixed_labels, reduction="none")
         loss = self.mean(losses + coefficient * elr_regulariser(logits, mixed_targets, reduction="none"))
         step(self, {name: loss}, clip_norm=self.clip_norm)
-        self._average(name).update(self.networks[name], self.decay(taken), copy_buffers=self.average_mode == "eval")
+        self.average(name).update(self.networks[name], self.decay(taken), copy_buffers=self.average_mode == "eval")
         self.means.add("train/loss" if name == "first" else f"train/loss_{name}", loss, batch.weight_of("train"))
 
     def decay(self, taken: int) -> float:
@@ -188,14 +174,9 @@ class ELRPlus(NoisyLabelMethod):
             return min(1 - 1 / (taken + 1), self.average_decay)
         return self.average_decay * sigmoid_rampup(taken + 1, self.average_ramp_steps)
 
-    def _average(self, name: str) -> AveragedNetwork:
-        average = self.averages[name]
-        assert isinstance(average, AveragedNetwork)
-        return average
-
     @torch.no_grad()
     def _predict_by_average(self, name: str, inputs: Any) -> Tensor:
-        average = self._average(name)
+        average = self.average(name)
         with in_mode(average, training=self.average_mode == "train"):
             return self.checked(average(inputs))
 
@@ -215,16 +196,6 @@ class ELRPlus(NoisyLabelMethod):
             return None
         table = torch.stack([self.memory[name] for name in names]).mean(0)
         return table if bool(table.any()) else None
-
-    def refuse_nonfinite(self) -> None:
-        """The same as for the networks, for their averaged copies.
-
-        Raises:
-            ValueError: see `NoisyLabelMethod.refuse_nonfinite`.
-        """
-        super().refuse_nonfinite()
-        averages = {f"{name} (averaged copy)": average for name, average in self.averages.items()}
-        refuse_diverged(averages, {}, self.current_epoch, str(self.trainer.precision))
 
     def configure_optimizers(self) -> Any:
         """An optimizer and its schedule for each network."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 from torch.optim import SGD
 
@@ -9,9 +11,7 @@ from noisylab.engine.optimizers import optimizer_factory, scheduler_factory
 from noisylab.losses import cross_entropy, forward_loss, given_log_probs
 from noisylab.methods.staged import (
     ESTIMATORS,
-    HandOver,
     NoiseFactory,
-    SelectBy,
     Stage,
     StagedMethod,
     check_estimator,
@@ -72,8 +72,6 @@ class Forward(StagedMethod):
         hand_over: whether the matrix is estimated from the network of the "best" epoch of the warm-up by validation, or of the
             "last".
         select_by: what makes an epoch of the warm-up the best: "val_acc" or "val_loss", on held-out rows.
-        view: view of the samples that is trained on.
-        clip_norm: largest norm of the gradient; None for no limit.
         warmup_optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 5e-4 if None.
         warmup_scheduler: factory of a schedule, counted from the start of the run; a constant rate if None.
         optimizer: of the corrected stage, the same if None.
@@ -98,17 +96,13 @@ class Forward(StagedMethod):
         oracle: NoiseFactory | None = None,
         warmup_epochs: int = 120,
         restart: bool = True,
-        hand_over: HandOver = "best",
-        select_by: SelectBy = "val_acc",
-        view: str = "weak",
-        clip_norm: float | None = None,
         warmup_optimizer: OptimizerFactory | None = None,
         warmup_scheduler: LRSchedulerFactory | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
+        **staged: Any,
     ) -> None:
-        super().__init__(num_classes, hand_over, view, clip_norm, select_by)
-        self.save_hyperparameters()
+        super().__init__(num_classes, **staged)
         check_estimator(transition)
         self.transition, self.oracle = transition, noise_factory(oracle)
         given = oracle is not None or transition not in ESTIMATORS

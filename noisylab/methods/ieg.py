@@ -6,23 +6,24 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 
+from noisylab.arguments import FractionBelowOne, NonNegative, Positive, Range
 from noisylab.engine.modes import forward_aside
-from noisylab.engine.optimizers import optimizer_factory
 from noisylab.engine.step import step
 from noisylab.losses import consistency, logit_norm, pseudo_labels, soft_cross_entropy
-from noisylab.meta import derivative, gradient, label_gradients, look_ahead, weight_gradients
-from noisylab.methods.reweighting import ReweightingMethod, WeightNorm
+from noisylab.meta import SGDState, derivative, gradient, gradient_of, label_gradients, look_ahead, sgd_state, weight_gradients
+from noisylab.methods.reweighting import ReweightingMethod
 from noisylab.models.network import NetFactory
 from noisylab.selection.meta_weights import Rule, mislabelled
-from noisylab.transforms.mixing import folded_weights, mix, mix_rows
-from noisylab.types import Inputs, LRSchedulerFactory, OptimizerFactory, PlanBatch, join_inputs, map_inputs
+from noisylab.specs import Factory
+from noisylab.transforms.mixing import folded_weights, mix, mix_rows, one_hot
+from noisylab.types import Inputs, PlanBatch, join_inputs, map_inputs
 
 __all__ = ["IEG"]
 
@@ -115,16 +116,9 @@ class IEG(ReweightingMethod):
         threshold: of `noisylab.selection.mislabelled`; above 1 all samples are trained on with pseudo labels.
         rule: how weights are compared with the threshold.
         draw_trusted: whether the trusted samples in L_p are drawn with replacement; else they are the batch as it is.
-        meta_batch_size: trusted samples a step, over all ranks; None for as many as training samples.
-        weight_norm: what a sample's score is divided by: the batch's sum; "running", a moving average of that sum; "epoch", its
-            mean over all samples in the epoch before.
-        ema_decay: largest share of the old weights in the averaged copy; None for no copy.
-        evaluate: whether the "average" or the "raw" network is the headline.
-        clip_norm: largest gradient norm; None for no limit.
         optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 5e-4 if None. The look-ahead step takes over
             velocity and decay of torch's SGD; with another optimizer it has neither.
-        scheduler: factory of a schedule; a constant rate if None.
-        schedule_by: whether the schedule is stepped once an "epoch" or a "step".
+        **reweighting: see `noisylab.methods.reweighting.ReweightingMethod`.
 
     Example:
         >>> from noisylab.models import MLP
@@ -133,8 +127,9 @@ class IEG(ReweightingMethod):
         'main_average'
     """
 
-    _streams: ClassVar[Mapping[str, str]] = {"main": "trusted"}
-    _meta_order: ClassVar[Literal["shuffle", "sequential"]] = "sequential"
+    meta_order: ClassVar[Literal["shuffle", "sequential"]] = "sequential"
+    epsilon: ClassVar[float] = 1e-5
+    default_optimizer: ClassVar[Factory[Optimizer]] = Factory(SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4})
 
     def __init__(
         self,
@@ -142,69 +137,27 @@ class IEG(ReweightingMethod):
         network: NetFactory,
         second_view: str | None = "strong",
         consistency: Consistency = "kl",
-        consistency_factor: float = 20.0,
-        fake_share: float = 0.95,
-        temperature: float = 0.5,
-        beta: float = 0.5,
-        ce_factor: float | Literal["dynamic"] = 5.0,
-        meta_rate: float = 0.1,
-        meta_momentum: float = 0.9,
-        initial_trust: float = 0.9,
+        consistency_factor: NonNegative = 20.0,
+        fake_share: Annotated[float, Range(0.5, 1)] = 0.95,
+        temperature: Positive = 0.5,
+        beta: Positive = 0.5,
+        ce_factor: Positive | Literal["dynamic"] = 5.0,
+        meta_rate: Positive = 0.1,
+        meta_momentum: FractionBelowOne = 0.9,
+        initial_trust: Annotated[float, Range(0, 1, "()")] = 0.9,
         meta_point: Literal["lookahead", "current"] = "lookahead",
-        threshold: float = 1.1,
+        threshold: NonNegative = 1.1,
         rule: Rule = "hard_weights",
         draw_trusted: bool = True,
-        meta_batch_size: int | None = None,
-        weight_norm: WeightNorm = "batch",
-        ema_decay: float | None = 0.999,
-        evaluate: Literal["average", "raw"] = "average",
-        clip_norm: float | None = None,
-        optimizer: OptimizerFactory | None = None,
-        scheduler: LRSchedulerFactory | None = None,
-        schedule_by: Literal["epoch", "step"] = "epoch",
+        ema_decay: Annotated[float, Range(0, 1, "[)", none="no averaged copies")] | None = 0.999,
+        **reweighting: Any,
     ) -> None:
-        super().__init__(
-            num_classes,
-            network,
-            self._streams,
-            views=("weak",) if second_view is None else ("weak", second_view),
-            meta_batch_size=meta_batch_size,
-            meta_order=self._meta_order,
-            weight_norm=weight_norm,
-            epsilon=1e-5,
-            ema_decay=ema_decay,
-            evaluate=evaluate,
-            clip_norm=clip_norm,
-            optimizer=optimizer_factory(optimizer, SGD, lr=0.1, momentum=0.9, weight_decay=5e-4),
-            scheduler=scheduler,
-            schedule_by=schedule_by,
-        )
-        self.save_hyperparameters()
-        if consistency not in get_args(Consistency):
-            raise ValueError(f"consistency must be one of {', '.join(get_args(Consistency))}, got {consistency!r}")
+        super().__init__(num_classes, network, ema_decay=ema_decay, **reweighting)
         if consistency == "kl" and second_view is None:
             raise ValueError("consistency='kl' compares two views; name a second_view, or set consistency to none, fake or ict")
         if consistency == "fake" and second_view is not None:
             raise ValueError(f"consistency='fake' makes a second view itself; set second_view to null, got {second_view!r}")
-        if rule not in get_args(Rule):
-            raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}, got {rule!r}")
-        if meta_point not in ("lookahead", "current"):
-            raise ValueError(f"meta_point must be 'lookahead' or 'current', got {meta_point!r}")
-        positive = {"temperature": temperature, "beta": beta, "meta_rate": meta_rate}
-        if ce_factor != "dynamic":
-            positive["ce_factor"] = ce_factor
-        for name, value in positive.items():
-            if isinstance(value, str | bool) or not 0 < value < math.inf:
-                other = ", or 'dynamic'" if name == "ce_factor" else ""
-                raise ValueError(f"{name} must be a positive number{other}, got {value!r}")
-        for name, value in (("consistency_factor", consistency_factor), ("threshold", threshold)):
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be a number of 0 or more, got {value}")
-        if not 0 <= meta_momentum < 1 or not 0 < initial_trust < 1 or not 0.5 <= fake_share <= 1:
-            raise ValueError(
-                "meta_momentum must be in [0, 1), initial_trust in (0, 1) and fake_share in [0.5, 1], got "
-                f"{meta_momentum}, {initial_trust} and {fake_share}"
-            )
+        self.train_views = ("weak",) if second_view is None else ("weak", second_view)
         self.consistency, self.consistency_factor, self.fake_share = consistency, consistency_factor, fake_share
         self.temperature, self.beta, self.ce_factor = temperature, beta, ce_factor
         self.meta_rate, self.meta_momentum, self.initial_trust = meta_rate, meta_momentum, initial_trust
@@ -217,14 +170,14 @@ class IEG(ReweightingMethod):
         """One step of the network."""
         samples, trusted = batch["train"], self.trusted(batch, "main")
         seen = self._see("main", self._views(samples.views))
-        y = self._one_hot(samples.target, seen)
+        y = one_hot(samples.target, seen.normalised[0])
         self.observe(samples.index, seen.logits[0], samples.target)
         pseudo = pseudo_labels(seen.normalised, self.temperature)
         trust = self._meta_step(batch, "main", seen, y, pseudo)
         self.memory.write("trusts_given", samples.index, trust.given)
         self.memory.write("pseudo_target", samples.index, pseudo.argmax(1))
         wrong = self._split(batch, trust.weights)
-        mixed = self._mixed_loss("main", seen, wrong, pseudo, y, trusted.views[0], self._one_hot(trusted.target, seen))
+        mixed = self._mixed_loss("main", seen, wrong, pseudo, y, trusted.views[0], one_hot(trusted.target, seen.normalised[0]))
         parts = {**mixed, **self._supervised(seen, trust, y, pseudo), "kl": self._consistency("main", seen)}
         loss = self._total(parts)
         step(self, {"main": loss}, clip_norm=self.clip_norm)
@@ -232,11 +185,6 @@ class IEG(ReweightingMethod):
         self._log(batch, {**parts, "loss": loss}, "")
 
     # ---- the parts of a step
-
-    def _one_hot(self, target: Tensor, seen: Seen) -> Tensor:
-        """(B, K) in the type of normalised logits; torch's own function reads its largest label back."""
-        rows = seen.normalised[0].new_zeros(len(target), self.num_classes)
-        return rows.scatter_(1, target[:, None], 1.0)
 
     def _views(self, views: tuple[Inputs, ...]) -> tuple[Inputs, ...]:
         """The views of a batch, and the one made up of mixtures."""
@@ -266,13 +214,11 @@ class IEG(ReweightingMethod):
         """Weights and preferred labels; network, optimizer and batch statistics stay as they are."""
         network, target = self.networks[name], batch["train"].target
         mixed = self.initial_trust * y + (1 - self.initial_trust) * pseudo
-        decay, velocity = self._momentum(name)
+        state = sgd_state(network, self.wrapped_optimizers()[name].optimizer)
 
         def direction() -> tuple[dict[str, Tensor], Tensor]:
-            ahead = self._ahead(batch, name, seen, mixed, decay, velocity) if self.meta_point == "lookahead" else None
-            found, loss = self.trusted_gradient(batch, name, ahead)
-            at: Any = dict(network.named_parameters()) if ahead is None else ahead
-            return {key: v + decay[key] * at[key].detach().to(v.dtype) if decay.get(key) else v for key, v in found.items()}, loss
+            ahead = self._ahead(batch, name, seen, mixed, state) if self.meta_point == "lookahead" else None
+            return self.trusted_gradient(batch, name, ahead, state.decay)
 
         along, trusted_loss = direction()
         if name not in self.forms:
@@ -282,15 +228,7 @@ class IEG(ReweightingMethod):
         weights = self.weigh(batch, name, self.meta_rate * weight_gradients(*found, mixed), trusted_loss)
         return Trust(weights, label_gradients(*found, target, pseudo) < 0)
 
-    def _ahead(
-        self,
-        batch: PlanBatch,
-        name: str,
-        seen: Seen,
-        mixed: Tensor,
-        decay: Mapping[str, float],
-        velocity: Mapping[str, Tensor],
-    ) -> dict[str, Tensor]:
+    def _ahead(self, batch: PlanBatch, name: str, seen: Seen, mixed: Tensor, state: SGDState) -> dict[str, Tensor]:
         """theta', where a real step on the uniformly weighted batch would lead."""
         network, form = self.networks[name], self.forms.get(name)
         size = round(batch.weight_of("train") * self.trainer.world_size)
@@ -298,36 +236,15 @@ class IEG(ReweightingMethod):
         if form is not None and form.precision == "float32":
             slope, _ = gradient(network, seen.views[0], mixed, form=form, count=size)
         else:  # back through the pass that has been made
-            loss = soft_cross_entropy(seen.logits[0], mixed, reduction="none").sum() / size
-            trained = {key: value for key, value in parameters.items() if value.requires_grad}
-            grads = torch.autograd.grad(
-                loss, list(trained.values()), retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-            slope = dict(zip(trained, grads, strict=True))
+            slope = gradient_of(soft_cross_entropy(seen.logits[0], mixed, reduction="none").sum() / size, parameters)
         return look_ahead(
             parameters,
             self.sum_by_name(slope),
             rate=self.meta_rate,
             momentum=self.meta_momentum,
-            velocity=velocity,
-            decay=decay,
+            velocity=state.velocity,
+            decay=state.decay,
         )
-
-    def _momentum(self, name: str) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Weight decay and velocity of a network's parameters in its optimizer, by name."""
-        optimizer = self.wrapped_optimizers()[name].optimizer
-        if not isinstance(optimizer, SGD):
-            return {}, {}
-        names = {id(parameter): key for key, parameter in self.networks[name].named_parameters()}
-        decay, velocity = {}, {}
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                key = names[id(parameter)]
-                decay[key] = float(group["weight_decay"])
-                held = optimizer.state.get(parameter, {}).get("momentum_buffer")
-                if held is not None:  # there is none before the first step
-                    velocity[key] = held
-        return decay, velocity
 
     def _split(self, batch: PlanBatch, weights: Tensor) -> Tensor | None:
         """Places (M,) of this rank's samples to be trained on with pseudo labels; None for all of them."""

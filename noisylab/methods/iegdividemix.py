@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch.nn.functional as F
 
 from noisylab.engine.step import step
 from noisylab.losses import co_guess, prior_penalty, pseudo_labels
-from noisylab.methods.ieg import IEG, Consistency
-from noisylab.methods.reweighting import WeightNorm
+from noisylab.methods.ieg import IEG
 from noisylab.models.network import NetFactory
-from noisylab.selection.meta_weights import Rule
-from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
+from noisylab.transforms.mixing import one_hot
+from noisylab.types import PlanBatch
 
 __all__ = ["IEGDivideMix"]
 
@@ -46,28 +45,7 @@ class IEGDivideMix(IEG):
         exchange: see above.
         inner_scale: whether rho is also an inverse temperature in the guess.
         prior_penalty: whether to add the divergence of the mean prediction from the uniform one, as DivideMix does.
-        second_view: see `IEG`, also for all others.
-        consistency: the kind of L_c.
-        consistency_factor: of L_c.
-        fake_share: of "fake".
-        temperature: T, positive.
-        beta: of the law of lam, positive.
-        ce_factor: c, or "dynamic".
-        meta_rate: alpha, positive.
-        meta_momentum: mu, in [0, 1).
-        initial_trust: eps_n, in (0, 1).
-        meta_point: "lookahead" or "current".
-        threshold: above 1 all samples are trained on with pseudo labels.
-        rule: how weights are compared with the threshold.
-        draw_trusted: whether trusted samples are drawn with replacement.
-        meta_batch_size: trusted samples a step and network, over all ranks; None for as many as training samples.
-        weight_norm: what a sample's score is divided by.
-        ema_decay: largest share of the old weights in the averaged copies; None for no copies.
-        evaluate: whether the "average" or the "raw" networks are the headline.
-        clip_norm: largest gradient norm of each network; None for no limit.
-        optimizer: factory of both optimizers; SGD with rate 0.1, momentum 0.9 and weight decay 5e-4 if None.
-        scheduler: factory of a schedule for each; a constant rate if None.
-        schedule_by: whether schedules are stepped once an "epoch" or a "step".
+        **ieg: see `IEG`.
 
     Example:
         >>> from noisylab.models import MLP
@@ -76,8 +54,8 @@ class IEGDivideMix(IEG):
         'ensemble_average'
     """
 
-    _streams: ClassVar[Mapping[str, str]] = {"first": "trusted_first", "second": "trusted_second"}
-    _meta_order: ClassVar[Literal["shuffle", "sequential"]] = "shuffle"  # the two must differ
+    meta_streams: ClassVar[Mapping[str, str]] = {"first": "trusted_first", "second": "trusted_second"}
+    meta_order: ClassVar[Literal["shuffle", "sequential"]] = "shuffle"  # the two must differ
 
     def __init__(
         self,
@@ -86,56 +64,9 @@ class IEGDivideMix(IEG):
         exchange: bool = False,
         inner_scale: bool = True,
         prior_penalty: bool = False,
-        second_view: str | None = "strong",
-        consistency: Consistency = "kl",
-        consistency_factor: float = 20.0,
-        fake_share: float = 0.95,
-        temperature: float = 0.5,
-        beta: float = 0.5,
-        ce_factor: float | Literal["dynamic"] = 5.0,
-        meta_rate: float = 0.1,
-        meta_momentum: float = 0.9,
-        initial_trust: float = 0.9,
-        meta_point: Literal["lookahead", "current"] = "lookahead",
-        threshold: float = 1.1,
-        rule: Rule = "hard_weights",
-        draw_trusted: bool = True,
-        meta_batch_size: int | None = None,
-        weight_norm: WeightNorm = "batch",
-        ema_decay: float | None = 0.999,
-        evaluate: Literal["average", "raw"] = "average",
-        clip_norm: float | None = None,
-        optimizer: OptimizerFactory | None = None,
-        scheduler: LRSchedulerFactory | None = None,
-        schedule_by: Literal["epoch", "step"] = "epoch",
+        **ieg: Any,
     ) -> None:
-        super().__init__(
-            num_classes,
-            network,
-            second_view=second_view,
-            consistency=consistency,
-            consistency_factor=consistency_factor,
-            fake_share=fake_share,
-            temperature=temperature,
-            beta=beta,
-            ce_factor=ce_factor,
-            meta_rate=meta_rate,
-            meta_momentum=meta_momentum,
-            initial_trust=initial_trust,
-            meta_point=meta_point,
-            threshold=threshold,
-            rule=rule,
-            draw_trusted=draw_trusted,
-            meta_batch_size=meta_batch_size,
-            weight_norm=weight_norm,
-            ema_decay=ema_decay,
-            evaluate=evaluate,
-            clip_norm=clip_norm,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            schedule_by=schedule_by,
-        )
-        self.save_hyperparameters()
+        super().__init__(num_classes, network, **ieg)
         self.exchange, self.inner_scale, self.prior_penalty = exchange, inner_scale, prior_penalty
 
     def training_step(self, batch: PlanBatch, batch_idx: int) -> None:
@@ -143,7 +74,7 @@ class IEGDivideMix(IEG):
         samples = batch["train"]
         views = self._views(samples.views)
         seen = {name: self._see(name, views) for name in _PEER}
-        y = self._one_hot(samples.target, seen["first"])
+        y = one_hot(samples.target, seen["first"].normalised[0])
         self.observe(samples.index, seen["first"].logits[0], samples.target, seen["second"].logits[0])
         trust = {}
         for name in _PEER:  # by labels of their own: the guess needs the weights
@@ -164,7 +95,7 @@ class IEGDivideMix(IEG):
         for name in _PEER:
             trusted = self.trusted(batch, source[name])
             wrong = self._split(batch, trust[source[name]].weights)
-            known = self._one_hot(trusted.target, seen[name])
+            known = one_hot(trusted.target, seen[name].normalised[0])
             mixed = self._mixed_loss(name, seen[name], wrong, guess, y, trusted.views[0], known)
             parts = {**mixed, **self._supervised(seen[name], trust[name], y, guess), "kl": self._consistency(name, seen[name])}
             losses[name] = self._total(parts)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
+from noisylab.arguments import Fraction
 from noisylab.engine.optimizers import one_for_all
 from noisylab.losses import cross_entropy, symmetric_kl
 from noisylab.methods.coteaching import CoTeaching
 from noisylab.models.network import NetFactory
 from noisylab.selection.small_loss import keep_count, small_loss
-from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
+from noisylab.types import PlanBatch
 
 __all__ = ["JoCoR"]
 
@@ -53,11 +54,8 @@ class JoCoR(CoTeaching):
         forget_rate: f, fraction in [0, 1): the noise rate, half of it for asymmetric noise; an oracle. "auto" to estimate it.
         agreement_weight: l, in [0, 1]; the authors name 0.9 for CIFAR-10, 0.65 at 80 % noise, and 0.85 for CIFAR-100, and say
             that other networks or normalised images need another.
-        exponent: see `CoTeaching`.
-        ramp_epochs: T_k, epochs, at least 1.
-        view: view of the samples that is trained on; "eval" for none of the data module's augmentation.
         optimizer: factory of the optimizer; Adam with rate 0.001 if None.
-        scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
+        **coteaching: see `CoTeaching`.
 
     Example:
         >>> from noisylab.models import MLP
@@ -66,31 +64,9 @@ class JoCoR(CoTeaching):
         ('joint',)
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        network: NetFactory,
-        forget_rate: float | Literal["auto"] = "auto",
-        agreement_weight: float = 0.9,
-        exponent: float = 1.0,
-        ramp_epochs: int = 10,
-        view: str = "weak",
-        optimizer: OptimizerFactory | None = None,
-        scheduler: LRSchedulerFactory | None = None,
-    ) -> None:
-        super().__init__(
-            num_classes,
-            network,
-            forget_rate=forget_rate,
-            exponent=exponent,
-            ramp_epochs=ramp_epochs,
-            view=view,
-            optimizer=optimizer,
-            scheduler=scheduler,
-        )
+    def __init__(self, num_classes: int, network: NetFactory, agreement_weight: Fraction = 0.9, **coteaching: Any) -> None:
+        super().__init__(num_classes, network, divide_twice=False, clip_norm=None, **coteaching)
         self.automatic_optimization = True
-        if not 0 <= agreement_weight <= 1:
-            raise ValueError(f"agreement_weight must be a fraction in [0, 1], got {agreement_weight}")
         self.agreement_weight = agreement_weight
 
     @property

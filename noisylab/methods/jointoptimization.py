@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import SGD
 
+from noisylab.arguments import AtLeastOne, NonNegative
 from noisylab.engine.optimizers import optimizer_factory, scheduler_factory
 from noisylab.losses import cross_entropy, negative_entropy, prior_penalty, soft_cross_entropy
 from noisylab.methods.staged import Stage, StagedMethod
@@ -60,13 +60,12 @@ class JointOptimization(StagedMethod):
         beta: weight of the entropy, 0 or more; 0.8 and 0.4 there.
         labels: whether labels are distributions ("soft") or single classes ("hard").
         prior: pi, the shares of the true classes, as far as they are known; None for equal ones.
-        view: view of the samples that is trained on.
-        clip_norm: largest norm of the gradient; None for no limit.
         relabel_optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 1e-4 if None; 0.08 for symmetric noise of
             70 %, 0.03 for asymmetric noise.
         relabel_scheduler: factory of a schedule; a constant rate if None, as in the paper.
         optimizer: of the second stage; SGD with rate 0.2, momentum 0.9 and weight decay 1e-4 if None.
         scheduler: of the second stage, counted from its start; the authors divide the rate by 10 after 40 and 80 epochs.
+        **staged: see `noisylab.methods.staged.StagedMethod`.
 
     Example:
         >>> from noisylab.models import MLP
@@ -80,36 +79,24 @@ class JointOptimization(StagedMethod):
         num_classes: int,
         network: NetFactory,
         relabel_epochs: int = 200,
-        warmup_epochs: int = 70,
-        window: int = 10,
-        alpha: float = 1.0,
-        beta: float = 0.5,
+        warmup_epochs: AtLeastOne = 70,
+        window: AtLeastOne = 10,
+        alpha: NonNegative = 1.0,
+        beta: NonNegative = 0.5,
         labels: Literal["soft", "hard"] = "soft",
         prior: list[float] | None = None,
-        view: str = "weak",
-        clip_norm: float | None = None,
         relabel_optimizer: OptimizerFactory | None = None,
         relabel_scheduler: LRSchedulerFactory | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
+        **staged: Any,
     ) -> None:
-        super().__init__(num_classes, "last", view, clip_norm)
-        self.save_hyperparameters()
-        for name, value, least in (
-            ("warmup_epochs", warmup_epochs, 1),
-            ("window", window, 1),
-            ("alpha", alpha, 0),
-            ("beta", beta, 0),
-        ):
-            if not least <= value < math.inf or (least == 1 and not isinstance(value, int)):
-                raise ValueError(f"{name} must be a {'whole ' if least else ''}number of at least {least}, got {value}")
+        super().__init__(num_classes, hand_over="last", select_by="val_acc", **staged)
         if warmup_epochs > relabel_epochs:
             raise ValueError(
                 f"warmup_epochs={warmup_epochs} is past the end of the first stage, relabel_epochs={relabel_epochs}, so no label "
                 "would be replaced; lower the one or raise the other"
             )
-        if labels not in ("soft", "hard"):
-            raise ValueError(f"labels must be 'soft' or 'hard', got {labels!r}")
         if prior is not None and (len(prior) != num_classes or min(prior) < 0 or abs(sum(prior) - 1) > 1e-6):
             raise ValueError(f"prior must be {num_classes} shares of at least 0 that sum to 1, got {prior}; None for equal ones")
         self.warmup_epochs, self.window, self.alpha, self.beta = warmup_epochs, window, alpha, beta

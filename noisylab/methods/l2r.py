@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 
-from noisylab.engine.optimizers import optimizer_factory
+from noisylab.arguments import NonNegative
 from noisylab.engine.step import step
 from noisylab.losses import cross_entropy
 from noisylab.meta import derivative, loss_derivative
-from noisylab.methods.reweighting import ReweightingMethod, WeightNorm
+from noisylab.methods.reweighting import ReweightingMethod
 from noisylab.models.network import NetFactory
+from noisylab.specs import Factory
 from noisylab.transforms.mixing import mix, mix_weight
-from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
+from noisylab.types import PlanBatch
 
 __all__ = ["L2R"]
 
@@ -63,11 +64,8 @@ class L2R(ReweightingMethod):
         trusted_decay: d, 0 or more: V gets d/2 |theta|^2. In the authors' code on CIFAR d is the optimizer's weight decay.
         view: of training and trusted rows.
         ema_decay: share of the old weights in an averaged copy of the network, 0.999 in Google's port; None for no copy.
-        evaluate: whether the "average" or the "raw" network is the headline, where there is a copy.
-        clip_norm: largest gradient norm; None for no limit.
         optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 2e-4 if None.
-        scheduler: factory of a schedule; a constant rate if None.
-        schedule_by: whether the schedule is stepped once an "epoch" or a "step".
+        **reweighting: see `noisylab.methods.reweighting.ReweightingMethod`.
 
     Example:
         >>> from noisylab.models import MLP
@@ -76,44 +74,20 @@ class L2R(ReweightingMethod):
         'main'
     """
 
+    default_optimizer: ClassVar[Factory[Optimizer]] = Factory(SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 2e-4})
+
     def __init__(
         self,
         num_classes: int,
         network: NetFactory,
-        meta_batch_size: int | None = None,
-        weight_norm: WeightNorm = "batch",
-        mixup_alpha: float = 0.0,
-        trusted_decay: float = 0.0,
+        mixup_alpha: NonNegative = 0.0,
+        trusted_decay: NonNegative = 0.0,
         view: str = "weak",
-        ema_decay: float | None = None,
-        evaluate: Literal["average", "raw"] = "average",
-        clip_norm: float | None = None,
-        optimizer: OptimizerFactory | None = None,
-        scheduler: LRSchedulerFactory | None = None,
-        schedule_by: Literal["epoch", "step"] = "epoch",
+        **reweighting: Any,
     ) -> None:
-        super().__init__(
-            num_classes,
-            network,
-            {"main": "trusted"},
-            views=(view,),
-            meta_batch_size=meta_batch_size,
-            meta_order="shuffle",
-            weight_norm=weight_norm,
-            epsilon=0.0,
-            ema_decay=ema_decay,
-            evaluate=evaluate,
-            clip_norm=clip_norm,
-            optimizer=optimizer_factory(optimizer, SGD, lr=0.1, momentum=0.9, weight_decay=2e-4),
-            scheduler=scheduler,
-            schedule_by=schedule_by,
-        )
-        self.save_hyperparameters()
-        if not 0 <= mixup_alpha < float("inf"):
-            raise ValueError(f"mixup_alpha must be a number of 0 or more, got {mixup_alpha}; 0 mixes nothing")
-        if not 0 <= trusted_decay < float("inf"):
-            raise ValueError(f"trusted_decay must be a number of 0 or more, got {trusted_decay}; 0 for the cross-entropy alone")
+        super().__init__(num_classes, network, **reweighting)
         self.mixup_alpha, self.trusted_decay = mixup_alpha, trusted_decay
+        self.train_views = (view,)
 
     def training_step(self, batch: PlanBatch, batch_idx: int) -> None:
         """Weigh the batch, and step on its weighted sum."""
@@ -137,11 +111,8 @@ class L2R(ReweightingMethod):
 
     def _direction(self, batch: PlanBatch) -> tuple[dict[str, Tensor], Tensor]:
         """grad V at theta, by name, and the trusted cross-entropy."""
-        found, loss = self.trusted_gradient(batch, "main")
-        if self.trusted_decay:
-            at = dict(self.networks["main"].named_parameters())
-            found = {name: v + self.trusted_decay * at[name].detach().to(v.dtype) for name, v in found.items()}
-        return found, loss
+        decay = {name: self.trusted_decay for name, _ in self.networks["main"].named_parameters()} if self.trusted_decay else None
+        return self.trusted_gradient(batch, "main", decay=decay)
 
     def _weighted(self, logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
         return self.weighted_sum(weights, cross_entropy(logits, target, reduction="none"))

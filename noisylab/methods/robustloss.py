@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
+from noisylab.arguments import Count
 from noisylab.best_network import BestNetwork
 from noisylab.engine.modes import in_mode
 from noisylab.engine.optimizers import one_for_all, optimizer_factory, scheduler_factory
@@ -107,7 +108,7 @@ class RobustLoss(NoisyLabelMethod):
         num_classes: int,
         network: NetFactory,
         loss: LossFactory = GCE,
-        warmup_epochs: int = 0,
+        warmup_epochs: Count = 0,
         hand_over: Literal["last", "best"] = "last",
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
@@ -115,10 +116,6 @@ class RobustLoss(NoisyLabelMethod):
         super().__init__(num_classes)
         self.save_hyperparameters()
         self.criterion = as_factory(loss, Criterion, "loss")()  # type: ignore[type-abstract]
-        if not isinstance(warmup_epochs, int) or warmup_epochs < 0:
-            raise ValueError(f"warmup_epochs must be a whole number, 0 or more, got {warmup_epochs}")
-        if hand_over not in ("last", "best"):
-            raise ValueError(f"hand_over must be 'last' or 'best', got {hand_over!r}")
         if hand_over == "best" and warmup_epochs == 0 and self.criterion.selection != "scoring":
             raise ValueError(
                 f"hand_over='best' has nothing to hand over: without a warm-up {type(self.criterion).__name__} trains one "

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from noisylab.arguments import Limit
 from noisylab.best_network import BestNetwork
-from noisylab.engine.step import check_clip_norm, step
+from noisylab.engine.step import step
 from noisylab.estimation import Anchors, anchor_transition, dual_transition, read_transition
 from noisylab.memory import SampleMemory
 from noisylab.methods.base import NoisyLabelMethod
@@ -85,10 +86,10 @@ class StagedMethod(NoisyLabelMethod, ABC):
 
     Args:
         num_classes: K.
-        hand_over: which network of a stage the next one gets.
+        hand_over: whether a stage goes on with the "best" network of the one before by validation, or with the "last".
         view: view of the samples that is trained on.
         clip_norm: largest norm of the gradient; None for no limit.
-        select_by: what makes an epoch the best of its stage.
+        select_by: what makes an epoch the best of its stage: "val_acc" or "val_loss", on held-out rows.
 
     Attributes:
         matrices: tables with a row a class, float32 whatever the precision: ``transition``, the matrix in use.
@@ -102,16 +103,12 @@ class StagedMethod(NoisyLabelMethod, ABC):
         num_classes: int,
         hand_over: HandOver = "best",
         view: str = "weak",
-        clip_norm: float | None = None,
+        clip_norm: Limit = None,
         select_by: SelectBy = "val_acc",
     ) -> None:
         super().__init__(num_classes)
+        self.save_hyperparameters()
         self.automatic_optimization = False
-        check_clip_norm(clip_norm)
-        if hand_over not in ("best", "last"):
-            raise ValueError(f"hand_over must be 'best' or 'last', got {hand_over!r}")
-        if select_by not in ("val_acc", "val_loss"):
-            raise ValueError(f"select_by must be 'val_acc' or 'val_loss', got {select_by!r}")
         if select_by == "val_loss" and hand_over == "last":
             raise ValueError(f"select_by={select_by!r} chooses among epochs and hand_over='last' takes the last; leave one out")
         self.hand_over, self.view, self.clip_norm = hand_over, view, clip_norm

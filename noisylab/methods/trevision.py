@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
+from noisylab.arguments import Limit
 from noisylab.engine.optimizers import optimizer_factory, scheduler_factory
 from noisylab.losses import cross_entropy, given_log_probs, importance_weights, reweighted_loss
 from noisylab.methods.staged import (
     ESTIMATORS,
-    HandOver,
     NoiseFactory,
     Stage,
     StagedMethod,
@@ -72,12 +72,9 @@ class TRevision(StagedMethod):
             estimates in between.
         select_by: what chooses the network that estimates: "val_acc" (authors' code) or "val_loss", on held-out rows, or
             "oracle", the true error of its estimate; the last needs `oracle` and `sweep_every`.
-        hand_over: whether a stage goes on with the "best" network of the one before, or with the "last".
         project: use T + S clipped at 0, rows divided by their sums, in the loss, too.
         max_weight: largest beta; None for no limit.
         reference_cumulative: add S to T once for each sample before in the batch, as the authors' code does.
-        view: view of the samples that is trained on.
-        clip_norm: largest norm of the gradient; None for no limit.
         estimate_optimizer: factory; SGD with rate 0.01 and weight decay 1e-4 if None.
         estimate_scheduler: factory of a schedule; a constant rate if None.
         reweight_optimizer: factory; SGD with rate 0.01, momentum 0.9 and weight decay 1e-4 if None.
@@ -85,6 +82,7 @@ class TRevision(StagedMethod):
             later, after 40 and 80 under 0.4.1, the oldest that they name; constant if None.
         revise_optimizer: of the network and the slack; Adam with rate 5e-7 and weight decay 1e-4 if None.
         revise_scheduler: factory of a schedule; a constant rate if None.
+        **staged: see `noisylab.methods.staged.StagedMethod`.
 
     Example:
         >>> from noisylab.models import MLP
@@ -103,30 +101,25 @@ class TRevision(StagedMethod):
         reweight_epochs: int = 100,
         sweep_every: int | None = None,
         select_by: Literal["val_acc", "val_loss", "oracle"] = "val_acc",
-        hand_over: HandOver = "best",
         project: bool = False,
-        max_weight: float | None = None,
+        max_weight: Limit = None,
         reference_cumulative: bool = False,
-        view: str = "weak",
-        clip_norm: float | None = None,
         estimate_optimizer: OptimizerFactory | None = None,
         estimate_scheduler: LRSchedulerFactory | None = None,
         reweight_optimizer: OptimizerFactory | None = None,
         reweight_scheduler: LRSchedulerFactory | None = None,
         revise_optimizer: OptimizerFactory | None = None,
         revise_scheduler: LRSchedulerFactory | None = None,
+        **staged: Any,
     ) -> None:
-        super().__init__(num_classes, hand_over, view, clip_norm)
-        self.save_hyperparameters()
+        super().__init__(num_classes, select_by="val_acc", **staged)
         check_estimator(transition)
-        if select_by not in ("val_acc", "val_loss", "oracle"):
-            raise ValueError(f"select_by must be 'val_acc', 'val_loss' or 'oracle', got {select_by!r}")
         if (select_by == "oracle") != (oracle is not None) or (select_by == "oracle" and sweep_every is None):
             raise ValueError(
                 f"select_by='oracle' compares estimates with the true matrix: it goes with oracle and sweep_every; got "
                 f"select_by={select_by!r}, oracle={oracle!r}, sweep_every={sweep_every}"
             )
-        if select_by != "val_acc" and hand_over == "last":
+        if select_by != "val_acc" and self.hand_over == "last":
             raise ValueError(f"select_by={select_by!r} chooses among epochs and hand_over='last' takes the last; leave one out")
         if reference_cumulative and project:
             raise ValueError(
@@ -134,13 +127,11 @@ class TRevision(StagedMethod):
             )
         if sweep_every is not None and not 1 <= sweep_every <= estimate_epochs:
             raise ValueError(f"sweep_every must be in 1..{estimate_epochs}, the length of the stage, or None, got {sweep_every}")
-        if sweep_every is not None and (hand_over == "last" or transition not in ESTIMATORS):
+        if sweep_every is not None and (self.hand_over == "last" or transition not in ESTIMATORS):
             raise ValueError(
                 f"sweep_every={sweep_every} chooses among estimates; it needs hand_over='best' and an estimator as transition, "
-                f"got hand_over={hand_over!r} and transition={transition!r}"
+                f"got hand_over={self.hand_over!r} and transition={transition!r}"
             )
-        if max_weight is not None and not max_weight > 0:
-            raise ValueError(f"max_weight must be positive, or None for no limit, got {max_weight}")
         self.transition, self.oracle = transition, noise_factory(oracle)
         self.sweep_every, self.select_by = sweep_every, select_by
         self.project, self.max_weight, self.reference_cumulative = project, max_weight, reference_cumulative

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import Tensor
 from torch.optim import SGD
 
+from noisylab.arguments import Finite, Limit, NonNegative
 from noisylab.engine.optimizers import optimizer_factory, scheduler_factory
-from noisylab.engine.step import check_clip_norm, step
+from noisylab.engine.step import step
 from noisylab.estimation import VolumeMinimizing
 from noisylab.losses import forward_loss, given_log_probs, log_volume
 from noisylab.methods.base import NoisyLabelMethod
@@ -65,10 +65,10 @@ class VolMinNet(NoisyLabelMethod):
         self,
         num_classes: int,
         network: NetFactory,
-        volume_weight: float = 1e-4,
-        initial_weight: float | None = None,
+        volume_weight: NonNegative = 1e-4,
+        initial_weight: Finite | None = None,
         view: str = "weak",
-        clip_norm: float | None = None,
+        clip_norm: Limit = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
         transition_optimizer: OptimizerFactory | None = None,
@@ -77,11 +77,6 @@ class VolMinNet(NoisyLabelMethod):
         super().__init__(num_classes)
         self.save_hyperparameters()
         self.automatic_optimization = False
-        check_clip_norm(clip_norm)
-        if not 0 <= volume_weight < math.inf:
-            raise ValueError(f"volume_weight must be a number of 0 or more, got {volume_weight}")
-        if initial_weight is not None and not math.isfinite(initial_weight):
-            raise ValueError(f"initial_weight must be a finite number, got {initial_weight}")
         self.volume_weight, self.view, self.clip_norm = volume_weight, view, clip_norm
         self.optimizer = optimizer_factory(optimizer, SGD, lr=0.01, momentum=0.9, weight_decay=1e-4)
         self.scheduler = scheduler_factory(scheduler)

@@ -8,7 +8,7 @@ from torch import Tensor
 from noisylab.types import Inputs, map_inputs
 from noisylab.upstream.torch import standard_gamma
 
-__all__ = ["cutmix", "cutmix_box", "folded_weights", "mix", "mix_rows", "mix_weight", "mixup"]
+__all__ = ["cutmix", "cutmix_box", "folded_weights", "mix", "mix_rows", "mix_weight", "mixup", "one_hot"]
 
 
 def mix_weight(alpha: float) -> float:
@@ -31,6 +31,19 @@ def mix(inputs: Inputs, order: Tensor, lam: float) -> Inputs:
         The first M rows, mixed.
     """
     return map_inputs(lambda x: lam * x[: len(order)] + (1 - lam) * x[order], inputs)
+
+
+def one_hot(target: Tensor, like: Tensor) -> Tensor:
+    """Rows (B, K) with a one at each label; torch's own function reads the largest label back from the device.
+
+    Args:
+        target: (B,) int64.
+        like: (any, K); its number of columns, type and device are those of the result.
+
+    >>> one_hot(torch.tensor([2, 0]), torch.zeros(1, 3)).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+    return like.new_zeros(len(target), like.shape[1]).scatter_(1, target[:, None], 1.0)
 
 
 def folded_weights(count: int, beta: float, like: Tensor) -> Tensor:

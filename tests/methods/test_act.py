@@ -327,8 +327,8 @@ def test_standard_network_with_the_baseline_plan(epochs: int) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"warmup_epochs": -1}, "warmup_epochs must be 0 or more, got -1"),
-        ({"clip_norm": 0.0}, "clip_norm must be positive, or None for no limit, got 0.0"),
+        ({"warmup_epochs": -1}, "warmup_epochs must be a whole number of 0 or more, got -1"),
+        ({"clip_norm": 0.0}, "clip_norm must be a positive number, or None for no limit, got 0.0"),
         ({"label_momentum": 1.5}, r"label_momentum must be a fraction in \[0, 1\), got 1.5"),
         ({"label_momentum": 1.0}, "label_momentum must be a fraction"),
         ({"supervised_weight": 1.5}, r"supervised_weight must be a fraction in \[0, 1\], got 1.5"),

@@ -387,12 +387,12 @@ def test_default_optimizer_is_adam_for_each_network() -> None:
 @pytest.mark.parametrize(
     ("cls", "kwargs", "message"),
     [
-        (CoTeaching, {"forget_rate": 1.0}, r"forget_rate must be a fraction in \[0, 1\), got 1.0"),
+        (CoTeaching, {"forget_rate": 1.0}, r"forget_rate must be a fraction in \[0, 1\) or 'auto', got 1.0"),
         (CoTeaching, {"forget_rate": -0.1}, "forget_rate must be"),
         (CoTeaching, {"forget_rate": "estimate"}, r"forget_rate must be a fraction in \[0, 1\) or 'auto', got 'estimate'"),
-        (CoTeaching, {"ramp_epochs": 0}, "ramp_epochs must be a whole number, at least 1"),
+        (CoTeaching, {"ramp_epochs": 0}, "ramp_epochs must be a whole number of at least 1"),
         (CoTeaching, {"exponent": 0.0}, "exponent must be a positive number"),
-        (CoTeachingPlus, {"warmup_epochs": -1}, "warmup_epochs must be 0 or more, got -1"),
+        (CoTeachingPlus, {"warmup_epochs": -1}, "warmup_epochs must be a whole number of 0 or more, got -1"),
     ],
 )
 def test_impossible_settings_are_refused(cls: Any, kwargs: dict[str, Any], message: str) -> None:

@@ -147,7 +147,7 @@ def test_nesterov_step() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must be a fraction in \[0, 1\), got 1.0"),
         ({"mixup_alpha": 1.0, "cutmix_alpha": 0.5}, "choose one, set the other to 0"),
         ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
     ],

@@ -500,8 +500,8 @@ def test_an_averaged_copy_that_is_not_finite_is_named(tmp_path: Path) -> None:
         (ELRPlus, {"target_momentum": -0.1}, r"target_momentum must be a fraction in \[0, 1\), got -0.1"),
         (ELRPlus, {"regularisation": -1.0}, "regularisation must be a number of 0 or more, got -1.0"),
         (ELRPlus, {"average_decay": 1.5}, r"average_decay must be a fraction in \[0, 1\], got 1.5"),
-        (ELRPlus, {"average_ramp_steps": -1}, "average_ramp_steps must be 0 or more steps, got -1"),
-        (ELRPlus, {"coefficient_ramp_steps": -2}, "coefficient_ramp_steps must be 0 or more steps, got -2"),
+        (ELRPlus, {"average_ramp_steps": -1}, "average_ramp_steps must be a whole number of 0 or more, or None, got -1"),
+        (ELRPlus, {"coefficient_ramp_steps": -2}, "coefficient_ramp_steps must be a whole number of 0 or more, got -2"),
         (ELRPlus, {"average_mode": "frozen"}, "average_mode must be 'train' or 'eval', got 'frozen'"),
     ],
 )

@@ -59,7 +59,7 @@ def test_cap_limits_what_a_sample_costs() -> None:
     each = [-1.0635, 0.25, -0.2486, -0.1784]  # the second is 0.4053 without a cap
     assert backward.loss("corrected", _batch(), LOGITS).item() == pytest.approx(sum(each) / 4, abs=1e-4)
     for cap in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="cap must be positive, or None for no limit"):
+        with pytest.raises(ValueError, match="cap must be a positive number, or None for no limit"):
             Backward(3, PlainMLP, cap=cap)
 
 
@@ -71,7 +71,7 @@ def test_backward_clips_probabilities_unless_told_not_to() -> None:
     assert clipped.loss("corrected", batch, sure).item() == pytest.approx(-32.2362, abs=1e-4)
     assert plain.loss("corrected", batch, sure).item() == pytest.approx(-120, abs=1e-4)
     for clip in (0.0, -1e-7, 0.5, float("nan")):
-        with pytest.raises(ValueError, match=r"least_probability must be in \(0, 0.5\), or None for no limit"):
+        with pytest.raises(ValueError, match=r"least_probability must be a fraction in \(0, 0.5\), or None for no limit"):
             Backward(3, PlainMLP, least_probability=clip)
 
 
@@ -153,7 +153,7 @@ def test_a_run_equals_a_plain_loop(cls: type[Forward], transition: str, restart:
     method = cls(
         3,
         network,
-        transition,
+        transition=transition,
         warmup_epochs=3,
         restart=restart,
         clip_norm=2.0 if cls is Backward else None,
@@ -293,7 +293,7 @@ def test_an_ill_conditioned_matrix_is_warned_of_once_with_the_epoch(
     if bad == "oracle":
         method = Backward(3, PlainMLP, oracle=partial(Symmetric, rate=2 / 3), **options)
     else:
-        method = Backward(3, PlainMLP, "anchor", warmup_epochs=2, hand_over="last", **options)
+        method = Backward(3, PlainMLP, transition="anchor", warmup_epochs=2, hand_over="last", **options)
         alike = torch.tensor([[0.6, 0.2, 0.2], [0.2, 0.5, 0.3], [0.2, 0.5, 0.3]])
         monkeypatch.setattr(method, "score_probs", lambda: (alike, torch.arange(3)))
     with warnings.catch_warnings(record=True) as caught:

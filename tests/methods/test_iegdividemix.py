@@ -31,7 +31,7 @@ from torch.optim.lr_scheduler import StepLR
 
 import noisylab.meta.forms
 from noisylab.losses import co_guess
-from noisylab.methods import IEGDivideMix, iegdividemix, reweighting
+from noisylab.methods import IEGDivideMix, iegdividemix, metagradients, reweighting
 from noisylab.methods.ieg import Seen, Trust
 from noisylab.types import PlanBatch
 
@@ -280,7 +280,7 @@ def test_nothing_is_nan(case: str, options: dict[str, Any], tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rule": "soft"}, "rule must be one of hard_weights, quantile, got 'soft'"),
+        ({"rule": "soft"}, "rule must be 'hard_weights' or 'quantile', got 'soft'"),
         ({"second_view": None}, "consistency='kl' compares two views"),
         ({"threshold": -0.1}, "threshold must be a number of 0 or more, got -0.1"),
     ],
@@ -293,7 +293,7 @@ def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
 def test_how_derivatives_are_found_is_said_once_for_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(noisylab.meta.forms, "_AGREES", 2.0)
-    monkeypatch.setattr(reweighting, "rank_zero_info", said.append)
+    monkeypatch.setattr(metagradients, "rank_zero_info", said.append)
     method = make(exchange=True)
     record = train(method, tmp_path, precision="bf16-mixed")
     assert len(said) == 1 and said[0].startswith("IEGDivideMix finds the weights of samples by tangents in float32")

@@ -392,8 +392,8 @@ def test_resume_after_any_batch_equals_the_straight_run(
     [
         ({"warmup_epochs": 0}, "warmup_epochs must be a whole number of at least 1, got 0"),
         ({"window": 0}, "window must be a whole number of at least 1, got 0"),
-        ({"alpha": -0.1}, "alpha must be a number of at least 0"),
-        ({"beta": math.nan}, "beta must be a number of at least 0, got nan"),
+        ({"alpha": -0.1}, "alpha must be a number of 0 or more"),
+        ({"beta": math.nan}, "beta must be a number of 0 or more, got nan"),
         ({"relabel_epochs": 69}, "warmup_epochs=70 is past the end of the first stage, relabel_epochs=69"),
         ({"labels": "firm"}, "labels must be 'soft' or 'hard', got 'firm'"),
         ({"prior": [0.5, 0.5]}, "prior must be 3 shares"),

@@ -27,7 +27,7 @@ from noisylab.data.base import Source
 from noisylab.data.rows import DenseRows
 from noisylab.ema import AveragedNetwork
 from noisylab.meta import Form
-from noisylab.methods import L2R, NoisyLabelMethod, l2r, reweighting
+from noisylab.methods import L2R, NoisyLabelMethod, l2r, metagradients
 from noisylab.models.network import Network
 from noisylab.noise import Symmetric
 from noisylab.transforms.mixing import mix
@@ -443,16 +443,16 @@ def test_a_fit_without_trusted_rows_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"meta_batch_size": 0}, "meta_batch_size must be at least 1"),
-        ({"weight_norm": "sum"}, "weight_norm must be one of batch, running, epoch, got 'sum'"),
+        ({"meta_batch_size": 0}, "meta_batch_size must be a whole number of at least 1, or None for that of training"),
+        ({"weight_norm": "sum"}, "weight_norm must be one of 'batch', 'running', 'epoch', got 'sum'"),
         ({"mixup_alpha": -0.5}, "mixup_alpha must be a number of 0 or more"),
         ({"mixup_alpha": float("inf")}, "mixup_alpha must be a number of 0 or more"),
         ({"mixup_alpha": float("nan")}, "mixup_alpha must be a number of 0 or more"),
         ({"ema_decay": 1.0}, r"ema_decay must be a fraction in \[0, 1\)"),
         ({"ema_decay": -0.1}, r"ema_decay must be a fraction in \[0, 1\)"),
         ({"evaluate": "mean"}, "evaluate must be 'average' or 'raw'"),
-        ({"schedule_by": "batch"}, "schedule_by 'epoch' or 'step'"),
-        ({"clip_norm": 0.0}, "clip_norm must be positive"),
+        ({"schedule_by": "batch"}, "schedule_by must be 'epoch' or 'step'"),
+        ({"clip_norm": 0.0}, "clip_norm must be a positive number"),
     ],
 )
 def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> None:
@@ -539,7 +539,7 @@ def test_a_resumed_run_goes_on_with_its_form_averages_and_sums(tmp_path: Path, m
     def choose_form(*_: Any, **__: Any) -> Any:
         raise AssertionError("chosen again")
 
-    monkeypatch.setattr(reweighting, "choose_form", choose_form)
+    monkeypatch.setattr(metagradients, "choose_form", choose_form)
     for place in (2, 4, 7):
         torch.manual_seed(99)
         resumed = made()

@@ -200,7 +200,7 @@ def test_the_kept_network_is_neither_trained_nor_counted_among_the_parameters_of
 
 _RESUMED: dict[str, Callable[[], StagedMethod]] = {
     "forward": lambda: Forward(3, DropoutMLP, warmup_epochs=2, scheduler=partial(StepLR, step_size=1)),
-    "backward": lambda: Backward(3, DropoutMLP, "anchor97", warmup_epochs=2, restart=False, clip_norm=1.0),
+    "backward": lambda: Backward(3, DropoutMLP, transition="anchor97", warmup_epochs=2, restart=False, clip_norm=1.0),
     "trevision": lambda: TRevision(
         3,
         DropoutMLP,
@@ -318,7 +318,7 @@ def test_a_stage_hands_over_its_best_network_by_the_figure_asked_for(
 ) -> None:
     make: dict[str, Callable[[], StagedMethod]] = {
         "forward": lambda: Forward(3, PlainMLP, "anchor", warmup_epochs=3, restart=False, select_by=select_by),
-        "backward": lambda: Backward(3, PlainMLP, "anchor", warmup_epochs=3, restart=False, select_by=select_by),
+        "backward": lambda: Backward(3, PlainMLP, transition="anchor", warmup_epochs=3, restart=False, select_by=select_by),
         "dmi": lambda: DMI(3, PlainMLP, pretrain_epochs=3, select_by=select_by),
     }
     watch = Watch()

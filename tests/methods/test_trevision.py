@@ -114,7 +114,7 @@ def test_largest_weight() -> None:
         ({"sweep_every": 21}, r"sweep_every must be in 1\.\.20"),
         ({"sweep_every": 5, "hand_over": "last"}, "needs hand_over='best' and an estimator"),
         ({"sweep_every": 5, "transition": "matrix.npy"}, "needs hand_over='best' and an estimator"),
-        ({"max_weight": 0.0}, "max_weight must be positive"),
+        ({"max_weight": 0.0}, "max_weight must be a positive number"),
         ({"estimate_epochs": 0}, "estimate_epochs must be a whole number, at least 1"),
         ({"reweight_epochs": 0}, "reweight_epochs must be a whole number, at least 1"),
     ],

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from noisylab.arguments import arguments
 from noisylab.cli.errors import UserError, unknown
 from noisylab.data.base import NoisyDataModule
 from noisylab.losses import Criterion
@@ -124,20 +125,7 @@ def parameters(cls: type) -> dict[str, Parameter]:
 
     What the library itself hands over (``num_classes`` of networks and methods, the parameters of an optimizer) is left out.
     """
-    found: dict[str, Parameter] = {}
-    for owner in cls.__mro__:
-        init = owner.__dict__.get("__init__")
-        if init is None:
-            continue
-        hints = _hints(init)
-        accepted = list(inspect.signature(init).parameters.values())[1:]
-        for parameter in accepted:
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                required = parameter.default is parameter.empty
-                default = None if required else parameter.default
-                found.setdefault(parameter.name, Parameter(hints.get(parameter.name, Any), default, required))
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted):
-            break
+    found = {name: Parameter(a.hint, a.default, a.required) for name, a in arguments(cls).items()}
     for handed in ("num_classes", "params", "optimizer" if issubclass(cls, torch.optim.lr_scheduler.LRScheduler) else ""):
         if handed != "num_classes" or issubclass(cls, Network | NoisyLabelMethod):
             found.pop(handed, None)
@@ -163,13 +151,6 @@ def class_kind(hint: Any) -> type | None:
     if inspect.isclass(hint) and issubclass(hint, named):
         return hint
     return None
-
-
-def _hints(function: Any) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError):
-        return {}
 
 
 def takes_factory(hint: Any) -> bool:

@@ -1,0 +1,88 @@
+"""Methods that keep a copy of each network whose weights are averaged over the steps."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from noisylab.ema import AveragedNetwork
+from noisylab.engine.divergence import refuse_diverged
+from noisylab.engine.modes import in_mode
+from noisylab.methods.base import NoisyLabelMethod
+from noisylab.types import Inputs, PlanBatch
+
+__all__ = ["AveragingMethod"]
+
+
+class AveragingMethod(NoisyLabelMethod, ABC):
+    """Averaged copies of the networks, looked at wherever the networks are.
+
+    A level of its own below `NoisyLabelMethod`, since four methods keep such copies. A child calls `add_averages` once its
+    networks are there, moves the copies after its steps, and says by `evaluate` whether they are predictors, too.
+
+    Attributes:
+        averages: the copies, by the name of their network.
+        evaluate: "average" or "raw": which of the two are the headline, where there are copies; None to evaluate networks alone.
+    """
+
+    evaluate: Literal["average", "raw"] | None = None
+
+    @abstractmethod
+    def training_step(self, batch: PlanBatch, batch_idx: int) -> None:
+        """One step of the networks whose turn it is."""
+
+    def add_averages(self, wanted: bool = True) -> None:
+        """Copy each network, or none of them."""
+        self.averages = nn.ModuleDict(
+            {name: AveragedNetwork(network) for name, network in self.networks.items()} if wanted else {}
+        )
+
+    def average(self, name: str) -> AveragedNetwork:
+        """The copy of a network."""
+        found = self.averages[name]
+        assert isinstance(found, AveragedNetwork)
+        return found
+
+    @property
+    def headline(self) -> str:
+        """The networks together, or the one there is, averaged over steps if `evaluate` says so."""
+        name = "ensemble" if len(self.networks) > 1 else next(iter(self.networks))
+        return f"{name}_average" if self.averages and self.evaluate == "average" else name
+
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """The networks, their ensemble, and the same of their averaged copies."""
+        names = super().predictors
+        return (*names, *(f"{name}_average" for name in names)) if self.averages and self.evaluate else names
+
+    def all_logits(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Those of each network and of their ensemble, and of their averaged copies and these copies' ensemble."""
+        logits = super().all_logits(inputs)
+        copies: dict[str, Tensor] = {}
+        for name in self.averages if self.evaluate else ():
+            with in_mode(self.averages[name], training=False):
+                copies[f"{name}_average"] = self.checked(self.averages[name](inputs)).float()
+        if len(copies) > 1:
+            each = torch.stack(list(copies.values()))
+            copies["ensemble_average"] = F.log_softmax(each, 2).logsumexp(0) - math.log(len(each))
+        return {**logits, **copies}
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits (B, K) of the headline predictor."""
+        return self.all_logits(inputs)[self.headline] if self.evaluate else super().forward(inputs)
+
+    def refuse_nonfinite(self) -> None:
+        """The same as for the networks, for their averaged copies.
+
+        Raises:
+            ValueError: see `NoisyLabelMethod.refuse_nonfinite`.
+        """
+        super().refuse_nonfinite()
+        averages = {f"{name} (averaged copy)": average for name, average in self.averages.items()}
+        if averages:
+            refuse_diverged(averages, {}, self.current_epoch, str(self.trainer.precision))

@@ -18,7 +18,7 @@ from torch.func import functional_call
 import noisylab.meta.forms
 from noisylab.callbacks import Curves
 from noisylab.engine.plan_loader import PlanLoader, ResolvedPlan
-from noisylab.meta import derivative, gradient, label_gradients, look_ahead, weight_gradients
+from noisylab.meta import SGDState, derivative, gradient, label_gradients, look_ahead, sgd_state, weight_gradients
 from noisylab.methods import IEG, metagradients
 from noisylab.noise import Symmetric
 from noisylab.noise.base import NoisyTargets
@@ -481,12 +481,12 @@ def test_a_step_ahead_of_parameters_without_velocity_or_decay() -> None:
 def test_an_optimizer_without_velocity_or_decay_of_sgd_is_looked_ahead_of_plainly(tmp_path: Path) -> None:
     method = make(PlainMLP, optimizer=partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.5))
     train(method, tmp_path, epochs=1)
-    assert method._momentum("main") == ({}, {})
+    assert sgd_state(method.networks["main"], method.wrapped_optimizers()["main"].optimizer) == SGDState({}, {})
     method = make(PlainMLP)
     train(method, tmp_path, epochs=1)
-    decay, velocity = method._momentum("main")
+    state = sgd_state(method.networks["main"], method.wrapped_optimizers()["main"].optimizer)
     names = [name for name, _ in method.networks["main"].named_parameters()]
-    assert list(velocity) == names and decay == dict.fromkeys(names, 5e-4)
+    assert list(state.velocity) == names and state.decay == dict.fromkeys(names, 5e-4)
 
 
 # ---- trusted rows

@@ -1,12 +1,28 @@
 from noisylab.arguments import (
     AtLeastOne as AtLeastOne,
+)
+from noisylab.arguments import (
     Count as Count,
+)
+from noisylab.arguments import (
     Finite as Finite,
+)
+from noisylab.arguments import (
     Fraction as Fraction,
+)
+from noisylab.arguments import (
     FractionBelowOne as FractionBelowOne,
+)
+from noisylab.arguments import (
     Limit as Limit,
+)
+from noisylab.arguments import (
     NonNegative as NonNegative,
+)
+from noisylab.arguments import (
     Positive as Positive,
+)
+from noisylab.arguments import (
     Range as Range,
 )
 from noisylab.callbacks import Curves as Curves

@@ -54,10 +54,15 @@ def _expanded(entry: Any) -> Any:
     for child in children:
         if isinstance(child, str) and child.endswith("/*"):
             pages = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.glob(f"{child}.md"))
-            found += [_page_name(page) for page in pages if page not in children]
+            found += [{_heading(DOCS / page): page} for page in pages if page not in children]
         else:
             found.append(_page_name(child) if isinstance(child, str) else child)
     return {title: found}
+
+
+def _heading(path: Path) -> str:
+    """The first heading of a page; of one that begins with a comment mkdocs would take the file's name."""
+    return next(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")).removeprefix("# ")
 
 
 def _page_name(path: str) -> str:

@@ -22,7 +22,6 @@ __all__ = [
     "NoProfiler",
     "begin_stepping",
     "carry_step_count",
-    "check_clip_norm",
     "count_step",
     "step",
     "step_schedule",
@@ -32,16 +31,6 @@ __all__ = [
 
 _added: WeakKeyDictionary[torch.optim.Optimizer, int] = WeakKeyDictionary()
 """Calls that have added to an optimizer's gradient since its last update."""
-
-
-def check_clip_norm(clip_norm: float | None) -> None:
-    """Refuse, when a method is made, a limit on the gradient that `step` could not use.
-
-    Raises:
-        ValueError: if it is neither None nor positive.
-    """
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"clip_norm must be positive, or None for no limit, got {clip_norm}")
 
 
 def step(

@@ -18,7 +18,7 @@ from noisylab.memory import add_observations, declare_observations
 from noisylab.methods.checkpointed import Checkpointed
 from noisylab.methods.readiness import met_data, refuse_missing_rows, refuse_test_monitors
 from noisylab.models.network import Network
-from noisylab.selection.fit import MixtureFit
+from noisylab.selection.mixture_fit import MixtureFit
 from noisylab.specs import as_factory
 from noisylab.transforms.draws import key_from
 from noisylab.types import EpochPlan, Phase, PlanBatch, Stream

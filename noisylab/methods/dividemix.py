@@ -18,8 +18,8 @@ from noisylab.losses import cross_entropy, negative_entropy, prior_penalty, shar
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
 from noisylab.selection.balanced import balanced_subset
-from noisylab.selection.fit import MixtureFit
 from noisylab.selection.mixture import fit_mixture, normalise
+from noisylab.selection.mixture_fit import MixtureFit
 from noisylab.transforms.draws import key_from
 from noisylab.transforms.mixing import mix, mix_weight
 from noisylab.types import (

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from noisylab.engine.precision import prepare_precision
 from noisylab.engine.ranks import AcrossRanks
 from noisylab.methods.scoring import score_rows
-from noisylab.metrics.evaluation import ClipProbabilities, SplitConfusions, ValidationLoss, accuracies, accuracy
+from noisylab.metrics.accuracy import ClipProbabilities, SplitConfusions, ValidationLoss, accuracies, accuracy
 from noisylab.types import DataInfo, EvalBatch, Inputs, PlanBatch
 
 __all__ = ["Predictor"]
@@ -127,7 +127,7 @@ class Predictor(AcrossRanks):
     test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        """Log accuracies; see `noisylab.metrics.evaluation.accuracies`.
+        """Log accuracies; see `noisylab.metrics.accuracy.accuracies`.
 
         Raises:
             ValueError: naming a sample whose input was NaN or infinite.

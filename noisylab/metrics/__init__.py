@@ -1,7 +1,7 @@
 """Metrics over whole tables of samples: selection, transition matrices, memorisation, mixtures, accuracy."""
 
+from noisylab.metrics.accuracy import ClipProbabilities, SplitConfusions, accuracies, accuracy, balanced_accuracy
 from noisylab.metrics.corrected import corrected_metrics
-from noisylab.metrics.evaluation import ClipProbabilities, SplitConfusions, accuracies, accuracy, balanced_accuracy
 from noisylab.metrics.label_issues import label_issue_metrics
 from noisylab.metrics.memorization import auroc, label_groups, loss_histogram, memorization
 from noisylab.metrics.mixture_quality import (

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from noisylab.metrics.memorization import auroc
-from noisylab.selection.fit import MixtureFit
+from noisylab.selection.mixture_fit import MixtureFit
 
 __all__ = ["MixtureRecord", "mixture_histogram", "mixture_metrics", "mixture_record", "pack_mixtures", "unpack_mixtures"]
 

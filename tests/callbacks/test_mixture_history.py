@@ -17,8 +17,8 @@ from noisylab.data.base import Source
 from noisylab.methods import CrossEntropy, NoisyLabelMethod
 from noisylab.metrics import MixtureRecord
 from noisylab.noise import Symmetric
-from noisylab.selection.fit import MixtureFit
 from noisylab.selection.mixture import fit_mixture, normalise
+from noisylab.selection.mixture_fit import MixtureFit
 
 
 def _run(data: ToyData, folder: Path, epochs: int = 3, method: Any = FittedToy, **options: Any) -> tuple[Curves, Diagnostics]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from noisylab.methods import CrossEntropy
-from noisylab.selection.fit import MixtureFit
 from noisylab.selection.mixture import fit_mixture, normalise
+from noisylab.selection.mixture_fit import MixtureFit
 
 
 class FittedToy(CrossEntropy):

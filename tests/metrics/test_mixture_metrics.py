@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from noisylab.metrics import mixture_histogram, mixture_metrics, mixture_record
-from noisylab.selection.fit import MixtureFit
 from noisylab.selection.mixture import Mixture
+from noisylab.selection.mixture_fit import MixtureFit
 
 MIXTURE = Mixture(means=(0.125, 0.75), variances=(0.01, 0.04), weights=(0.625, 0.375), converged=True, iterations=7)
 VALUES = torch.tensor([0.1, 0.4, 0.35, 0.8, 0.0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,15 +10,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from noisylab.data.drawing import draw_noise
+from noisylab.data.drawing import noisy_labels
 from noisylab.data.finite import FirstBad, may_be_bad
 from noisylab.data.identity import FittedData, with_classes
 from noisylab.data.loaders import EvalLoader, build_in_chunks, build_in_workers, chunk_rows, open_in_workers
+from noisylab.data.partition import Split, SplitOptions, empty_split, split_rows
 from noisylab.data.protocol import protocol_text
 from noisylab.data.residency import Residency
 from noisylab.data.rows import FileRows, RowStore, TensorStore, build_views
-from noisylab.data.source import Source, check_clips, check_labels, clips_agree
-from noisylab.data.splits import clip_holdout, fold_rows, group_holdout, stratified_subset
+from noisylab.data.source import Source, check_clips, check_labels
 from noisylab.data.transfer import ahead
 from noisylab.data.trusted import TrustedRows, draw_trusted, read_trusted
 from noisylab.engine.plan_loader import PlanLoader, ResolvedPlan
@@ -115,7 +114,6 @@ class NoisyDataModule(FittedData):
         self.chunk_size, self._residency = chunk_size, Residency(residency)
         self._unlabelled: RowStore | None = None
         self._first_bad = FirstBad()
-        self._clips: dict[str, Tensor | None] = {}
         self.noisy: NoisyTargets | None = None
 
     # ---- what a subclass says
@@ -146,20 +144,20 @@ class NoisyDataModule(FittedData):
         """What a method may know. Needs ``setup``."""
         source = self.source
         given = self.given_target.clone()
-        given[self._val_rows] = -1
-        given[self._trusted.rows] = -1
-        given[self._fold_rows] = -1
+        given[self._split.val] = -1
+        given[self._split.trusted.rows] = -1
+        given[self._split.fold] = -1
         return DataInfo(
             num_classes=self.num_classes,
             num_train=len(given),
-            train_rows=self._train_rows,
+            train_rows=self._split.train,
             given_target=given,
             class_names=source.class_names[: self.num_classes],
             batch_size=self.batch_size,
             seed=self.seed,
-            num_val=len(self._val_rows),
-            trusted_rows=self._trusted.rows,
-            trusted_target=self._trusted.target,
+            num_val=len(self._split.val),
+            trusted_rows=self._split.trusted.rows,
+            trusted_target=self._split.trusted.target,
         )
 
     @property
@@ -201,7 +199,7 @@ class NoisyDataModule(FittedData):
         """How the reported figures are chosen, where `monitor`, "val/acc" or "val/loss", chooses the best epoch."""
         held = f"{self.val_labels} labels of {self.val_fraction:.0%} held-out rows" if self.val_fraction else ""
         fold = f"; the test set is fold {self.fold} of 0..{self.folds - 1} of the training rows" if self.folds else ""
-        return protocol_text(held, self._source is None or len(self._test_rows) > 0, fold, monitor)
+        return protocol_text(held, self._source is None or len(self._split.test) > 0, fold, monitor)
 
     # ---- Lightning
 
@@ -215,71 +213,12 @@ class NoisyDataModule(FittedData):
         check_labels(source)
         check_clips(source)
         if self.noise is not None:
-            clean = source.given if source.clean is None else source.clean
-            if bool((clean < 0).any()):
-                raise ValueError("noise needs true labels for all rows; the data has rows without one. Leave noise out")
-            wrong = int((clean != source.given).sum())
-            if wrong:
-                raise ValueError(f"{wrong} of {len(clean)} labels already differ from the true ones; leave noise out")
-            self.noisy = draw_noise(self.noise, clean, source, self.noise_unit, self.noise_inputs(source))
+            self.noisy = noisy_labels(self.noise, source, self.noise_unit, self.noise_inputs(source))
         given = source.given if self.noisy is None else self.noisy.given_target
-        clean = self._clean(source)
-        rows = torch.arange(len(given))
-        kept = given >= 0  # rows without a label keep their numbers, and are left out of all that follows
-        self._fold_rows = rows[:0]
-        if self.folds:
-            by_truth, by_group = self.fold_labels == "true" and bool((clean >= 0).any()), self.val_by == "group"
-            labels = torch.where(clean < 0, given, clean) if by_truth else given
-            self._fold_rows = fold_rows(source, labels, self.folds, self.fold, self.split_seed, by_group)
-            self._fold_rows = self._fold_rows[kept[self._fold_rows]]
-            truth = clean if by_truth else given
-            # the test set is some of the training rows: what belongs to a test row is found by its row of the training set
-            source = replace(source, test=source.train, test_target=truth, test_clip=source.clip, test_names=source.names)
-            kept[self._fold_rows] = False
-        rest = rows[kept]
-        # before any are held out, since which those are depends on the noise; but a clip or a group is held out as a whole
-        single = self.val_by == "sample" and source.clip is None
-        if single:
-            self._trusted = self._set_apart(source, clean, rest, stage)
-            kept[self._trusted.rows] = False
-            rest = rows[kept]
-        held = rest[:0]
-        if self.val_fraction:
-            if self.val_by == "group":
-                if source.group is None:
-                    raise ValueError("val_by='group' needs groups, and this data has none; use val_by='sample'")
-                held = group_holdout(rest, source.group[rest], self.val_fraction, self.split_seed)
-            elif source.clip is not None:
-                held = rest[clip_holdout(source.clip[rest], given[rest], self.val_fraction, self.split_seed)]
-            else:
-                size = round(self.val_fraction * len(rest))
-                held = stratified_subset(rest, given[rest], size, self.split_seed, keep_singletons_out=True)
-        kept[held] = False
-        if not single:
-            self._trusted = self._set_apart(source, clean, rows[kept], stage)
-            kept[self._trusted.rows] = False
-            held = held[~torch.isin(held, self._trusted.rows)]
-        if not bool(kept.any()):
-            raise ValueError("trusted_labels and held-out rows leave no row to train on; name fewer trusted rows")
-        self._train_target = self._trusted.put_into(given)
-        self._train_rows, self._val_rows = self._shrink(rows[kept], given), self._shrink(held, given)
-        # a true class that the model does not have (open-set noise) has no right answer
-        self._val_target = given if self.val_labels == "given" else torch.where(clean < self.num_classes, clean, -1)
-        if self.val_labels == "clean" and bool((clean[self._val_rows] < 0).any()):
-            raise ValueError("val_labels='clean' needs true labels for the held-out rows; use val_labels='given'")
-        test_target = source.test_target if source.test_target is not None else rows[:0]
-        tested = self._fold_rows if self.folds else torch.arange(len(test_target))
-        visible = tested[(test_target[tested] >= 0) & (test_target[tested] < self.num_classes)]
-        if self.folds and not len(visible):
-            raise ValueError(f"no row of fold {self.fold} has a known true label to compare with; choose fewer folds")
-        self._test_rows = self._shrink(visible, test_target)
-        if source.test_clip is None or clips_agree(source.test_clip[self._test_rows], test_target[self._test_rows]):
-            self._clips["test"] = source.test_clip
-        if source.clip is not None and clips_agree(source.clip[self._val_rows], self._val_target[self._val_rows]):
-            self._clips["val"] = source.clip
-        self.fit_inputs(source, self._train_rows, given)
+        split = split_rows(source, given, self._clean(source), self._split_options, partial(self._set_apart, stage))
+        self.fit_inputs(split.source, split.train, given)
         self._views = dict(self.view_set())
-        self._source = source
+        self._split, self._source = split, split.source
 
     def setup_blank(self) -> None:
         """In place of ``setup``, get ready for the inputs of `predict_on` alone, without a look at the training data.
@@ -288,21 +227,37 @@ class NoisyDataModule(FittedData):
         """
         if self._source is not None or self.adopted is None:
             raise RuntimeError("setup_blank() stands in place of setup(), after adopt(); call them in this order")
-        none = torch.empty(0, dtype=torch.int64)
-        source = Source(self.blank(), none, tuple(self.adopted["classes"]))
+        source = Source(self.blank(), torch.empty(0, dtype=torch.int64), tuple(self.adopted["classes"]))
         self._views = dict(self.view_set())
-        self._fold_rows = self._train_rows = self._val_rows = self._test_rows = none
-        self._train_target = self._val_target = none
-        self._trusted = TrustedRows(none, none)
-        self._fitted, self._source = self.adopted, source
+        self._fitted, self._split, self._source = self.adopted, empty_split(source), source
 
-    def _set_apart(self, source: Source, clean: Tensor, rows: Tensor, stage: str | None) -> TrustedRows:
+    @property
+    def split(self) -> Split:
+        """Which rows are for what. Needs ``setup``."""
+        self._read_source()
+        return self._split
+
+    @property
+    def _split_options(self) -> SplitOptions:
+        return SplitOptions(
+            num_classes=self.num_classes,
+            val_fraction=self.val_fraction,
+            val_labels=self.val_labels,
+            val_by=self.val_by,
+            subset=self.subset,
+            seed=self.split_seed,
+            folds=self.folds,
+            fold=self.fold,
+            fold_labels=self.fold_labels,
+        )
+
+    def _set_apart(self, stage: str | None, source: Source, clean: Tensor, fold: Tensor, rows: Tensor) -> TrustedRows:
         """The trusted rows: those of the file that are not in the test set, or some out of `rows`."""
         if self.trusted_labels is not None:
             if stage in ("test", "predict") and not Path(self.trusted_labels).is_file():
                 return TrustedRows(rows[:0], rows[:0])  # of no use there, and the file of a finished run may be gone
             found = read_trusted(self.trusted_labels, source, self.num_classes)
-            return found.outside(self._fold_rows, source.class_names[: self.num_classes]) if self.folds else found
+            return found.outside(fold, source.class_names[: self.num_classes]) if self.folds else found
         return draw_trusted(clean, rows, self.trusted_per_class, self.num_classes, self.split_seed)
 
     def clips(self, split: str) -> Tensor | None:
@@ -314,7 +269,7 @@ class NoisyDataModule(FittedData):
         Args:
             split: "val", "test" or another, which has none.
         """
-        return self._clips.get(split)
+        return self._split.clips.get(split) if self._source is not None else None
 
     def teardown(self, stage: str | None = None) -> None:
         """Let worker processes end."""
@@ -326,11 +281,6 @@ class NoisyDataModule(FittedData):
     def on_exception(self, exception: BaseException) -> None:
         """The same after an error."""
         self.teardown()
-
-    def _shrink(self, rows: Tensor, labels: Tensor) -> Tensor:
-        if self.subset is None or len(rows) <= self.subset:
-            return rows
-        return stratified_subset(rows, labels[rows], self.subset, self.split_seed)
 
     def resolved_plan(self, epoch: int) -> ResolvedPlan:
         """The plan of an epoch as the attached method asks for it, with its sizes."""
@@ -351,8 +301,8 @@ class NoisyDataModule(FittedData):
             plan,
             epoch=epoch,
             seed=self.seed,
-            train_rows=self._train_rows,
-            trusted_rows=self._trusted.rows,
+            train_rows=self._split.train,
+            trusted_rows=self._split.trusted.rows,
             batch_size=self.batch_size,
             # the same for any number of ranks, so that either resumes the other, but for what batch normalisation needs
             min_last=max(2 * ranks if normalised else 2, min(16, self.batch_size // 4)),
@@ -360,7 +310,7 @@ class NoisyDataModule(FittedData):
         if normalised and resolved.smallest_share(ranks) < 2:
             raise ValueError(
                 f"a batch of epoch {epoch} leaves fewer than two samples to one of {ranks} processes, and batch normalisation "
-                f"needs two; with {len(self._train_rows)} training rows choose a larger data.batch_size than {self.batch_size}, "
+                f"needs two; with {len(self._split.train)} training rows choose a larger data.batch_size than {self.batch_size}, "
                 "or fewer trainer.devices"
             )
         return resolved
@@ -391,7 +341,7 @@ class NoisyDataModule(FittedData):
         store = self.source.train
         if isinstance(store, FileRows):
             store.pin_memory = device.type == "cuda"
-            return ahead(build_in_workers(store, batches, self._train_target), device)
+            return ahead(build_in_workers(store, batches, self._split.train_target), device)
         build = partial(self._build, store, device=device)
         return build_in_chunks(batches, build, self.chunk_size or chunk_rows(store.row_size))
 
@@ -400,7 +350,7 @@ class NoisyDataModule(FittedData):
         index = to_device(rows.index, device)
         if may_be_bad(store):
             self._first_bad.watch("train", index, views)
-        return Batch(views, self._labels(self._train_target, index), index)
+        return Batch(views, self._labels(self._split.train_target, index), index)
 
     @property
     def _device(self) -> torch.device:
@@ -408,12 +358,12 @@ class NoisyDataModule(FittedData):
 
     def val_dataloader(self) -> dict[str, EvalLoader]:
         """The validation split, where there is one, and the test set."""
-        loaders = {"val": self._eval_loader("val", self._val_rows)} if len(self._val_rows) else {}
+        loaders = {"val": self._eval_loader("val", self._split.val)} if len(self._split.val) else {}
         return {**loaders, **self.test_dataloader()}
 
     def test_dataloader(self) -> dict[str, EvalLoader]:
         """The test set, where there is one."""
-        return {"test": self._eval_loader("test", self._test_rows)} if len(self._test_rows) else {}
+        return {"test": self._eval_loader("test", self._split.test)} if len(self._split.test) else {}
 
     def predict_on(self, rows: RowStore) -> None:
         """Predict on these inputs, which have no labels, in place of the test set."""
@@ -481,7 +431,7 @@ class NoisyDataModule(FittedData):
     def _eval_batch(self, inputs: Inputs, index: Tensor, split: str, counted: bool = True) -> EvalBatch:
         if split == "predict" or not counted:
             return EvalBatch(inputs, torch.full_like(index, -1), index, split)
-        labels = {"train": self.given_target, "val": self._val_target}.get(split, self.source.test_target)
+        labels = {"train": self.given_target, "val": self._split.val_target}.get(split, self.source.test_target)
         assert labels is not None
         return EvalBatch(inputs, self._labels(labels, index), index, split)
 

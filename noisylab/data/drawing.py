@@ -11,24 +11,29 @@ from torch import Tensor
 from noisylab.data.source import Source
 from noisylab.noise import FromFile, Noise, NoisyTargets
 
-__all__ = ["draw_noise"]
+__all__ = ["noisy_labels"]
 
 
-def draw_noise(
-    noise: Noise, clean: Tensor, source: Source, unit: Literal["row", "clip"] | None, inputs: Tensor | None
+def noisy_labels(
+    noise: Noise, source: Source, unit: Literal["row", "clip"] | None = None, inputs: Tensor | None = None
 ) -> NoisyTargets:
     """The noise of all rows, drawn for rows or for clips.
 
     Args:
         noise: its kind.
-        clean: (N,) int64 true labels.
-        source: the data.
+        source: the data, whose labels must be the true ones.
         unit: what a wrong label is drawn for, where rows are frames of clips.
         inputs: (N, ...) what noise that depends on the inputs looks at; `None` for inputs that are not in memory.
 
     Raises:
-        ValueError: for a unit that is missing, or clips that are.
+        ValueError: for rows without a true label, labels that are wrong already, a unit that is missing, or clips that are.
     """
+    clean = source.given if source.clean is None else source.clean
+    if bool((clean < 0).any()):
+        raise ValueError("noise needs true labels for all rows; the data has rows without one. Leave noise out")
+    wrong = int((clean != source.given).sum())
+    if wrong:
+        raise ValueError(f"{wrong} of {len(clean)} labels already differ from the true ones; leave noise out")
     classes, names = len(source.class_names), source.class_names
     if source.clip is None:
         if unit == "clip":

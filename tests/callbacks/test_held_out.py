@@ -43,7 +43,7 @@ def _read(folder: Path) -> tuple[list[int], Tensor]:
 def test_probabilities_are_the_mean_over_epochs_of_what_the_headline_predictor_says(name: str, tmp_path: Path) -> None:
     data = _Folds()
     data.setup()
-    fold = [row for row in range(40) if row not in {*data.info.train_rows.tolist(), *data._val_rows.tolist()}]
+    fold = [row for row in range(40) if row not in {*data.info.train_rows.tolist(), *data.split.val.tolist()}]
     assert len(fold) in (13, 14)
     said: list[Tensor] = []
 

@@ -281,8 +281,8 @@ def test_compare_test_and_predict_take_the_folder_of_a_fold(finished: Path, caps
     rows = [line.split(",") for line in Path("p.csv").read_text().splitlines()[1:]]
     data = Arrays("a.npz", folds=3, fold=1)
     data.setup()
-    assert [int(row) for row, *_ in rows] == data._fold_rows.tolist()
-    assert [int(label) for _, label, *_ in rows] == (data._fold_rows % 3).tolist()
+    assert [int(row) for row, *_ in rows] == data.split.fold.tolist()
+    assert [int(label) for _, label, *_ in rows] == (data.split.fold % 3).tolist()
 
 
 @pytest.mark.slow

@@ -192,7 +192,7 @@ def test_groups_may_be_text(make: Any) -> None:
     group = np.array(["ann", "bob", "cid"])[np.arange(12) // 4]
     data = make({"x": FEATURES, "y": LABELS, "group": group}, val_by="group", val_fraction=0.3)
     assert data.source.group.tolist() == (np.arange(12) // 4).tolist()
-    assert len(data._val_rows) == 4
+    assert len(data.split.val) == 4
 
 
 # ---- errors

@@ -95,7 +95,7 @@ def test_closed_noise_keeps_all_classes_and_draws_as_the_published_files_did(tmp
         PairFlip: [0, 2, 2, 3, 5, 6, 6, 8, 8, 0, 0, 1, 2, 4, 5, 6, 7, 8, 9, 9],
     }
     assert data.given_target.tolist() == published[type(noise)]
-    assert len(data._test_rows) == 10
+    assert len(data.split.test) == 10
 
 
 def test_normalize_chooses_the_statistics(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def make(tmp_path: Path) -> Any:
 
 
 def rows_of(data: Any, name: str) -> set[int]:
-    return set(CLIP[data._val_rows if name == "val" else data._train_rows].tolist())
+    return set(CLIP[data.split.val if name == "val" else data.split.train].tolist())
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5])
@@ -41,7 +41,7 @@ def test_held_out_clips_are_whole_and_stratified(make: Any, fraction: float) -> 
     data = make(val_fraction=fraction)
     held = rows_of(data, "val")
     assert not held & rows_of(data, "train")
-    assert len(data._val_rows) + len(data._train_rows) == ROWS
+    assert len(data.split.val) + len(data.split.train) == ROWS
     assert len(held) == round(fraction * CLIPS)
     counts = np.bincount(np.array(sorted(held)) % CLASSES, minlength=CLASSES)
     assert counts.max() - counts.min() <= 1

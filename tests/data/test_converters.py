@@ -103,7 +103,7 @@ def test_a_limit_takes_the_same_stratified_rows_of_images_and_labels(run: Run, s
     run("cifar_n_labels", *limit, "--out", tmp_path / "labels")
     data = read(tmp_path / "a.npz", noise=FromFile(tmp_path / "labels" / "cifar10n_worst.npz"))
     assert torch.bincount(data.clean_target).tolist() == [2] * 10
-    assert len(data._test_rows) == 20
+    assert len(data.split.test) == 20
     with pytest.raises(ValueError, match="made for other true labels"):
         run("cifar_n_labels", "--source", source, "--out", tmp_path / "all")
         read(tmp_path / "a.npz", noise=FromFile(tmp_path / "all" / "cifar10n_worst.npz"))
@@ -170,7 +170,7 @@ def test_frames_carry_their_clip_and_its_statistics(run: Run, source: Path, tmp_
                 np.testing.assert_allclose(arrays[f"{part}x"][chosen][0], np.concatenate(expected), rtol=1e-5)
                 labels = {SIX[label] for label in arrays[f"{part}y"][chosen]}
                 assert labels == {held["emotion_names"][held["emotion"][clip]]}
-    assert len(data._val_rows) > 0
+    assert len(data.split.val) > 0
 
 
 def test_reuters_becomes_five_sparse_views(run: Run, source: Path, tmp_path: Path) -> None:

@@ -119,11 +119,11 @@ def test_drawn_noise_is_drawn_from_the_labels_of_the_data(path: str) -> None:
 
 def test_splits_are_disjoint_and_stratified_by_the_given_label(path: str) -> None:
     data = ready(path, noise=Symmetric(0.4, seed=2), val_fraction=0.25)
-    train, val = set(data.info.train_rows.tolist()), set(data._val_rows.tolist())
+    train, val = set(data.info.train_rows.tolist()), set(data.split.val.tolist())
     assert not train & val
     assert len(train | val) == ROWS
     shares = [
-        torch.bincount(data.given_target[rows], minlength=CLASSES) / len(rows) for rows in (data.info.train_rows, data._val_rows)
+        torch.bincount(data.given_target[rows], minlength=CLASSES) / len(rows) for rows in (data.info.train_rows, data.split.val)
     ]
     torch.testing.assert_close(*shares, atol=0.03, rtol=0)
 
@@ -133,20 +133,20 @@ def test_a_class_of_one_stays_in_training(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.eye(21), y=labels)
     data = ready(str(tmp_path / "a.npz"), val_fraction=0.5)
     assert 20 in data.info.train_rows
-    assert 9 <= len(data._val_rows) <= 10
+    assert 9 <= len(data.split.val) <= 10
 
 
 def test_groups_are_not_torn_apart(path: str) -> None:
     data = ready(path, val_fraction=0.3, val_by="group")
     group = data.source.group
     assert group is not None
-    assert not set(group[data.info.train_rows].tolist()) & set(group[data._val_rows].tolist())
-    assert len(data._val_rows) == 40
+    assert not set(group[data.info.train_rows].tolist()) & set(group[data.split.val].tolist())
+    assert len(data.split.val) == 40
 
 
 def test_a_subset_shrinks_every_part_and_keeps_original_rows(path: str) -> None:
     data = ready(path, subset=20, val_fraction=0.25)
-    assert [len(rows) for rows in (data.info.train_rows, data._val_rows, data._test_rows)] == [20, 20, 20]
+    assert [len(rows) for rows in (data.info.train_rows, data.split.val, data.split.test)] == [20, 20, 20]
     assert data.info.num_train == ROWS
     assert torch.bincount(data.given_target[data.info.train_rows]).tolist() == [5] * CLASSES
     assert set(data.info.train_rows.tolist()) < set(ready(path, val_fraction=0.25).info.train_rows.tolist())
@@ -165,7 +165,7 @@ def test_validation_compares_with_given_or_true_labels(path: str) -> None:
 def test_an_open_class_has_no_right_answer_in_validation(path: str) -> None:
     data = ready(path, noise=OpenSet(0.2, open_ratio=0.5), val_fraction=0.5, val_labels="clean")
     assert data.num_classes == 2
-    assert set(data._val_target[data.clean_target >= 2].tolist()) == {-1}
+    assert set(data.split.val_target[data.clean_target >= 2].tolist()) == {-1}
     assert data.info.class_names == ("0", "1")
 
 

@@ -204,7 +204,7 @@ def test_clips_are_not_torn_apart_and_are_judged_as_clips(make: Any) -> None:
     assert sum(map(len, clips)) == 16 == len(set.union(*clips))
     data = make(ROWS_OF_CLIPS, folds=3, fold=1, val_fraction=0.3, **noise)
     assert data.clips("test").tolist() == CLIP.tolist()
-    parts = [set(CLIP[rows].tolist()) for rows in (fold_rows(data), data._val_rows, data._train_rows)]
+    parts = [set(CLIP[rows].tolist()) for rows in (fold_rows(data), data.split.val, data.split.train)]
     assert sum(map(len, parts)) == 16
 
 
@@ -222,7 +222,7 @@ def test_groups_are_not_torn_apart(make: Any) -> None:
     torn = all_folds(make, {"group": group}, folds=4)
     assert sum(len(set(group[rows].tolist())) for rows in torn) > 11, "single rows are dealt unless groups are asked for"
     data = make({"group": group}, val_by="group", folds=4, val_fraction=0.3)
-    parts = [set(group[rows].tolist()) for rows in (fold_rows(data), data._val_rows, data._train_rows)]
+    parts = [set(group[rows].tolist()) for rows in (fold_rows(data), data.split.val, data.split.train)]
     assert sum(map(len, parts)) == 11
 
 

@@ -89,12 +89,12 @@ def test_with_class_names_minus_one_is_never_a_class(tmp_path: Path) -> None:
 def test_rows_without_a_label_are_in_no_split(tmp_path: Path) -> None:
     y = np.tile(LABELS, 5)
     split = arrays(tmp_path, y, val_fraction=0.25)
-    rows = torch.cat([split.info.train_rows, split._val_rows]).sort().values
+    rows = torch.cat([split.info.train_rows, split.split.val]).sort().values
     assert rows.tolist() == np.flatnonzero(y >= 0).tolist()
-    tested = torch.cat([arrays(tmp_path, y, folds=5, fold=k)._test_rows for k in range(5)]).sort().values
+    tested = torch.cat([arrays(tmp_path, y, folds=5, fold=k).split.test for k in range(5)]).sort().values
     assert tested.tolist() == np.flatnonzero(y >= 0).tolist()
     more = {"test_x": np.zeros((4, 2), "f4"), "test_y": np.array([0, -1, 2, 1])}
-    assert arrays(tmp_path, y, more=more)._test_rows.tolist() == [0, 2, 3]
+    assert arrays(tmp_path, y, more=more).split.test.tolist() == [0, 2, 3]
     with pytest.raises(ValueError, match="noise needs true labels for all rows"):
         arrays(tmp_path, y, noise=Symmetric(0.2))
 

@@ -147,7 +147,7 @@ def test_held_out_and_trusted_rows_are_not_ranked(tmp_path: Path) -> None:
     make_trainer(tmp_path, 2).fit(method, datamodule=data)
     table = rank_labels(method, data)
     assert table is not None
-    apart = {*data.info.trusted_rows.tolist(), *data._val_rows.tolist()}
+    apart = {*data.info.trusted_rows.tolist(), *data.split.val.tolist()}
     assert len(apart) == 6 + 11
     assert sorted(table.index.tolist()) == sorted(set(range(60)) - apart)
 

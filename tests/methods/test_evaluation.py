@@ -23,8 +23,8 @@ def test_accuracies_of_both_networks_and_their_mean_probability(tmp_path: Path) 
     method, data = ACT(3, PlainMLP), ToyData(noise=Symmetric(0.4), val_fraction=0.2, spread=2.5, num_test=33)
     make_trainer(tmp_path, 2).fit(method, datamodule=data)
     with torch.no_grad():
-        x = {"test": data.source.test.values, "val": data.source.train.values[data._val_rows]}  # type: ignore[union-attr]
-        y = {"test": data.source.test_target, "val": data.given_target[data._val_rows]}
+        x = {"test": data.source.test.values, "val": data.source.train.values[data.split.val]}  # type: ignore[union-attr]
+        y = {"test": data.source.test_target, "val": data.given_target[data.split.val]}
         for split, inputs in x.items():
             probs = {name: net(inputs).softmax(1) for name, net in method.networks.items()}
             probs["ensemble"] = (probs["robust"] + probs["standard"]) / 2
@@ -44,7 +44,7 @@ def test_accuracy_of_clips_beside_that_of_their_rows(tmp_path: Path) -> None:
     data = Arrays(str(tmp_path / "a.npz"), val_fraction=0.5, batch_size=16, eval_batch_size=7)
     method = CrossEntropy(3, PlainMLP)
     make_trainer(tmp_path, 2).fit(method, datamodule=data)
-    for split, rows in {"test": torch.arange(30), "val": data._val_rows}.items():
+    for split, rows in {"test": torch.arange(30), "val": data.split.val}.items():
         inputs = (data.source.test if split == "test" else data.source.train).values[rows]  # type: ignore[union-attr]
         with torch.no_grad():
             probs = method.eval()(inputs).softmax(1)
@@ -53,7 +53,7 @@ def test_accuracy_of_clips_beside_that_of_their_rows(tmp_path: Path) -> None:
         assert method.epoch_metrics[f"{split}/acc_sample"] == _accuracy(means, torch.tensor(clips) % 3)
         assert method.epoch_metrics[f"{split}/acc_frame"] == _accuracy(probs, torch.from_numpy(y)[rows])
         assert method.epoch_metrics[f"{split}/acc_frame"] == method.epoch_metrics[f"{split}/acc"]
-    assert len(data._val_rows) == 30
+    assert len(data.split.val) == 30
 
 
 @pytest.mark.parametrize("val_labels", ["given", "clean"])
@@ -67,7 +67,7 @@ def test_validation_on_given_labels_asks_what_the_method_expects_of_them(val_lab
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     again = Forward.load_from_checkpoint(tmp_path / "a.ckpt")
     make_trainer(tmp_path, 1).validate(again, datamodule=data, verbose=False)
-    rows = data._val_rows
+    rows = data.split.val
     with torch.no_grad():
         probs = method.eval()(data.source.train.values[rows]).softmax(1)  # type: ignore[union-attr]
         test = method(data.source.test.values).softmax(1)  # type: ignore[union-attr]

@@ -169,7 +169,7 @@ def test_a_run_equals_a_plain_loop(cls: type[Forward], transition: str, restart:
     assert [batch.phase for batch in batches.found] == ["warmup"] * 18 + ["corrected"] * 12
 
     points = data.source.train.values.double()  # type: ignore[union-attr]
-    given, held = data.given_target, data._val_rows
+    given, held = data.given_target, data.split.val
     matrix: Tensor | None = None
     best, best_net, accuracies = -1.0, net, []
     for epoch in range(5):
@@ -223,7 +223,7 @@ def test_the_estimate_names_its_samples_by_their_rows(tmp_path: Path) -> None:
     assert method.transition_matrix() is None and method.anchor_rows() is None, "before the corrected stage there is none"
     method.begin_stage("corrected")
     rows = method.anchor_rows()
-    assert rows is not None and not set(rows.tolist()) & set(data._val_rows.tolist())
+    assert rows is not None and not set(rows.tolist()) & set(data.split.val.tolist())
     with torch.no_grad():
         probs = method.eval()(data.source.train.values[rows]).softmax(1)  # type: ignore[union-attr]
     torch.testing.assert_close(method.matrices["transition"], probs)

@@ -185,7 +185,7 @@ def test_a_run_equals_a_plain_loop(cumulative: bool, max_weight: float | None, t
     make_trainer(tmp_path, 8, (watch, curves), precision="64-true").fit(method, datamodule=data)
     assert [batch.phase for batch in watch.batches[::6]] == ["estimate"] * 3 + ["reweight"] * 3 + ["revise"] * 2
 
-    points, given, held = data.source.train.values.double(), data.given_target, data._val_rows  # type: ignore[union-attr]
+    points, given, held = data.source.train.values.double(), data.given_target, data.split.val  # type: ignore[union-attr]
     matrix, best, chosen, accuracies, losses = torch.eye(3).double(), (-1.0, net), [], [], []
     for epoch in range(8):
         if epoch == 0:
@@ -337,9 +337,9 @@ def test_checkpoint_of_a_finished_run_is_validated_by_the_revised_matrix(tmp_pat
     assert again.stage == "revise"
     make_trainer(tmp_path, 1).validate(again, datamodule=data, verbose=False)
     with torch.no_grad():
-        probs = method.eval()(data.source.train.values[data._val_rows]).softmax(1)  # type: ignore[union-attr]
+        probs = method.eval()(data.source.train.values[data.split.val]).softmax(1)  # type: ignore[union-attr]
         q = probs @ (method.matrices["transition"] + method.slack)
-    given = data.given_target[data._val_rows]
+    given = data.given_target[data.split.val]
     assert again.epoch_metrics["val/acc"] == pytest.approx(float((q.argmax(1) == given).double().mean()))
     expected = -(q / q.sum(1, keepdim=True)).gather(1, given[:, None]).log().mean()  # the slack's rows need not sum to 0
     assert again.epoch_metrics["val/loss"] == pytest.approx(float(expected), abs=1e-5)

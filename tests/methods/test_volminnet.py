@@ -175,9 +175,9 @@ def test_a_run_equals_a_plain_loop(other: str, tmp_path: Path) -> None:
                 both[number].step()
             volumes[-1] += float(volume.detach()) * len(samples) / 43
         with torch.no_grad():
-            probs = net(points[data._val_rows]).softmax(1)
+            probs = net(points[data.split.val]).softmax(1)
             q = probs @ torch.stack([torch.stack(row) for row in _rows_of_T(weight)])
-            val_losses.append(float(-q.gather(1, given[data._val_rows][:, None]).log().mean()))
+            val_losses.append(float(-q.gather(1, given[data.split.val][:, None]).log().mean()))
     for found, expected in zip(method.networks["network"].parameters(), net.parameters(), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
     torch.testing.assert_close(method.transition.weight, weight, rtol=0, atol=1e-9)

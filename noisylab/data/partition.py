@@ -1,0 +1,153 @@
+"""Which rows are trained on, held out, trusted and tested: a function of labels and options, without any state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from noisylab.data.source import Source, clips_agree
+from noisylab.data.splits import clip_holdout, fold_rows, group_holdout, stratified_subset
+from noisylab.data.trusted import TrustedRows
+
+__all__ = ["Split", "SplitOptions", "empty_split", "split_rows"]
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """The arguments of `NoisyDataModule` that a split depends on; see there."""
+
+    num_classes: int
+    val_fraction: float = 0.0
+    val_labels: Literal["given", "clean"] = "given"
+    val_by: Literal["sample", "group"] = "sample"
+    subset: int | None = None
+    seed: int = 0
+    folds: int = 0
+    fold: int = 0
+    fold_labels: Literal["true", "given"] = "true"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows by what they are for.
+
+    Args:
+        source: the data; with folds, its test set is its training set, of which `test` names the rows.
+        train: (R,) rows to train on.
+        val: (V,) held-out rows of the training set.
+        test: (T,) rows of the test set that are evaluated.
+        fold: rows of the training set that are the test set; empty without folds.
+        trusted: rows of the training set whose labels are known to be right.
+        train_target: (N,) labels to train on, the trusted ones among them.
+        val_target: (N,) labels to compare with in validation, -1 where there is no right answer.
+        clips: clip of each row, by split: of "val" and "test", where the labels of a clip agree.
+    """
+
+    source: Source
+    train: Tensor
+    val: Tensor
+    test: Tensor
+    fold: Tensor
+    trusted: TrustedRows
+    train_target: Tensor
+    val_target: Tensor
+    clips: dict[str, Tensor | None]
+
+
+def empty_split(source: Source) -> Split:
+    """The split of data without rows, of which only the classes are known."""
+    none = torch.empty(0, dtype=torch.int64)
+    return Split(source, none, none, none, none, TrustedRows(none, none), none, none, {})
+
+
+def split_rows(
+    source: Source,
+    given: Tensor,
+    clean: Tensor,
+    options: SplitOptions,
+    set_apart: Callable[[Source, Tensor, Tensor, Tensor], TrustedRows],
+) -> Split:
+    """Divide the rows of a data set.
+
+    Args:
+        source: the data.
+        given: (N,) labels of the training set, -1 for rows without one, which are left out of all.
+        clean: (N,) true labels, -1 where unknown.
+        options: how to divide.
+        set_apart: given source, true labels, rows of the fold and (R,) rows that may be chosen: the trusted ones.
+
+    Raises:
+        ValueError: where nothing is left to train on or to compare with, and for groups or true labels that are not there.
+    """
+    rows = torch.arange(len(given))
+    kept = given >= 0
+    fold = rows[:0]
+    if options.folds:
+        by_truth = options.fold_labels == "true" and bool((clean >= 0).any())
+        labels = torch.where(clean < 0, given, clean) if by_truth else given
+        fold = fold_rows(source, labels, options.folds, options.fold, options.seed, options.val_by == "group")
+        fold = fold[kept[fold]]
+        # what belongs to a test row is found by its row of the training set
+        truth = clean if by_truth else given
+        source = replace(source, test=source.train, test_target=truth, test_clip=source.clip, test_names=source.names)
+        kept[fold] = False
+    # trusted rows before any are held out, since which those are depends on the noise; but a clip or group is held out as a whole
+    single = options.val_by == "sample" and source.clip is None
+    trusted = TrustedRows(rows[:0], rows[:0])
+    if single:
+        trusted = set_apart(source, clean, fold, rows[kept])
+        kept[trusted.rows] = False
+    held = _held_out(source, given, rows[kept], options)
+    kept[held] = False
+    if not single:
+        trusted = set_apart(source, clean, fold, rows[kept])
+        kept[trusted.rows] = False
+        held = held[~torch.isin(held, trusted.rows)]
+    if not bool(kept.any()):
+        raise ValueError("trusted_labels and held-out rows leave no row to train on; name fewer trusted rows")
+    train, val = _shrunk(rows[kept], given, options), _shrunk(held, given, options)
+    # a true class that the model does not have (open-set noise) has no right answer
+    val_target = given if options.val_labels == "given" else torch.where(clean < options.num_classes, clean, -1)
+    if options.val_labels == "clean" and bool((clean[val] < 0).any()):
+        raise ValueError("val_labels='clean' needs true labels for the held-out rows; use val_labels='given'")
+    test_target = rows[:0] if source.test_target is None else source.test_target
+    test = _tested(test_target, fold, options)
+    clips: dict[str, Tensor | None] = {}
+    if source.test_clip is None or clips_agree(source.test_clip[test], test_target[test]):
+        clips["test"] = source.test_clip
+    if source.clip is not None and clips_agree(source.clip[val], val_target[val]):
+        clips["val"] = source.clip
+    return Split(source, train, val, test, fold, trusted, trusted.put_into(given), val_target, clips)
+
+
+def _held_out(source: Source, given: Tensor, rows: Tensor, options: SplitOptions) -> Tensor:
+    """Those of `rows` that are held out for validation."""
+    if not options.val_fraction:
+        return rows[:0]
+    if options.val_by == "group":
+        if source.group is None:
+            raise ValueError("val_by='group' needs groups, and this data has none; use val_by='sample'")
+        return group_holdout(rows, source.group[rows], options.val_fraction, options.seed)
+    if source.clip is not None:
+        return rows[clip_holdout(source.clip[rows], given[rows], options.val_fraction, options.seed)]
+    size = round(options.val_fraction * len(rows))
+    return stratified_subset(rows, given[rows], size, options.seed, keep_singletons_out=True)
+
+
+def _tested(target: Tensor, fold: Tensor, options: SplitOptions) -> Tensor:
+    """The rows of the test set that have an answer which the model can give."""
+    rows = fold if options.folds else torch.arange(len(target))
+    visible = rows[(target[rows] >= 0) & (target[rows] < options.num_classes)]
+    if options.folds and not len(visible):
+        raise ValueError(f"no row of fold {options.fold} has a known true label to compare with; choose fewer folds")
+    return _shrunk(visible, target, options)
+
+
+def _shrunk(rows: Tensor, labels: Tensor, options: SplitOptions) -> Tensor:
+    if options.subset is None or len(rows) <= options.subset:
+        return rows
+    return stratified_subset(rows, labels[rows], options.subset, options.seed)

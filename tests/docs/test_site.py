@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
+import griffe
 import nbformat
 import pytest
 from blocks import ROOT
@@ -12,6 +14,9 @@ from mkdocs.config import load_config
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files, get_files
 from mkdocs.structure.pages import Page
+
+import noisylab.methods
+from noisylab.arguments import arguments
 
 PUBLIC = (
     *("callbacks", "data", "issues", "losses", "memory", "methods"),
@@ -113,11 +118,70 @@ def test_what_a_page_loads_from_elsewhere_is_found_and_links_are_not(hooks: Any)
     assert hooks.external_resources(html) == ["//b.org/x.js", "https://c.org/f.css"]
 
 
-def test_examples_of_docstrings_are_shown_as_code() -> None:
+@pytest.fixture(scope="module")
+def docstrings() -> Any:
     spec = importlib.util.spec_from_file_location("site_docstrings", ROOT / "docs" / "site" / "docstrings.py")
     assert spec is not None and spec.loader is not None
-    docstrings = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(docstrings)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def test_examples_of_docstrings_are_shown_as_code(docstrings: Any) -> None:
     form = docstrings.expected_form
     assert form("One.\n\nExample:\n    >>> f()\n    1") == "One.\n\nExamples:\n    >>> f()\n    1"
     assert form("One.\n\n>>> f()\n1\n\nTwo.") == "One.\n\n```python\n>>> f()\n1\n```\n\nTwo."
+
+
+FAMILY = '''
+class Parent:
+    """A parent.
+
+    Args:
+        rate: of the parent.
+        size: in rows,
+            counted from 1.
+        name: of the parent.
+    """
+
+    def __init__(self, rate, size=1, name="a"):
+        pass
+
+
+class Child(Parent):
+    """A child.
+
+    Args:
+        depth: of the child.
+        rate: of the child.
+        **parent: see `Parent`.
+
+    Attributes:
+        state: none.
+    """
+
+    def __init__(self, depth, rate=0.5, **parent):
+        super().__init__(rate, name="b", **parent)
+'''
+
+
+def test_arguments_of_a_parent_are_shown_but_for_those_that_the_child_gives(docstrings: Any, tmp_path: Path) -> None:
+    (tmp_path / "family.py").write_text(FAMILY)
+    extensions = griffe.load_extensions(docstrings.HouseStyle)
+    child = griffe.load("family", search_paths=[tmp_path], extensions=extensions, docstring_parser="google")["Child"]
+    assert [parameter.name for parameter in child.parameters] == ["self", "depth", "rate", "size"]
+    head, found, attributes = child.docstring.parsed
+    assert [(item.name, item.description) for item in found.value] == [
+        ("depth", "of the child."),
+        ("rate", "of the child."),
+        ("size", "in rows,\ncounted from 1."),
+    ]
+    assert (head.value, attributes.value[0].name) == ("A child.", "state")
+
+
+@pytest.mark.slow
+def test_the_arguments_shown_are_those_that_can_be_given(docstrings: Any) -> None:
+    package = griffe.load("noisylab", search_paths=[ROOT], extensions=griffe.load_extensions(docstrings.HouseStyle))
+    for name in noisylab.methods.__all__:
+        cls = getattr(noisylab.methods, name)
+        assert [parameter.name for parameter in package[f"methods.{name}"].parameters][1:] == list(arguments(cls)), name

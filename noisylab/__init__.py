@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # The module that each public name is imported from; __init__.pyi says the same to type checkers and editors.
 _HOMES = {

@@ -86,7 +86,7 @@ def test_imports_point_down(file: Path) -> None:
 
 
 def test_every_room_has_its_place() -> None:
-    assert {_room(file) for file in _FILES} <= set(_LEVELS), "a new room: say in design.md where it stands"
+    assert {_room(file) for file in _FILES} <= set(_LEVELS), "a new room: give it a place in _LEVELS above"
 
 
 # within the command line likewise; "main" is what the command runs

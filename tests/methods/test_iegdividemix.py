@@ -45,7 +45,7 @@ def make(network: Any = BatchNormMLP, **kwargs: Any) -> IEGDivideMix:
     return IEGDivideMix(3, network, **{"optimizer": SGD, **kwargs})
 
 
-# ---- a run equals the algorithm written apart, step 1 to 10 of the specification
+# ---- a run equals the algorithm written apart, step 1 to 10 of the class docstring
 
 
 class Pair:

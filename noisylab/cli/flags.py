@@ -45,6 +45,7 @@ class Command:
 
 FLAGS = {
     "config": Flag("a recipe or a YAML file; may be repeated, later ones win", "FILE", repeated=True, path=True),
+    "row": Flag("a row of the recipe, which changes a few of its values; noisylab recipes lists them", "NAME"),
     "run_dir": Flag("folder of the run, used as given", "DIR", path=True),
     "resume": Flag("continue the run in --run_dir from its newest readable checkpoint"),
     "overwrite": Flag("replace the run in --run_dir"),
@@ -81,8 +82,8 @@ FLAGS = {
     "checkpoint": Flag("the checkpoint of --run_dir to use: last or best", "NAME"),
 }
 
-_TRAINING = ("config", "run_dir", "resume", "overwrite", "dry_run", "print_config", "logger", "trust")
-_FINISHED = ("run_dir", "config", "checkpoint", "trust")
+_TRAINING = ("config", "row", "run_dir", "resume", "overwrite", "dry_run", "print_config", "logger", "trust")
+_FINISHED = ("run_dir", "config", "row", "checkpoint", "trust")
 _LABELS = (
     "images",
     "labels",
@@ -132,7 +133,7 @@ COMMANDS = {
         recipe=False,
         places="DIR ...",
     ),
-    "recipes": Command("list the packaged recipes", "noisylab recipes", recipe=False),
+    "recipes": Command("list the packaged recipes and their rows", "noisylab recipes", recipe=False),
     "completion": Command(
         "print a script that completes commands, flags and recipes in bash, zsh or tcsh",
         'eval "$(noisylab completion bash)"',

@@ -89,7 +89,7 @@ def _help(names: list[str]) -> str:
 def _run(options: Options) -> int:
     name = options.command
     if name == "recipes":
-        from noisylab.cli.configuration.recipes import recipes_table
+        from noisylab.cli.configuration.recipetable import recipes_table
 
         print(recipes_table())
         return 0
@@ -104,10 +104,10 @@ def _run(options: Options) -> int:
         from noisylab.cli.commands.compare import compare
 
         return compare(options.places, options.own.get("out"), overwrite="overwrite" in options.own)
-    from noisylab.cli.configuration.recipes import find_config
+    if options.configs:
+        from noisylab.cli.configuration.recipefile import choose
 
-    for config in options.configs:
-        find_config(config)  # a name that is misspelt is said at once
+        choose(options.configs, options.row)  # a name that is misspelled is said at once
     if name == "issues apply":
         from noisylab.cli.commands.issues_apply import apply
 

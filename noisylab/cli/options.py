@@ -25,6 +25,7 @@ class Options:
         trust: values of ``--trust``.
         flags: (dotted key, text) of the values of a recipe, in order.
         places: values that need no flag, such as the run folders of ``compare``.
+        row: value of ``--row``, a row of one of `configs`.
     """
 
     command: str
@@ -34,6 +35,7 @@ class Options:
     trust: list[str] = field(default_factory=list)
     flags: list[tuple[str, str | None]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    row: str | None = None
 
 
 def command_of(argv: Sequence[str]) -> tuple[str, list[str]]:
@@ -85,6 +87,9 @@ def parse(argv: Sequence[str]) -> Options:
             {"config": options.configs, "logger": options.loggers, "trust": options.trust}[key].append(value)
         elif options.own.setdefault(key, value) != value:
             raise UserError(f"--{key} is given twice, as {options.own[key]!r} and {value!r}; leave one of them out")
+    options.row = options.own.pop("row", None)
+    if options.row is not None and not options.configs:
+        raise UserError(f"--row {options.row} is a row of a recipe: name that, too, with --config; noisylab recipes lists both")
     return options
 
 

@@ -12,6 +12,7 @@ from helpers.toy import PlainMLP, ToyData
 from noisylab.cli import main
 from noisylab.cli.configuration.compose import compose
 from noisylab.cli.configuration.recipes import packaged
+from noisylab.cli.configuration.recipetable import lines_of
 from noisylab.cli.errors import UserError
 from noisylab.data import Arrays, ImageFolder
 from noisylab.methods import ACT, CrossEntropy, VolMinNet
@@ -93,9 +94,12 @@ def test_a_schedule_of_an_optimizer_that_only_the_method_knows_is_left_to_it():
     compose(["coteaching_cifar10.yaml"], [*flags, ("model.scheduler.beta1", "0.1")])
 
 
-@pytest.mark.parametrize("name", [name for name, path in packaged().items() if "\nmodel:" in path.read_text(encoding="utf-8")])
-def test_every_packaged_recipe_passes(name):
-    compose([name], [])
+_LINES = [(name, line.row) for name, path in packaged().items() for line in lines_of(path)]
+
+
+@pytest.mark.parametrize(("name", "row"), _LINES)
+def test_every_packaged_recipe_and_row_passes(name, row):
+    compose([name], [], None if row == "-" else row)
 
 
 def test_it_is_refused_before_data_is_read(capsys):

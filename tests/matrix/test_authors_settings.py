@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import nn
 
-from noisylab import models, noise
-from noisylab.data import cifar
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-
-
-def _read(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
-    return content
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.registry import locate
 
 
 def _network(name: str, classes: int) -> nn.Module:
-    network = _read(name)["model"]["init_args"]["network"]
-    plain = isinstance(network, str)
-    factory = getattr(models, network if plain else network["class_path"])
-    built: nn.Module = factory(classes, **({} if plain else network["init_args"]))
+    network = compose([name], []).config["model"]["init_args"]["network"]
+    built: nn.Module = locate(network["class_path"])(classes, **network["init_args"])
     return built
 
 
 def _data(name: str) -> Any:
-    data = _read(name)["data"]
+    data = compose([name], []).config["data"]
     arguments = {key: value for key, value in data["init_args"].items() if key in ("normalize", "mean", "std", "padding")}
-    return getattr(cifar, data["class_path"])(**arguments)
+    return locate(data["class_path"])(**arguments)
 
 
-def _noise(name: str, **other: Any) -> Any:
-    given = _read(name)["data"]["init_args"]["noise"]
-    return getattr(noise, given["class_path"])(**{**given["init_args"], **other})
+def _noise(name: str, row: str | None = None, **other: Any) -> Any:
+    given = compose([name], [], row).config["data"]["init_args"]["noise"]
+    return locate(given["class_path"])(**{**given["init_args"], **other})
 
 
 @pytest.mark.parametrize(
@@ -76,14 +65,14 @@ def test_reweighting_sees_pixels_from_minus_one_to_one(name: str) -> None:
 @pytest.mark.parametrize("rate", [20, 50, 80, 90])
 @pytest.mark.parametrize("classes", [10, 100])
 def test_dividemix_redraws_an_exact_share(classes: int, rate: int) -> None:
-    kind = _noise(f"dividemix_cifar{classes}_sym{rate}", own_class=False)
+    kind = _noise(f"dividemix_cifar{classes}", f"sym{rate}", own_class=False)
     targets = torch.arange(classes).repeat(1000 // classes)
     assert int((kind(targets, classes).given_target != targets).sum()) == 10 * rate
 
 
 def test_dividemix_draws_an_exact_share_of_asymmetric_rows() -> None:
     targets = torch.arange(10).repeat(100)
-    kind = _noise("dividemix_cifar10_asym40", mapping="next")  # where all classes move the share can be counted
+    kind = _noise("dividemix_cifar10", "asym40", mapping="next")  # where all classes move the share can be counted
     assert int((kind(targets, 10).given_target != targets).sum()) == 400
 
 

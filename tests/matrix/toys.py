@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from noisylab.cli import main
 from noisylab.cli.configuration import recipes
 from noisylab.cli.configuration.compose import compose
+from noisylab.cli.configuration.recipefile import read_file
+from noisylab.cli.configuration.recipetable import lines_of
 from noisylab.cli.configuration.registry import class_kind, full_name, locate, parameters
 from noisylab.data import CIFAR10, CIFAR100, MNIST, Arrays, Digits, FashionMNIST, ImageFeatures, ImageFolder, Reuters, WebImages
 from noisylab.models.network import Network
@@ -33,19 +35,16 @@ LENGTHS = {"trainer.max_epochs": EPOCHS, "data.batch_size": BATCH, "data.subset"
 DEVICE = {"trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.precision": "32-true"}
 
 
-def _with_model(model: bool) -> list[str]:
-    texts = {name: path.read_text(encoding="utf-8") for name, path in recipes.packaged().items()}
-    return [name for name, text in texts.items() if ("model" in (recipes.load_yaml(text, name) or {})) == model]
-
-
 def packaged_recipes() -> list[str]:
     """Names of the packaged recipes, as ``--config`` takes them."""
-    return _with_model(True)
+    return [name for name, path in recipes.packaged().items() if lines_of(path)]
 
 
 def packaged_overlays() -> list[str]:
-    """Names of the packaged files that go on top of a recipe."""
-    return _with_model(False)
+    """Names of the packaged files that go on top of a recipe: those without a method that no recipe starts from."""
+    found = recipes.packaged()
+    bases = {file.base.path.name for file in map(read_file, found.values()) if file.base is not None}
+    return [name for name, path in found.items() if not lines_of(path) and name not in bases]
 
 
 def covering_recipes() -> list[str]:

@@ -83,7 +83,7 @@ def crossfit(folder: Path, folds: int, options: Options) -> int:
     ]
     config = str(folder / "config.yaml")
     say(f"{folds} more runs; what they call test accuracy is by the given labels of the fold", sys.stdout)
-    status = fit_folds(replace(options, command="folds", own=own, configs=[config], flags=flags, places=[]))
+    status = fit_folds(replace(options, command="folds", own=own, configs=[config], flags=flags, places=[], row=None))
     if status == 0:
         _collect(folder, series, folds, config)
     return status

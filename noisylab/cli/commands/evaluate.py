@@ -50,7 +50,7 @@ def finished(options: Options) -> tuple[App, Path, str]:
             checkpoint = str(found)
     assert checkpoint is not None
     check_checkpoint(checkpoint)
-    composed = compose(configs, options.flags)
+    composed = compose(configs, options.flags, options.row)
     composed.config.pop("ckpt_path", None)
     if options.command == "predict":
         # one process: each of several would have a share of the rows

@@ -90,7 +90,7 @@ def fit(
         configs = list(options.configs)
         if resume and not configs and "model" not in dict(options.flags):
             configs = [str(_own_config(Path(options.own["run_dir"])))]
-        composed = compose(configs, options.flags)
+        composed = compose(configs, options.flags, options.row)
         for note in composed.notes:
             print(visible(note), file=sys.stderr)
         config, loggers = composed.config, logger_names(options)

@@ -63,12 +63,12 @@ def fit_folds(options: Options) -> int:
                 raise UserError(f"--run_dir {folder.path} holds no fold to continue; leave --resume out to start")
             if not options.configs and "model" not in dict(options.flags):
                 options = replace(options, configs=[str(check_stored(begun[0], _ANEW))])
-        config = compose(options.configs, options.flags).config
+        config = compose(options.configs, options.flags, options.row).config
         number = _number(options, config)
         options = replace(options, flags=[*options.flags, *one_process(config), ("data.folds", str(number))])
         if "print_config" in options.own or "dry_run" in options.own:
             return _show(options, number)
-        config = compose(options.configs, options.flags).config
+        config = compose(options.configs, options.flags, options.row).config
         check_trainable(config["trainer"].get("precision"))
         if not resume:
             folder = stack.enter_context(claim_folder(options, config, series=True))

@@ -119,7 +119,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
         folder = Path(options.own["run_dir"])
         if not (folder / "config.yaml").is_file():
             raise UserError(f"--run_dir {folder}: there is no run to continue (no config.yaml); leave --resume out to start one")
-        options = replace(options, configs=[str(check_stored(folder, ANEW))])  # all is in the run's own configuration
+        options = replace(options, configs=[str(check_stored(folder, ANEW))], row=None)  # all is in the run's own configuration
         flags: Flags = []
         began = compose(options.configs, options.flags).config
         _check_same(options, began)
@@ -136,7 +136,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
             data = _data(flags, options.flags)
             choice = choose_training(data)
             flags += [*choice.flags, ("recipe", "issues")]
-        config = compose(options.configs, [*flags, *options.flags]).config
+        config = compose(options.configs, [*flags, *options.flags], options.row).config
         if choice is None and folds:
             data = build_data(config)
         if folds:
@@ -246,8 +246,8 @@ def _arguments(options: Options, data: str, source: str) -> dict[str, Any]:
     others = [(key, text) for key, text in options.flags if key.partition(".")[0] != "data"]
     begin = others if options.configs else _ANY_MODEL  # the model of a file may be named by a flag
     path = options.own["images" if source == "images" else "arrays"]
-    found = compose(options.configs, [*begin, ("data", data), (f"data.{source}", path), *more]).config["data"]["init_args"]
-    return dict(found)
+    told = [*begin, ("data", data), (f"data.{source}", path), *more]
+    return dict(compose(options.configs, told, options.row).config["data"]["init_args"])
 
 
 def _class_folders(listed: ImageList) -> list[str] | None:

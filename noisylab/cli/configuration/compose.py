@@ -17,6 +17,7 @@ import lightning as L
 
 from noisylab.callbacks import RunCheckpoint, Speed
 from noisylab.cli.configuration.checks import check_values
+from noisylab.cli.configuration.recipefile import Chosen, choose
 from noisylab.cli.configuration.recipes import find_config, text_of
 from noisylab.cli.configuration.registry import (
     Parameter,
@@ -89,31 +90,20 @@ class Composed:
             self.notes += [f"trusted from now on, as it was typed: {new}" for new in allow([module])]
 
 
-def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
-    """Merge configuration files in order, then flags, and check every class, key and value.
+def compose(files: list[str], flags: list[tuple[str, str | None]], row: str | None = None) -> Composed:
+    """Merge configuration files in order, each after its base and before its row, then flags; check every class, key and value.
 
     Args:
         files: values of ``--config``.
         flags: (dotted key, text) in order.
+        row: of ``--row``, a row of one of the files.
 
     Raises:
         UserError: for the first mistake found.
     """
     composed = Composed(config={"seed_everything": 0, "trainer": {}})
-    for name in files:
-        path = find_config(name)
-        loaded = tree(text_of(path), str(path))
-        if plain(loaded) is None:
-            continue
-        if not isinstance(loaded, dict):
-            raise UserError(f"{path}: expected keys and values, got {type(plain(loaded)).__name__}")
-        if "model" in loaded:
-            composed.config.setdefault("recipe", path.stem)
-        composed.file = str(path)
-        for key, value in loaded.items():
-            _set(composed, [key_text(key)], value, str(path))
-        for node in _NODES:
-            _check_calls(composed.config.get(node), f"{path}: {node}")
+    for chosen in choose(files, row):
+        _put(composed, chosen)
     composed.file = None
     for key, text in flags:
         _set(composed, key.split("."), True if text is None else Typed(text, f"--{key}"), f"--{key}")
@@ -130,6 +120,28 @@ def compose(files: list[str], flags: list[tuple[str, str | None]]) -> Composed:
     check_values(composed.config)
     check_trainer(composed.config["trainer"])
     return composed
+
+
+def _put(composed: Composed, chosen: Chosen) -> None:
+    """Put in the values of a file: those of its base, its own, and those of the row."""
+    file, row = chosen.file, chosen.row
+    composed.notes += [chosen.note] if chosen.note else []
+    base = {} if file.base is None else {key: value for key, value in file.base.values.items() if key != "recipe"}
+    if "model" in base or "model" in file.values:
+        composed.config.setdefault("recipe", file.path.stem)
+    layers = [(file.path if file.base is None else file.base.path, base, ""), (file.path, file.values, "")]
+    if row is not None:
+        layers.append((file.path, row.values, f": rows.{row.name}.set"))
+    for place, (path, values, part) in enumerate(layers):
+        composed.file, said = str(path), len(composed.notes)
+        for key, value in values.items():
+            _set(composed, key.split(".") if part else [key], value, f"{path}{part}")
+        if (place and base) or part:
+            del composed.notes[said:]  # that its author swaps a class of the base is no news
+        for node in _NODES:
+            _check_calls(composed.config.get(node), f"{path}{part}: {node}")
+    if row is not None and row.values:
+        composed.config["recipe"] = "-".join(filter(None, (composed.config.get("recipe"), row.name)))
 
 
 def _complete(node: dict[str, Any], at: list[str]) -> None:

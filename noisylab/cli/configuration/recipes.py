@@ -1,18 +1,18 @@
-"""Packaged recipes: where they are, what they aim at."""
+"""Configuration files: where packaged recipes and a user's own are found, and their text."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import noisylab
+from noisylab.cli.configuration.renamed import RENAMED
 from noisylab.cli.configuration.scalars import plain, tree
 from noisylab.cli.errors import UserError, nearest
 from noisylab.reading import regular
 
-__all__ = ["find_config", "load_yaml", "packaged", "recipes_table", "text_of"]
+__all__ = ["Renamed", "find_beside", "find_config", "load_yaml", "new_spelling", "packaged", "text_of"]
 
 
 def load_yaml(text: str, where: str) -> Any:
@@ -48,7 +48,7 @@ def packaged() -> dict[str, Path]:
 
 
 def find_config(name: str) -> Path:
-    """A configuration file: `name` as a path from the working directory, else a packaged recipe of that name.
+    """A configuration file: `name` as a path from the working directory, else a packaged recipe that has, or had, that name.
 
     Raises:
         UserError: when there is neither, with the nearest names.
@@ -60,6 +60,9 @@ def find_config(name: str) -> Path:
     for candidate in (name, f"{name}.yaml"):
         if candidate in recipes:
             return recipes[candidate]
+    renamed = new_spelling(name)
+    if renamed is not None:
+        return recipes[f"{renamed.recipe}.yaml"]
     try:
         regular(path)
     except OSError as error:
@@ -71,61 +74,49 @@ def find_config(name: str) -> Path:
     )
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A line of the table of recipes."""
+def find_beside(name: str, path: Path) -> tuple[Path | None, list[str]]:
+    """The file that another one names: from the folder of that file, else a packaged recipe.
 
-    name: str
-    method: str
-    data: str
-    noise: str
-    source: str
-    expected: str
-    measured: str
+    Args:
+        name: as written there.
+        path: of the file that names it.
 
-
-def read_recipe(path: Path) -> Recipe | None:
-    """What a recipe says of itself; None for an overlay without a method.
-
-    The header holds comment lines ``# Source:``, ``# Expected:`` and ``# Measured:``.
+    Returns:
+        The file, None where there is none; and the names that could have been meant.
     """
-    text = path.read_text(encoding="utf-8")
-    config = load_yaml(text, path.name) or {}
-    if "model" not in config:
+    recipes, folder = packaged(), path.absolute().parent
+    for candidate in (name, f"{name}.yaml"):
+        if (folder / candidate).is_file():
+            return folder / candidate, []
+        if candidate in recipes:
+            return recipes[candidate], []
+    return None, sorted({*recipes, *(other.name for other in folder.glob("*.yaml"))} - {path.name})
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """What has become of a packaged recipe.
+
+    Args:
+        old: its name.
+        recipe: the name of the recipe that has its values now.
+        row: among the rows of that recipe; empty for the recipe as it stands.
+    """
+
+    old: str
+    recipe: str
+    row: str = ""
+
+    @property
+    def text(self) -> str:
+        """How it is spelled now."""
+        return f"--config {self.recipe}.yaml" + (f" --row {self.row}" if self.row else "")
+
+
+def new_spelling(name: str) -> Renamed | None:
+    """What an old name of a packaged recipe stands for; None for what is a file, a recipe of today or neither."""
+    old = name.removesuffix(".yaml")
+    if old not in RENAMED or Path(name).is_file() or f"{old}.yaml" in packaged():
         return None
-    about = dict(re.findall(r"^# (Source|Expected|Measured): *(.+)$", text, re.M))
-    noise = _arguments(config["data"]).get("noise")
-    return Recipe(
-        name=path.stem,
-        method=_name(config["model"]),
-        data=_name(config["data"]),
-        noise=_describe(noise),
-        source=about.get("Source", "ours"),
-        expected=about.get("Expected", "-"),
-        measured=about.get("Measured", "not yet"),
-    )
-
-
-def recipes_table() -> str:
-    """The packaged recipes as an aligned table."""
-    found = [recipe for path in packaged().values() if (recipe := read_recipe(path))]
-    header = ("recipe", "method", "data", "noise", "source", "expected", "measured")
-    rows = [header, *((r.name, r.method, r.data, r.noise, r.source, r.expected, r.measured) for r in found)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def _name(node: Any) -> str:
-    return str(node["class_path"] if isinstance(node, dict) else node).rpartition(".")[2]
-
-
-def _arguments(node: Any) -> dict[str, Any]:
-    return (node.get("init_args") or {}) if isinstance(node, dict) else {}
-
-
-def _describe(noise: Any) -> str:
-    if noise is None:
-        return "as given"
-    arguments = ", ".join(f"{key} {value}" for key, value in _arguments(noise).items() if key != "seed")
-    return f"{_name(noise)}({arguments})" if arguments else _name(noise)
+    recipe, row = RENAMED[old]
+    return Renamed(old, recipe, row)

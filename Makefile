@@ -27,7 +27,7 @@ $(DEV_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $(STAMP) $@
 
-$(DEMO)/%/summary.json: configs/%.yaml $(SOURCES) | $(STAMP)
+$(DEMO)/%/summary.json: configs/%.yaml configs/digits.yaml $(SOURCES) | $(STAMP)
 	@$(BIN)/noisylab fit --config configs/$*.yaml --run_dir $(DEMO)/$* --overwrite
 
 demo: $(DEMO)/ce_digits/summary.json $(DEMO)/act_digits/summary.json

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from method_pages import MARK, MethodEntry, RecipeText, outdated_pages, write_pages
+from method_pages import MARK, MethodEntry, RecipeEntry, outdated_pages, write_pages
 
 from noisylab import methods
 from noisylab.arguments import argument_lines, split_docstring
+from noisylab.cli.configuration.recipetable import lines_of
 from noisylab.cli.configuration.registry import parameters
 from noisylab.files import atomic_path
 from noisylab.methods import CrossEntropy, NoisyLabelMethod
@@ -86,15 +87,18 @@ def inputs_needed(docstring: str, optional: Collection[str] = ()) -> str:
     return ", ".join(f"{name} (oracle{', optional' if name in optional else ''})" for name in marked) or "none"
 
 
-def recipes_of(cls: type[NoisyLabelMethod]) -> list[RecipeText]:
-    """The packaged recipes that train the method."""
-    found: list[RecipeText] = []
+def recipes_of(cls: type[NoisyLabelMethod]) -> list[RecipeEntry]:
+    """The packaged recipes that train the method, and their rows."""
+    found: list[RecipeEntry] = []
     for path in sorted((ROOT / "configs").glob("*.yaml")):
-        text = path.read_text(encoding="utf-8")
-        model = (yaml.safe_load(text) or {}).get("model")
-        name = model.get("class_path") if isinstance(model, Mapping) else model
-        if str(name).rpartition(".")[2] == cls.__name__:
-            found.append({"path": f"configs/{path.name}", "text": text})
+        said = ""
+        for line in lines_of(path):
+            if line.method == cls.__name__:
+                cells = {name: getattr(line, name) for name in ("data", "noise", "expected", "measured", "source")}
+                found.append({"path": f"configs/{path.name}", "row": line.row, "cells": cells})
+                if line.source == said:
+                    found[-1]["cells"] = {**cells, "source": "the same"}
+                said = line.source
     return found
 
 

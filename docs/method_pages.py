@@ -14,7 +14,7 @@ from typing import Literal, NotRequired, TypedDict
 from noisylab.files import atomic_path
 from noisylab.reports.table import markdown_table
 
-__all__ = ["MARK", "MethodEntry", "RecipeText", "method_pages", "outdated_pages", "write_pages"]
+__all__ = ["MARK", "MethodEntry", "RecipeEntry", "method_pages", "outdated_pages", "write_pages"]
 
 MARK = "<!-- Made from the docstring, the recipes and the results: edit those, then make the pages again. -->"
 _INDEX = "README.md"
@@ -32,11 +32,18 @@ _ITEM = re.compile(r"(\*{0,2}\w+)(?: \([^)]*\))?: +(.*)")
 _LABEL = re.compile(r"\*\*[A-Z][^*]*\*\*")
 
 
-class RecipeText(TypedDict):
-    """A recipe as shown on a page: its path from the repository root and the file's text."""
+class RecipeEntry(TypedDict):
+    """What a page says of a recipe as it stands, or of a row of it.
+
+    Args:
+        path: of the file, from the repository root.
+        row: after ``--row``; "-" for a recipe as it stands whose rows do not name it.
+        cells: from column to cell, such as the data, the noise and the figures.
+    """
 
     path: str
-    text: str
+    row: str
+    cells: Mapping[str, str]
 
 
 class MethodEntry(TypedDict):
@@ -49,7 +56,7 @@ class MethodEntry(TypedDict):
         inputs: what the method needs besides the given labels, such as "noise rate (oracle)"; "none" where nothing.
         networks: how many networks it trains.
         cost: of an epoch, relative to cross-entropy, such as "2x".
-        recipes: shown whole.
+        recipes: those that train it, each with its rows; empty where there is none yet.
         results: rows of one table, each from column to cell; empty where there is nothing yet.
         memory: what is kept of each sample, one row a table, each from column to cell; with it goes `bytes_a_sample`.
         bytes_a_sample: how much that is, such as "12 + 4 K".
@@ -61,7 +68,7 @@ class MethodEntry(TypedDict):
     inputs: str
     networks: int | str
     cost: str
-    recipes: Sequence[RecipeText]
+    recipes: Sequence[RecipeEntry]
     results: Sequence[Mapping[str, str]]
     memory: NotRequired[Sequence[Mapping[str, str]]]
     bytes_a_sample: NotRequired[str]
@@ -145,12 +152,7 @@ def _file_name(method: MethodEntry) -> str:
 
 def _page(method: MethodEntry) -> str:
     parts = [MARK, f"# {method['name']}", _docstring_to_markdown(method["docstring"]), *_memory(method), "## Recipes"]
-    for recipe in method["recipes"]:
-        parts += [f"`noisylab fit --config {Path(recipe['path']).name}` runs `{recipe['path']}`:"]
-        parts += [_fence(recipe["text"].strip("\n"), "yaml")]
-    if not method["recipes"]:
-        parts.append("None yet.")
-    parts += ["## Results", _results(method["results"])]
+    parts += [*_recipes(method["recipes"]), "## Results", _results(method["results"])]
     parts.append(f"[All methods]({_INDEX})")
     return "\n\n".join(parts) + "\n"
 
@@ -166,6 +168,23 @@ def _memory(method: MethodEntry) -> list[str]:
         f"each training sample, {method['bytes_a_sample']} bytes for K classes:",
         markdown_table(columns, [[row[column] for column in columns] for row in rows]).rstrip("\n"),
     ]
+
+
+def _recipes(recipes: Sequence[RecipeEntry]) -> list[str]:
+    if not recipes:
+        return ["None yet."]
+    first = next((recipe for recipe in recipes if recipe["row"] != "-"), recipes[0])
+    command = f"noisylab fit --config {Path(first['path']).name}" + (f" --row {first['row']}" if first["row"] != "-" else "")
+    columns = list(dict.fromkeys(column for recipe in recipes for column in recipe["cells"]))
+    rows = [
+        [
+            f"[{Path(recipe['path']).stem}](../../{recipe['path']})",
+            recipe["row"],
+            *(recipe["cells"].get(column, "-") for column in columns),
+        ]
+        for recipe in recipes
+    ]
+    return [f"`{command}` runs one of them:", markdown_table(["recipe", "row", *columns], rows).rstrip("\n")]
 
 
 def _results(rows: Sequence[Mapping[str, str]]) -> str:

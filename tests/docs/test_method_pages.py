@@ -40,6 +40,12 @@ def test_every_method_has_a_page_with_its_recipes(make_pages: ModuleType) -> Non
     assert entries["ACT"]["networks"] == 2
     assert "configs/act_digits.yaml" in [recipe["path"] for recipe in entries["ACT"]["recipes"]]
     assert "configs/smoke.yaml" not in [recipe["path"] for recipe in entries["ACT"]["recipes"]]
+    (row,) = [
+        recipe
+        for recipe in entries["ACT"]["recipes"]
+        if (recipe["path"], recipe["row"]) == ("configs/act_cifar100.yaml", "sym80")
+    ]
+    assert row["cells"]["expected"] == "40.74"
 
 
 ROW = """

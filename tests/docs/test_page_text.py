@@ -49,7 +49,10 @@ def entry(name: str = "ELR", **changes: Any) -> MethodEntry:
         "inputs": "none",
         "networks": 1,
         "cost": "1x",
-        "recipes": [{"path": "configs/elr_cifar10.yaml", "text": "# aims at table 1\nmodel:\n  class_path: ELR\n"}],
+        "recipes": [
+            {"path": "configs/elr_digits.yaml", "row": "-", "cells": {"data": "Digits", "measured": "97.18"}},
+            {"path": "configs/elr_cifar10.yaml", "row": "sym40", "cells": {"data": "CIFAR10", "expected": "91.43"}},
+        ],
         "results": [],
     }
     return {**method, **changes}  # type: ignore[typeddict-item]
@@ -57,7 +60,7 @@ def entry(name: str = "ELR", **changes: Any) -> MethodEntry:
 
 def test_a_page_has_the_parts_in_order() -> None:
     page = method_pages([entry()])["elr.md"]
-    headings = [line for line in page.splitlines() if line.startswith(("# ", "## ")) and "aims" not in line]
+    headings = [line for line in page.splitlines() if line.startswith(("# ", "## "))]
     assert headings == ["# ELR", "## Arguments", "## Raises", "## Example", "## Recipes", "## Results"]
     assert page.endswith("\n") and not page.endswith("\n\n")
 
@@ -92,15 +95,13 @@ def test_a_paragraph_after_a_section_is_prose_again() -> None:
     assert "- `a`: b\n\nMore of it.\n\n```text\nx = 1\n```" in page
 
 
-def test_the_recipe_is_shown_whole_with_its_command() -> None:
+def test_recipes_are_linked_each_row_with_its_figures() -> None:
     page = method_pages([entry()])["elr.md"]
-    assert "`noisylab fit --config elr_cifar10.yaml` runs `configs/elr_cifar10.yaml`:" in page
-    assert "```yaml\n# aims at table 1\nmodel:\n  class_path: ELR\n```" in page
-
-
-def test_a_fence_in_a_recipe_does_not_end_the_block() -> None:
-    page = method_pages([entry(recipes=[{"path": "a.yaml", "text": "# ```\n"}])])["elr.md"]
-    assert "````yaml\n# ```\n````" in page
+    assert "`noisylab fit --config elr_cifar10.yaml --row sym40` runs one of them:" in page
+    assert "| recipe | row | data | measured | expected |" in page
+    assert "| [elr_digits](../../configs/elr_digits.yaml) | - | Digits | 97.18 | - |" in page
+    assert "| [elr_cifar10](../../configs/elr_cifar10.yaml) | sym40 | CIFAR10 | - | 91.43 |" in page
+    assert "None yet." in method_pages([entry(recipes=[])])["elr.md"]
 
 
 def test_results_are_a_table_or_not_yet() -> None:

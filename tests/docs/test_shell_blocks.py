@@ -59,7 +59,7 @@ def test_command_is_accepted(page: Path, command: list[str], tmp_path: Path) -> 
             (tmp_path / config).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / config).write_text(packaged()["ce_digits.yaml"].read_text(encoding="utf-8"), encoding="utf-8")
     try:
-        config = compose(options.configs, options.flags).config
+        config = compose(options.configs, options.flags, options.row).config
     finally:
         for file in tmp_path.glob("*.py"):
             sys.modules.pop(file.stem, None)

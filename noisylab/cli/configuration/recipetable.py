@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from noisylab.cli.configuration.scalars import plain
 __all__ = ["RecipeLine", "lines_of", "recipes_table"]
 
 _COLUMNS = ("recipe", "row", "method", "data", "noise", "source", "expected", "measured")
-_HEADER = re.compile(r"^# (Source|Expected|Measured): *(.+)$", re.M)
+_HEADER = re.compile(r"^# (Source|Expected|Measured): *(.+(?:\n#   .+)*)$", re.M)  # a line that goes on is indented by three
+_WIDTH = 100  # of a cell
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def lines_of(path: Path) -> list[RecipeLine]:
         begin = _read(begin, {} if part is None else part.values)
     if "model" not in begin:
         return []
-    about = dict(_HEADER.findall(recipes.text_of(path)))
+    about = {key: " ".join(text.replace("\n#", " ").split()) for key, text in _HEADER.findall(recipes.text_of(path))}
     whole = next((row for row in file.rows.values() if not row.values), Row("-"))
     told = {"source": about.get("Source", "ours"), "expected": about.get("Expected", "-"), "measured": about.get("Measured", "")}
     lines = [_line(path.stem, begin, whole, told)]
@@ -67,7 +69,8 @@ def lines_of(path: Path) -> list[RecipeLine]:
 def recipes_table() -> str:
     """The packaged recipes and their rows as an aligned table."""
     found = [line for path in recipes.packaged().values() for line in lines_of(path)]
-    rows = [_COLUMNS, *((r.name, r.row, r.method, r.data, r.noise, r.source, r.expected, r.measured) for r in found)]
+    cells = [(r.name, r.row, r.method, r.data, r.noise, r.source, r.expected, r.measured) for r in found]
+    rows = [_COLUMNS, *(tuple(textwrap.shorten(cell, _WIDTH, placeholder=" ...") for cell in row) for row in cells)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from blocks import PAGES, ROOT
 
-ALL = [*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs" / "methods").glob("*.md"))]
+ALL = [*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*/*.md"))]
 
 
 def anchors(page: Path) -> set[str]:

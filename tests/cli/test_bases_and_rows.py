@@ -213,6 +213,13 @@ def test_a_row_needs_its_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--row low is a row of a recipe: name that, too, with --config" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["fit"], ["folds", "--folds", "2"], ["issues"]], ids=" ".join)
+def test_every_command_that_trains_takes_a_row(command: list[str], rows: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--config", rows, "--row", "low", "--print_config"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["recipe"], shown["data"]["init_args"]["noise"]["init_args"]["rate"]) == ("mine-low", 0.1)
+
+
 def test_a_run_of_a_row_bears_its_name(rows: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--config", rows, "--config", "smoke.yaml", "--row", "low", "--trainer.max_epochs", "1"]) == 0
     (folder,) = (in_tmp / "runs").iterdir()

@@ -238,6 +238,14 @@ BAD_YAML = (
         b"null: 1\n",
     ),
     *(b"trainer: {max_epochs: 2024-13-45}\n", b"seed_everything: []\n", b"recipe: ../../../x\n", b"model: {dict_kwargs: 5}\n"),
+    *(
+        b"base: ../\n",
+        b"base: c.yaml\n",
+        b"base: [act_digits.yaml]\n",
+        b"base: act_digits.yaml\n",
+        b"base: " + b"a" * 300 + b"\n",
+    ),
+    *(b"rows: [1]\n", b"rows: {a/b: {}}\n", b"rows: {a: {set: 1}}\n", b"rows: {a: 1}\n", b"rows: {a: {measured: {b: 1}}}\n"),
     *(b"trainer: {callbacks: [5]}\n", b"trainer: {callbacks: 5}\n", b"trainer: {callbacks: {class_path: os.system}}\n"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,17 @@ def find_beside(name: str, path: Path) -> tuple[Path | None, list[str]]:
     """
     recipes, folder = packaged(), path.absolute().parent
     for candidate in (name, f"{name}.yaml"):
-        if (folder / candidate).is_file():
+        if _is_file(folder / candidate):
             return folder / candidate, []
         if candidate in recipes:
             return recipes[candidate], []
     return None, sorted({*recipes, *(other.name for other in folder.glob("*.yaml"))} - {path.name})
+
+
+def _is_file(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # no name that a file can have, or a folder that cannot be read
+        return path.is_file()
+    return False
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,29 @@
 # make demo: train two methods on real images and compare; make test: linters, types and every test but the slow ones, which are
-# make slow, and those of make faults, which kills, interrupts and damages runs; make bench: the benchmarks in short, make bench-gpu: those for a CUDA device;
-# make docs: the pages that are made from the package; make site: the site of all pages, in build/site, warnings as errors.
-# All make .venv first.
+# make slow, and those of make faults, which kills, interrupts and damages runs; make test-oldest: some tests on the oldest
+# supported versions of the other libraries, in .venv-oldest; make bench: the benchmarks in short, make bench-gpu: those for a CUDA
+# device; make docs: the pages that are made from the package; make site: the site of all pages, in build/site, warnings as errors.
+# The others make .venv first.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	if $$p -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))" 2>/dev/null; then echo $$p; break; fi; done)
 ENV := .venv
 BIN := $(ENV)/bin
 STAMP := $(ENV)/.installed
+OLDEST := .venv-oldest
+OLDEST_STAMP := $(OLDEST)/.installed
 DEV_STAMP := $(ENV)/.installed-dev
 DEMO := runs/demo
 KILLS := 20
 WORKERS := 2
+# what runs on the oldest supported versions, too: what noisylab takes of the other libraries, and a few methods from end to end
+OLDEST_METHODS := act dividemix ieg
+OLDEST_TESTS := tests/upstream tests/test_safe_loading.py tests/cli/test_config.py tests/cli/test_commands.py \
+	$(foreach method,$(OLDEST_METHODS),\
+	"tests/engine/test_exact_resume.py::test_resume_after_every_batch_equals_the_straight_run[$(method)]" \
+	"tests/matrix/test_methods.py::test_three_epochs_teach_easy_classes[$(method)]" \
+	"tests/matrix/test_methods.py::test_the_checkpoint_alone_rebuilds_the_method[$(method)]")
 SOURCES := $(shell find noisylab -name '*.py')
 
-.PHONY: demo test slow faults lint docs site bench bench-gpu clean
+.PHONY: demo test test-oldest slow faults lint docs site bench bench-gpu clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "noisylab needs Python 3.11 or 3.12 with venv; install one, or call: make PYTHON=/path/to/python3.12"; exit 1; }
@@ -39,6 +49,18 @@ test: $(DEV_STAMP)
 	$(BIN)/mypy
 	MYPYPATH=benchmarks:docs $(BIN)/mypy benchmarks/*.py docs/method_pages.py
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --ignore=tests/faults -m "not slow"
+
+$(OLDEST)/bin/python:
+	@test -n "$(PYTHON)" || { echo "noisylab needs Python 3.11 or 3.12 with venv; install one, or call: make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv $(OLDEST)
+
+$(OLDEST_STAMP): pyproject.toml constraints-oldest.txt | $(OLDEST)/bin/python
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt \
+		-e ".[wandb,tensorboard,views,features]" pytest scipy
+	@touch $@
+
+test-oldest: $(OLDEST_STAMP)
+	$(OLDEST)/bin/python -m pytest -m "not slow" $(OLDEST_TESTS)
 
 slow: $(DEV_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --ignore=tests/faults -m slow
@@ -71,4 +93,4 @@ bench-gpu: $(DEV_STAMP)
 		--out runs/benchmarks/loop-gpu-bf16.json
 
 clean:
-	rm -rf $(ENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(ENV) $(OLDEST) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -26,7 +26,7 @@ def test_the_signature_and_the_parser_know_the_arguments_of_parents_too(cls: typ
     assert list(shown) == list(expected)
     parser = ArgumentParser()
     parser.add_class_arguments(cls, "method", fail_untyped=False)
-    parsed = {key.removeprefix("method."): parser.get_defaults()[key] for key in parser.get_defaults().keys() if key != "method"}
+    parsed = {key.removeprefix("method."): value for key, value in parser.get_defaults().items() if key != "method"}
     assert {name.partition(".")[0] for name in parsed} == expected.keys()
     plain = {name: a.default for name, a in expected.items() if isinstance(a.default, bool | int | float | str)}
     assert {name: parsed[name] for name in plain} == plain

@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """Run the command line; Ctrl-C while the libraries are read, which takes seconds, ends it as it does later."""
+    """Run the command line; Ctrl-C also works during the seconds in which the libraries are imported."""
     try:
         from noisylab.cli import main as command
     except KeyboardInterrupt:

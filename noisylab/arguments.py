@@ -165,7 +165,7 @@ def _hints(function: Any, *, extras: bool) -> dict[str, Any]:
 
 
 def check_arguments(cls: type, values: Mapping[str, Any]) -> None:
-    """Refuse values that the type of an argument declares to be out of its range, or that are none of its choices.
+    """Refuse values outside the range, or not among the choices, that an argument's type declares.
 
     Types that are neither a range, a choice of literals nor None are not looked at.
 
@@ -235,7 +235,7 @@ _ITEM = re.compile(r"(\*{0,2}\w+)(?: \([^)]*\))?:\s+(.*)")
 
 
 def argument_texts(cls: type) -> dict[str, str]:
-    """What the docstrings of `cls` and of its parents say under ``Args:`` of the arguments of `cls`, each on one line."""
+    """The text under ``Args:`` in the docstrings of `cls` and its parents for each argument of `cls`, on one line each."""
     texts: dict[str, str] = {}
     documented = [item for owner in cls.__mro__ for item in (owner, owner.__dict__.get("__init__"))]
     for lines in [split_docstring(vars(item).get("__doc__") or "")[1] for item in documented if hasattr(item, "__dict__")]:
@@ -262,7 +262,7 @@ def split_docstring(docstring: str) -> tuple[str, str, str]:
 
 
 def argument_lines(cls: type, leave_out: Collection[str] = ()) -> list[tuple[str, str, str]]:
-    """Name, what may be given with its default, and the text of each argument of `cls`.
+    """Name, allowed values with default, and description of each argument of `cls`.
 
     Args:
         cls: a class.

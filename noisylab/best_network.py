@@ -1,4 +1,4 @@
-"""The state of a network in its best epoch, kept for what comes after."""
+"""The state of a network in its best epoch, kept for the stage that follows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["BestNetwork"]
 
 
 class BestNetwork(nn.Module):
-    """A copy of a network as it was when its score was largest; of equal scores the first counts.
+    """A copy of a network at its highest score; the first of equal scores counts.
 
     It has no gradients, belongs into no optimizer and is part of the method's ``state_dict``, score and epoch included, so that
     a resumed run knows the best epoch before the interruption.
@@ -46,7 +46,7 @@ class BestNetwork(nn.Module):
 
     @torch.no_grad()
     def offer(self, network: nn.Module, score: float, epoch: int) -> bool:
-        """Keep the state of `network` if its `score` is larger than all before; returns whether it was kept. NaN never is."""
+        """Keep the state of `network` if its `score` is a new maximum, and return whether it was kept; NaN never is."""
         if not score > self.score:
             return False
         self.network.load_state_dict(network.state_dict())
@@ -55,13 +55,13 @@ class BestNetwork(nn.Module):
 
     @torch.no_grad()
     def restore(self, network: nn.Module) -> None:
-        """Give `network` the state that is kept; its parameters stay the same objects, so that optimizers keep them.
+        """Load the kept state into `network`; its parameters stay the same objects, so optimizers keep working.
 
         Raises:
             ValueError: if nothing was kept.
         """
         if self.epoch < 0:
-            raise ValueError("no epoch was scored, so there is no best network to go on with; validate at least once a stage")
+            raise ValueError("no epoch was scored, so there is no best network to continue with; validate once per stage or more")
         network.load_state_dict(self.network.state_dict())
 
     def get_extra_state(self) -> dict[str, float]:

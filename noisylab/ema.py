@@ -1,4 +1,4 @@
-"""Networks whose weights are moving averages of another's."""
+"""Networks whose weights are moving averages of another network's."""
 
 from __future__ import annotations
 

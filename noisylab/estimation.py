@@ -1,4 +1,4 @@
-"""Transition matrices: estimated from predictions or from counts, learnt, inverted, read from files.
+"""Transition matrices: estimated from predictions or counts, learned, inverted, and read from files.
 
 Throughout, ``T`` is P(given = column | true = row) and its rows sum to one. Estimates are computed in float64, on the device of
 what they are made from, and wait for it.
@@ -33,7 +33,7 @@ _ROW_SUM_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Anchors:
-    """A matrix estimated from one sample a class.
+    """A matrix estimated from one sample per class.
 
     Attributes:
         transition: (K, K) float64, rows sum to one.
@@ -170,15 +170,15 @@ def invert(transition: Tensor, max_condition: float = 1e4) -> Tensor:
     if condition <= max_condition:
         return torch.linalg.inv(matrix)
     warnings.warn(
-        f"the transition matrix has condition number {condition:.3g}, above {max_condition:g}: taking a pseudo-inverse, whose "
-        "loss is no longer unbiased; look at the matrix for rows that are alike",
+        f"the transition matrix has condition number {condition:.3g}, above {max_condition:g}: using a pseudo-inverse, whose "
+        "loss is no longer unbiased; check the matrix for rows that are nearly alike",
         stacklevel=2,
     )
     return torch.linalg.pinv(matrix, rtol=1 / max_condition)
 
 
 class VolumeMinimizing(nn.Module):
-    """A matrix to be learnt: ``T_ij = S_ij / sum_l S_il``, with ``S_ii = 1`` and ``S_ij = sigmoid(w_ij)`` elsewhere.
+    """A learnable matrix: ``T_ij = S_ij / sum_l S_il``, with ``S_ii = 1`` and ``S_ij = sigmoid(w_ij)`` elsewhere.
 
     In every row the diagonal is the largest entry, whatever the weights: this alone ties the columns to class names. Weight decay
     would pull all weights to 0, that is, all classes to the same large noise: train them without.
@@ -219,7 +219,7 @@ class VolumeMinimizing(nn.Module):
 
 
 def read_transition(path: str | os.PathLike[str], num_classes: int) -> Tensor:
-    """A matrix from a file.
+    """Read a matrix from a file.
 
     Args:
         path: ``.npy``; ``.npz``, the array named ``transition_matrix`` or the only one; or ``.csv``, K lines of K numbers.
@@ -235,7 +235,7 @@ def read_transition(path: str | os.PathLike[str], num_classes: int) -> Tensor:
     """
     path = Path(path)
     if not regular(path).is_file():
-        raise FileNotFoundError(f"{path}: there is no such file of a transition matrix; check the path, or name an estimator")
+        raise FileNotFoundError(f"{path}: no such transition matrix file; check the path, or name an estimator")
     array = _read_array(path)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{path}: holds {array.dtype}, not numbers")
@@ -280,12 +280,12 @@ def _read_array(path: Path) -> np.ndarray:
 def _checked(probs: Tensor) -> Tensor:
     """The predictions as detached float64, once they are known to be some."""
     if probs.ndim != 2 or not len(probs) or probs.shape[1] < 2:
-        raise ValueError(f"probs must have shape (N, K) with a row and two classes at least, got {tuple(probs.shape)}")
+        raise ValueError(f"probs must have shape (N, K) with at least one row and two classes, got {tuple(probs.shape)}")
     probs = probs.detach().double()
     bad = ~(probs.isfinite() & (probs >= 0)).all(1) | (probs.sum(1) <= 0)
     if bool(bad.any()):
         first = int(bad.nonzero()[0])
-        raise ValueError(f"probs[{first}] is no distribution: it has NaN, infinite or negative entries, or sums to zero")
+        raise ValueError(f"probs[{first}] is not a distribution: it has NaN, infinite or negative entries, or sums to zero")
     return probs
 
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Writes files atomically: a file is complete or not there."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)  # Wi
 
 
 def partial_name(path: Path) -> Path:
-    """A hidden name beside `path` that nobody can know in advance; `clear_partials` finds it."""
+    """A hidden, unpredictable name beside `path`; `clear_partials` finds it."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}{_PARTIAL}")
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path, *, new: bool = False) -> Iterator[Path]:
-    """A temporary file beside `path`; what is written there replaces `path` at the end, or is removed on an error.
+    """A temporary file beside `path`, which replaces `path` at the end or is removed on an error.
 
     The folder is made if it is not there. What was written is flushed to the disk before it gets its name, so that a crash of the
     machine leaves the old file or the new one. The temporary file is made empty under a name that nobody can foresee, so that
@@ -57,7 +57,7 @@ def atomic_path(path: str | Path, *, new: bool = False) -> Iterator[Path]:
 
 
 def move(source: Path, target: Path, *, new: bool = False) -> None:
-    """Give a file or folder another name in the same folder, for good: the change reaches the disk.
+    """Rename a file or folder within its folder durably: the change is flushed to disk.
 
     Args:
         source: what is there.
@@ -87,7 +87,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def clear_partials(folder: str | Path, name: str = "*", older_than: float = 0.0) -> list[Path]:
-    """Remove the files and folders that killed processes left half-written in a folder.
+    """Remove the partial files and folders that killed processes left in a folder.
 
     Args:
         folder: it need not be there.

@@ -1,4 +1,4 @@
-"""Before a file of others is opened: whether it is one that comes to an end, and whether what it claims to hold can be."""
+"""Checks on an untrusted file before it is opened: that it is a regular file, and that its claimed size is plausible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LARGE, _RATIO = 2**28, 200  # bytes from which a file is looked at, and how muc
 
 
 def regular(path: str | Path) -> Path:
-    """`path`, unless it is something whose reading may never end: a pipe, a socket, a device.
+    """Return `path`, unless reading it might never end: a pipe, a socket or a device.
 
     A file that is not there, or a folder, is left to whoever opens it.
 
@@ -43,7 +43,7 @@ def regular(path: str | Path) -> Path:
 
 
 def check_archive(path: str | Path, names: Collection[str] | None = None) -> None:
-    """Refuse a zip archive whose content is encrypted or out of all proportion to the file.
+    """Refuse a zip archive whose content is encrypted or implausibly large for the file.
 
     Args:
         path: a zip archive.
@@ -103,7 +103,7 @@ def check_arrays(path: str | Path, names: Collection[str] | None = None) -> None
 
 
 def gunzip(content: bytes) -> bytes:
-    """What a gzip file holds, unless it is out of all proportion to the file.
+    """The content of a gzip file, unless it is implausibly large for the file.
 
     Raises:
         OSError, EOFError, zlib.error: for a damaged file.
@@ -128,7 +128,7 @@ def _check_header(file: IO[bytes], size: int, what: str) -> None:
     shape, _, dtype = header
     claimed = math.prod(shape) * dtype.itemsize
     if not dtype.hasobject and claimed > size:
-        raise ValueError(f"{what} claims {_size(claimed)} (shape {shape}), and has {_size(size)}; write it again")
+        raise ValueError(f"{what} claims {_size(claimed)} (shape {shape}), but has {_size(size)}; write it again")
 
 
 def _check_size(what: str, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Rates over time."""
+"""Schedules of learning rates, forget rates and weights over time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def act_plan(lr: float, total: int, warmup_epochs: int, warmup_lr: float, plan: str) -> list[float]:
-    """The learning rate of each epoch in a plan of the ACT authors.
+    """The learning rate of each epoch in one of the ACT authors' plans.
 
     - ``cosine:START,END,STOP``: ``warmup_lr`` for the warm-up, `lr` for ``START - warmup_epochs`` epochs (none if negative),
       ``STOP - START`` cosine values from `lr` towards END, and the last value for ``total - STOP`` more. START is not moved when
@@ -105,7 +105,7 @@ def sigmoid_rampup(step: int, length: int) -> float:
 
 
 class EpochValuesLR(torch.optim.lr_scheduler.LRScheduler):
-    """A schedule that reads the rate of each epoch from a list; past its end the last value stays.
+    """A schedule that reads the rate of each epoch from a list; after its end the last value stays in use.
 
     Args:
         optimizer: whose groups are set.
@@ -117,7 +117,7 @@ class EpochValuesLR(torch.optim.lr_scheduler.LRScheduler):
         super().__init__(optimizer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule is, without the values: a run that is resumed for more epochs brings a longer list."""
+        """The position of the schedule, without the values: a run resumed for more epochs has a longer list."""
         return {name: value for name, value in super().state_dict().items() if name != "values"}
 
     def get_lr(self) -> list[float | torch.Tensor]:
@@ -156,7 +156,7 @@ def forget_rates(rate: float, ramp_epochs: int = 10, exponent: float = 1.0) -> l
 
 
 class LinearDecay(torch.optim.lr_scheduler.LRScheduler):
-    """A constant rate that falls linearly from some epoch on, when Adam's first momentum may change, too (Co-teaching).
+    """A constant rate that falls linearly from some epoch on, at which Adam's beta1 may change as well (Co-teaching).
 
     The rate of epoch e from `start` on is ``lr (stop - e) / (stop - start)``: still whole at `start`, 0 at `stop`, which is not
     reached: from epoch ``stop - 1`` on it stays at ``lr / (stop - start)``.
@@ -182,7 +182,7 @@ class LinearDecay(torch.optim.lr_scheduler.LRScheduler):
         super().__init__(optimizer)
 
     def step(self, epoch: int | None = None) -> None:
-        """Go to the next epoch."""
+        """Advance to the next epoch."""
         super().step(epoch)
         if self.beta1 is not None and self.last_epoch >= self.start:
             for group in self.optimizer.param_groups:
@@ -227,7 +227,7 @@ class DividedStepLR(torch.optim.lr_scheduler.LRScheduler):
         super().__init__(optimizer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule is, without its lists: a run that is resumed for more epochs brings longer ones."""
+        """The position of the schedule, without its lists: a run resumed for more epochs has longer ones."""
         return {name: value for name, value in super().state_dict().items() if name not in ("weights", "milestones")}
 
     def _weight(self, epoch: int) -> float:
@@ -265,7 +265,7 @@ class CosineRestarts(torch.optim.lr_scheduler.LRScheduler):
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float | torch.Tensor]:
-        """The rate after so many calls for every group."""
+        """The current rate for every group."""
         start, length, cycle = 0.0, float(self.first), 0
         while self.last_epoch >= start + length - 1e-9:  # few, as cycles grow
             start, length, cycle = start + length, length * self.stretch, cycle + 1

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Factory(Generic[T]):
-    """A class with some of its arguments, called with the rest.
+    """A class with some of its arguments bound, called with the rest.
 
     Args:
         target: the class.
@@ -53,7 +53,7 @@ class Factory(Generic[T]):
 
 
 def as_factory(value: Any, kind: type[T], name: str) -> Factory[T]:
-    """Whatever way a class with arguments was given, as a `Factory`.
+    """Convert any form in which a class with arguments can be given to a `Factory`.
 
     Args:
         value: a class, a ``functools.partial`` of a class with keyword arguments, a ``{"class_path", "init_args"}`` mapping, or a
@@ -93,7 +93,7 @@ def as_factory(value: Any, kind: type[T], name: str) -> Factory[T]:
 
 
 def plain(value: Any, name: str) -> Any:
-    """`value` as builtins that load with ``weights_only=True``; factories become specs.
+    """`value` as builtin types that load with ``weights_only=True``; factories become specs.
 
     Raises:
         TypeError: for a value that has no such form, naming the argument.

@@ -1,4 +1,4 @@
-"""Text that others wrote, on a terminal: file names, labels and class names may hold anything."""
+"""Makes untrusted text, such as file names, labels and class names, safe to print on a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u
 
 
 def visible(text: str) -> str:
-    r"""`text` with everything that would steer a terminal written out; line ends and tabs stay.
+    r"""`text` with all terminal control characters escaped, except line ends and tabs.
 
     >>> visible("cat\x1b[31m.png")
     'cat\\x1b[31m.png'
@@ -37,7 +37,7 @@ def _written_out(character: str) -> str:
 
 @contextlib.contextmanager
 def visible_warnings() -> Iterator[None]:
-    """Warnings may name files and classes, too: meanwhile they are shown as `visible` has them."""
+    """Show warnings through `visible` for a while, because they may name files and classes."""
     usual = warnings.formatwarning
 
     def shown(*arguments: Any, **more: Any) -> str:
@@ -51,7 +51,7 @@ def visible_warnings() -> Iterator[None]:
 
 
 def take_any_text(*streams: Any) -> None:
-    """Let the streams write what their encoding lacks as escapes, where they would raise an error in the middle of a run.
+    """Make the streams escape characters that their encoding lacks, instead of raising an error in the middle of a run.
 
     Args:
         *streams: of text; those that cannot be changed stay as they are.
@@ -63,6 +63,6 @@ def take_any_text(*streams: Any) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Send to nowhere what a stream holds back and what comes, after its reader has gone: Python would fail on it at its end."""
+    """Discard a stream's buffered and future output after its reader has gone, on which Python would fail at exit."""
     with contextlib.suppress(OSError, ValueError):  # some streams have no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,8 +1,8 @@
-"""Whose code a file may run: recipes, run folders and checkpoints name classes, and naming a class imports its module.
+"""Decides whose code a file may run: recipes, run folders and checkpoints name classes, and that imports their modules.
 
-What a user types is the user's own wish. What a file says may be a stranger's: it may name classes of the packages below and
-classes of modules that the user trusts, and nothing else. Trust is given to a module in one place on the disk: a module of the
-same name in a stranger's folder is another one.
+What a user types is the user's choice. A file may come from a stranger: it may name classes of the packages below and
+classes of modules that the user trusts, and nothing else. Trust covers a module in one place on the disk: a module of the
+same name in a stranger's folder is not covered.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def trusted() -> dict[str, str]:
     except OSError as error:
         raise ValueError(f"{path}, the list of trusted modules, cannot be read: {error.strerror or error}; {_MEND}") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}, the list of trusted modules, is no JSON; {_MEND}") from error
+        raise ValueError(f"{path}, the list of trusted modules, is not JSON; {_MEND}") from error
     modules = found.get("modules") if isinstance(found, dict) else None
     if not isinstance(modules, dict) or not all(isinstance(place, str) for place in modules.values()):
         raise ValueError(f'{path}, the list of trusted modules, is not of the form {{"modules": {{NAME: PLACE}}}}; {_MEND}')
@@ -90,8 +90,8 @@ def allow(modules: Iterable[str]) -> list[str]:
         place = _place(module.partition(".")[0]) if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", module) else None
         if place is None:
             raise ValueError(
-                f"trust: there is no module {module!r}, neither installed nor in {Path.cwd()}; give the name that is before the "
-                "dot in the class's path, as mynet for mynet.MyNet"
+                f"trust: there is no module {module!r}, neither installed nor in {Path.cwd()}; give the name before the "
+                "dot in the class path, such as mynet for mynet.MyNet"
             )
         _reach(module.partition(".")[0])
         if known.get(module) != place:
@@ -152,7 +152,7 @@ def check_builder(path: str, where: str, arguments: Mapping[str, Any] | None = N
     home = f"{getattr(made, '__module__', None)}.{getattr(made, '__qualname__', '')}"
     if not _builds(made, home):
         raise Untrusted(
-            f"{where} names {path}, which is none of the classes and functions that only build a network\n"
+            f"{where} names {path}, which is not one of the classes and functions that only build a network\n"
             f"  if you know what it does and want it, add --trust {module} once; noisylab remembers it in {settings_file()}"
         )
     for name, value in (arguments or {}).items():

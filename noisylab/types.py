@@ -1,4 +1,4 @@
-"""The names every part shares: batches, plans, what a method may know of its data.
+"""Types that all parts share: batches, plans, and what a method may know about its data.
 
 Letters in shapes: B batch, K classes, N training samples (rows of the original training set), D features, C, H, W image.
 """

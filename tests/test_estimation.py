@@ -194,7 +194,7 @@ def test_rows_that_are_alike_give_a_bounded_pseudo_inverse_and_a_warning_with_th
     matrix = torch.tensor([[0.6, 0.4, 0], [0.6 - difference, 0.4 + difference, 0], [0, 0, 1]], dtype=torch.float64)
     left, values, right = np.linalg.svd(matrix.numpy())
     condition = "inf|e\\+1[5-9]" if difference == 0 else f"{values[0] / values[2]:.3g}".replace("+", "\\+")
-    with pytest.warns(UserWarning, match=f"condition number .*({condition}).*, above 10000: taking a pseudo-inverse"):
+    with pytest.warns(UserWarning, match=f"condition number .*({condition}).*, above 10000: using a pseudo-inverse"):
         found = invert(matrix)
     expected = sum(np.outer(right[k], left[:, k]) / values[k] for k in range(2))  # the third is below the largest / 1e4
     assert np.allclose(found.numpy(), expected, rtol=0, atol=1e-9) and float(found.abs().max()) < 2

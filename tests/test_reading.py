@@ -121,7 +121,7 @@ def test_an_archive_that_grows_out_of_proportion_is_refused_unread(monkeypatch):
     assert ArrayFile(bomb)["y"].tolist() == [0, 0], "the others can be read"
     with pytest.raises(ValueError, match="would grow from"):
         check_archive(bomb)
-    with pytest.raises(ValueError, match="is no checkpoint"):
+    with pytest.raises(ValueError, match="is not a checkpoint"):
         AtomicCheckpointIO().load_checkpoint(bomb)
     with pytest.raises(ValueError, match="would grow"):
         gunzip(gzip.compress(bytes(1 << 20)))
@@ -173,7 +173,7 @@ def test_another_file_is_no_checkpoint(content, capsys):
     assert damage("x.ckpt") is not None
     assert main(["test", "--config", "ce_digits.yaml", "--ckpt_path", "x.ckpt"]) == 2
     said = capsys.readouterr().err
-    assert "x.ckpt is no checkpoint" in said and "Traceback" not in said
+    assert "x.ckpt is not a checkpoint" in said and "Traceback" not in said
 
 
 def test_whole_checkpoints_pass():

@@ -1,4 +1,4 @@
-"""What runs beside training: diagnostics, curves, checkpoints, summary, progress."""
+"""Callbacks that run alongside training: diagnostics, curves, checkpoints, summary, progress."""
 
 from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves

@@ -1,4 +1,4 @@
-"""When checkpoints are written."""
+"""Callback that writes checkpoints, and decides when."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ class RunCheckpoint(Checkpoint):
 
     @property
     def state_key(self) -> str:
-        """The same for every folder: a resumed run may have moved."""
+        """The same key for every folder, because the folder of a resumed run may have moved."""
         return "RunCheckpoint"
 
     def state_dict(self) -> dict[str, Any]:
-        """What chooses the best epoch, its best value and that epoch."""
+        """The monitored quantity, its best value and the epoch of that value."""
         return {"monitor": self.monitor, "best": None if self.best is None else list(self.best)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -92,13 +92,13 @@ class RunCheckpoint(Checkpoint):
         monitor = state.get("monitor", "val/acc")
         if monitor != self.monitor:
             raise ValueError(
-                f"the checkpoint is of a run whose best epoch is chosen by {monitor}, and monitor is {self.monitor!r}; "
-                f"resume with checkpoint.monitor {monitor}, or begin a new run"
+                f"the checkpoint comes from a run whose best epoch is chosen by {monitor}, but monitor is {self.monitor!r}; "
+                f"resume with checkpoint.monitor {monitor}, or start a new run"
             )
         self.best = None if state["best"] is None else (float(state["best"][0]), int(state["best"][1]))
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Make every save of this trainer atomic, and put off those that fall before the end of an epoch."""
+        """Make every save of this trainer atomic, and postpone saves that are due before the end of an epoch."""
         if stage != "fit":
             return
         if self.folder is None:
@@ -117,7 +117,7 @@ class RunCheckpoint(Checkpoint):
         trainer.save_checkpoint = save_checkpoint  # type: ignore[method-assign]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock, take over the signals, remove what a killed run left half-written."""
+        """Start the clock, take over the signals, and remove partial files of a killed run."""
         assert self.folder is not None
         if trainer.is_global_zero:
             clear_partials(self.folder)
@@ -136,20 +136,20 @@ class RunCheckpoint(Checkpoint):
         trainer.should_stop |= self.finished(trainer)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        """From here to the epoch's end not every moment is one to resume from."""
+        """Note that until the epoch ends, a run cannot be resumed from every step."""
         self._in_epoch = True
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when due; end the run where a signal asks for it."""
+        """Save when due; stop the run if a signal has asked for it."""
         trainer.should_stop |= self.finished(trainer)
         late = self.every_n_minutes is not None and time.monotonic() - self._saved_at > 60 * self.every_n_minutes
         late, stop = self._agree(trainer, late)
         ends = trainer.should_stop and _may_stop(trainer) and not (trainer.is_last_batch or self.finished(trainer))
         if self._must_wait(trainer):
             if ends:
-                rank_zero_warn("the run ends where no checkpoint can be resumed from: a resume would leave out the epoch's rest")
+                rank_zero_warn("the run ends where no checkpoint can be resumed: a resume would skip the rest of the epoch")
             return
         self._flush(trainer)
         due = self.every_n_steps is not None and (batch_idx + 1) % self.every_n_steps == 0
@@ -160,7 +160,7 @@ class RunCheckpoint(Checkpoint):
             self._stop(trainer, stop)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The epoch is complete: save it, and whatever was put off."""
+        """Save the complete epoch, and any postponed checkpoints."""
         self._in_epoch = False
         assert isinstance(pl_module, NoisyLabelMethod)
         if self._cut_short:  # the epoch is not complete, and its last step is saved
@@ -186,11 +186,11 @@ class RunCheckpoint(Checkpoint):
         return value < self.best[0] if self.monitor == "val/loss" else value > self.best[0]
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._signals.restore()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """The same after an error; nothing waits for the end of an epoch any more."""
+        """Restore the signal handlers after an error, too; postponed saves are dropped."""
         self._signals.restore()
         self._in_epoch, self._deferred = False, []
 

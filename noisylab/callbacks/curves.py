@@ -1,4 +1,4 @@
-"""The run's own curves: one append-only CSV file that survives every restart."""
+"""The curves of a run: one append-only CSV file that survives every restart."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class Curves(Checkpoint):
 
     @property
     def state_key(self) -> str:
-        """The same for every folder: a resumed run may have moved."""
+        """The same key for every folder, because the folder of a resumed run may have moved."""
         return "Curves"
 
     def state_dict(self) -> dict[str, Any]:
-        """How far the file has come, which is on the disk then, or without a folder the rows; what the next ones subtract."""
+        """The length of the file on disk or, without a folder, its rows; and the sums that the next rows subtract."""
         totals = {name: list(pair) for name, pair in self._totals.items()}
         if self.path is None:
             return {"rows": _packed(self.rows), "totals": totals}
@@ -75,7 +75,7 @@ class Curves(Checkpoint):
         return {"file": place, "totals": totals}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the rows of a checkpoint, or which part of the file `on_fit_start` is to read."""
+        """Take the rows of a checkpoint, or note which part of the file `on_fit_start` must read."""
         self._wanted = state.get("file")
         rows = state.get("rows", [])
         self.rows = [(int(e), int(s), str(n), float(v)) for e, s, n, v in (_unpacked(rows) if isinstance(rows, dict) else rows)]
@@ -86,7 +86,7 @@ class Curves(Checkpoint):
         return [(epoch, value) for epoch, _, found, value in self.rows if found == name]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Read the rows up to the checkpoint that the run goes on from.
+        """Read the rows up to the checkpoint from which the run continues.
 
         Raises:
             ValueError: when the file is missing, shorter than it was or another; on every rank.
@@ -98,8 +98,8 @@ class Curves(Checkpoint):
         content: bytes | str = trainer.strategy.broadcast(found)  # type: ignore[assignment]
         if isinstance(content, str):
             raise ValueError(  # noqa: TRY004 - a file is at fault
-                f"the run cannot go on without its curves up to the checkpoint: {content}\n"
-                "they are in metrics.csv alone; put that file back into the run's folder, or start the run again"
+                f"the run cannot continue without its curves up to the checkpoint: {content}\n"
+                "they are only in metrics.csv; put that file back into the run folder, or start the run again"
             )
         lines = csv.reader(io.StringIO(content.decode(), newline=""))
         next(lines)
@@ -126,7 +126,7 @@ class Curves(Checkpoint):
         return "; ".join(f"{path}: {reason}" for path, reason in reasons.items())
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the file in step with the rows."""
+        """Bring the file into line with the rows."""
         content = _encoded([_COLUMNS, *map(_text, self.rows)])
         self._length, self._digest = len(content), hashlib.sha256(content)
         self._writes = self.path is not None and trainer.is_global_zero

@@ -1,4 +1,4 @@
-"""Clean against noisy, every epoch, for every method."""
+"""Diagnostics of every epoch, for every method: accuracy, memorization and selection on clean and noisy samples."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["Diagnostics"]
 
 
 class Diagnostics(L.Callback):
-    """Logs who memorised what, how good the selection is and how far an estimated transition matrix is off.
+    """Logs memorization, selection quality and the error of an estimated transition matrix.
 
     The only place where true labels meet a method, and only to be reported: ``memorization/*`` from a scoring pass in eval mode,
     ``memorization_online/*`` from what the training steps saw, ``issues/*`` of the list of labels that look wrong, and

@@ -1,4 +1,4 @@
-"""What a run says of rows that it has not learnt from."""
+"""Callback that saves the predicted probabilities of held-out rows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class HeldOutProbabilities(Checkpoint):
 
     @property
     def state_key(self) -> str:
-        """One for all."""
+        """The same key for every instance."""
         return "HeldOutProbabilities"
 
     def state_dict(self) -> dict[str, Any]:
@@ -49,11 +49,11 @@ class HeldOutProbabilities(Checkpoint):
         return {"sums": self._sums, "epochs": self._epochs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on adding."""
+        """Restore the sums."""
         self._sums, self._epochs = state["sums"], int(state["epochs"])
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the data."""
+        """Check the data."""
         data: Any = getattr(trainer, "datamodule", None)
         if not isinstance(data, NoisyDataModule) or not data.folds:
             raise ValueError("HeldOutProbabilities needs a fold as the test set; set data.folds to 5 and data.fold to 0..4")
@@ -61,7 +61,7 @@ class HeldOutProbabilities(Checkpoint):
             raise ValueError(f"HeldOutProbabilities needs one process, got {trainer.world_size}; set trainer.devices to 1")
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what an evaluation that was broken off has left."""
+        """Discard what an interrupted evaluation left."""
         self._running = {}
 
     def on_validation_batch_end(
@@ -73,7 +73,7 @@ class HeldOutProbabilities(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep what was said of the test rows."""
+        """Keep the predictions for the test rows."""
         if isinstance(batch, EvalBatch) and batch.split == "test":
             self._running[batch_idx] = [batch.index, F.softmax(outputs["logits"].float(), 1)]
 
@@ -95,7 +95,7 @@ class HeldOutProbabilities(Checkpoint):
         self._write(trainer)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The same for a run that was killed after its last checkpoint: resumed, it has nothing left to train."""
+        """Write the means for a run that was killed after its last checkpoint and has nothing left to train when resumed."""
         if not self._written:
             self._write(trainer)
 

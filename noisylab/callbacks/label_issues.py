@@ -1,4 +1,4 @@
-"""Which labels are wrong, in one file, after every run."""
+"""Callback that writes the list of probable label issues at the end of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LabelIssues"]
 
 
 class LabelIssues(Checkpoint):
-    """Writes ``label_issues.csv`` at the end of training: the training rows, the most surely wrong label first.
+    """Writes ``label_issues.csv`` at the end of training: the training rows, with the label most likely to be wrong first.
 
     It is a `Checkpoint` callback only to run after the method's own end of the epoch.
 
@@ -35,7 +35,7 @@ class LabelIssues(Checkpoint):
 
     @property
     def state_key(self) -> str:
-        """The same for every folder: a resumed run may have moved."""
+        """The same key for every folder, because the folder of a resumed run may have moved."""
         return "LabelIssues"
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -45,12 +45,12 @@ class LabelIssues(Checkpoint):
             self.write(trainer, pl_module, data)
 
     def write(self, trainer: L.Trainer, method: NoisyLabelMethod, data: NoisyDataModule) -> None:
-        """Write the list of a method whose memory is complete; says so where there is nothing to rank."""
+        """Write the list of a method whose memory is complete, or warn that there is nothing to rank."""
         self.table = rank_labels(method, data)
         if self.table is None:
             rank_zero_warn(
-                f"no label_issues.csv: {type(method).__name__} has seen no input unmixed, as with mixup for every batch; "
-                "train without it to have the labels ranked"
+                f"no label_issues.csv: {type(method).__name__} never saw an unmixed input, as with mixup in every batch; "
+                "train without it to get the labels ranked"
             )
         elif trainer.is_global_zero:
             self.table.write(self.path)

@@ -29,7 +29,7 @@ class RunProgress(L.Callback):
         self._bar: Any = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open the bar where the run stands."""
+        """Open the bar at the current step of the run."""
         self._bar = tqdm(
             total=_expected_steps(trainer),
             initial=trainer.global_step,
@@ -43,7 +43,7 @@ class RunProgress(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """One step more; at the beginning of an epoch, whose length may be its own, how many there will be."""
+        """Advance one step; at the start of an epoch, whose length may differ, update the total."""
         if self._bar is not None:
             if batch_idx == 0:
                 self._bar.total = _expected_steps(trainer)

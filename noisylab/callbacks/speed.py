@@ -1,4 +1,4 @@
-"""Switches that make training faster and leave the method as it is."""
+"""Callback for the switches that make training faster without changing the method."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Speed(L.Callback):
                 compile_training_passes(network, self.backend)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put recorded steps in the place of the method's."""
+        """Replace the method's training step with recorded steps."""
         if not self.cuda_graphs or not isinstance(pl_module, NoisyLabelMethod):
             return
         reason = _no_graphs(trainer, pl_module)
@@ -79,11 +79,11 @@ class Speed(L.Callback):
         self._graphed.install()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the method its own training step back."""
+        """Restore the method's own training step."""
         self._remove()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """The same after an error."""
+        """Do the same after an error."""
         self._remove()
 
     def _remove(self) -> None:
@@ -92,7 +92,7 @@ class Speed(L.Callback):
             self._graphed = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on with the step count of a checkpoint; tell the optimizers whether they are recorded."""
+        """Continue the step count of a checkpoint; tell the optimizers whether they are recorded."""
         if isinstance(pl_module, NoisyLabelMethod):
             carry_step_count(pl_module)
         if self._graphed is None and pl_module.device.type == "cuda":

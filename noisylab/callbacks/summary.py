@@ -1,4 +1,4 @@
-"""What a run came to, in one JSON file."""
+"""Callback that writes the summary of a run to one JSON file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DIAGNOSTICS = ("memorization", "memorization_online", "issues", "select", "labe
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result."""
+    """Versions of Python and of the packages that affect results."""
     names = ("noisylab", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn")
     found = {"python": platform.python_version()}
     for name in names:
@@ -66,7 +66,7 @@ class RunSummary(Checkpoint):
 
     @property
     def state_key(self) -> str:
-        """The same for every folder: a resumed run may have moved."""
+        """The same key for every folder, because the folder of a resumed run may have moved."""
         return "RunSummary"
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class RunSummary(Checkpoint):
         return {"seconds": self._elapsed(), "images": self.images}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the counters."""
         self.seconds, self.images = float(state["seconds"]), int(state["images"])
 
     def _elapsed(self) -> float:
@@ -99,7 +99,7 @@ class RunSummary(Checkpoint):
             self.write(trainer, pl_module)
 
     def write(self, trainer: L.Trainer, method: NoisyLabelMethod) -> None:
-        """Write the summary of a run whose curves are complete and whose last evaluation is at hand."""
+        """Write the summary of a run whose curves are complete and whose last evaluation is available."""
         if trainer.is_global_zero:
             summary = self.summary(trainer, method)
             if summary["transition"] is not None:

@@ -1,1 +1,1 @@
-"""Checkpoint files, and what they say of a method and of its data beside the state that Lightning keeps."""
+"""Checkpoint files, and what they record about a method and its data in addition to Lightning's state."""

@@ -1,4 +1,4 @@
-"""Checkpoint files that can be trusted: written whole or not at all, and found again where one is damaged."""
+"""Reliable checkpoint files: written completely or not at all, with a fallback when one is damaged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["AtomicCheckpointIO", "check_checkpoint", "damage", "newest_readable"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, reads it back against its checksums, and only then replaces the one before, which is
+    """Writes a checkpoint to a temporary file, verifies its checksums, and only then replaces the previous one, which is
     kept as ``<name>.previous``. Reads nothing but tensors and plain values.
     """
 
@@ -47,8 +47,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (pickle.UnpicklingError, EOFError, zipfile.BadZipFile) as error:
             reason = next((line.strip() for line in str(error).splitlines() if "Unsupported" in line), type(error).__name__)
             raise OSError(
-                f"could not save {path}: it does not read back ({reason}); the state of methods and callbacks must be tensors, "
-                "numbers, strings, lists and dicts. If it is, the disk is at fault: choose another --run_dir"
+                f"could not save {path}: it cannot be read back ({reason}); methods and callbacks must keep state in tensors, "
+                "numbers, strings, lists and dicts. If they do, the disk is at fault: choose another --run_dir"
             ) from error
         except (OSError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not any(part in str(error) for part in _WRITER):
@@ -71,13 +71,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 shutil.copyfile(path, copy)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """The checkpoint at `path`; its pickle may name tensors and plain values only, whatever `weights_only` says."""
+        """The checkpoint at `path`; its pickle may contain only tensors and plain values, whatever `weights_only` says."""
         if "://" not in str(path):
             check_checkpoint(path)
         return super().load_checkpoint(path, map_location=map_location, weights_only=True)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a checkpoint and the one kept before it."""
+        """Remove a checkpoint and the previous one kept with it."""
         for file in (Path(path), previous(Path(path))):
             file.unlink(missing_ok=True)
 
@@ -95,11 +95,11 @@ def check_checkpoint(path: str | Path) -> None:
     try:
         check_archive(path)
     except Exception as error:  # whatever a foreign file raises
-        raise ValueError(f"{path} is no checkpoint: {error}; give a file that noisylab fit has written") from error
+        raise ValueError(f"{path} is not a checkpoint: {error}; give a file that noisylab fit wrote") from error
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint before `path` is kept."""
+    """The path at which the checkpoint before `path` is kept."""
     return path.with_name(f"{path.name}.previous")
 
 
@@ -114,7 +114,7 @@ def _verify(path: Path) -> None:
 
 
 def damage(path: str | Path) -> str | None:
-    """What is wrong with a checkpoint file; None if every byte of its content is as it was written.
+    """A description of the damage to a checkpoint file; None if every byte of its content is intact.
 
     Raises:
         OSError: when that cannot be found out: no permission, no memory, too many open files.
@@ -131,7 +131,7 @@ def damage(path: str | Path) -> str | None:
 
 
 def newest_readable(path: str | Path, *others: str | Path) -> tuple[Path, str | None]:
-    """`path`, or, where it is damaged or absent, that of the others which has done most steps.
+    """`path` or, if it is damaged or absent, the readable checkpoint with the most steps.
 
     Args:
         path: the checkpoint that is wanted.

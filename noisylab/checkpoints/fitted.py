@@ -1,4 +1,4 @@
-"""What a model needs to know of the data it was trained on, kept in its checkpoints, and what has become of these data since."""
+"""What a checkpoint records about its training data, and the comparison with the data as it is now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 5  # class names in a message
 
 
 def fitted_in(checkpoint: str | Path) -> dict[str, Any] | None:
-    """The record of `NoisyDataModule.fitted` in a checkpoint file; `None` for one that was written without.
+    """The record of `NoisyDataModule.fitted` in a checkpoint file; `None` for one without a record.
 
     Its tensors are on the CPU. A file that is no checkpoint has none, too: loading it says what is wrong.
     """
@@ -37,7 +37,7 @@ def _copied(value: Any) -> Any:
 
 
 def check_classes(then: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    """Refuse data of other classes than the model has.
+    """Refuse data whose classes differ from the model's.
 
     Args:
         then: record of the model.
@@ -61,7 +61,7 @@ def _some(names: list[str]) -> str:
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """What has changed, by part: "train" and "test", a sentence for each that differs; empty where all is as it was.
+    """The changes by part, "train" and "test": a sentence for each that differs; empty if nothing changed.
 
     Args:
         then: record of the model.
@@ -93,5 +93,5 @@ def check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     """
     found = changes(then, now)
     if "train" in found:
-        raise ValueError(f"{found['train']}; resume with the data that the run began with, or start a run of its own")
+        raise ValueError(f"{found['train']}; resume with the data that the run was started with, or start a new run")
     return list(found.values())

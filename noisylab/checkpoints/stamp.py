@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: whose it is, and which data it was trained on."""
+"""The stamp in a checkpoint that identifies its method and its training data."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def stamp(
     data: Mapping[str, Any] | None = None,
     fitted: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What a checkpoint says of itself: whose it is and, after a fit, which data it was trained on (`data_stamp`) and what a
+    """The identity of a checkpoint: its method and, after a fit, its training data (`data_stamp`) and what a
     model of them needs (`NoisyDataModule.fitted`)."""
     whose = {"method": method, "num_classes": num_classes, "class_names": list(class_names)}
     return {**whose, "data": dict(data or {}), "fitted": dict(fitted or {})}
 
 
 def data_stamp(info: DataInfo) -> dict[str, Any]:
-    """What a run may not change on a resume, or should know that it changes."""
+    """The properties of the data that a resumed run may not change, or should change only knowingly."""
     labels = hashlib.sha256()
     for part in (
         info.given_target,
@@ -37,7 +37,7 @@ def data_stamp(info: DataInfo) -> dict[str, Any]:
 
 
 def check_data_stamp(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """Compare the data of a checkpoint with those of the run that it is to continue.
+    """Compare the data of a checkpoint with the data of the run that continues it.
 
     Returns:
         What differs and may: "seed 0, now 5".
@@ -48,7 +48,7 @@ def check_data_stamp(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list
     if theirs.get("labels", ours["labels"]) != ours["labels"]:
         raise ValueError(
             "the checkpoint was trained on other labels or rows: the noise, its seed, the held-out rows or the subset differ; "
-            "resume with the data that the run began with, or start a run of its own"
+            "resume with the data that the run was started with, or start a new run"
         )
     return [f"{key} {theirs[key]}, now {ours[key]}" for key in ("seed", "batch_size") if theirs.get(key, ours[key]) != ours[key]]
 

@@ -1,4 +1,4 @@
-"""What a class takes, for ``noisylab fit --help CLASS``."""
+"""The arguments of a class, as text for ``noisylab fit --help CLASS``."""
 
 from __future__ import annotations
 

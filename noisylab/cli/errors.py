@@ -1,4 +1,4 @@
-"""Errors a user can act on: what, given, allowed, nearest, in at most five lines."""
+"""Errors that a user can act on: the argument, the value given, what is allowed and the nearest match, in five lines at most."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def short(error: BaseException, lines: int = 5) -> str:
 
 
 def message(error: BaseException) -> str:
-    """What a user is told of an error.
+    """The message of an error as shown to the user.
 
     A mistake of the user has been looked for and named; data are refused with a list of up to ten rows and what to do about
     them. Of an error that nobody has foreseen the kind is said, too: KeyError: 'x' is more than 'x'.
@@ -91,7 +91,7 @@ def message(error: BaseException) -> str:
 
 
 def reason(text: str) -> str:
-    r"""The innermost of jsonargparse's nested complaints, below the key that it is about.
+    r"""The innermost of jsonargparse's nested messages, below the key that it refers to.
 
     >>> print(reason('Key "model":\n  Errors:\n    - Key "network":\n        no such option\n    - Expected None'))
     model.network: no such option
@@ -113,12 +113,12 @@ def reason(text: str) -> str:
 
 
 def is_foreseen(error: BaseException) -> bool:
-    """Whether an error was looked for and named, by noisylab or Lightning; others may be faults of the code."""
+    """Whether noisylab or Lightning raised an error on purpose; other errors may be bugs."""
     return isinstance(error, UserError) or _is_misconfiguration(error)
 
 
 def is_bug(error: BaseException) -> bool:
-    """Whether an error is a fault of code, which only a traceback helps to find.
+    """Whether an error is a bug that only a traceback helps to find.
 
     That is an error that nobody foresaw, and that either came after training had begun or was raised in a file of the user's
     own: a method, a callback, a network. Before training, what noisylab and its libraries say of a configuration is a refusal.
@@ -137,7 +137,7 @@ def is_bug(error: BaseException) -> bool:
 
 
 def report(error: BaseException) -> str:
-    """For below the traceback of a bug: whose it is, as far as that can be seen."""
+    """The line below the traceback of a bug: whose code is probably at fault."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     if _is_users(last.filename):
         return f"noisylab: this is an error in {Path(last.filename).name}, line {last.lineno}, not in what was asked for"
@@ -156,7 +156,7 @@ def _is_users(file: str) -> bool:
 
 @contextlib.contextmanager
 def training(begun: Callable[[], bool], go_on: str) -> Iterator[None]:
-    """Mark errors that come after training has begun, and say how to go on after them.
+    """Mark errors that occur after training has begun, and say how to continue after them.
 
     Args:
         begun: whether the first step was started.

@@ -9,7 +9,7 @@ __all__ = ["COMMANDS", "FLAGS", "Command", "Flag", "flags_of"]
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag of noisylab's own, as against the values of a recipe.
+    """One of noisylab's own flags, as opposed to the values of a recipe.
 
     Args:
         help: what it does.
@@ -156,6 +156,6 @@ _WORDS = {  # what a flag does in one command, where another says more than that
 
 
 def flags_of(command: str) -> dict[str, Flag]:
-    """The flags of a command by name, with what they do there."""
+    """The flags of a command by name, with their help."""
     found = {name: FLAGS[name] for name in COMMANDS[command].flags}
     return {name: replace(flag, help=_WORDS.get((command, name), flag.help)) for name, flag in found.items()}

@@ -1,4 +1,4 @@
-"""Whether a launcher has really started this process as one of several, or the shell only looks like it."""
+"""Finds out whether a launcher really started this process as one of several, or the environment only looks that way."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _start = _Start()
 
 
 def launched(environment: Mapping[str, str]) -> int:
-    """How many processes a launcher has started, this one among them; 1 where there is no launcher.
+    """The number of processes that a launcher has started, including this one; 1 without a launcher.
 
     torchrun, Lightning and Kubeflow say where the first process listens and how many there are; srun says how many tasks its step
     has. A rank alone, or a number of tasks that were asked for, says nothing: such variables stay behind in shells.
@@ -46,7 +46,7 @@ def launched(environment: Mapping[str, str]) -> int:
 
 
 def first_process() -> bool:
-    """Whether nobody has started this process as one of several, or it is the first of them, as `settle` found."""
+    """Whether this process is the only one or the first of several, as found by `settle`."""
     return _start.first
 
 
@@ -56,7 +56,7 @@ def _is_first(environment: Mapping[str, str]) -> bool:
 
 
 def settle(environment: MutableMapping[str, str] = os.environ) -> str | None:
-    """Find out how this process was started; take away variables that would make Lightning wait for others in vain.
+    """Find out how this process was started; remove variables that would make Lightning wait for other processes in vain.
 
     Args:
         environment: variables, changed in place.
@@ -82,7 +82,7 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> str | None:
 
 
 def take_world(trainer: dict[str, Any]) -> None:
-    """Let ``devices`` and ``num_nodes`` be those of the launcher, where the configuration does not say them.
+    """Take ``devices`` and ``num_nodes`` from the launcher if the configuration does not set them.
 
     Args:
         trainer: its part of a configuration, changed in place.
@@ -96,7 +96,7 @@ def take_world(trainer: dict[str, Any]) -> None:
 
 
 def check_world(asked: int) -> None:
-    """Refuse to train in another number of processes than the launcher has started: each would write into one folder.
+    """Refuse to train in a different number of processes than the launcher started: all would write to one folder.
 
     Args:
         asked: processes of the Trainer.
@@ -114,14 +114,14 @@ def check_world(asked: int) -> None:
 
 
 def is_lost_process(error: BaseException) -> bool:
-    """Whether an error means that another process of the run has ended: the connection to it broke."""
+    """Whether an error means that another process of the run has ended and its connection broke."""
     if isinstance(error, torch.distributed.DistError):
         return True
     return isinstance(error, RuntimeError) and any(part in str(error) for part in _LOST)
 
 
 def lost_words(error: BaseException) -> str:
-    """What an error that `is_lost_process` knows says, without where in the library it was raised."""
+    """The message of an error recognized by `is_lost_process`, without its place in the library."""
     return next((part for part in _LOST if part in str(error)), str(error).strip().partition("\n")[0][:200])
 
 

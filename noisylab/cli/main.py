@@ -1,4 +1,4 @@
-"""The noisylab command. What takes time to import is imported when it is needed: help and mistakes come at once."""
+"""The noisylab command. Slow imports are made only when needed, so that help and error messages appear at once."""
 
 from __future__ import annotations
 

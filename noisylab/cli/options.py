@@ -1,4 +1,4 @@
-"""A command line taken apart: the command, noisylab's own flags and the values of a recipe."""
+"""Splits a command line into the command, noisylab's own flags and the values of a recipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PRINTED = ("skip_null", "skip_default")  # forms of --print_config
 
 @dataclass
 class Options:
-    """A command line taken apart.
+    """A parsed command line.
 
     Args:
         command: among `noisylab.cli.flags.COMMANDS`.
@@ -39,7 +39,7 @@ class Options:
 
 
 def command_of(argv: Sequence[str]) -> tuple[str, list[str]]:
-    """The command that a command line begins with, and what follows it.
+    """The command at the start of a command line, and the rest.
 
     Raises:
         UserError: when there is no such command, with the nearest.
@@ -52,7 +52,7 @@ def command_of(argv: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def parse(argv: Sequence[str]) -> Options:
-    """Take a command line apart, without looking at what the values mean.
+    """Split a command line, without interpreting the values.
 
     Raises:
         UserError: for an unknown command, a flag of another command, a flag given twice with two values, a value without a key
@@ -75,7 +75,7 @@ def parse(argv: Sequence[str]) -> Options:
             value = rest.pop(0)
         if key not in FLAGS and command.recipe:
             if value is not None and not value.strip():
-                raise UserError(f"--{key} is empty: a variable that the shell does not know, perhaps; write null for none")
+                raise UserError(f"--{key} is empty, perhaps because of an unset shell variable; write null for none")
             options.flags.append((key, value))
             continue
         _check_flag(name, key)
@@ -125,7 +125,7 @@ def _check_flag(name: str, key: str) -> None:
     owners = [other for other in COMMANDS if key in COMMANDS[other].flags]
     takes = ", ".join(f"--{flag}" for flag in allowed) or "no flag"
     raise UserError(
-        f"--{key} belongs to noisylab {', '.join(owners)} ({flags_of(owners[0])[key].help}); {name} does not know it\n"
+        f"--{key} belongs to noisylab {', '.join(owners)} ({flags_of(owners[0])[key].help}); {name} does not take it\n"
         f"  {name} takes: {takes}"
     )
 

@@ -1,4 +1,4 @@
-"""Types in words: what an argument takes, for users who do not read Python's type hints."""
+"""Describes types in words, for users who do not read Python's type hints."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CLASS = re.compile(r"<class '(?:[\w.<>]+\.)?(\w+)'>")
 
 
 def in_words(hint: Any) -> str:
-    """What a type hint lets an argument be, in words.
+    """The values that a type hint allows, in words.
 
     >>> from typing import Literal
     >>> in_words(int | None)
@@ -58,7 +58,7 @@ def in_words(hint: Any) -> str:
 
 
 def untyped(text: str) -> str:
-    """A parser's complaint, with words in the place of Python's types.
+    """A parser's error message, with words in place of Python's types.
 
     >>> untyped("Expected a <class 'int'>. Got value: x")
     'must be a whole number, got x'

@@ -1,4 +1,4 @@
-"""Data sets: one LightningDataModule a family."""
+"""Data sets: one LightningDataModule per family."""
 
 from noisylab.data.arrays import Arrays
 from noisylab.data.base import NoisyDataModule

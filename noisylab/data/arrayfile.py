@@ -1,4 +1,4 @@
-"""Inputs and labels in an .npz file or a folder of .npy files: found by name, checked, brought to the types of training."""
+"""Inputs and labels in an .npz file or a folder of .npy files: found by name, checked, and converted for training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FEWEST_PIXELS = 5  # a side of a grey picture without a channel
 
 
 class ArrayFile:
-    """The arrays of an .npz file or of a folder of .npy files, each read when it is asked for; nothing is ever unpickled.
+    """The arrays of an .npz file or of a folder of .npy files, each read on demand; nothing is ever unpickled.
 
     Args:
         path: the file or folder.
@@ -58,7 +58,7 @@ class ArrayFile:
             self.names = sorted(self._stored)
 
     def stored(self, name: str) -> str:
-        """What an array is called in the file.
+        """The name of an array in the file.
 
         Raises:
             ValueError: when it is not there.
@@ -75,7 +75,7 @@ class ArrayFile:
         else:
             array = self._read(self.path, name, lambda content: content[name], (name,))
         if not isinstance(array, np.ndarray):
-            raise ValueError(f"{name} of {self.path} is no array; write it again with np.savez")  # noqa: TRY004  # of the content
+            raise ValueError(f"{name} of {self.path} is not an array; save it again with np.savez")  # noqa: TRY004
         if self._habits and wanted.removeprefix("test_") in ("y", "y_true") and array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
@@ -126,7 +126,7 @@ def read_views(
         raise ValueError(f"{file.path} has no inputs {stem} or {stem}_<view>; it holds {', '.join(file.held) or 'no arrays'}")
     if "" in views and len(views) > 1:
         named = ", ".join(name for view, name in views.items() if view)
-        raise ValueError(f"{file.path} has {stem} beside {named}; give all views a name, or keep {stem} alone")
+        raise ValueError(f"{file.path} has {stem} beside {named}; give all views a name, or keep only {stem}")
     for view in wanted or ():
         if view not in views:
             there = ", ".join(views) if "" not in views else f"{stem}, which has no view name"
@@ -160,7 +160,7 @@ def check_lengths(file: ArrayFile, prefix: str, inputs: Mapping[str, Tensor | Sp
     lengths |= {name: int(np.shape(file[name])[0]) if np.ndim(file[name]) else 1 for name in others}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise ValueError(f"arrays of {file.path} have different lengths: {found}; each needs one entry a sample")
+        raise ValueError(f"arrays of {file.path} have different lengths: {found}; each needs one entry per sample")
 
 
 def _sparse(file: ArrayFile, stem: str) -> SparseRows:
@@ -177,7 +177,7 @@ def _sparse(file: ArrayFile, stem: str) -> SparseRows:
             )
     if shape.shape != (2,) or indptr.shape != (int(shape[0]) + 1,) or data.ndim != 1 or data.shape != indices.shape:
         raise ValueError(
-            f"{what}: shape {shape.tolist()} with {data.size} data, {indices.size} indices and {indptr.size} indptr is no CSR "
+            f"{what}: shape {shape.tolist()} with {data.size} data, {indices.size} indices and {indptr.size} indptr is not a CSR "
             "matrix; save the parts of a scipy.sparse.csr_matrix"
         )
     indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
@@ -244,7 +244,7 @@ def _images(array: Array, what: str) -> Tensor:
         array = array.transpose(0, 3, 1, 2)
     elif array.shape[1] not in (1, 3) or array.shape[3] in (1, 3):
         raise ValueError(
-            f"{what} has the shape {array.shape}, in which 1 or 3 channels cannot be told from the other sides; save images as "
+            f"{what} has the shape {array.shape}, in which the axis of 1 or 3 channels is ambiguous; save images as "
             "(N, H, W, C) or (N, C, H, W) with C = 1 or 3, or feature vectors as (N, D)"
         )
     low, high = array.min(), array.max()

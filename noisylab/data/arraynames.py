@@ -1,4 +1,4 @@
-"""Which arrays of a file are meant by names in other habits: ``x_train``, ``y_train`` of Keras, ``train_images`` of MedMNIST."""
+"""Array names that other libraries use: ``x_train``, ``y_train`` of Keras, ``train_images`` of MedMNIST."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED = re.compile(r"(?:test_)?(?:x(?:_.*)?|y|y_true|group|clip)|class_names")
 
 
 class Meant(NamedTuple):
-    """Arrays by the names that `noisylab.data.Arrays` knows.
+    """Arrays under the names that `noisylab.data.Arrays` uses.
 
     Args:
         stored: name in the file by the name that it stands for.
@@ -30,7 +30,7 @@ class Meant(NamedTuple):
 
 
 def meant(names: Sequence[str]) -> Meant:
-    """Which array is which.
+    """Match the arrays of a file to the names that noisylab uses.
 
     A name of a part of the data before or behind that of inputs or labels (``x_train``, ``X_test``, ``val_labels``,
     ``x_test_left``) says what the rows are for. Without test rows, validation rows are the test rows, as with folders.
@@ -59,7 +59,7 @@ def meant(names: Sequence[str]) -> Meant:
                 unread.append(name)
         other = stored.setdefault(called, name)
         if other != name:
-            raise ValueError(f"the arrays {other} and {name} both stand for {called}; remove one of them, or call it otherwise")
+            raise ValueError(f"the arrays {other} and {name} both stand for {called}; remove or rename one of them")
     return Meant(stored, unread, validation)
 
 

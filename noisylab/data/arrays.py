@@ -1,4 +1,4 @@
-"""One's own arrays: images, feature vectors, or several views of the same samples."""
+"""Your own arrays: images, feature vectors, or several views of the same samples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Arrays", "pixel_statistics"]
 
 
 class Arrays(NoisyDataModule):
-    """Training and test rows out of an .npz file, or of a folder with one .npy file an array.
+    """Training and test rows from an .npz file, or from a folder with one .npy file per array.
 
     What the names mean:
 
@@ -118,7 +118,7 @@ class Arrays(NoisyDataModule):
 
     @property
     def source_classes(self) -> int:
-        """Counted in the labels alone, which are read once."""
+        """The number of classes, counted in the labels alone, which are read once."""
         return len(self._classes.names)
 
     @cached_property
@@ -192,7 +192,7 @@ class Arrays(NoisyDataModule):
         return (self._file, "test_") if named else (None, "")
 
     def noise_inputs(self, source: Source) -> Tensor | None:
-        """Images as they are, features scaled by what is measured on all rows: noise is drawn before rows are held out."""
+        """Images unchanged, features scaled by statistics of all rows, because noise is drawn before rows are held out."""
         rows = super().noise_inputs(source)
         if rows is None or rows.ndim != 2:
             return rows
@@ -201,15 +201,15 @@ class Arrays(NoisyDataModule):
         return scaled
 
     def digests(self) -> tuple[str, str | None]:
-        """Of the arrays, before they are scaled."""
+        """Digests of the arrays, before they are scaled."""
         return super().digests() if self._digests is None else self._digests
 
     def measured(self) -> dict[str, Any]:
-        """By input: how features are scaled, or the statistics of pixels and the probability of mirroring."""
+        """For each input: how features are scaled, or the pixel statistics and the probability of mirroring."""
         return self._measured
 
     def fit_inputs(self, source: Source, rows: Tensor, given: Tensor) -> None:
-        """Measure pixels and columns, and scale the columns, unless a model says how."""
+        """Measure pixels and columns, and scale the columns, unless a model's record prescribes it."""
         parts = _parts(source.train)
         if self.adopted is not None:
             _check_like_model(parts, self.adopted, self.path)

@@ -101,11 +101,11 @@ class NoisyDataModule(FittedData):
             raise ValueError(f"fold must {allowed}, got {fold}")
         if trusted_per_class < 0 or (trusted_per_class and trusted_labels is not None):
             raise ValueError(
-                f"trusted_per_class must be at least 0, and 0 with trusted_labels, got {trusted_per_class} and "
+                f"trusted_per_class must be at least 0, and 0 when trusted_labels is given, got {trusted_per_class} and "
                 f"{trusted_labels!r}; draw trusted rows, or name them in a file"
             )
         if noise_unit not in ("row", "clip", None):
-            raise ValueError(f"noise_unit must be 'row' or 'clip', got {noise_unit!r}; leave it out where rows are no clips")
+            raise ValueError(f"noise_unit must be 'row' or 'clip', got {noise_unit!r}; leave it out if rows are not frames")
         self.noise, self.val_fraction, self.val_labels, self.val_by = noise, val_fraction, val_labels, val_by
         self.noise_unit, self.trusted_per_class, self.trusted_labels = noise_unit, trusted_per_class, trusted_labels
         self.subset, self.split_seed = subset, split_seed
@@ -135,13 +135,13 @@ class NoisyDataModule(FittedData):
 
     @property
     def num_classes(self) -> int:
-        """Classes that a model of this data has."""
+        """Number of classes of a model for this data."""
         classes = self.source_classes if self.adopted is None else len(self.adopted["classes"])
         return classes if self.noise is None else self.noise.num_classes(classes)
 
     @property
     def info(self) -> DataInfo:
-        """What a method may know. Needs ``setup``."""
+        """What a method may know about the data. Needs ``setup``."""
         source = self.source
         given = self.given_target.clone()
         given[self._split.val] = -1
@@ -162,7 +162,7 @@ class NoisyDataModule(FittedData):
 
     @property
     def has_trusted(self) -> bool:
-        """Whether some rows are set apart with labels known to be right; known before data is read."""
+        """Whether some rows are set apart as trusted, with labels known to be right; known before data is read."""
         return self.trusted_per_class > 0 or self.trusted_labels is not None
 
     @property
@@ -192,11 +192,11 @@ class NoisyDataModule(FittedData):
 
     @property
     def protocol(self) -> str:
-        """How the reported figures are chosen, where the best epoch is that of the highest accuracy on held-out rows."""
+        """How the reported figures are chosen if the best epoch is the one with the highest accuracy on held-out rows."""
         return self.protocol_by("val/acc")
 
     def protocol_by(self, monitor: str) -> str:
-        """How the reported figures are chosen, where `monitor`, "val/acc" or "val/loss", chooses the best epoch."""
+        """How the reported figures are chosen if `monitor`, "val/acc" or "val/loss", selects the best epoch."""
         held = f"{self.val_labels} labels of {self.val_fraction:.0%} held-out rows" if self.val_fraction else ""
         fold = f"; the test set is fold {self.fold} of 0..{self.folds - 1} of the training rows" if self.folds else ""
         return protocol_text(held, self._source is None or len(self._split.test) > 0, fold, monitor)
@@ -221,19 +221,19 @@ class NoisyDataModule(FittedData):
         self._split, self._source = split, split.source
 
     def setup_blank(self) -> None:
-        """In place of ``setup``, get ready for the inputs of `predict_on` alone, without a look at the training data.
+        """Prepare, instead of calling ``setup``, for the inputs of `predict_on` alone, without reading the training data.
 
         Needs a record that was `adopted`.
         """
         if self._source is not None or self.adopted is None:
-            raise RuntimeError("setup_blank() stands in place of setup(), after adopt(); call them in this order")
+            raise RuntimeError("setup_blank() takes the place of setup(), after adopt(); call them in this order")
         source = Source(self.blank(), torch.empty(0, dtype=torch.int64), tuple(self.adopted["classes"]))
         self._views = dict(self.view_set())
         self._fitted, self._split, self._source = self.adopted, empty_split(source), source
 
     @property
     def split(self) -> Split:
-        """Which rows are for what. Needs ``setup``."""
+        """The rows of each part. Needs ``setup``."""
         self._read_source()
         return self._split
 
@@ -272,18 +272,18 @@ class NoisyDataModule(FittedData):
         return self._split.clips.get(split) if self._source is not None else None
 
     def teardown(self, stage: str | None = None) -> None:
-        """Let worker processes end."""
+        """Shut down the worker processes."""
         stores = [] if self._source is None else [self._source.train, self._source.test, self._unlabelled]
         for store in stores:
             if isinstance(store, FileRows):
                 store.close()
 
     def on_exception(self, exception: BaseException) -> None:
-        """The same after an error."""
+        """Do the same after an error."""
         self.teardown()
 
     def resolved_plan(self, epoch: int) -> ResolvedPlan:
-        """The plan of an epoch as the attached method asks for it, with its sizes."""
+        """The plan of an epoch as the attached method requests it, with its sizes."""
         assert self.trainer is not None
         method: Any = self.trainer.lightning_module
         plan = method.epoch_plan(epoch)
@@ -366,7 +366,7 @@ class NoisyDataModule(FittedData):
         return {"test": self._eval_loader("test", self._split.test)} if len(self._split.test) else {}
 
     def predict_on(self, rows: RowStore) -> None:
-        """Predict on these inputs, which have no labels, in place of the test set."""
+        """Predict on these inputs, which have no labels, instead of the test set."""
         self._unlabelled = rows
 
     def predict_dataloader(self) -> dict[str, EvalLoader]:
@@ -410,7 +410,7 @@ class NoisyDataModule(FittedData):
             yield self._eval_batch(inputs, index, split, counted)
 
     def refuse_bad_inputs(self, split: str = "train", largest_over_ranks: Callable[[Tensor], Tensor] = lambda row: row) -> None:
-        """Stop where an input of a split was NaN or infinite; waits for the device.
+        """Raise an error if an input of a split was NaN or infinite; waits for the device.
 
         Args:
             split: "train", "val", "test" or "predict".

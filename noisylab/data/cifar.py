@@ -58,7 +58,7 @@ class _CIFAR(NoisyDataModule):
             raise ValueError(f"mean and std are given together or not at all, got mean={mean} and std={std}")
         for name, values in (("mean", mean), ("std", std)):
             if values is not None and not (len(values) == 3 and all(math.isfinite(value) for value in values)):
-                raise ValueError(f"{name} must be three numbers, one a channel of pixels in [0, 1], got {values}")
+                raise ValueError(f"{name} must be three numbers, one per channel of pixels in [0, 1], got {values}")
         if std is not None and min(std) <= 0:
             raise ValueError(f"std must be three positive numbers, got {std}")
         if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
@@ -198,7 +198,7 @@ def _prepare(layout: _Layout, root: Path, allowed: bool, verify: bool) -> None:
         download(layout.url, archive, layout.archive_md5)
     elif verify and (found := file_md5(archive)) != layout.archive_md5:
         raise ValueError(
-            f"{archive} has the md5 {found}, the official file has {layout.archive_md5}: it is damaged or another file. "
+            f"{archive} has the md5 {found}, the official file has {layout.archive_md5}: it is damaged or a different file. "
             "Remove it and set download=True, or set verify=False if the file is your own"
         )
     unpack(archive, layout.folder, root)
@@ -250,7 +250,7 @@ def _unpickle(folder: Path, name: str, md5: str | None) -> dict[str, Any]:
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if md5 is not None and found != md5:
         raise ValueError(
-            f"{path} has the md5 {found}, the official file has {md5}: it is damaged or another file. "
+            f"{path} has the md5 {found}, the official file has {md5}: it is damaged or a different file. "
             f"Remove the folder {folder} and set download=True, or set verify=False if the files are your own"
         )
     try:
@@ -280,10 +280,10 @@ class _PlainUnpickler(pickle.Unpickler):
             return getattr(np, name)
         if (module, name) == ("_codecs", "encode"):  # how newer Pythons write bytes in the old format
             return _latin1
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which has no place in a data file")
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which does not belong in a data file")
 
 
 def _latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}, which has no place in a data file")
+        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}, which does not belong in a data file")
     return text.encode("latin1")

@@ -1,4 +1,4 @@
-"""Digests of inputs: whether the pictures or arrays of today are those that a model was trained on."""
+"""Digests of inputs, to tell whether the pictures or arrays are still those that a model was trained on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _THREADS = 8  # the time goes into the file system
 
 
 def content_digests(paths: Sequence[str]) -> list[bytes]:
-    """(N) SHA-256 of the content of each file; a file that cannot be read has the digest of nothing.
+    """(N) SHA-256 of the content of each file; a file that cannot be read has the digest of empty content.
 
     Times of change are not looked at: copying and unpacking set them anew, and renaming keeps them. Up to 1 GiB in all, every
     byte is read; of larger collections the size and 4 KiB at either end of each file, which tell compressed pictures apart.

@@ -37,7 +37,7 @@ class Digits(NoisyDataModule):
 
     @property
     def source_classes(self) -> int:
-        """Ten digits."""
+        """Ten classes."""
         return 10
 
     def load(self) -> Source:
@@ -61,5 +61,5 @@ class Digits(NoisyDataModule):
         )
 
     def view_set(self) -> Mapping[str, Any]:
-        """Shifts, contrast and noise."""
+        """Views with shifts, contrast and noise."""
         return digit_views(scale=16.0)

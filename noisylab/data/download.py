@@ -1,4 +1,4 @@
-"""Files from the internet and folders out of archives: whole and verified, or not there at all."""
+"""Downloads files and unpacks archives; the result is complete and verified, or not there at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def file_md5(path: Path) -> str:
 
 
 def download(url: str, path: Path, md5: str) -> None:
-    """Fetch a file into a partial file beside `path`, verify it, and only then give it its name.
+    """Download into a partial file beside `path`, verify it, and only then rename it to `path`.
 
     Args:
         url: where the file is.
@@ -44,7 +44,7 @@ def download(url: str, path: Path, md5: str) -> None:
                 shutil.copyfileobj(answer, file)
             found = file_md5(partial)
             if found != md5:
-                raise OSError(f"what came is another file or only a part, with the md5 {found}")
+                raise OSError(f"the download is incomplete or a different file, with the md5 {found}")
     except (OSError, http.client.HTTPException) as error:
         raise OSError(
             f"could not download {url}: {error}. Try again, or fetch {path.name} by hand (md5 {md5}) and put it into the folder "
@@ -53,7 +53,7 @@ def download(url: str, path: Path, md5: str) -> None:
 
 
 def unpack(archive: Path, name: str, folder: Path) -> None:
-    """Take the folder `name` out of a tar archive and put it at `folder / name`, whole or not at all.
+    """Extract the folder `name` from a tar archive to `folder / name`, completely or not at all.
 
     Members that would land outside their folder are refused, as are links and devices that lead there. What processes killed
     while unpacking left is removed once it is old enough.
@@ -76,7 +76,7 @@ def unpack(archive: Path, name: str, folder: Path) -> None:
             raise ValueError(f"cannot unpack {archive}: {error}; remove it and fetch it again") from error
         unpacked = Path(partial) / name
         if not unpacked.is_dir():
-            raise ValueError(f"{archive} has no folder {name}; remove it and fetch the file of the data set's own page")
+            raise ValueError(f"{archive} has no folder {name}; remove it and fetch the file from the data set's own page")
         try:
             unpacked.rename(folder / name)
         except OSError:

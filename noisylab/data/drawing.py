@@ -1,4 +1,4 @@
-"""Noise of a whole data set: of rows, or of the clips that they are frames of."""
+"""Draws the noise of a whole data set, by row or by the clip that a row is a frame of."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["noisy_labels"]
 def noisy_labels(
     noise: Noise, source: Source, unit: Literal["row", "clip"] | None = None, inputs: Tensor | None = None
 ) -> NoisyTargets:
-    """The noise of all rows, drawn for rows or for clips.
+    """Noisy labels of all rows, drawn by row or by clip.
 
     Args:
         noise: its kind.
@@ -42,7 +42,7 @@ def noisy_labels(
         pass  # its labels belong to rows
     elif unit is None:
         raise ValueError(
-            "the rows of this data are frames of clips; say with noise_unit whether a wrong label is drawn for each 'row' or "
+            "the rows of this data are frames of clips; set noise_unit to say whether a wrong label is drawn for each 'row' or "
             "for each 'clip'"
         )
     elif unit == "clip":

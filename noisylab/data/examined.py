@@ -1,4 +1,4 @@
-"""Whether image files can be read to their end, found out before training and remembered."""
+"""Checks before training that image files can be read completely, and remembers the result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 class Seen(NamedTuple):
-    """What came of decoding an image file.
+    """The result of decoding an image file.
 
     Args:
         fault: why it cannot be read, with its name; empty if it can.
@@ -45,7 +45,7 @@ class Seen(NamedTuple):
 
 
 def examine(images: ImageList, allow_truncated: bool, heads: Sequence[Head] | None = None) -> list[Seen]:
-    """Decode all images, but not those that were found good before and have not changed since.
+    """Decode all images, except those that were found good before and have not changed since.
 
     Good files are remembered by path, size and times of change, in ``$NOISYLAB_CACHE/images`` or, without that variable,
     ``~/.cache/noisylab/images``: 18 bytes each. Where nothing can be written there, the next run decodes them again.
@@ -74,7 +74,7 @@ def examine(images: ImageList, allow_truncated: bool, heads: Sequence[Head] | No
 
 
 def unreadable(images: ImageList, allow_truncated: bool) -> list[str]:
-    """(N) why an image cannot be read to its end, with its file; empty for one that can. See `examine`."""
+    """(N) the reason why an image cannot be read completely, with its file; empty if it can. See `examine`."""
     return [seen.fault for seen in examine(images, allow_truncated)]
 
 
@@ -134,7 +134,7 @@ def _measured(
 def beyond(
     images: ImageList, heads: Sequence[Head], allow_truncated: bool, depth: Depth | None, seen: Sequence[Seen] | None = None
 ) -> ImageList:
-    """A list with a note, which is a warning, too, of images that the bits of others do not fit.
+    """A list with a note, which is also a warning, about images that do not fit the bit depth of the others.
 
     Args:
         images: N images.

@@ -1,4 +1,4 @@
-"""One's own image files as feature vectors of a frozen pretrained network."""
+"""Your own image files as feature vectors of a frozen pretrained network."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class ImageFeatures(NoisyDataModule):
 
     @property
     def source_classes(self) -> int:
-        """Counted in the names of folders, or in the table, without opening an image."""
+        """The number of classes, counted in folder names or the table, without opening an image."""
         return len(self._classes.names)
 
     @property
@@ -156,13 +156,13 @@ class ImageFeatures(NoisyDataModule):
         found = find_backbone(then["backbone"])
         if found.digest != then["weights"]:
             raise ValueError(
-                f"the model was trained on features of {then['backbone']} with other weights than are on this machine now; put "
+                f"the model was trained on features of {then['backbone']} with weights other than those now on this machine; put "
                 "those weights back, or train again"
             )
         return found
 
     def prepare_data(self) -> None:
-        """Compute the features once, for all processes of a machine."""
+        """Compute the features once for all processes of a machine."""
         if self.cache is not None and self._source is None:
             _ = self._read
 
@@ -180,7 +180,7 @@ class ImageFeatures(NoisyDataModule):
         return feature_views()
 
     def digests(self) -> tuple[str, str | None]:
-        """Of the content of the files."""
+        """Digests of the content of the files."""
         found = [digest_of(contents) for contents in self._contents]
         return found[0], found[1] if len(found) > 1 and not self.folds else None
 
@@ -203,7 +203,7 @@ class ImageFeatures(NoisyDataModule):
         return super().blank()
 
     def rows_of(self, images: ImageList, sieve: Sieve) -> tuple[DenseRows, ImageList]:
-        """Other images, scaled as the training rows are, and which they are. Needs ``setup``; nothing is kept in files.
+        """Features of other images, scaled like the training rows, with their names. Needs ``setup``; nothing is saved to files.
 
         Raises:
             ValueError: naming the images that cannot be read, unless `sieve` leaves them out.

@@ -1,4 +1,4 @@
-"""Inputs that are NaN or infinite, noticed on the device, to be named at a moment when it is read anyway."""
+"""Detects NaN or infinite inputs on the device and reports them when the device is read anyway."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class FirstBad:
         return self._first.get(split, torch.full((1,), -1, device=device))
 
     def forget(self, split: str) -> None:
-        """Start anew, after the values may have been replaced."""
+        """Start over, after the values may have been replaced."""
         self._first.pop(split, None)
 
 
 def may_be_bad(store: object) -> bool:
-    """Whether rows of a store can hold NaN or infinity: whole numbers, as pixels are, cannot, nor can image files."""
+    """Whether rows of a store can hold NaN or infinity: whole numbers, such as pixels, cannot, and neither can image files."""
     parts = getattr(store, "views", None)
     if isinstance(parts, dict) and hasattr(store, "gather"):
         return any(may_be_bad(part) for part in parts.values())

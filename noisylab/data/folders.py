@@ -1,4 +1,4 @@
-"""What lies in a folder of images: which files are images, which folders are classes, parts of the data, or neither."""
+"""The contents of an image folder: which files are images, and which folders are classes, parts of the data, or neither."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Listing:
     runs: int = 0
 
     def add(self, other: Listing) -> None:
-        """Count in what lies elsewhere."""
+        """Add files that are elsewhere."""
         self.images += other.images
         self.left += other.left
         self.other += other.other
@@ -90,7 +90,7 @@ class Listing:
 
 
 class Layout(NamedTuple):
-    """A folder whose folders are parts of the data.
+    """A folder whose subfolders are parts of the data.
 
     Args:
         train: name of the folder of the training images.
@@ -157,7 +157,7 @@ def list_images(folder: Path, *, deep: bool = True) -> Listing:
 
 
 def sub_folders(folder: Path) -> tuple[list[Path], list[str]]:
-    """The folders in a folder, sorted, and as text those that are left out for what they are."""
+    """The folders in a folder, sorted, and a text about those that are left out."""
     require_folder(folder)
     here = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     reasons = {path: _no_place(path) for path in sorted(here)}
@@ -165,7 +165,7 @@ def sub_folders(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def same_folders(folders: Sequence[Path]) -> tuple[Path, Path] | None:
-    """The first two of some folders that are one and the same, by a link."""
+    """The first two folders that are the same because of a link."""
     seen: dict[tuple[int, int], Path] = {}
     for folder in folders:
         other = seen.setdefault(_identity(folder), folder)
@@ -175,7 +175,7 @@ def same_folders(folders: Sequence[Path]) -> tuple[Path, Path] | None:
 
 
 def layout_of(root: Path) -> Layout | None:
-    """Which folders of `root` are the training and the test part; `None` where the folders are classes.
+    """Which folders of `root` are the training and the test part; `None` if the folders are classes.
 
     Parts may be called train, training or trn; test, testing, tst or holdout; val, valid, validation, dev or eval; in any
     spelling, also with one and the same word before or behind it (``signs_train`` and ``signs_test``). With a test part, the
@@ -228,7 +228,7 @@ def layout_of(root: Path) -> Layout | None:
 
 
 def shown(name: str) -> str:
-    """A name as it may stand in a sentence: with characters that cannot be seen written out."""
+    """A name for use in a sentence, with invisible characters written out."""
     return name if name.isprintable() and name == name.strip() else ascii(name)
 
 
@@ -286,13 +286,13 @@ def _starts_like_image(path: Path) -> bool:
 
 
 def part_of_data(name: str) -> str | None:
-    """Which part of a data set a folder is called like: train, val or test; `None` for any other name."""
+    """The part of a data set that a folder's name means: train, val or test; `None` for any other name."""
     bare = _NOT_A_LETTER.sub("", name.lower()).rstrip("0123456789")  # train2017
     return next((kind for kind, spellings in _SPLITS.items() if bare in spellings), None)
 
 
 def parts_among(names: Sequence[str]) -> dict[str, str]:
-    """Which of some folders are called like parts of a data set, and like which; see `part_of_data`.
+    """The folders whose names mean parts of a data set, and which parts; see `part_of_data`.
 
     Where none is called like a part alone, a training part and another may have a word in common that no part of data is called.
 
@@ -312,7 +312,7 @@ def parts_among(names: Sequence[str]) -> dict[str, str]:
 
 
 def same_inside(folders: Sequence[Path]) -> list[str]:
-    """Names that the folders in every one of some folders have; empty where there are fewer than two such names or folders."""
+    """Names of subfolders that all given folders share; empty if there are fewer than two such names or folders."""
     inside = [{path.name for path in sub_folders(folder)[0]} for folder in folders] if len(folders) > 1 else []
     names = sorted(set.intersection(*inside)) if inside else []
     return names if len(names) > 1 else []

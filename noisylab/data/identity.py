@@ -1,4 +1,4 @@
-"""Data that a model was trained on: the order of its classes, and a data module that stands without its files."""
+"""The record of the data that a model was trained on: its class order, and a data module that works without the files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["FittedData", "depth_from", "depth_numbers", "no_rows", "with_classes
 
 
 class FittedData(L.LightningDataModule):
-    """The part of every data module that has to do with the model trained on it, and nothing with labels, splits and loaders.
+    """The part of every data module that deals with the model trained on it, not with labels, splits and loaders.
 
     A level of its own below `NoisyDataModule`, its only child, so that who reads how data are loaded need not read this.
 
@@ -58,30 +58,30 @@ class FittedData(L.LightningDataModule):
         """
 
     def measured(self) -> dict[str, Any]:
-        """What was measured on the rows, as far as a model's inputs depend on it: tensors and plain values."""
+        """Measurements of the rows on which a model's inputs depend: tensors and plain values."""
         return {}
 
     def digests(self) -> tuple[str, str | None]:
-        """Digests of the inputs of the training and of the test rows, as they lie in files or were read from arrays."""
+        """Digests of the inputs of the training and the test rows, as stored in files or read from arrays."""
         source = self._read_source()
         return rows_digest(source.train), None if source.test is None or self.folds else rows_digest(source.test)
 
     def blank(self) -> RowStore:
-        """Rows like those of training, but none of them, after what the views need was taken from the adopted record."""
+        """Empty rows of the same form as those of training, after the adopted record has provided what the views need."""
         assert self.adopted is not None
         return no_rows(self.adopted)
 
     # ---- what everyone may ask
 
     def fitted(self) -> dict[str, Any]:
-        """What a model trained on these data must keep of them: class names in their order, what was measured on the rows, and
+        """The record that a model keeps of its training data: class names in their order, measurements of the rows, and
         digests of inputs and labels. A checkpoint holds it (`noisylab.checkpoints.fitted.fitted_in`). Needs ``setup``."""
         if self._fitted is None:
             self._fitted = _record(self._read_source(), self.digests(), self.folds, self.measured())
         return self._fitted
 
     def adopt(self, fitted: Mapping[str, Any]) -> None:
-        """Be the data of a model: number the classes as it does, and prepare inputs by what was measured when it was trained,
+        """Adopt the record of a model: number the classes as it does, and prepare inputs with the measurements made in training,
         whatever has become of the files. To be called before ``setup``.
 
         Args:
@@ -147,7 +147,7 @@ def _record(source: Source, digests: tuple[str, str | None], folds: int, measure
 
 
 def no_rows(fitted: Mapping[str, Any]) -> DenseRows:
-    """Rows in memory like those that a model was trained on, but none of them."""
+    """Empty rows in memory, of the same form as those that a model was trained on."""
     row = fitted["row"] or {"shape": [0], "whole": False}
     return DenseRows(torch.empty((0, *row["shape"]), dtype=torch.uint8 if row["whole"] else torch.float32))
 
@@ -158,5 +158,5 @@ def depth_numbers(depth: Depth | None) -> list[int] | None:
 
 
 def depth_from(numbers: list[int] | None) -> Depth | None:
-    """The depth that `depth_numbers` was given."""
+    """The inverse of `depth_numbers`."""
     return None if numbers is None else Depth(*numbers)

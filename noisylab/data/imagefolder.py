@@ -1,4 +1,4 @@
-"""One's own image files: a folder for each class, or a table of files and labels."""
+"""Your own image files: one folder per class, or a table of files and labels."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class ImageFolder(NoisyDataModule):
 
     @property
     def source_classes(self) -> int:
-        """Counted in the names of folders, or in the table, without opening an image."""
+        """The number of classes, counted in folder names or the table, without opening an image."""
         return len(self._classes.names)
 
     @cached_property
@@ -142,7 +142,7 @@ class ImageFolder(NoisyDataModule):
         return [str(self._lists[0].folder / name) for name in self.source.names or ()]
 
     def load(self) -> Source:
-        """List, check and, where they are held in memory, decode the images."""
+        """List and check the images and, if they are held in memory, decode them."""
         sieve = Sieve(self.skip_unreadable)
         heads: list[list[Head]] = []
         parts: list[ImageList] = []
@@ -182,7 +182,7 @@ class ImageFolder(NoisyDataModule):
         return source
 
     def digests(self) -> tuple[str, str | None]:
-        """Of the content of the files."""
+        """Digests of the content of the files."""
         found = [digest_of(each) for each in self._contents or [content_digests(part.paths) for part in self._parts]]
         return found[0], found[1] if len(found) > 1 and not self.folds else None
 
@@ -191,7 +191,7 @@ class ImageFolder(NoisyDataModule):
         return self._measured
 
     def fit_inputs(self, source: Source, rows: Tensor, given: Tensor) -> None:
-        """Take the figures of the model whose data these are."""
+        """Take the measurements from the adopted model, if there is one."""
         if self.adopted is not None:
             self._measured = dict(self.adopted["measured"])
         else:
@@ -211,7 +211,7 @@ class ImageFolder(NoisyDataModule):
         return decided(self.flip, store.values.shape[1], partial(small_pictures, store.values[rows]), given[rows], source)
 
     def blank(self) -> DenseRows | FileRows:
-        """No images, in memory or in files as those of training were."""
+        """An empty set of images, in memory or in files as in training."""
         assert self.adopted is not None
         self._measured = dict(self.adopted["measured"])
         self.depth = depth_from(self._measured["depth"])

@@ -1,4 +1,4 @@
-"""Lists of image files: from class folders or tables, checked, and turned into rows."""
+"""Lists of image files, from class folders or tables, checked and turned into rows."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ class ImageList:
         return [str(self.folder / name) for name in self.names]
 
     def noted(self, *notes: str) -> ImageList:
-        """The same list with more to say."""
+        """The same list with further notes."""
         return replace(self, notes=(*self.notes, *notes))
 
     def take(self, kept: Sequence[int]) -> ImageList:
-        """The images at some places of the list."""
+        """The images at the given positions of the list."""
         return replace(
             self,
             names=[self.names[i] for i in kept],
@@ -108,7 +108,7 @@ class ImageList:
         )
 
     def part(self, kind: str, *kinds: str) -> ImageList:
-        """The images of one part that a table says; those of all others but `kinds` are left out."""
+        """The images of one part given by a table; those of all others except `kinds` are left out."""
         assert self.parts is not None
         kept = [place for place, part in enumerate(self.parts) if part == kind]
         left = [name for name, part in zip(self.names, self.parts, strict=True) if part not in (kind, *kinds)]
@@ -240,7 +240,7 @@ class Sieve:
         return rest.noted(*(f"left out: {line}" for line in said[:_SHOWN]), *_some(said)[_SHOWN:])
 
     def warn(self) -> None:
-        """Say what was left out, if anything was."""
+        """Report what was left out, if anything."""
         if self._faults:
             note("\n  ".join([f"{len(self._faults)} images cannot be read and are left out:", *_some(self._faults)]))
 
@@ -248,12 +248,12 @@ class Sieve:
 def file_rows(
     images: ImageList, views: Mapping[str, Any], num_workers: int, allow_truncated: bool, depth: Depth | None = None
 ) -> FileRows:
-    """The images as rows that are opened whenever they are needed."""
+    """The images as rows that are opened on demand."""
     return FileRows(images.paths, views, num_workers=num_workers, allow_truncated=allow_truncated, depth=depth)
 
 
 def account_of(images: ImageList) -> list[str]:
-    """What was read of a list and what was left out, in sentences.
+    """Sentences about what was read from a list and what was left out.
 
     >>> account_of(ImageList(Path("a"), ["x/1.png", "y/1.png"], ["x", "y"], "a", listing=Listing(left=Counter({".heic": 2}))))
     ['a: 4 image files, 2 read, 2 left out: .heic 2; 2 classes: x 1, y 1']
@@ -280,7 +280,7 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def list_source(parts: Sequence[tuple[ImageList, DenseRows | FileRows]], classes: LabelNames) -> Source:
-    """What the base needs to know of a list of training images and its rows, and perhaps a list of test images and theirs."""
+    """The `Source` made of a list of training images and its rows and, optionally, a list of test images and its rows."""
     train, store = parts[0]
     source = Source(
         account=[line for images, _ in parts for line in account_of(images)],
@@ -367,7 +367,7 @@ def _some(lines: Sequence[str]) -> list[str]:
 def decode(
     images: ImageList, size: tuple[int, int], grey: bool, allow_truncated: bool, depth: Depth | None = None
 ) -> tuple[Tensor, list[str]]:
-    """Pixels of images; those of another size than (width, height) are scaled and cut to their middle.
+    """Pixels of images; images of another size than (width, height) are scaled and center-cropped.
 
     Returns:
         (M, 1 or 3, H, W) uint8 of those that can be read, and as `unreadable` why others cannot.

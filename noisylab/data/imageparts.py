@@ -116,7 +116,7 @@ def _of_classes(train: ImageList, test: ImageList) -> ImageList:
         near = [f"{shown(there)} is probably {shown(here)}. " for here, there in _pairs(known, unknown)][:1]
         raise ValueError(
             f"{test.where} has {len(unknown)} class{'es' * (len(unknown) > 1)} that {train.where} lacks: {listed(unknown)}. "
-            f"{''.join(near)}There are {listed(sorted(known))} to train on; rename the folders so that a class is called the same"
+            f"{''.join(near)}There are {listed(sorted(known))} to train on; rename the folders so that each class has one name"
         )
     absent = sorted(known - asked)
     return test.noted(f"{test.where} has no image of {listed(absent)}") if absent else test
@@ -131,7 +131,7 @@ def _pairs(known: Collection[str], unknown: Sequence[str]) -> list[tuple[str, st
 
 
 def unlisted_images(images: ImageList, *others: ImageList) -> list[str]:
-    """The image files below the folder of a list that neither it nor other lists name, sorted; relative to the folder."""
+    """The image files below the folder of a list that no list names, sorted, relative to the folder."""
     folders: dict[str, str] = {}
 
     def real(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Classes out of labels as people write them: numbers from anywhere, or text."""
+"""Turns labels as people write them, any numbers or text, into classes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ALIKE = str.maketrans(
 
 @dataclass(frozen=True)
 class LabelNames:
-    """The classes of a data set: labels as they are written, and a name for each.
+    """The classes of a data set: labels as written, and a name for each.
 
     Args:
         values: (K,) labels as written, of class 0, 1, ...
@@ -76,8 +76,8 @@ class LabelNames:
             )
         for group in twins(names):
             note(
-                f"{what}: the classes {', '.join(map(repr, group))} are probably one and the same; they are kept apart. If they "
-                "are one, write all of their labels alike"
+                f"{what}: the classes {', '.join(map(repr, group))} are probably the same; they are kept apart. If they "
+                "are the same, write all of their labels the same way"
             )
         return cls(values, names)
 
@@ -106,7 +106,7 @@ class LabelNames:
         known = f"{', '.join(self.names[:_SHOWN])}{', ...' if len(self.names) > _SHOWN else ''}"
         if (labels.dtype.kind == "U") != (self.values.dtype.kind == "U"):
             kinds = ("numbers", "text") if self.values.dtype.kind == "U" else ("text", "numbers")
-            raise ValueError(f"{what} holds {kinds[0]}, but the classes are {kinds[1]} ({known}); write all labels alike")
+            raise ValueError(f"{what} holds {kinds[0]}, but the classes are {kinds[1]} ({known}); write all labels the same way")
         order = np.argsort(self.values)
         place = order[np.searchsorted(self.values, labels, sorter=order).clip(max=len(order) - 1)]
         found = self.values[place] == labels
@@ -116,7 +116,7 @@ class LabelNames:
         wrong = np.flatnonzero(~found & ~without & ~(missing & unknown))
         if len(wrong):
             raise ValueError(
-                f"{len(wrong)} of {len(labels)} labels of {what} are none of the {len(self.names)} classes ({known}); the first "
+                f"{len(wrong)} of {len(labels)} labels of {what} are not in the {len(self.names)} classes ({known}); the first "
                 f"is {labels[wrong[0]].item()!r} {f'of {files[wrong[0]]}' if files else f'in row {wrong[0]}'}. Correct it, or "
                 "give every class a training row"
             )
@@ -146,7 +146,7 @@ def read_labels(labels: Array, what: str, missing: Missing = "auto", class_names
     words = ["nan" if out else str(label) for out, label in zip(nan.tolist(), labels.tolist(), strict=True)]
     if nan.any() and missing == "none":
         raise ValueError(
-            f"{what} has {int(nan.sum())} labels that are nan, the first in row {int(nan.argmax())}; nan is no class"
+            f"{what} has {int(nan.sum())} labels that are nan, the first in row {int(nan.argmax())}; nan is not a class"
         )
     numbers = labels.dtype.kind in "iu"
     if class_names is not None and numbers and missing in ("auto", "all"):
@@ -169,14 +169,14 @@ def _whole(labels: Array, what: str) -> tuple[Array, Array]:
     if len(broken):
         row = int(broken[0])
         raise ValueError(
-            f"{what} has the label {labels[row].item()} in row {row}, which is no whole number ({len(broken)} such labels); "
+            f"{what} has the label {labels[row].item()} in row {row}, which is not a whole number ({len(broken)} such labels); "
             "number the classes, or name them as text"
         )
     return np.where(nan, -1, labels).astype(np.int64), nan
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """The different names in the order in which classes are numbered.
+    """The distinct names, in the order in which classes are numbered.
 
     Names that are all numbers (``0`` ... ``11``) are in the order of these numbers, others in that of their characters. This is
     the one rule for class folders, tables and arrays of text.
@@ -191,7 +191,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def twins(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Names that are probably meant as one class, each group sorted.
+    """Names that probably mean the same class, each group sorted.
 
     Such names differ in nothing but upper and lower case (except for single letters, which are classes of their own in sets of
     letters), blanks, hyphens and underscores between words, blanks at the ends, characters that are not seen, the Unicode form,
@@ -235,7 +235,7 @@ def one_row(labels: Array, what: str) -> Array:
     if labels.ndim != 1 or labels.dtype.kind not in "biuU":
         raise ValueError(
             f"{what} must be one row of whole numbers or text, got {labels.dtype} of shape {labels.shape}; "
-            "save one label a sample, as int64 or str"
+            "save one label per sample, as int64 or str"
         )
     return labels
 
@@ -247,7 +247,7 @@ def check_label_table(
     rows: Sequence[int] | None = None,
     known: Sequence[str] | None = None,
 ) -> None:
-    """Refuse labels among which wrong ones cannot be found, and labels that look like another column of the table.
+    """Refuse labels in which wrong ones cannot be found, or which look like another column of the table.
 
     Args:
         labels: (N,) labels as written.
@@ -276,7 +276,7 @@ def check_label_table(
     ]
     if len(count) == len(labels):
         raise ValueError(
-            f"all {len(labels)} labels of {where} differ from each other, so every class has one sample; is the label column the "
+            f"all {len(labels)} labels of {where} are different, so every class has one sample; is the label column the "
             f"right one?{_listed(lines)}\nName the column that holds the classes with label_column"
         )
     if known is not None:
@@ -285,13 +285,13 @@ def check_label_table(
         bad = [line for line, label in zip(lines, labels, strict=True) if label not in there]
         if bad:
             raise ValueError(
-                f"{len(bad)} of {len(labels)} labels of {where} are none of the {len(known)} classes that the folders of the "
-                f"images have ({folders}):{_listed(bad)}\nCorrect these labels or rename the folders"
+                f"{len(bad)} of {len(labels)} labels of {where} are not among the {len(known)} classes that the image folders "
+                f"have ({folders}):{_listed(bad)}\nCorrect these labels or rename the folders"
             )
         unused = sorted(there - set(count))
         if unused:
             raise ValueError(
-                f"{len(unused)} of the classes that the folders of the images have are no label of {where}:{_listed(unused)}\n"
+                f"{len(unused)} of the classes that have image folders are not labels of {where}:{_listed(unused)}\n"
                 "Add their images to the table, or move these folders elsewhere"
             )
     single = [line for line, label in zip(lines, labels, strict=True) if count[label] == 1]

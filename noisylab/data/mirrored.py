@@ -1,4 +1,4 @@
-"""Whether mirrored pictures still look like their class, tested on the pictures themselves before any is mirrored."""
+"""Tests on the pictures themselves whether they still look like their class when mirrored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _USUAL = 0.5  # probability of mirroring
 
 @dataclass(frozen=True)
 class Mirrored:
-    """What was found.
+    """The result of the test.
 
     Args:
         flip: probability of mirroring a picture from now on.
@@ -69,7 +69,7 @@ def small_files(paths: Sequence[str], allow_truncated: bool, depth: Any) -> Tens
 
 
 def decided(asked: float | None, channels: int, small: Callable[[], Tensor], given: Tensor, source: Source) -> dict[str, float]:
-    """The probability of mirroring pictures, as asked for or as tested; what a test found is told to the account of the data.
+    """The probability of mirroring pictures, as requested or as tested; the result of a test goes into the account of the data.
 
     Args:
         asked: by the user; `None` tests.
@@ -86,7 +86,7 @@ def decided(asked: float | None, channels: int, small: Callable[[], Tensor], giv
 
 
 def mirroring(small: Tensor, given: Tensor, names: Sequence[str]) -> Mirrored:
-    """Whether pictures may be mirrored: a classifier that has not seen a picture is asked about it and about its mirror image.
+    """Whether pictures may be mirrored: a classifier that has not seen a picture classifies both it and its mirror image.
 
     Kernel ridge regression (Gaussian kernel of the median distance) on pictures of 16 x 16 pixels, each row left out of what
     answers for it. Were the mirror image of a picture as likely in its class as the picture, the two answers could be exchanged,

@@ -1,4 +1,4 @@
-"""Labels that say that there is none: which they are, and which rows have them."""
+"""Labels that mean "no label": which values they are, and which rows have them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Unlabeled(NamedTuple):
     words: Counter[str]
 
     def told(self, where: str) -> list[str]:
-        """What a user is told; nothing where every row has a label."""
+        """The message for the user; empty if every row has a label."""
         if not self.words:
             return []
         count, words = self.words.total(), ", ".join(f"{word!r} {number:,}" for word, number in self.words.most_common(5))
@@ -54,7 +54,7 @@ class Unlabeled(NamedTuple):
 
 
 def unlabeled(labels: Sequence[str], missing: Missing, where: str, classes: Collection[str] = ()) -> Unlabeled:
-    """Which labels are none.
+    """Find the rows whose label means "no label".
 
     Where all labels are whole numbers, -1 is none, as in scikit-learn, unless it may be a class: next to 1 or to 0 and 1.
 
@@ -93,19 +93,19 @@ def _below_zero(labels: set[str], where: str) -> set[str]:
     shown = ", ".join(map(str, below[:3]))
     if below != [-1]:
         raise ValueError(
-            f"{where} has labels below 0 ({shown}); say --data.missing none if they are classes, or name those that stand for no "
+            f"{where} has labels below 0 ({shown}); set --data.missing none if they are classes, or name those that stand for no "
             f"label: --data.missing '[{shown}]'"
         )
     if values <= {-1, 0, 1}:
         raise ValueError(
-            f"{where} has the labels {', '.join(map(str, sorted(values)))}, and -1 may be a class or stand for no label; say "
-            "--data.missing none if it is a class, or --data.missing '[-1]' if it is none"
+            f"{where} has the labels {', '.join(map(str, sorted(values)))}, and -1 may be a class or stand for no label; set "
+            "--data.missing none if it is a class, or --data.missing '[-1]' if it is not"
         )
     return {label for label in labels if int(label) == -1}
 
 
 def doubtful(classes: Collection[str], where: str) -> list[str]:
-    """What a user is told of classes that may be no labels at all, such as ``?``, and -1 where all are whole numbers."""
+    """The message about classes that may mean "no label", such as ``?``, and -1 if all labels are whole numbers."""
     numbers = all(map(_WHOLE.fullmatch, classes))
     return [
         f"{where}: {name!r} is taken for a class; if it stands for no label, leave its rows out: "

@@ -162,7 +162,7 @@ class _IDX(NoisyDataModule):
         again = "Remove it and set download=True, or set verify=False if the file is your own"
         if expected is not None and found != expected:
             raise ValueError(
-                f"{path} has the md5 {found}, the official file has {expected}: it is damaged or another file. {again}"
+                f"{path} has the md5 {found}, the official file has {expected}: it is damaged or a different file. {again}"
             )
         if expected is None and found in _MNIST_MD5.values():
             raise ValueError(f"{path} is a file of MNIST, not of {self._release}. {again}")
@@ -290,11 +290,11 @@ def _parse_idx(content: bytes, path: Path, dimensions: int) -> Array:
     magic = bytes([0, 0, 8, dimensions])
     if content[:4] != magic:
         raise ValueError(
-            f"{path} begins with {content[:4].hex() or 'nothing'}, an IDX file of this kind with {magic.hex()}; {again}"
+            f"{path} begins with {content[:4].hex() or 'nothing'}, but an IDX file of this kind with {magic.hex()}; {again}"
         )
     sizes = [int(size) for size in np.frombuffer(content[4:header], dtype=">u4")] if len(content) >= header else []
     expected = header + math.prod(sizes)
     if not sizes or len(content) != expected:
         wanted = f"{expected} bytes for {' x '.join(map(str, sizes))} values" if sizes else f"a header of {header}"
-        raise ValueError(f"{path} has {len(content)} bytes, and needs {wanted}: it is cut off or another file; {again}")
+        raise ValueError(f"{path} has {len(content)} bytes, but needs {wanted}: it is truncated or a different file; {again}")
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(sizes)

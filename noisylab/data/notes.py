@@ -1,4 +1,4 @@
-"""What is said of data while they are read, to whoever reads them in Python; the command line says it once, in the account."""
+"""Notes about the data, shown as warnings in Python; the command line prints them once, in its account of the data."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["DataNote", "note"]
 
 
 class DataNote(UserWarning):
-    """A warning whose content is in `Source.account`, too."""
+    """A warning whose content also appears in `Source.account`."""
 
 
 def note(text: str) -> None:
-    """Warn of something that is, or will be, part of the account of the data."""
+    """Warn about something that is, or will be, part of the account of the data."""
     rank_zero_warn(text, category=DataNote)

@@ -33,7 +33,7 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows by what they are for.
+    """The rows of each part of the data.
 
     Args:
         source: the data; with folds, its test set is its training set, of which `test` names the rows.

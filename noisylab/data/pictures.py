@@ -1,4 +1,4 @@
-"""Image files as a viewer shows them: the one place where a picture is opened."""
+"""Opens image files as a viewer shows them; pictures are opened nowhere else."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class UnreadableImage(ValueError):
 
 
 class Depth(NamedTuple):
-    """How many values a channel takes, of files with more than 8 bits.
+    """The number of values per channel in files with more than 8 bits.
 
     A camera of 12 bits writes 0..4095 into files of 16. Scaled by what a file could hold, its pictures would be black, with 16
     levels. So they are scaled by what is used: the fewest bits that hold the largest value.
@@ -74,12 +74,12 @@ class Depth(NamedTuple):
     real: int = 0
 
     def joined(self, other: Depth) -> Depth:
-        """What holds the values of both."""
+        """A depth that holds the values of both."""
         return Depth(max(self.whole, other.whole), max(self.real, other.real))
 
 
 class Head(NamedTuple):
-    """What the first bytes of an image file say.
+    """The information in the first bytes of an image file.
 
     Args:
         width: as shown, so after the turn that the file asks for.
@@ -99,7 +99,7 @@ class Head(NamedTuple):
 
     @property
     def grey(self) -> bool:
-        """Whether there is no color."""
+        """Whether the image has no color."""
         return self.mode in ("1", "L", "LA", "La") or self.mode[0] in "IF"
 
 
@@ -116,7 +116,7 @@ def looks_like_image(first: bytes) -> bool:
 
 
 def open_image(path: str, mode: str = "RGB", *, allow_truncated: bool = False, depth: Depth | None = None) -> Image.Image:
-    """The file as an image of one mode, read completely, as a viewer shows it.
+    """The file as an image of one mode, completely read, as a viewer shows it.
 
     It is turned as its EXIF orientation asks, transparent parts show white, palettes and other color models become RGB, colors of
     another profile become sRGB (one that cannot be used is ignored), and of several frames it is the first. Channels of more than
@@ -136,7 +136,7 @@ def open_image(path: str, mode: str = "RGB", *, allow_truncated: bool = False, d
 
 
 def depth_of(path: str, *, allow_truncated: bool = False) -> Depth | None:
-    """Decode the file to its end; returns its own depth, `None` for 8 bits.
+    """Decode the file completely and return its depth, `None` for 8 bits.
 
     Decoders work at an eighth of the size where they can, which takes half of the time and finds the same faults.
 
@@ -151,7 +151,7 @@ def depth_of(path: str, *, allow_truncated: bool = False) -> Depth | None:
 
 
 def head_of(path: str) -> Head | str:
-    """What the first bytes say, or what is wrong with the file."""
+    """The information in the first bytes, or a description of what is wrong with the file."""
     try:
         with _opened(path) as image:
             width, height = image.size
@@ -171,7 +171,7 @@ def head_of(path: str) -> Head | str:
 
 
 def fault_of(error: ValueError) -> str:
-    """What `open_image` says is wrong with a file, without what to do about it, which is said once for all files."""
+    """The fault that `open_image` finds in a file, without the advice, which is given once for all files."""
     return str(error).removesuffix(_ADVICE)
 
 
@@ -215,7 +215,7 @@ def _takers(first: bytes, suffix: str = "") -> Iterator[Any]:
 def _opened(path: str, content: bytes | None = None) -> Iterator[ImageFile.ImageFile]:
     """`Image.open` for the formats of pictures, without its limit on pixels: a warning or an error, common to a process."""
     if content is None and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-        raise _NotAnImage("is no ordinary file")  # reading a pipe would wait for ever
+        raise _NotAnImage("is not a regular file")  # reading a pipe would wait for ever
     with io.BytesIO(content) if content is not None else Path(path).open("rb") as file:
         first = file.read(32)
         for factory in _takers(first, Path(path).suffix.lower()):
@@ -355,7 +355,7 @@ def _depth(values: Pixels, path: str) -> Depth:
         raise UnreadableImage(f"cannot read the image {path}: it has pixels that are nan or infinite{_ADVICE}")
     if least < 0:
         raise UnreadableImage(
-            f"cannot read the image {path}: its pixels are {least:g} to {most:g}, and no brightness is below 0; save it with "
+            f"cannot read the image {path}: its pixels are {least:g} to {most:g}, and brightness cannot be below 0; save it with "
             f"8 or 16 bits{_ADVICE}"
         )
     if values.dtype.kind == "f" and most <= 1:

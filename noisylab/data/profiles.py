@@ -1,4 +1,4 @@
-"""Color profiles that pictures bring with them: their colors are converted to sRGB, as viewers do."""
+"""Color profiles embedded in pictures: colors are converted to sRGB, as viewers do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _BROKEN = _Conversion("broken")
 
 
 def profile_of(info: Mapping[Any, Any], mode: str) -> Profile:
-    """What profile a picture brings.
+    """The color profile embedded in a picture.
 
     Args:
         info: of the picture, which need not be decoded.
@@ -51,7 +51,7 @@ def profile_of(info: Mapping[Any, Any], mode: str) -> Profile:
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """The picture with its colors as sRGB; itself where they are that already, or where the profile cannot be used.
+    """The picture with its colors converted to sRGB; unchanged if they already are, or if the profile cannot be used.
 
     Args:
         image: of 8 bits a channel, with alpha or without.

@@ -1,4 +1,4 @@
-"""The words for how a run's figures are chosen."""
+"""The wording that describes how the reported figures of a run were chosen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where data in memory lies: on the training device, or on the host."""
+"""Where data in memory is kept: on the training device, or on the host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHARE = 0.5  # of the free memory; the rest is for networks, optimizers, activa
 
 
 class Residency:
-    """Gathers rows onto a device, from there if the data has room, else from the host.
+    """Gathers rows onto a device, from its own memory if the data fits, else from the host.
 
     Args:
         mode: "auto", "device" or "host", see `resides`.
@@ -53,7 +53,7 @@ def _free(device: torch.device) -> int:
 
 
 def resides(mode: str, size: int, free: int | None) -> bool:
-    """Whether data is to lie on the device. Warns where it is free to and has no room.
+    """Whether to keep data on the device; warns if it could be there but does not fit.
 
     Args:
         mode: "device" and "host" are obeyed; "auto" takes at most half of what is free.

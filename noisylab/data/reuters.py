@@ -171,7 +171,7 @@ class Reuters(NoisyDataModule):
             scarce = int(counts.argmin())
             raise ValueError(
                 f"per_class={self.per_class}, but the class {_CLASSES[scarce]} has {int(counts[scarce])} of the {len(labels)} "
-                f"documents; ask for at most so many, or leave per_class out"
+                f"documents; ask for at most that many, or leave per_class out"
             )
         generator = torch.Generator().manual_seed(key_from(self.split_seed, "per_class"))
         order = torch.randperm(len(labels), generator=generator)
@@ -203,7 +203,7 @@ def _parse(content: bytes, path: Path, terms: int, normalize: bool) -> tuple[Ten
     """
     lines = content.rstrip().splitlines()
     if not lines:
-        raise ValueError(f"{path} is empty; unpack it again, it has one document a line")
+        raise ValueError(f"{path} is empty; unpack it again: it has one document per line")
     number = {name.encode(): place for place, name in enumerate(_CLASSES)}
     labels, counts, texts = np.empty(len(lines), np.int64), np.empty(len(lines), np.int64), []
     for place, line in enumerate(lines):
@@ -260,9 +260,9 @@ def _refuse(line: bytes, where: str) -> NoReturn:
     if not name:
         raise ValueError(f"{where} is empty; {allowed}")
     if name.decode(errors="replace") not in _CLASSES:
-        raise ValueError(f"{where}: {_shown(name)} is no class; {allowed}")
+        raise ValueError(f"{where}: {_shown(name)} is not a class; {allowed}")
     wrong = next(term for term in terms if not _TERM.fullmatch(term))
-    raise ValueError(f"{where}: {_shown(wrong)} is no term with its weight; {allowed}")
+    raise ValueError(f"{where}: {_shown(wrong)} is not a term with its weight; {allowed}")
 
 
 def _shown(token: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Where the inputs of a data set are: in memory, as tensors or sparse rows, or in image files."""
+"""Storage of a data set's inputs: in memory, as tensors or sparse rows, or in image files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TensorStore(Protocol):
 
     @property
     def row_size(self) -> int:
-        """Numbers in one row as a network is given it."""
+        """Numbers in one row as a network receives it."""
         ...
 
     def settle(self, device: torch.device) -> None:
@@ -78,7 +78,7 @@ class DenseRows:
 
 
 class SparseRows:
-    """Rows of a CSR matrix, kept sparse and made dense a batch at a time.
+    """Rows of a CSR matrix, kept sparse and made dense batch by batch.
 
     Args:
         data: (nnz,) float32 values.
@@ -152,7 +152,7 @@ class MultiRows:
 
 
 def build_views(rows: Inputs, position: Tensor, names: Sequence[str], key: int, views: Any) -> tuple[Inputs, ...]:
-    """The named views of some rows, each with draws of its own, where the rows are.
+    """The named views of some rows, each with its own random draws, on the device of the rows.
 
     Args:
         rows: gathered inputs of B samples.
@@ -275,7 +275,7 @@ class FileRows:
         return {**self.__dict__, "_pools": {}}
 
     def close(self) -> None:
-        """Let the workers end; the next `run` starts new ones."""
+        """Shut down the workers; the next `run` starts new ones."""
         for _, loader in self._pools.values():
             shut_down_workers(loader)
         self._pools.clear()

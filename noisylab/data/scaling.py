@@ -1,4 +1,4 @@
-"""Columns of feature vectors brought to a common size, by what is measured on the rows that are trained on."""
+"""Scales the columns of feature vectors by statistics of the training rows."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class Scaling:
 
     @property
     def idle(self) -> bool:
-        """Whether rows stay as they are."""
+        """Whether rows are left unchanged."""
         return not self.text
 
     def state(self) -> dict[str, Any]:
-        """Plain values and tensors, of which `of` makes the same again."""
+        """Plain values and tensors from which `of` restores the scaling."""
         return {"middle": self.middle, "divisor": self.divisor, "text": self.text}
 
     @classmethod
     def of(cls, state: dict[str, Any]) -> Scaling:
-        """See `state`."""
+        """The inverse of `state`."""
         return cls(state["middle"], state["divisor"], state["text"])
 
     def __call__(self, rows: Tensor | SparseRows, what: str) -> Tensor | SparseRows:
@@ -92,12 +92,12 @@ def _parts(rows: Tensor, kept: Tensor | None = None) -> Any:
 
 
 def nothing() -> Scaling:
-    """Rows stay as they are."""
+    """A scaling that leaves rows unchanged."""
     return Scaling(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64), "")
 
 
 def measure(rows: Tensor | SparseRows, how: str | bool, kept: Tensor) -> Scaling:
-    """What brings feature vectors to a common size.
+    """Measure how to scale feature vectors to a common size.
 
     With "auto": where all columns are of one size, as those of embeddings are, all are divided by one number, or left alone if
     their root mean square lies in [0.25, 4]; where all are zero in at least half of the rows, as those of word frequencies are,

@@ -50,7 +50,7 @@ class Source:
     unlabeled: bool = False
 
     def __post_init__(self) -> None:
-        """Classes that are probably one, and other odd ones, are part of the account, whatever was read."""
+        """Add notes about odd classes, such as two that are probably the same, to the account."""
         lines = [f"probably one class, kept apart: {' and '.join(map(ascii, group))}" for group in twins(self.class_names)]
         lines += odd_classes(self.class_names, self.given)
         self.account = [*self.account, *(line for line in lines if line not in self.account)]
@@ -60,7 +60,7 @@ def check_labels(source: Source) -> None:
     """Refuse labels outside the classes, unequal lengths and classes without a sample."""
     classes = len(source.class_names)
     if len(source.given) != len(source.train):
-        raise ValueError(f"{len(source.train)} training inputs but {len(source.given)} labels; they must be of one length")
+        raise ValueError(f"{len(source.train)} training inputs but {len(source.given)} labels; they must have the same length")
     for name, labels in (("training", source.given), ("test", source.test_target)):
         if labels is None:
             continue
@@ -102,7 +102,7 @@ def check_clips(source: Source) -> None:
         if clip is None:
             continue
         if values is None or len(clip) != len(values):
-            raise ValueError(f"{name} has {len(clip)} entries for {0 if values is None else len(values)} rows; give one a row")
+            raise ValueError(f"{name} has {len(clip)} entries for {0 if values is None else len(values)} rows; give one per row")
         known = (values >= 0 if what == "labels" else torch.ones_like(values, dtype=torch.bool)).nonzero().flatten()
         mixed = _first_mixed(clip[known], values[known])
         if mixed is not None:

@@ -48,7 +48,7 @@ def stratified_subset(rows: Tensor, labels: Tensor, size: int, seed: int, *, kee
 
 
 def group_holdout(rows: Tensor, group: Tensor, fraction: float, seed: int) -> Tensor:
-    """Rows of whole groups, drawn until they hold at least `fraction` of all rows; at least one group stays behind.
+    """Rows of whole groups, drawn until they hold at least `fraction` of all rows; at least one group is left.
 
     Args:
         rows: (M,) row numbers.
@@ -72,7 +72,7 @@ def group_holdout(rows: Tensor, group: Tensor, fraction: float, seed: int) -> Te
 
 
 def clip_holdout(clip: Tensor, labels: Tensor, fraction: float, seed: int) -> Tensor:
-    """Rows of whole clips, as many of each class as its share; a class with one clip keeps it in training.
+    """Rows of whole clips, stratified by class; a class with one clip keeps it in training.
 
     Args:
         clip: (N,) int64 clip of each row.
@@ -120,7 +120,7 @@ def deal_folds(labels: Tensor, folds: int, seed: int, whole: Tensor | None = Non
         kind = labels[torch.full_like(found, len(rows)).scatter_reduce(0, number, rows, "amin")]
     if folds > len(found):
         what = "rows" if whole is None else "clips or groups, which stay whole"
-        raise ValueError(f"folds={folds}, but there are {len(found)} {what}; choose at most so many folds")
+        raise ValueError(f"folds={folds}, but there are {len(found)} {what}; choose at most that many folds")
     order = torch.randperm(len(found), generator=torch.Generator().manual_seed(key_from(seed, "folds")))
     order = order[torch.argsort(kind[order], stable=True)]
     fold = torch.empty_like(found)

@@ -1,4 +1,4 @@
-"""What looks wrong with data as they were read, and is said before training: nothing is changed by it."""
+"""Warnings about data that looks wrong, printed before training; nothing is changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LARGER, _SMALLER = 20.0, 0.2  # times the size of a training column, and of all
 
 
 def odd_classes(names: Sequence[str], given: Tensor) -> list[str]:
-    """Classes that are several others, and labels that are hardly classes.
+    """Warnings about classes that seem to combine others, and labels that are hardly classes.
 
     Args:
         names: K names.
@@ -45,7 +45,7 @@ def odd_classes(names: Sequence[str], given: Tensor) -> list[str]:
 
 
 def repeated(train: Sequence[bytes], test: Sequence[bytes], names: Sequence[str] | None = None) -> list[str]:
-    """Test rows that are training rows, too.
+    """A warning about test rows that are also training rows.
 
     Args:
         train: (N) digests of the inputs.
@@ -64,7 +64,7 @@ def repeated(train: Sequence[bytes], test: Sequence[bytes], names: Sequence[str]
 
 
 def row_digests(inputs: Mapping[str, Tensor | SparseRows]) -> list[bytes]:
-    """(N) a digest of each row in memory; none where some are sparse.
+    """(N) a digest of each row in memory; none if some are sparse.
 
     Args:
         inputs: (N, ...) by name.
@@ -84,7 +84,7 @@ def row_digests(inputs: Mapping[str, Tensor | SparseRows]) -> list[bytes]:
 
 
 def other_size(train: Tensor, test: Tensor, what: str) -> list[str]:
-    """Test rows that are far larger or smaller than the training rows, as those that were not prepared alike.
+    """A warning about test rows that are far larger or smaller than the training rows, as if prepared differently.
 
     Args:
         train: (N, D) float.

@@ -1,4 +1,4 @@
-"""Tables of labels: comma-separated text with a header, read with every row accounted for."""
+"""Tables of labels: comma-separated text with a header; no row is dropped silently."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _SAVE = "save the table as comma-separated text in UTF-8"
 
 
 class Record(NamedTuple):
-    """A row of a table: its text as it stands in the file, line end included, its cells, and its first line, from 1."""
+    """A row of a table: its text as in the file, including the line end, its cells, and the number of its first line, from 1."""
 
     raw: str
     cells: list[str]
@@ -67,7 +67,7 @@ class Record(NamedTuple):
         return found
 
     def with_cell(self, column: int, text: str) -> str:
-        """The text of the row with another cell; quotes are kept, and added where they are needed."""
+        """The text of the row with one cell replaced; quotes are kept, and added if needed."""
         written = self.written
         end = self.raw[len(self.raw.rstrip("\r\n")) :]
         written += [""] * (column + 1 - len(written))
@@ -77,7 +77,7 @@ class Record(NamedTuple):
 
 
 class Records(NamedTuple):
-    """A table as it is written: its byte order mark, or nothing, and its rows with the header."""
+    """A table as written: its byte order mark, if any, and its rows, including the header."""
 
     mark: bytes
     records: list[Record]
@@ -99,7 +99,7 @@ class Records(NamedTuple):
 
 
 def read_records(path: Path) -> Records:
-    """The rows of a comma-separated table, as they are written and as they are meant.
+    """The rows of a comma-separated table, both as written and as parsed.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -119,7 +119,7 @@ def read_records(path: Path) -> Records:
         raise ValueError(_not_utf8(path, content[len(mark) :], error.start)) from error
     if "\0" in text:
         line = len(re.findall("\r\n|\r|\n", text[: text.index("\0")])) + 1
-        raise ValueError(f"{path} is no table of text: line {line} holds a zero byte; {_SAVE}")
+        raise ValueError(f"{path} is not a text table: line {line} holds a zero byte; {_SAVE}")
     return Records(mark, list(_parsed(text, path)))
 
 
@@ -155,8 +155,8 @@ def _parsed(text: str, path: Path) -> Iterator[Record]:
             blank = next((cell for cell in record.written if cell[:1].isspace() and cell.lstrip().startswith('"')), None)
             if blank is not None:
                 raise ValueError(
-                    f"{path}, line {first}: a blank stands before the quote of {blank.strip()!r}, so the quotes would be part of "
-                    "the text; remove the blanks after commas"
+                    f"{path}, line {first}: a space precedes the quote of {blank.strip()!r}, so the quotes would be part of "
+                    "the text; remove the spaces after commas"
                 )
         yield record
         taken.clear()
@@ -177,7 +177,7 @@ def _broken(path: Path, first: int, last: int, reason: str) -> str:
 
 
 def check_swallowed(path: Path, header: Sequence[str], rows: Sequence[tuple[int, Record]], used: Sequence[int]) -> None:
-    """Refuse a cell over several lines where a file or a label belongs, or that holds what looks like rows.
+    """Refuse a file or label cell that spans several lines, or any cell whose lines look like rows.
 
     Args:
         path: the table, for messages.
@@ -198,8 +198,8 @@ def check_swallowed(path: Path, header: Sequence[str], rows: Sequence[tuple[int,
             if (column in used and len(cell.strip().splitlines()) > 1) or like_rows:
                 last = record.line + len(re.findall("\r\n|\r|\n", record.raw.rstrip("\r\n")))
                 raise ValueError(
-                    f"{path}, lines {record.line} to {last}: a quote that opens in line {record.line} makes one cell of these "
-                    f"lines, which look like rows of their own; remove the quote, or close it in its line"
+                    f"{path}, lines {record.line} to {last}: a quote that opens in line {record.line} makes these lines one "
+                    f"cell, but they look like separate rows; remove the quote, or close it on its line"
                 )
 
 
@@ -269,7 +269,7 @@ def read_label_table(
         raise ValueError(f"{path} has the column {twice[0]} {columns.count(twice[0])} times; rename or remove the others")
     _, rows = table.split(path)
     if not rows:
-        raise ValueError(f"{path} has a header but no rows; list one image a row")
+        raise ValueError(f"{path} has a header but no rows; list one image per row")
     check_swallowed(path, columns, rows, [columns.index(name) for name in wanted.values() if name in columns])
     cells = {use: [cell_of(record, columns.index(name)) for _, record in rows] for use, name in wanted.items() if name in columns}
     names = [os.path.normpath(name).replace(os.sep, "/") if name else "" for name in cells["file"]]
@@ -376,17 +376,17 @@ def _absent(path: Path, columns: Sequence[str], absent: dict[str, str], file_col
         hint = f" That looks like a row: write {file_column},{label_column} above it."
     return (
         f"{path} has no column {' and no column '.join(absent.values())}; its first line has "
-        f"{', '.join(columns) or 'nothing'}, needed are {file_column}, {label_column} and optionally true_label.{hint}"
+        f"{', '.join(columns) or 'nothing'}; it needs {file_column}, {label_column} and optionally true_label.{hint}"
     )
 
 
 def cell_of(record: Record, column: int) -> str:
-    """A cell without blanks around it; empty where the row is too short."""
+    """A cell without surrounding blanks; empty if the row is too short."""
     return record.cells[column].strip() if column < len(record.cells) else ""
 
 
 def separated(columns: Sequence[str]) -> str:
-    """What is added to a complaint about a table whose header is separated by something else than commas; else nothing."""
+    """A hint for the error about a table whose header uses a separator other than commas; else empty."""
     marks = [name for mark, name in _MARKS.items() if len(columns) == 1 and mark in columns[0]]
     return f". Its columns seem to be separated by {marks[0]}: {_SAVE}. Separate columns by commas" if marks else ""
 

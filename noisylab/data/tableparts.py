@@ -1,4 +1,4 @@
-"""Parts of the data that a table of labels tells apart by a column: rows to train on, to validate with, and to test on."""
+"""Parts of the data given by a column of a label table: rows for training, validation and testing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIGNS = re.compile(r"[\W_]+")
 
 
 class TableParts(NamedTuple):
-    """What a table says of parts.
+    """The parts of the data given by a table.
 
     Args:
         column: the column, or columns, as they are called.
@@ -66,8 +66,8 @@ def parts_of(where: str, columns: Mapping[str, Sequence[str]], numbers: Sequence
                 rows = sum(values[value] for value in others)
                 raise ValueError(
                     f"{where}: the column {shown(name)} names {listed([*known])}, which are parts of the data, and "
-                    f"{listed(others)} ({rows:,} rows), which is none; write train, val or test, remove these rows, or call "
-                    "the column otherwise if it means something else"
+                    f"{listed(others)} ({rows:,} rows), which is not; write train, val or test, remove these rows, or rename "
+                    "the column if it means something else"
                 )
             if known:
                 found[name] = [known.get(cell, "") for cell in cells]
@@ -106,7 +106,7 @@ def _by_flags(where: str, flags: Mapping[str, tuple[str, Sequence[str]]], number
         said = [part for (part, _), cell in zip(flags.values(), cells, strict=True) if cell.lower() in _YES]
         if len(said) > 1:
             raise ValueError(
-                f"{where}: row {row} is {' and '.join(said)} by the columns {', '.join(flags)}; a row belongs to one part"
+                f"{where}: row {row} is {' and '.join(said)}, as the columns {', '.join(flags)} say; a row belongs to one part"
             )
         parts.append("" if not all(cells) else said[0] if said else rest)
     return parts

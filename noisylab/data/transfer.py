@@ -1,4 +1,4 @@
-"""Batches on their way to the device while others are used."""
+"""Copies batches to the device while earlier ones are in use."""
 
 from __future__ import annotations
 

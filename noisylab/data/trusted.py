@@ -1,4 +1,4 @@
-"""Training rows whose labels are known to be right: drawn where the truth is known, or named in a file."""
+"""Training rows whose labels are known to be right: drawn when the true labels are known, or named in a file."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class TrustedRows:
     target: Tensor
 
     def put_into(self, given: Tensor) -> Tensor:
-        """(N,) the given labels, but for the trusted rows; the given labels themselves where there are none."""
+        """(N,) the given labels with those of the trusted rows put in; the given labels themselves if there are none."""
         return given.scatter(0, self.rows, self.target) if len(self.rows) else given
 
     def outside(self, rows: Tensor, class_names: tuple[str, ...]) -> TrustedRows:
-        """Those that are not among `rows`, the test set, the classes in turn.
+        """The trusted rows that are not among `rows`, the test set, alternating between classes.
 
         Raises:
             ValueError: for a class that has no other.
@@ -46,7 +46,7 @@ class TrustedRows:
         missing = [name for k, name in enumerate(class_names) if not bool((target == k).any())]
         if missing:
             raise ValueError(
-                f"trusted_labels: all rows of the class {', '.join(missing[:_SHOWN])} that the file names are in the fold which "
+                f"trusted_labels: all rows of the class {', '.join(missing[:_SHOWN])} that the file names are in the fold that "
                 "is the test set; check more samples of it, or choose another split_seed"
             )
         order = _in_turn(target)
@@ -95,7 +95,7 @@ def require_table(path: str) -> None:
 
 
 def read_trusted(path: str, source: Source, num_classes: int) -> TrustedRows:
-    """Rows and their checked labels out of a comma-separated table.
+    """Rows and their checked labels from a comma-separated table.
 
     The table is read as every table of labels is, see `read_records`. It has a header and the columns ``label``, the name of a
     class, and ``row``, counted from 0, or ``file``, as the data names its files. Rows of the original training set that it
@@ -115,9 +115,7 @@ def read_trusted(path: str, source: Source, num_classes: int) -> TrustedRows:
     try:
         columns, rows_of_table = read_records(table).split(table)
         if not {"file", "row"} & set(columns) or "label" not in columns:
-            raise ValueError(
-                f"{path} has the columns {', '.join(columns)}; needed are label, and row or file{separated(columns)}"
-            )
+            raise ValueError(f"{path} has the columns {', '.join(columns)}; it needs label, and row or file{separated(columns)}")
         by = "file" if "file" in columns and (source.names is not None or "row" not in columns) else "row"
         twice = next((name for name in (by, "label") if columns.count(name) > 1), None)
         if twice is not None:

@@ -1,4 +1,4 @@
-"""Pictures without labels, to be predicted by a model that has been trained."""
+"""Pictures without labels, for prediction by a trained model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def unlabelled_images(folder: str | Path, data: NoisyDataModule) -> tuple[DenseR
 
 
 def unlabelled_rows(folder: str | Path, data: NoisyDataModule, skip: bool = False) -> Unlabelled:
-    """Images without labels, to be predicted by a model that was trained on `data`.
+    """Images without labels, for prediction by a model that was trained on `data`.
 
     Args:
         folder: where the images are, sub-folders included.

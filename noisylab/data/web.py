@@ -61,7 +61,7 @@ class WebImages(NoisyDataModule):
         return LabelNames.of(np.array(self._train.labels), None, f"the folder names of {self._train.where}")
 
     def load(self) -> Source:
-        """List the files and decode each once, see `examine`."""
+        """List the files and decode each once; see `examine`."""
         parts = [self._train, class_folders(self.root, "val")]
         for part in parts:
             check_images(part)

@@ -1,4 +1,4 @@
-"""What a kill while compiling leaves in the compiler's cache, where later runs would stumble over it."""
+"""Cleans up what a killed compilation leaves in the compiler's cache, where later runs would trip over it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEADER = 64
 
 
 def remove_broken_libraries(cache: Path, settled: float = _SETTLED) -> list[Path]:
-    """Remove compiled libraries that were never written to their end; the compiler makes them again.
+    """Remove compiled libraries that were not completely written; the compiler makes them again.
 
     The compiler writes a library in its place, and takes any file of that name for a finished one: killed in between, it leaves
     an empty or cut file on which every later run that needs it fails.

@@ -1,4 +1,4 @@
-"""Methods whose state has become NaN."""
+"""Detects methods whose state has become NaN or infinite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["refuse_diverged"]
 
 
 def refuse_diverged(networks: Mapping[str, nn.Module], tables: Mapping[str, Tensor], epoch: int, precision: str) -> None:
-    """Stop a training that has diverged; waits for the device once.
+    """Raise an error if training has diverged; waits for the device once.
 
     Args:
         networks: by name; their parameters and running batch statistics are looked at.

@@ -25,22 +25,22 @@ _CHANGING = ("position", "step", "last_of_phase", "last_of_epoch")
 
 
 class Recorder(Protocol):
-    """Records work instead of doing it."""
+    """Records work instead of executing it."""
 
     def run(self, work: Callable[[], Any]) -> Any:
-        """Do `work` where it could be recorded."""
+        """Do `work` on the stream on which it can be recorded."""
         ...
 
     def waits(self, work: Callable[[], Any]) -> bool:
-        """Do `work`; whether it waited for the device, which a recording cannot."""
+        """Do `work` and return whether it waited for the device, which a recording cannot do."""
         ...
 
     def record(self, work: Callable[[], Any]) -> Callable[[], None]:
-        """Record `work` and return what does it."""
+        """Record `work` and return a function that replays it."""
         ...
 
     def forget(self) -> None:
-        """All recordings are gone."""
+        """Drop all recordings."""
         ...
 
 
@@ -64,7 +64,7 @@ class CudaRecorder:
         return done
 
     def waits(self, work: Callable[[], Any]) -> bool:
-        """Do `work` with torch's own watch for synchronisation."""
+        """Do `work` while torch reports synchronizations."""
         before = torch.cuda.get_sync_debug_mode()
         torch.cuda.set_sync_debug_mode("warn")
         try:
@@ -84,12 +84,12 @@ class CudaRecorder:
         return graph.replay
 
     def forget(self) -> None:
-        """Take a new pool: the old one goes with its last graph."""
+        """Take a new memory pool; the old one is freed with its last graph."""
         self._pool = torch.cuda.graph_pool_handle()
 
 
 class GraphedStep:
-    """A method's training step that is recorded once an epoch, phase, batch size and learning rate, and then replayed.
+    """A method's training step, recorded once per epoch, phase, batch size and learning rate, and then replayed.
 
     What the step reads as a Python number is part of the recording, hence the new one in every epoch. The first steps of each
     kind run as usual, and so do batches of a size that occurs less often, such as the last. Random draws on the device follow the
@@ -114,7 +114,7 @@ class GraphedStep:
         self._static = True
 
     def install(self) -> None:
-        """Put this in the place of the module's training step."""
+        """Replace the module's training step with this object."""
 
         @functools.wraps(self._training_step)
         def training_step(batch: PlanBatch, batch_idx: int) -> None:
@@ -124,7 +124,7 @@ class GraphedStep:
         self._module.automatic_optimization = False
 
     def remove(self) -> None:
-        """Give the module its own training step back."""
+        """Restore the module's own training step."""
         self._forget()
         del self._module.training_step
         self._module.automatic_optimization = self._automatic

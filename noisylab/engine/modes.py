@@ -1,4 +1,4 @@
-"""Networks in another mode, without gradients, or without a trace, for a while."""
+"""Forward passes in another mode, without gradients, or without updating batch statistics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["forward_aside", "in_mode", "without_gradient"]
 
 
 def forward_aside(network: nn.Module, inputs: Inputs) -> Tensor:
-    """What a network returns, with gradients, in a pass that does not count in its running batch statistics."""
+    """The outputs of a network, with gradients, from a pass that leaves its running batch statistics unchanged."""
     return functional_call(network, {name: value.clone() for name, value in network.named_buffers()}, (inputs,))
 
 
@@ -33,7 +33,7 @@ def without_gradient() -> Iterator[None]:
 
 @contextmanager
 def in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
-    """A network and all modules below it in train or eval mode; afterwards each is in its own mode again."""
+    """Put a network and all its submodules in train or eval mode; afterwards each returns to its previous mode."""
     modes = [(module, module.training) for module in network.modules()]
     try:
         network.train(training)

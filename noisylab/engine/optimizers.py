@@ -1,4 +1,4 @@
-"""Optimizers and their schedules: what a method is given, and what Lightning asks of it."""
+"""Optimizers and schedules: what a method receives, and what Lightning expects from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["NamedOptimizers", "one_each", "one_for_all", "optimizer_factory", "s
 
 
 def optimizer_factory(given: OptimizerFactory | None, default: type[Optimizer], **arguments: Any) -> Factory[Optimizer]:
-    """The optimizer that a method was given, in a form that a checkpoint can hold; else its own default.
+    """The optimizer given to a method, in a form that a checkpoint can hold, or the method's default.
 
     Args:
         given: the constructor's argument.
@@ -29,12 +29,12 @@ def optimizer_factory(given: OptimizerFactory | None, default: type[Optimizer], 
 
 
 def scheduler_factory(given: LRSchedulerFactory | None) -> Factory[LRScheduler] | None:
-    """The schedule that a method was given, in a form that a checkpoint can hold; None for a constant rate."""
+    """The schedule given to a method, in a form that a checkpoint can hold; None for a constant rate."""
     return None if given is None else as_factory(given, LRScheduler, "scheduler")
 
 
 def one_for_all(parameters: Iterable[nn.Parameter], optimizer: OptimizerFactory, scheduler: LRSchedulerFactory | None) -> Any:
-    """What ``configure_optimizers`` returns with automatic optimisation: one optimizer and its schedule.
+    """The return value of ``configure_optimizers`` with automatic optimisation: one optimizer and its schedule.
 
     Args:
         parameters: of all networks.
@@ -53,7 +53,7 @@ def one_each(
     scheduler: LRSchedulerFactory | None,
     schedule_by: Literal["epoch", "step"] = "epoch",
 ) -> Any:
-    """What ``configure_optimizers`` returns with manual optimisation: an optimizer for each network, each with its schedule.
+    """The return value of ``configure_optimizers`` with manual optimization: an optimizer and its schedule for each network.
 
     Args:
         networks: by name, in the order of the method's ``optimizer_names``.
@@ -90,7 +90,7 @@ class NamedOptimizers(L.LightningModule):
 
     @property
     def optimizer_names(self) -> tuple[str, ...]:
-        """Names of the optimizers in the order of ``configure_optimizers``: one a network."""
+        """Names of the optimizers in the order of ``configure_optimizers``: one per network."""
         return tuple(self.networks)
 
     @property

@@ -16,7 +16,7 @@ __all__ = ["PlanLoader", "ResolvedPlan"]
 
 
 class ResolvedPlan:
-    """An `EpochPlan` with its sizes worked out: how many batches, and which rows each holds.
+    """An `EpochPlan` with its sizes resolved: how many batches, and which rows each holds.
 
     A last batch of fewer than `min_last` samples joins the one before it: batch normalisation cannot train on one sample.
 
@@ -90,7 +90,7 @@ class ResolvedPlan:
         return whole + (rest >= self._min_last or whole == 0)
 
     def smallest_share(self, world_size: int) -> int:
-        """Samples of a stream's batch that the rank with the fewest of them gets, at least."""
+        """The least number of samples of a stream's batch that any rank gets."""
         shares = []
         for place, phase in enumerate(self.plan.phases):
             for name, stream in phase.streams.items():
@@ -220,9 +220,9 @@ class PlanLoader:
             del batch  # else its chunk of views would be kept while the next one is built
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and the number of batches of it that were handed out."""
+        """The epoch, and the number of its batches that were already delivered."""
         return {"epoch": self._epoch, "position": self._consumed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue at a saved place of its epoch; another epoch starts at its beginning."""
+        """Continue at the saved position in its epoch; any other epoch starts at the beginning."""
         self._restored = self._epoch, self._consumed = int(state["epoch"]), int(state["position"])

@@ -1,4 +1,4 @@
-"""Batches and networks of one floating-point type, whatever the Trainer's ``precision``."""
+"""Casts batches and networks to one floating-point type, whatever the Trainer's ``precision``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TRAINABLE = ("32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed")
 
 
 def check_trainable(precision: object) -> None:
-    """Refuse a precision in which training would fail quietly.
+    """Refuse a precision in which training would fail silently.
 
     Raises:
         ValueError: for "16-true": float16 weights, whose gradients nothing scales.

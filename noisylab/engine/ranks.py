@@ -1,4 +1,4 @@
-"""What several processes exchange."""
+"""Communication between processes: sums, means and gathered rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["AcrossRanks", "average_over_ranks", "batch_statistics", "gather", "m
 
 
 class AcrossRanks(QuickModule):
-    """Sums, means and tables that come out as in one process when several share a batch.
+    """Sums, means and tables that equal those of a single process when several share a batch.
 
     The ranks' gradients are averaged, which the means and sums of a loss have to allow for. With one process everything here is
     the plain operation.
@@ -57,7 +57,7 @@ class AcrossRanks(QuickModule):
         return self.whole_sum(values.sum(0) / size)
 
     def whole_sum(self, own: Tensor) -> Tensor:
-        """The sum over all ranks of something that each has computed from its part of the batch; see `mean_rows`."""
+        """The sum over all ranks of a value that each computed from its part of the batch; see `mean_rows`."""
         if self.trainer.world_size == 1:
             return own
         # the value of the whole batch; of its gradient every rank has its own part, which the averaging divides
@@ -74,7 +74,7 @@ class AcrossRanks(QuickModule):
         return gather(values, self.trainer.world_size)
 
     def whole_batch(self, values: Tensor, share: int, fill: float) -> Tensor:
-        """Values (B,) of this rank's part of a stream's batch, with those of all other ranks, in the order of the batch.
+        """Values (B,) of this rank's part of a stream's batch, joined with those of all other ranks, in the order of the batch.
 
         Args:
             values: (B,) of this rank.
@@ -96,14 +96,14 @@ class AcrossRanks(QuickModule):
     # ---- state
 
     def watch_rows(self, batch: PlanBatch) -> None:
-        """Before a step: note the rows that this rank may write."""
+        """Note the rows that this rank may write, before a step."""
         self._stepped = True
         if self.trainer.world_size > 1:
             rows = torch.cat([F.pad(batch[n].index, (0, batch.share[n] - len(batch[n].index)), value=-1) for n in batch.streams])
             self.memory.watch(rows, sum(batch.share.values()))
 
     def equalize_ranks(self) -> None:
-        """After it: bring in the memory rows that other ranks wrote, average the batch statistics; once a step."""
+        """Bring in the memory rows that other ranks wrote and average the batch statistics, once after each step."""
         self.memory.share(self.gather)
         if self._stepped and self.trainer.world_size > 1:
             average_over_ranks(batch_statistics(self), self.trainer.world_size)
@@ -153,7 +153,7 @@ def synchronized(trainer: Any) -> bool:
 
 
 def may_leave_out(method: Stepping) -> bool:
-    """Whether a backward pass of a method may leave out parameters that another one reaches.
+    """Whether a backward pass of a method may skip parameters that another one reaches.
 
     So it is where several networks have a loss each, where the method takes its own steps, and where parameters beside those of
     the network are trained, in some epochs perhaps. DDP has to look for unused parameters then, once a step; in a method of one

@@ -157,17 +157,17 @@ def steps_bare(module: Stepping) -> bool:
 
 
 class NoProfiler(PassThroughProfiler):
-    """Profiles nothing in a tenth of the time: Lightning enters dozens of contexts a batch."""
+    """A profiler that does nothing, at a tenth of the cost: Lightning enters dozens of contexts per batch."""
 
     _nothing: ClassVar[AbstractContextManager[None]] = nullcontext()
 
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
-        """A context that does nothing."""
+        """Return a context that does nothing."""
         return self._nothing
 
 
 def begin_stepping(module: Stepping) -> None:
-    """At the start of a fit: take the schedules that count epochs from Lightning, and whatever slows a step from its way."""
+    """At the start of a fit, take the schedules that count epochs over from Lightning, and remove what slows down a step."""
     trainer = module.trainer
     for config in trainer.lr_scheduler_configs:
         config.reduce_on_plateau = False  # see NamedOptimizers.lr_scheduler_step
@@ -178,7 +178,7 @@ def begin_stepping(module: Stepping) -> None:
 
 
 def count_step(module: Stepping) -> None:
-    """Let ``trainer.global_step`` know of a step that did not go through Lightning's wrapper."""
+    """Count a step in ``trainer.global_step`` that did not go through Lightning's wrapper."""
     progress = module.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
     progress.increment_ready()
     progress.increment_completed()
@@ -225,7 +225,7 @@ def step_schedules(module: Stepping, metrics: Mapping[str, Any]) -> None:
 
 
 def step_schedule(schedule: Any) -> None:
-    """Step a schedule that follows nothing but its calls.
+    """Step a schedule that depends only on the number of calls.
 
     torch takes it for a mistake when the optimizer, of a later stage or after an overflow, has not stepped yet; it is none.
     """

@@ -1,4 +1,4 @@
-"""What the loop's machinery asks of a method, whoever wrote it."""
+"""The interface that the training loop requires of a method."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class Stepping(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """The device of the networks."""
         ...
 
     @property
     def current_epoch(self) -> int:
-        """Counted from 0."""
+        """The number of the current epoch, counted from 0."""
         ...
 
     @property
     def optimizer_names(self) -> tuple[str, ...]:
-        """In the order of ``configure_optimizers``."""
+        """Names of the optimizers, in the order of ``configure_optimizers``."""
         ...
 
     @property
@@ -65,9 +65,9 @@ class Stepping(Protocol):
         ...
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         ...
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """Of the networks, and of whatever is trained beside them."""
+        """The parameters of the networks, and of whatever is trained along with them."""
         ...

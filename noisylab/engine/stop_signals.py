@@ -1,4 +1,4 @@
-"""A request to stop that waits for a moment from which the run can go on."""
+"""Handles a request to stop: training stops at the next point from which it can be resumed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StopSignals:
         self._loud = False
 
     def install(self, *, loud: bool = True) -> None:
-        """Take over the two signals; nothing happens outside the main thread, where Python delivers none.
+        """Take over the two signals; does nothing outside the main thread, where Python delivers none.
 
         Args:
             loud: whether to answer a signal with a line on the error output.
@@ -40,7 +40,7 @@ class StopSignals:
             signal.signal(number, self._note)
 
     def restore(self) -> None:
-        """Give the signals back to those who had them."""
+        """Restore the previous signal handlers."""
         handlers, self._handlers = self._handlers, {}
         for number, handler in handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -26,7 +26,7 @@ class _Sum(torch.autograd.Function):
 
 
 class WholeBatchNorm(nn.Module):
-    """Batch normalization whose mean and variance are those of the batch of all ranks, which may have shares of any size.
+    """Batch normalization with the mean and variance of the whole batch of all ranks, whose shares may differ in size.
 
     torch's own ``SyncBatchNorm`` does the same on CUDA devices alone. With one process, and in eval mode, it is torch's batch
     normalization. Every rank must pass its share through the layer as often as the others, an empty one, too. Statistics are
@@ -95,19 +95,19 @@ _PLAIN = {whole: plain for plain, whole in _WHOLE.items()}
 
 
 class SyncNorm(LayerSync):
-    """What ``trainer.sync_batchnorm`` does here: layers change their class and stay the objects that they are.
+    """Implements ``trainer.sync_batchnorm``: layers change their class and stay the same objects.
 
     So averaged copies, optimizers and whoever else holds a layer or its parameters go on holding it.
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Let all batch normalization of a model be over the whole batch."""
+        """Switch all batch normalization of a model to the whole batch."""
         for layer in model.modules():
             layer.__class__ = _WHOLE.get(type(layer), type(layer))
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Take it back."""
+        """Undo `apply`."""
         for layer in model.modules():
             layer.__class__ = _PLAIN.get(type(layer), type(layer))
         return model

@@ -1,4 +1,4 @@
-"""Corrected copies of a label file: fixes read from a list or from the top of the ranking, checked, and written to a new file."""
+"""Corrected copies of a label file: fixes come from a list or the top of the ranking, are checked, and go to a new file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SHOWN = 10  # rows at fault in a message
 
 @dataclass(frozen=True)
 class Applied:
-    """What a corrected label file has come to.
+    """A summary of a corrected label file.
 
     Args:
         changed: number of rows with another label than before.
@@ -94,7 +94,7 @@ def read_accepted(path: str | Path) -> Fixes:
 
 
 def top_fixes(table: IssueTable, top: str) -> Fixes:
-    """The suggestions for the first rows of a ranking. Of these rows, those that are not flagged as issues keep their label.
+    """The suggestions for the first rows of a ranking; rows that are not flagged as issues keep their label.
 
     Args:
         table: ranked labels.
@@ -136,7 +136,7 @@ def apply_to_table(
         file_column: the files' column.
 
     Raises:
-        FileExistsError: when `out` is there already, above all when it is the table itself.
+        FileExistsError: when `out` already exists, above all when it is the table itself.
         FileNotFoundError: without the table.
         ValueError: when a column is missing; listing up to ten rows that have no file or are there twice, fixes whose file does
             not occur, whose new label is none of the table, or that replace another label than the row has. Nothing is written.
@@ -167,7 +167,7 @@ def apply_to_table(
 
 
 def apply_to_folders(images_root: str | Path, table: IssueTable, fixes: Fixes, out: str | Path) -> Applied:
-    """Write a table of labels for images that lie in class folders; the images stay where they are.
+    """Write a table of labels for images in class folders; the images stay where they are.
 
     With the columns ``file`` and ``label`` it lists all images of the folders, held-out ones, too. Training with
     ``labels_csv`` set to it and ``images`` as before takes it in place of the folders' names; if `images_root` holds ``train``
@@ -180,7 +180,7 @@ def apply_to_folders(images_root: str | Path, table: IssueTable, fixes: Fixes, o
         out: the new table; it must not be there yet.
 
     Raises:
-        FileExistsError: when `out` is there already.
+        FileExistsError: when `out` already exists.
         FileNotFoundError: without the folder.
         ValueError: when images of `table` are not in the folder, or have names that a table cannot hold, and for fixes as in
             `apply_to_table`.
@@ -198,7 +198,7 @@ def apply_to_folders(images_root: str | Path, table: IssueTable, fixes: Fixes, o
 
 
 def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str | Path, *, missing: Missing = "auto") -> Applied:
-    """Write the labels of arrays anew: a copy of all arrays with another ``y``, or a table of all labels.
+    """Write corrected labels of arrays: a copy of all arrays with a new ``y``, or a table of all labels.
 
     Args:
         path: the .npz file, or the folder of .npy files, that the labels were ranked in.
@@ -210,7 +210,7 @@ def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str 
         missing: which labels are none, as the run was told; their rows stay as they are, and are empty in a table.
 
     Raises:
-        FileExistsError: when `out` is there already.
+        FileExistsError: when `out` already exists.
         FileNotFoundError: without the arrays.
         ValueError: when `out` ends in neither, when rows of `table` are not there, and for fixes as in `apply_to_table`.
     """
@@ -240,7 +240,7 @@ def _columns(path: Path, header: Sequence[str], names: Sequence[str], needed: st
         hint = " Separate columns by commas." if len(header) == 1 and any(mark in header[0] for mark in ";\t") else ""
         raise ValueError(
             f"{path} has no column {' and no column '.join(absent)}; its first line has {', '.join(header) or 'nothing'}, "
-            f"needed are {needed}.{hint}"
+            f"it needs {needed}.{hint}"
         )
     return [header.index(name) for name in names]
 
@@ -266,9 +266,9 @@ def _refuse(faults: Sequence[str], what: str, advice: str) -> None:
 def _refuse_existing(out: str | Path, source: Path | None = None) -> None:
     out = Path(out)
     if source is not None and source.exists() and (out.resolve() == source.resolve() or (out.exists() and out.samefile(source))):
-        raise FileExistsError(f"--out {out} is the file that is read, {source}; labels are never written over, name a new file")
+        raise FileExistsError(f"--out {out} is the input file {source}; labels are never overwritten, so name a new file")
     if os.path.lexists(out):
-        raise FileExistsError(f"--out {out} is there already; name a new file, or remove this one")
+        raise FileExistsError(f"--out {out} already exists; name a new file, or remove this one")
 
 
 def _for_table(fixes: Fixes, table: IssueTable, present: Mapping[str, str], where: str) -> Fixes:

@@ -1,4 +1,4 @@
-"""The list of labels as one page that opens offline: to look through, to tick fixes, to take them away as a table."""
+"""The ranked labels as one HTML page that works offline: look through it, tick fixes, download them as a table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_page(
     pictures: Mapping[int, bytes] | None,
     title: str = "Labels to check",
 ) -> None:
-    """Write the page; the file is whole or, after an error, as it was before.
+    """Write the page atomically: after an error, the file is as it was before.
 
     Everything is inside the file: style, script, rows and pictures; its content policy lets a browser load nothing else and run
     no other script. What a reader accepts is downloaded as ``accepted.csv`` with the columns ``file`` (or ``index``), ``label``
@@ -56,8 +56,8 @@ def write_page(
     """
     if list(report["class_names"]) != list(table.class_names):
         raise ValueError(
-            f"report is of the classes {_few(report['class_names'])}, table of {_few(table.class_names)}; "
-            "give the report that was made of this table"
+            f"report is for the classes {_few(report['class_names'])}, table for {_few(table.class_names)}; "
+            "give the report that was made from this table"
         )
     style, script = _asset("page.css"), _asset("page.js")
     rows = _rows(table)
@@ -115,11 +115,11 @@ def _sources(pictures: Mapping[int, bytes], rows: int) -> dict[int, str]:
     sources = {}
     for place, content in sorted(pictures.items()):
         if not 0 <= place < rows:
-            raise ValueError(f"pictures has place {place}, but the table has {rows} rows, counted from 0")
+            raise ValueError(f"pictures has position {place}, but the table has {rows} rows, counted from 0")
         kind = next((kind for start, kind in _KINDS.items() if content.startswith(start)), None)
         if kind is None:
             raise ValueError(
-                f"the picture of place {place} is neither JPEG nor PNG: it begins with {content[:8].hex() or 'nothing'}"
+                f"the picture at position {place} is neither JPEG nor PNG: it begins with {content[:8].hex() or 'nothing'}"
             )
         sources[place] = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     return sources

@@ -1,9 +1,9 @@
-"""From what training showed of every label to a ranked list of those that look wrong.
+"""Ranks labels by how wrong they look, from the predictions made during training.
 
 The score of a row compares the given label with the best other class, by the probabilities that the network gave them on average
 over all epochs: ``score = o / (o + p)``, p the mean probability of the given label and o the largest of another class. Wrong
-labels are learnt late, so that they keep small averages even where the last epoch knows them by heart; the mean over epochs ranks
-better than any one epoch. Rows are issues where another class has the larger average, that is where the score is above one half.
+labels are learned late, so they keep small averages even when the last epoch has memorized them; the mean over epochs ranks
+better than any single epoch. A row is an issue if another class has the larger average, that is, if the score is above one half.
 No threshold on losses is fitted. `docs/label_issues.md` has the measurements behind both choices.
 """
 
@@ -24,7 +24,7 @@ _TOO_HIGH, _TOO_LOW = 0.22, 0.11
 
 
 def score_labels(probs: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How surely each label is wrong, and what it should be.
+    """How likely each label is to be wrong, and what it should be.
 
     Args:
         probs: (M, K) mean probabilities, K at least 2.
@@ -49,7 +49,7 @@ def score_labels(probs: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def rank_labels(method: NoisyLabelMethod, data: NoisyDataModule) -> IssueTable | None:
-    """The training rows of a method that has trained, the most surely wrong label first.
+    """The training rows of a trained method, with the label most likely to be wrong first.
 
     The true labels are not looked at. Held-out and trusted rows are not ranked, and neither are rows that the method has never
     seen unmixed.
@@ -95,7 +95,7 @@ def rank_labels(method: NoisyLabelMethod, data: NoisyDataModule) -> IssueTable |
 
 
 def estimate_rate(table: IssueTable) -> tuple[float, tuple[float, float]]:
-    """The share of wrong labels, and bounds that held the true share in every setting that was measured.
+    """The fraction of wrong labels, and bounds that contained the true fraction in every setting measured.
 
     The estimate is the mean score. How far it is off depends on how well the classes can be told apart at all, which the labels
     alone do not show: the bounds are the largest errors in measured settings, rounded up, not a confidence interval.

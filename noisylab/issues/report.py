@@ -1,4 +1,4 @@
-"""What a ranked list of labels says about the whole data set: noise rate, confused classes, and what to be careful with."""
+"""Report on a whole data set from its ranked labels: noise rate, confused classes, and cautions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def noise_report(
     metrics: Mapping[str, float] | None,
     probs_transition: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
-    """The content of noise_report.json.
+    """The content of ``noise_report.json``.
 
     Args:
         table: the ranked labels.
@@ -66,7 +66,7 @@ def noise_report(
     """
     low, high = interval
     if not (0 <= rate <= 1 and 0 <= low <= high <= 1):
-        raise ValueError(f"rate and interval must be shares in [0, 1], the lower bound first; got {rate} and [{low}, {high}]")
+        raise ValueError(f"rate and interval must be fractions in [0, 1], the lower bound first; got {rate} and [{low}, {high}]")
     names = table.class_names
     confusion = _confusion(table)
     transition = _transition(confusion) if probs_transition is None else np.asarray(probs_transition, dtype=np.float64)
@@ -92,13 +92,13 @@ def noise_report(
 
 
 def write_report(path: str | Path, report: Mapping[str, Any]) -> None:
-    """Write a report as JSON, each row of a matrix in a line; NaN becomes null, and a half-written file is never seen."""
+    """Write a report atomically as JSON, each row of a matrix on one line; NaN becomes null."""
     with atomic_path(path) as partial:
         partial.write_text(_text(_finite(report)) + "\n", encoding="utf-8")
 
 
 def wilson(successes: float, total: float, z: float = 1.96) -> tuple[float, float]:
-    """Lower and upper bound of a share: Wilson's score interval, which stays within [0, 1] and is sound for few samples.
+    """Lower and upper bounds of a fraction: Wilson's score interval, which stays within [0, 1] and is valid for few samples.
 
     With p = successes / total, the bounds are (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n), n = total (Wilson,
     Probable Inference, JASA 1927).

@@ -1,4 +1,4 @@
-"""The ranked list of labels, and the file that it is kept in."""
+"""The ranked list of labels, and the file that holds it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COLUMNS = ("given", "suggested", "score", "is_issue", "confidence")
 
 @dataclass(frozen=True)
 class IssueTable:
-    """The labels of M training samples, the most surely wrong first.
+    """The labels of M training samples, the most likely to be wrong first.
 
     Args:
         index: (M,) rows of the original training set.
@@ -57,7 +57,7 @@ class IssueTable:
 
     @property
     def keys(self) -> list[str]:
-        """What each row is called: its file, else its number."""
+        """The name of each row: its file, or else its number."""
         return [str(row) for row in self.index.tolist()] if self.names is None else self.names
 
     def head(self, count: int) -> IssueTable:
@@ -76,7 +76,7 @@ class IssueTable:
         )
 
     def write(self, path: str | Path) -> None:
-        """Write the table as comma-separated text; the file is whole or, after an error, as it was before."""
+        """Write the table atomically as comma-separated text: after an error, the file is as it was before."""
         texts = self.class_names
         columns = [values.tolist() for values in (self.given, self.suggested, self.score, self.is_issue, self.confidence)]
         kept = [self.signals[name].tolist() if name in self.signals else None for name in SIGNALS]
@@ -90,7 +90,7 @@ class IssueTable:
 
 
 def read_issues(path: str | Path, class_names: Sequence[str] | None = None, names: Sequence[str] | None = None) -> IssueTable:
-    """Read what `IssueTable.write` wrote; columns that are not known are passed over.
+    """Read a file written by `IssueTable.write`; unknown columns are ignored.
 
     Args:
         path: the file.
@@ -110,11 +110,11 @@ def read_issues(path: str | Path, class_names: Sequence[str] | None = None, name
             reader = csv.DictReader(file)
             lines, header = list(reader), list(reader.fieldnames or [])
     except csv.Error as error:
-        raise ValueError(f"{path} is no table ({error}); a new run makes it anew") from error
+        raise ValueError(f"{path} is not a table ({error}); a new run writes it again") from error
     key = "file" if "file" in header else "index"
     absent = [name for name in (key, *_COLUMNS) if name not in header]
     if absent:
-        raise ValueError(f"{path} has no column {absent[0]}; needed are file or index, {', '.join(_COLUMNS)}")
+        raise ValueError(f"{path} has no column {absent[0]}; it needs file or index, {', '.join(_COLUMNS)}")
     occurring = (line[name] for line in lines for name in ("given", "suggested"))
     found = in_order(occurring) if class_names is None else class_names
     classes = {name: number for number, name in enumerate(found)}
@@ -133,7 +133,7 @@ def read_issues(path: str | Path, class_names: Sequence[str] | None = None, name
                 cells[name].append(float(line.get(name) or "nan"))
         except (KeyError, ValueError, TypeError) as error:
             raise ValueError(
-                f"{path}, row {number}: {error} cannot be read; take the file as noisylab wrote it: a new run makes it anew"
+                f"{path}, row {number}: {error} cannot be read; use the file as noisylab wrote it: a new run writes it again"
             ) from error
     floats = {name: np.array(cells[name], dtype=np.float64) for name in ("score", "confidence", *SIGNALS)}
     return IssueTable(

@@ -1,4 +1,4 @@
-"""How far the predictions of two networks are apart."""
+"""How far apart the predictions of two networks are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CORES2: cross-entropy less its mean over the labels as they are frequent, and a sieve for samples."""
+"""CORES2: cross-entropy minus its mean over labels weighted by frequency, and a sieve for samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOG_SHIFT = math.log(_SHIFT)
 
 
 def cores2_regulariser(logits: Tensor, prior: Tensor, *, reduction: Reduction = "mean") -> Tensor:
-    """``-sum_c prior_c (-log(p_c + 1e-8))``, 0 or less: it rewards sure predictions (Cheng et al., 2021).
+    """``-sum_c prior_c (-log(p_c + 1e-8))``, 0 or less: it rewards confident predictions (Cheng et al., 2021).
 
     Args:
         logits: (B, K) float, unnormalised.
@@ -48,7 +48,7 @@ def cores2(logits: Tensor, target: Tensor, prior: Tensor, *, weight: float, redu
 
 
 def cores2_keeps(logits: Tensor, target: Tensor) -> Tensor:
-    """(B,) bool: samples with ``CE(z, y) - mean_c(-log(p_c + 1e-8)) <= 0``, which cost no more than the average label would.
+    """(B,) bool: samples with ``CE(z, y) - mean_c(-log(p_c + 1e-8)) <= 0``: loss at most that of the average label.
 
     The 1e-8 holds each term of the mean at 18.42: classes that the network rules out count no more than that, while the
     cross-entropy of the given label has no such limit. The difference is computed as

@@ -1,4 +1,4 @@
-"""The robust losses as criteria: with their arguments checked, to be named in a recipe."""
+"""The robust losses as criteria that a recipe can name, with checked arguments."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _Name = TypeVar("_Name", bound=str)
 
 
 class MAE(Criterion):
-    """Mean absolute error, ``2 (1 - p_y)``; see `noisylab.losses.mae`. It learns slowly where there are many classes.
+    """Mean absolute error, ``2 (1 - p_y)``; see `noisylab.losses.mae`. It learns slowly with many classes.
 
     Args:
         form: "full", or "reduced" for half of it, ``1 - p_y``.
@@ -66,7 +66,7 @@ class GCE(Criterion):
 
 
 class TruncatedGCE(Criterion):
-    """GCE on the samples with ``p_y > k``, chosen anew every few epochs (Zhang and Sabuncu, 2018).
+    """GCE on the samples with ``p_y > k``, reselected every few epochs (Zhang and Sabuncu, 2018).
 
     The loss is ``(1 - p_y^q) / q - (1 - k^q) / q``, negative where ``p_y > k``; all samples are kept at first. Where none is kept
     the loss has no gradient until the next choice; weight decay and momentum go on. See `noisylab.losses.truncated_gce`.
@@ -93,7 +93,7 @@ class TruncatedGCE(Criterion):
         return truncated_gce(logits, target, q=self.q, k=self.k, reduction="none")
 
     def scores_before(self, epoch: int) -> bool:
-        """Before `first` and then every `every` epochs."""
+        """True before epoch `first` and then every `every` epochs."""
         return epoch >= self.first and (epoch - self.first) % self.every == 0
 
     def keeps(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -241,7 +241,7 @@ class PeerLoss(Criterion):
         self.weights = _weights(weights)
 
     def weight(self, epoch: int) -> float:
-        """a."""
+        """The weight a."""
         return _weight_of(epoch, self.weights, peer_weight)
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -249,7 +249,7 @@ class PeerLoss(Criterion):
         return shifted_cross_entropy(logits, target, reduction="none")
 
     def pairs_in(self, epoch: int) -> bool:
-        """Where a is not 0."""
+        """True where a is not 0."""
         return self.weight(epoch) != 0
 
     def of_pairs(self, logits: Tensor, target: Tensor, epoch: int) -> Tensor:
@@ -278,7 +278,7 @@ class CORES2(Criterion):
         self.weights, self.first_sieved = _weights(weights), first_sieved
 
     def weight(self, epoch: int) -> float:
-        """b."""
+        """The weight b."""
         return _weight_of(epoch, self.weights, cores2_weight)
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -290,7 +290,7 @@ class CORES2(Criterion):
         return self.weight(epoch) * cores2_regulariser(logits, prior, reduction="none")
 
     def sieves_in(self, epoch: int) -> bool:
-        """From `first_sieved` on."""
+        """True from epoch `first_sieved` on."""
         return epoch >= self.first_sieved
 
     def keeps(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -316,7 +316,7 @@ class FDivergence(Criterion):
         return joint_term(logits, target, divergence=self.divergence, reduction="none")
 
     def pairs_in(self, epoch: int) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
     def of_pairs(self, logits: Tensor, target: Tensor, epoch: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a training loss is made of, for a method that takes any."""
+"""The interface of a training loss, for methods that accept any loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Criterion", "LossFactory"]
 
 
 class Criterion(ABC):
-    """A loss for each sample, from its logits and its given label; what else it takes part in, it says by the parts it overrides.
+    """A loss for each sample from its logits and given label; subclasses override methods for anything more.
 
     A child states ``__call__``. The other parts have a meaning of their own as they stand here: no pairs, no prior, all samples
     kept. `noisylab.methods.RobustLoss` trains with any child. A criterion has no state: what is remembered is the method's.
@@ -38,11 +38,11 @@ class Criterion(ABC):
         """
 
     def pairs_in(self, epoch: int) -> bool:
-        """Whether `of_pairs` is to be added in an epoch, counted from 0 over the whole run."""
+        """Whether `of_pairs` is added in an epoch, counted from 0 over the whole run."""
         return False
 
     def of_pairs(self, logits: Tensor, target: Tensor, epoch: int) -> Tensor:
-        """(M,) whose mean is added, for inputs and labels that were drawn independently of each other; zeros.
+        """(M,) losses whose mean is added, for independently drawn inputs and labels; zeros by default.
 
         Args:
             logits: (M, K) float of samples drawn at random.
@@ -52,7 +52,7 @@ class Criterion(ABC):
         return torch.zeros_like(target, dtype=torch.promote_types(logits.dtype, torch.float32))
 
     def of_prior(self, logits: Tensor, prior: Tensor, epoch: int) -> Tensor:
-        """(B,) that is added to the losses, from the shares of the given labels; zeros.
+        """(B,) terms added to the losses, from the frequencies of the given labels; zeros by default.
 
         Args:
             logits: (B, K) float, unnormalised.
@@ -62,15 +62,15 @@ class Criterion(ABC):
         return torch.zeros_like(logits[:, 0], dtype=torch.promote_types(logits.dtype, torch.float32))
 
     def sieves_in(self, epoch: int) -> bool:
-        """Whether an epoch trains on the samples of each batch that `keeps` chooses; with "sieve" alone."""
+        """Whether an epoch trains only on the samples of each batch that `keeps` chooses; only with "sieve"."""
         return False
 
     def scores_before(self, epoch: int) -> bool:
-        """Whether all rows are chosen anew before an epoch; with "scoring" alone."""
+        """Whether all rows are reselected before an epoch; only with "scoring"."""
         return False
 
     def keeps(self, logits: Tensor, target: Tensor) -> Tensor:
-        """(B,) bool, the samples to train on, from logits (B, K) and given labels (B,); all."""
+        """(B,) bool, the samples to train on, from logits (B, K) and given labels (B,); all by default."""
         return torch.ones_like(target, dtype=torch.bool)
 
 

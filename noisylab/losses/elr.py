@@ -1,4 +1,4 @@
-"""Early-learning regularisation: moving averages of predictions, the term that holds on to them, what they say of labels."""
+"""Early-learning regularisation: moving averages of predictions, the regularization term, and label scores from the averages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FLOOR = 1e-4  # authors' code: probabilities lie in [1e-4, 1 - 1e-4]
 
 
 def elr_target(rows: Tensor, logits: Tensor, momentum: float, *, clamp: bool = True) -> Tensor:
-    """The moving averages of predictions after one more, ``t <- momentum * t + (1 - momentum) * p``.
+    """The moving averages of predictions after one update, ``t <- momentum * t + (1 - momentum) * p``.
 
     There is no correction for the start at zero: after the first update a row sums to ``1 - momentum``.
 
@@ -42,7 +42,7 @@ def elr_target(rows: Tensor, logits: Tensor, momentum: float, *, clamp: bool = T
 
 
 def elr_regulariser(logits: Tensor, memory_rows: Tensor, *, reduction: Literal["mean", "none"] = "mean") -> Tensor:
-    """``log(1 - <t, p>)``, the smaller the better p agrees with t (Liu et al., NeurIPS 2020).
+    """``log(1 - <t, p>)``, which decreases as p agrees better with t (Liu et al., NeurIPS 2020).
 
     p is the softmax clamped to [1e-4, 1 - 1e-4], not normalised again. Its gradient with respect to logit c is
     ``p_c (<t, p> - t_c) / (1 - <t, p>)`` as long as nothing is clamped. Computed in float32, of float64 logits in float64: in 16
@@ -104,7 +104,7 @@ def reweighted_labels(labels: Tensor, memory_rows: Tensor) -> Tensor:
 
 
 def given_share(table: Tensor, given: Tensor) -> Tensor:
-    """The share of each moving average that lies on the given label, ``t_i[y_i] / sum_c t_i[c]``.
+    """The fraction of each moving average on the given label, ``t_i[y_i] / sum_c t_i[c]``.
 
     Args:
         table: (N, K) float, not negative.

@@ -1,4 +1,4 @@
-"""Robust f-divergences: how far inputs with their labels are from inputs with labels drawn independently."""
+"""Robust f-divergences between inputs with their labels and inputs with independently drawn labels."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def f_divergence(
     divergence: Divergence = "total_variation",
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """``-E g(p_1) + E f*(g(p_2))``, p_1 the probability of a sample's label, p_2 that of a label drawn apart from its input.
+    """``-E g(p_1) + E f*(g(p_2))``, p_1 the probability of a sample's label, p_2 that of an independently drawn label.
 
     Minus a lower bound of the divergence of the joint distribution from the product of its margins (Wei and Liu, ICLR 2021);
     f* is the convex conjugate of f. It may be negative, but is bounded.

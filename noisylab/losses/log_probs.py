@@ -1,4 +1,4 @@
-"""Log-probabilities in at least float32, and how losses of single samples become one: what robust losses have in common."""
+"""What robust losses share: log-probabilities in at least float32, and the reduction of per-sample losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peer loss: cross-entropy less that of inputs and labels which do not belong together."""
+"""Peer loss: cross-entropy minus the cross-entropy of mismatched inputs and labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses that bound what one wrong label can cost: MAE, GCE, reverse and symmetric cross-entropy."""
+"""Losses that bound the cost of one wrong label: MAE, GCE, reverse and symmetric cross-entropy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mae(logits: Tensor, target: Tensor, *, form: Literal["full", "reduced"] = "f
 
 
 def gce_of(log_probs: Tensor, q: float) -> Tensor:
-    """``(1 - p^q) / q`` of log-probabilities of any shape, with p raised to 1e-7, where it has no gradient any more.
+    """``(1 - p^q) / q`` of log-probabilities of any shape, with p clamped at 1e-7, below which there is no gradient.
 
     Computed from ``q log p``: a power of p itself has an infinite derivative at p = 0.
     """

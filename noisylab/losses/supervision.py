@@ -51,7 +51,7 @@ def co_guess(
     *,
     inner_scale: bool = True,
 ) -> Tensor:
-    """Pseudo labels of two networks, each trusted on a sample in proportion to the weight that it gives the sample.
+    """Pseudo labels of two networks, each trusted on a sample in proportion to the weight it gives that sample.
 
     ``g = s_T(sum_r rho_r softmax(rho_r ln z_r))`` with ``rho_r = w_r / (w_1 + w_2)``, 1/2 where both are 0.
 

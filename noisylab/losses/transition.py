@@ -1,4 +1,4 @@
-"""Losses that know how labels were changed: a transition matrix between the predicted and the given label.
+"""Losses with a transition matrix between the predicted and the given label.
 
 ``T`` is P(given = column | true = row), rows sum to one; ``p``, the softmax of the logits, is the prediction of the true label
 and the row vector ``q = p T`` that of the given one.
@@ -109,7 +109,7 @@ def backward_loss(
 
 
 def importance_weights(logits: Tensor, target: Tensor, transition: Tensor) -> Tensor:
-    """``beta = p[y] / (p T)[y]``: how much likelier the label is as the true one than as the given one.
+    """``beta = p[y] / (p T)[y]``: how much more likely the label is as the true one than as the given one.
 
     In float32, of float64 logits in float64. Gradients flow into the logits and into T. The denominator is at least 1e-12, since
     ``T`` may be a matrix with an added slack, whose entries can be negative; where that limit holds it has no gradient, and

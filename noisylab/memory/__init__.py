@@ -1,4 +1,4 @@
-"""What is remembered of each training sample: the tables, and what every method writes into them."""
+"""Memory of each training sample: the tables, and what every method writes to them."""
 
 from noisylab.memory.observations import add_observations, declare_observations
 from noisylab.memory.samples import SampleMemory

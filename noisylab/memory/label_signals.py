@@ -1,4 +1,4 @@
-"""What training shows of every label: sums over the epochs, kept in the sample memory without a pass of their own."""
+"""Signals about every label, summed over epochs and kept in the sample memory without an extra pass."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class LabelSignals:
     probs: Tensor
 
     def of(self, kept: Tensor) -> LabelSignals:
-        """Those of some of the samples, by mask (N,) or number."""
+        """The signals of some samples, by mask (N,) or index."""
         return LabelSignals(*(getattr(self, field.name)[kept] for field in dataclasses.fields(self)))
 
 
 def declare_signals(memory: SampleMemory, num_classes: int) -> None:
-    """Declare the fields: 16 + 4 K bytes a sample."""
+    """Declare the fields: 16 + 4 K bytes per sample."""
     memory.add(_SUMS, 4)
     memory.add(_PROBS, num_classes)
 
@@ -51,7 +51,7 @@ def declare_signals(memory: SampleMemory, num_classes: int) -> None:
 def add_signals(
     memory: SampleMemory, index: Tensor, logits: Tensor, target: Tensor, losses: Tensor, peer_logits: Tensor | None = None
 ) -> None:
-    """Add what one batch showed; nothing is read back from the device.
+    """Add the observations of one batch; nothing is read back from the device.
 
     Args:
         memory: with the fields of `declare_signals`.

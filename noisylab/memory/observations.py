@@ -1,4 +1,4 @@
-"""How each training sample was predicted when it was last seen, and summed over all epochs."""
+"""Predictions of each training sample: the most recent, and sums over all epochs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["add_observations", "declare_observations"]
 
 
 def declare_observations(memory: SampleMemory, num_classes: int) -> None:
-    """Declare ``observed_loss``, ``observed_pred`` and ``observed_epoch``, and the sums that labels are ranked by."""
+    """Declare ``observed_loss``, ``observed_pred`` and ``observed_epoch``, and the sums by which labels are ranked."""
     memory.add("observed_loss", fill=float("nan"))
     memory.add("observed_pred", dtype=torch.int32, fill=-1)
     memory.add("observed_epoch", dtype=torch.int32, fill=-1)
@@ -24,7 +24,7 @@ def declare_observations(memory: SampleMemory, num_classes: int) -> None:
 def add_observations(
     memory: SampleMemory, epoch: int, index: Tensor, logits: Tensor, target: Tensor, peer_logits: Tensor | None = None
 ) -> Tensor:
-    """Write what one batch showed; nothing is read back from the device.
+    """Write the observations of one batch; nothing is read back from the device.
 
     Args:
         memory: with the fields of `declare_observations`.

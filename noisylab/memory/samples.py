@@ -1,4 +1,4 @@
-"""What a method remembers of each training sample."""
+"""Per-sample tables in which a method keeps what it has learned about the training set."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class SampleMemory(FollowsDevice):
                 self._tables[name] = torch.full((num_train, *shape), fill, dtype=dtype, device=self._device)
 
     def reset(self) -> None:
-        """Forget everything: all rows as if never written."""
+        """Reset all rows to their initial values."""
         for name, table in self._tables.items():
             table.fill_(self._shapes[name][2])
 
@@ -78,7 +78,7 @@ class SampleMemory(FollowsDevice):
         table[index] = values.detach().to(table.dtype)
 
     def accumulate(self, name: str, index: Tensor, values: Tensor | float) -> None:
-        """Add `values` (B, ...) to rows `index` (B,), in the field's own dtype. Each row at most once a call."""
+        """Add `values` (B, ...) to rows `index` (B,), in the field's own dtype. Each row at most once per call."""
         table = self[name]
         table[index] += values.detach().to(table.dtype) if isinstance(values, Tensor) else values
 
@@ -87,11 +87,11 @@ class SampleMemory(FollowsDevice):
         return {name: table[index] for name, table in self._tables.items()}
 
     def watch(self, index: Tensor, width: int) -> None:
-        """Before a step of several ranks: the rows (B,) that this one may write and the largest B; see `gather_rows`."""
+        """Note the rows (B,) that this rank may write in a step, and the largest B; see `gather_rows`."""
         self._watched = index, width, self.rows(index)
 
     def share(self, all_gather: Callable[[Tensor], Tensor]) -> None:
-        """After the step: exchange what has changed in the watched rows; nothing to do if none are. See `gather_rows`."""
+        """Exchange the changes in the watched rows after a step, if there are any. See `gather_rows`."""
         watched, self._watched = self._watched, None
         if watched is not None:
             index, width, before = watched
@@ -166,7 +166,7 @@ class SampleMemory(FollowsDevice):
         """
         if set(state) != set(self._shapes) and state:
             raise ValueError(
-                f"the checkpoint remembers {', '.join(sorted(state))} per sample, this method {', '.join(sorted(self._shapes))}; "
+                f"the checkpoint holds {', '.join(sorted(state))} per sample, this method {', '.join(sorted(self._shapes))}; "
                 "load it with the method and the version of noisylab that wrote it"
             )
         for name, table in state.items():
@@ -179,7 +179,7 @@ class SampleMemory(FollowsDevice):
             self._tables[name] = table.to(device=self._device, dtype=dtype, copy=True)
 
     def follow(self, moved: Callable[[torch.device], torch.device]) -> None:
-        """Keep the tables where the method is; never in another dtype."""
+        """Move the tables with the method to its device; their dtype never changes."""
         self._device = moved(self._device)
         self._tables = {name: table.to(self._device) for name, table in self._tables.items()}
 

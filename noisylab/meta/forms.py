@@ -1,4 +1,4 @@
-"""Gradients, and derivatives of the logits along them, in the precision and by the rule that work for a network."""
+"""Gradients, and derivatives of the logits along them, in a precision and form that work for the network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STEP = {torch.float32: 3e-4, torch.float64: 1e-4}  # length of the central diff
 
 @dataclass(frozen=True)
 class Form:
-    """How derivatives of the logits along a direction are found.
+    """A way to compute derivatives of the logits along a direction.
 
     Args:
         precision: "training", as the forward passes of training are; "float32", at least that and without autocast.
@@ -37,7 +37,7 @@ class Form:
 
     @property
     def shares(self) -> bool:
-        """Whether the pass that finds the derivatives can be the one that the update goes back through."""
+        """Whether the pass that computes the derivatives can also be used for the update's backward pass."""
         return self == Form()
 
 
@@ -50,7 +50,7 @@ def gradient(
     form: Form = Form(),
     count: int | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Gradient of the cross-entropy of a batch, which leaves gradients and batch statistics of the network as they are.
+    """Gradient of the cross-entropy of a batch; the network's stored gradients and batch statistics do not change.
 
     Args:
         network: in train mode, as a rule.
@@ -77,7 +77,7 @@ def gradient(
 
 
 def gradient_of(loss: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gradient of a loss by the name of the parameter, back through a pass that was made and can be gone back through again.
+    """Gradient of a loss by parameter name, back through an existing graph, which is kept.
 
     Args:
         loss: a scalar with its graph.
@@ -89,7 +89,7 @@ def gradient_of(loss: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Ten
 
 
 def derivative(network: nn.Module, inputs: Inputs, direction: Mapping[str, Tensor], form: Form = Form()) -> tuple[Tensor, Tensor]:
-    """Logits and their derivative along a direction of the weights, without a graph; batch statistics stay as they are.
+    """Logits and their derivative along a direction of the weights, without a graph; batch statistics do not change.
 
     Args:
         network: called with `inputs`.
@@ -132,7 +132,7 @@ def choose_form(
     *,
     scaled: bool = False,
 ) -> tuple[Form, str]:
-    """The cheapest form that works for a network, found by trying; random state and batch statistics stay as they are.
+    """The cheapest form that works for a network, found by trying; random state and batch statistics do not change.
 
     Tried are: the precision of training (but never float16), which has to agree with float32; float32 without autocast; a
     central difference, where a layer has no rule for tangents.

@@ -1,4 +1,4 @@
-"""What derivatives along the gradient of a trusted loss say of samples and labels, and where that gradient is taken."""
+"""Scores of samples and labels from derivatives along the gradient of a trusted loss."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def look_ahead(
     velocity: Mapping[str, Tensor] | None = None,
     decay: Mapping[str, float] | None = None,
 ) -> dict[str, Tensor]:
-    """Where one step of gradient descent would lead: ``theta - rate * (momentum * velocity + slope + decay * theta)``.
+    """The weights after one step of gradient descent: ``theta - rate * (momentum * velocity + slope + decay * theta)``.
 
     Args:
         parameters: theta by name.
@@ -111,7 +111,7 @@ def sgd_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> SGDState:
 
 
 def add_decay(slope: Mapping[str, Tensor], at: Mapping[str, Tensor], decay: Mapping[str, float]) -> dict[str, Tensor]:
-    """A gradient by name with that of the weight decay at the point `at`; parameters that `decay` leaves out have none."""
+    """A gradient by name, with the weight decay at the point `at` added, except for parameters that `decay` leaves out."""
     return {
         name: value + decay[name] * at[name].detach().to(value.dtype) if decay.get(name) else value
         for name, value in slope.items()
@@ -119,7 +119,7 @@ def add_decay(slope: Mapping[str, Tensor], at: Mapping[str, Tensor], decay: Mapp
 
 
 def weight_gradients(logits: Tensor, tangent: Tensor, mixed: Tensor) -> Tensor:
-    """What each sample's weight does to the trusted loss, with the sign turned and per unit of the step's rate.
+    """The effect of each sample's weight on the trusted loss, with reversed sign and per unit of learning rate.
 
     ``-(1 / alpha) dV / da_n = -sum_k m_nk d log p_nk`` for the mixed targets m of IEG (Zhang, Zhang, Arik, Lee and Pfister, CVPR
     2020, section 3.2), where d is the derivative along the gradient of V at the point looked ahead to.
@@ -136,7 +136,7 @@ def weight_gradients(logits: Tensor, tangent: Tensor, mixed: Tensor) -> Tensor:
 
 
 def label_gradients(logits: Tensor, tangent: Tensor, target: Tensor, pseudo: Tensor) -> Tensor:
-    """What trusting the given label more than the pseudo label does to the trusted loss.
+    """The effect on the trusted loss of trusting the given label more than the pseudo label.
 
     ``(B / alpha) dV / deps_n = sum_k (onehot(y_n) - g_n)_k d log p_nk`` of IEG; negative where the given label is the better one.
 

@@ -1,4 +1,4 @@
-"""One forward pass that carries a derivative beside each value."""
+"""A forward pass that carries a derivative along with each value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods: one LightningModule each."""
+"""Methods: each is one LightningModule."""
 
 from noisylab.methods.act import ACT
 from noisylab.methods.backward import Backward

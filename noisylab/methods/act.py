@@ -23,7 +23,7 @@ __all__ = ["ACT"]
 
 
 class ACT(NoisyLabelMethod):
-    """Trains a robust network on the samples that it and a deliberately gullible twin agree on.
+    """Trains a robust network on the samples on which it and a deliberately non-robust twin agree.
 
     The "standard" network learns all given labels, wrong ones included. The "robust" network learns only from selected samples:
     those that both predict as labelled or, where the standard network is hardly better than the robust one on the batch (the

@@ -20,7 +20,7 @@ __all__ = ["AveragingMethod"]
 
 
 class AveragingMethod(NoisyLabelMethod, ABC):
-    """Averaged copies of the networks, looked at wherever the networks are.
+    """Averaged copies of the networks, evaluated wherever the networks are.
 
     A level of its own below `NoisyLabelMethod`, since four methods keep such copies. A child calls `add_averages` once its
     networks are there, moves the copies after its steps, and says by `evaluate` whether they are predictors, too.
@@ -34,10 +34,10 @@ class AveragingMethod(NoisyLabelMethod, ABC):
 
     @abstractmethod
     def training_step(self, batch: PlanBatch, batch_idx: int) -> None:
-        """One step of the networks whose turn it is."""
+        """One step of the networks that train in this phase."""
 
     def add_averages(self, wanted: bool = True) -> None:
-        """Copy each network, or none of them."""
+        """Add an averaged copy of each network, or none."""
         self.averages = nn.ModuleDict(
             {name: AveragedNetwork(network) for name, network in self.networks.items()} if wanted else {}
         )
@@ -50,18 +50,18 @@ class AveragingMethod(NoisyLabelMethod, ABC):
 
     @property
     def headline(self) -> str:
-        """The networks together, or the one there is, averaged over steps if `evaluate` says so."""
+        """The ensemble, or the only network, averaged over steps if `evaluate` says so."""
         name = "ensemble" if len(self.networks) > 1 else next(iter(self.networks))
         return f"{name}_average" if self.averages and self.evaluate == "average" else name
 
     @property
     def predictors(self) -> tuple[str, ...]:
-        """The networks, their ensemble, and the same of their averaged copies."""
+        """The networks and their ensemble, and likewise their averaged copies."""
         names = super().predictors
         return (*names, *(f"{name}_average" for name in names)) if self.averages and self.evaluate else names
 
     def all_logits(self, inputs: Inputs) -> dict[str, Tensor]:
-        """Those of each network and of their ensemble, and of their averaged copies and these copies' ensemble."""
+        """Logits of each network and of their ensemble, and likewise of the averaged copies."""
         logits = super().all_logits(inputs)
         copies: dict[str, Tensor] = {}
         for name in self.averages if self.evaluate else ():
@@ -77,7 +77,7 @@ class AveragingMethod(NoisyLabelMethod, ABC):
         return self.all_logits(inputs)[self.headline] if self.evaluate else super().forward(inputs)
 
     def refuse_nonfinite(self) -> None:
-        """The same as for the networks, for their averaged copies.
+        """Check the averaged copies as well as the networks.
 
         Raises:
             ValueError: see `NoisyLabelMethod.refuse_nonfinite`.

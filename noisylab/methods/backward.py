@@ -68,7 +68,7 @@ class Backward(Forward):
         self.matrices.allocate(num_classes)
 
     def set_transition(self, matrix: Tensor, anchors: Tensor | None = None) -> None:
-        """Take a matrix (K, K) into use, and its inverse."""
+        """Start using a matrix (K, K) and its inverse."""
         super().set_transition(matrix, anchors)
         with said_once(self.current_epoch):
             self.matrices["inverse"].copy_(invert(matrix))

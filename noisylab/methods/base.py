@@ -1,6 +1,6 @@
 """The parent of every method: what a method may override, and how it is trained.
 
-What has nothing to do with how a method learns stands elsewhere: how it predicts and is evaluated in
+The rest is elsewhere: prediction and evaluation in
 `noisylab.methods.evaluation`, what its checkpoint holds in `noisylab.methods.checkpointed`, its optimizers by name in
 `noisylab.engine.optimizers`, and what several processes sum up, `self.mean` among it, in `noisylab.engine.ranks`.
 """
@@ -60,7 +60,7 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
     # ---- what a method may override
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
-        """What epoch `epoch` trains on: all training rows once, unless a method says otherwise."""
+        """The rows that epoch `epoch` trains on: all training rows once, unless a method overrides this."""
         return EpochPlan((Phase(streams={"train": Stream(views=self.views)}),))
 
     def prepare_epoch(self, epoch: int) -> None:
@@ -74,11 +74,11 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
         return None
 
     def clean_prob(self) -> Tensor | None:
-        """(N,) float in [0, 1], larger for samples more surely clean; None where there is no such score."""
+        """(N,) float in [0, 1], larger for samples more likely to be clean; None if there is no such score."""
         return None
 
     def corrected_target(self) -> Tensor | None:
-        """(N,) int64, the class that the current epoch takes each sample for, -1 where there is none; None while labels are the
+        """(N,) int64, the class assigned to each sample in the current epoch, -1 where there is none; None while labels are the
         given ones."""
         return None
 
@@ -87,16 +87,16 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
         return None
 
     def anchor_rows(self) -> Tensor | None:
-        """(K,) rows of the original training set taken as sure samples of each class; None where there are none."""
+        """(K,) rows of the original training set taken as certain samples of each class; None if there are none."""
         return None
 
     def mixture_fit(self) -> dict[str, MixtureFit]:
-        """The mixtures that the current epoch's selection rests on, by network; empty where there are none."""
+        """The mixtures on which the current epoch's selection is based, by network; empty if there are none."""
         return {}
 
     @property
     def needs_validation(self) -> bool:
-        """Whether the method chooses by validation accuracy what it goes on with, and so needs held-out rows."""
+        """Whether the method selects networks by validation accuracy, and so needs held-out rows."""
         return False
 
     @property
@@ -105,7 +105,7 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
         return False
 
     def check_ready(self, held_out: bool, trusted: bool) -> None:
-        """Refuse a fit that could not come to its end; called before data is read, and again by ``setup``.
+        """Refuse a fit that cannot finish; called before data is read, and again by ``setup``.
 
         Args:
             held_out: whether the data holds rows out to validate on.
@@ -118,13 +118,13 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
         refuse_missing_rows(type(self).__name__, trusted=lacks_trusted, validation=lacks_validation)
 
     def best_since(self, epoch: int) -> int:
-        """The first epoch with which `epoch` competes for the best checkpoint: 0, or where its stage began."""
+        """The first epoch against which `epoch` competes for the best checkpoint: 0, or the start of its stage."""
         return 0
 
     # ---- a fit
 
     def setup(self, stage: str) -> None:
-        """Meet the data: compare the number of classes, allocate the memory."""
+        """Check the number of classes against the data, and allocate the memory."""
         super().setup(stage)
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         info = met_data(self, stage)
@@ -146,7 +146,7 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
             self.prepare_epoch(0)
 
     def on_train_epoch_start(self) -> None:
-        """Forget the numbers of the epoch before."""
+        """Clear the numbers of the previous epoch."""
         self.epoch_metrics.clear()
 
     def on_train_batch_start(self, batch: PlanBatch, batch_idx: int) -> None:
@@ -158,7 +158,7 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
         self.watch_rows(batch)
 
     def observe(self, index: Tensor, logits: Tensor, target: Tensor, peer_logits: Tensor | None = None) -> Tensor:
-        """Remember how unmixed inputs were predicted, for this epoch and summed over all; to be called once a sample and epoch.
+        """Record the predictions of unmixed inputs, for this epoch and summed over all; call it once per sample and epoch.
 
         Args:
             index: (B,) rows.
@@ -172,7 +172,7 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
         return add_observations(self.memory, self.current_epoch, index, self.checked(logits), target, peer_logits)
 
     def on_train_batch_end(self, outputs: Any, batch: PlanBatch, batch_idx: int) -> None:
-        """Make the ranks equal again."""
+        """Synchronize the ranks."""
         self.equalize_ranks()
 
     def on_train_epoch_end(self) -> None:

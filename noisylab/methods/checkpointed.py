@@ -1,4 +1,4 @@
-"""What a method's checkpoint holds beside the networks, and what it refuses to be continued with."""
+"""What a method's checkpoint holds besides the networks, and the checks made when a run is resumed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Checkpointed"]
 
 
 class Checkpointed(Predictor):
-    """The constructor's arguments, whose checkpoint it is, which data it was trained on, and the epoch's numbers so far.
+    """The checkpoint of a method: its constructor arguments, its identity, its training data, and the epoch's numbers so far.
 
     Args:
         num_classes: K, at least 2.
@@ -67,7 +67,7 @@ class Checkpointed(Predictor):
         return super().load_from_checkpoint(checkpoint_path, *args, **{**kwargs, "weights_only": True})
 
     def refuse_nonfinite(self) -> None:
-        """Stop before a bad input or a diverged network is learnt from, or kept in a checkpoint; waits for the device.
+        """Raise an error before a bad input or a diverged network is trained on or saved; waits for the device.
 
         Raises:
             ValueError: naming the first training sample whose input is NaN or infinite, else what of the method's state is.
@@ -79,7 +79,7 @@ class Checkpointed(Predictor):
         refuse_diverged(dict(self.networks.items()), tables, self.current_epoch, str(self.trainer.precision))
 
     def note_data(self, info: DataInfo, fitted: dict[str, Any] | None = None) -> None:
-        """Keep for the checkpoints to come which data this is.
+        """Record which data this is, for later checkpoints.
 
         Args:
             info: of the data.
@@ -89,14 +89,14 @@ class Checkpointed(Predictor):
         self._data = {**self._data, "data": data_stamp(info), **({} if fitted is None else {"fitted": fitted})}
 
     def check_data(self) -> None:
-        """Compare the data with those of the checkpoint that a fit goes on from; a warning says what has changed and may.
+        """Compare the data with that of the checkpoint that a fit continues; warn about permitted changes.
 
         Raises:
             ValueError: if the checkpoint remembers another number of samples than the data has, or other labels.
         """
         if len(self.memory) != self.info.num_train:
             raise ValueError(
-                f"the checkpoint remembers {len(self.memory)} training samples, the data has {self.info.num_train}; "
+                f"the checkpoint holds {len(self.memory)} training samples, the data has {self.info.num_train}; "
                 "resume with the data that the run began with"
             )
         changed = check_data_stamp(self._data_then["data"], self._data["data"])
@@ -107,7 +107,7 @@ class Checkpointed(Predictor):
             rank_zero_warn(f"the run goes on with another {' and '.join(changed)}: it is not the one that was stopped")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add whose checkpoint it is and the epoch's numbers so far."""
+        """Add the method's identity and the epoch's numbers so far."""
         # callbacks save before on_train_batch_end; the tables in the checkpoint are written in place
         if isinstance(getattr(self, "info", None), DataInfo) and self.trainer.datamodule is not None:  # type: ignore[attr-defined]
             self.equalize_ranks()

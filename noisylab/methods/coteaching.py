@@ -118,7 +118,7 @@ class CoTeaching(NoisyLabelMethod):
     # ---- how much is left out
 
     def prepare_epoch(self, epoch: int) -> None:
-        """Estimate which labels are wrong from the losses of the epoch before, up to the end of the ramp."""
+        """Estimate which labels are wrong from the losses of the previous epoch, until the ramp ends."""
         if self.forget_rate != "auto" or not 0 < epoch <= self.ramp_epochs:
             return
         rows = (self.memory["observed_epoch"] == epoch - 1).nonzero().flatten()
@@ -139,7 +139,7 @@ class CoTeaching(NoisyLabelMethod):
     # ---- the step
 
     def training_step(self, batch: PlanBatch, batch_idx: int) -> Tensor | None:
-        """One step of each network on the other's choice."""
+        """One step of each network on the samples chosen by the other."""
         samples = batch["train"]
         losses = [cross_entropy(z, samples.target, reduction="none") for z in self.both_logits(samples)]
         count = keep_count(self.forget_rate_at(batch.epoch), self.batch_rows(batch))
@@ -179,13 +179,13 @@ class CoTeaching(NoisyLabelMethod):
     # ---- what is looked at
 
     def clean_mask(self) -> Tensor | None:
-        """Samples that the first network learnt from in the current epoch; None where all were kept."""
+        """Samples that the first network learned from in the current epoch; None where all were kept."""
         if self.forget_rate_at(self.current_epoch) == 0:
             return None
         return self.memory["selected_epoch"] == self.current_epoch
 
     def on_train_epoch_end(self) -> None:
-        """Log the forget rate, beside what the base logs."""
+        """Log the forget rate, in addition to what the base class logs."""
         self.log_epoch({"train/forget_rate": self.forget_rate_at(self.current_epoch)})
         super().on_train_epoch_end()
 

@@ -108,7 +108,7 @@ class CoTeachingPlus(CoTeaching):
         return torch.where(among.any(), full, empty)
 
     def clean_mask(self) -> Tensor | None:
-        """Samples that the first network learnt from in the current epoch; None in an epoch of the warm-up that keeps all."""
+        """Samples that the first network learned from in the current epoch; None in an epoch of the warm-up that keeps all."""
         if self.current_epoch < self.warmup_epochs:
             return super().clean_mask()
         return self.memory["selected_epoch"] == self.current_epoch

@@ -137,7 +137,7 @@ class DivideMix(NoisyLabelMethod):
             raise ValueError(f"learn='labeled' leaves unlabeled samples out of the loss, so lambda_u must be 0, got {lambda_u}")
         for name, size in (("warmup_subset", warmup_subset), ("eval_subset", eval_subset)):
             if size is not None and size < num_classes:
-                raise ValueError(f"{name} must be at least one sample a class, {num_classes}, got {size}; or None for all")
+                raise ValueError(f"{name} must be at least one sample per class, {num_classes}, got {size}; or None for all")
         self.warmup_epochs, self.lambda_u, self.rampup_epochs = warmup_epochs, lambda_u, rampup_epochs
         self.threshold, self.temperature, self.alpha = threshold, temperature, alpha
         self.average_epochs, self.confidence_penalty = average_epochs, confidence_penalty
@@ -179,12 +179,12 @@ class DivideMix(NoisyLabelMethod):
             labeled, unlabeled = self._split(epoch, name)
             if len(labeled) < self._fewest:
                 rank_zero_warn(
-                    f"epoch {epoch}: only {len(labeled)} samples look rightly labeled to the peer of the {name} network, which "
+                    f"epoch {epoch}: only {len(labeled)} samples look correctly labeled to the peer of the {name} network, which "
                     f"trains on all given labels in this epoch; lower threshold={self.threshold} or change warmup_epochs"
                 )
             elif len(unlabeled) < self._fewest:
                 rank_zero_warn(
-                    f"epoch {epoch}: all but {len(unlabeled)} samples look rightly labeled to the peer of the {name} network, "
+                    f"epoch {epoch}: all but {len(unlabeled)} samples look correctly labeled to the peer of the {name} network, "
                     "which mixes labeled samples among themselves in this epoch"
                 )
 
@@ -239,7 +239,7 @@ class DivideMix(NoisyLabelMethod):
     # ---- training
 
     def training_step(self, batch: PlanBatch, batch_idx: int) -> None:
-        """One step of the network whose pass it is."""
+        """One step of the network that trains in this phase."""
         name = batch.phase
         loss = self._warmup_loss(batch["train"], name) if "train" in batch.streams else self._mixmatch_loss(batch, name)
         step(self, {name: loss}, clip_norm=self.clip_norm)
@@ -308,7 +308,7 @@ class DivideMix(NoisyLabelMethod):
         return (self.memory["clean_prob_first"] + self.memory["clean_prob_second"]) / 2
 
     def mixture_fit(self) -> dict[str, MixtureFit]:
-        """The mixtures of both networks' losses that the current epoch's split rests on."""
+        """The mixtures of both networks' losses on which the current epoch's split is based."""
         return self._fits(self.current_epoch)
 
     def configure_optimizers(self) -> Any:

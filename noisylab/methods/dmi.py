@@ -95,7 +95,7 @@ class DMI(StagedMethod):
         super().__init__(num_classes, **staged)
         if pretrain_epochs < 1:
             raise ValueError(
-                f"pretrain_epochs must be at least 1, got {pretrain_epochs}: on a network that is not trained the gradient of "
+                f"pretrain_epochs must be at least 1, got {pretrain_epochs}: on an untrained network the gradient of "
                 "this loss vanishes, or explodes without the offset"
             )
         self.offset, self.spread = offset, spread
@@ -108,7 +108,7 @@ class DMI(StagedMethod):
         )
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
-        """All training rows once; in an order that spreads the classes where that is asked for."""
+        """All training rows once, in an order that spreads the classes if requested."""
         stage = self.stages[self.stage_number(epoch)].name
         if stage == "pretrain" or not self.spread:
             return super().epoch_plan(epoch)

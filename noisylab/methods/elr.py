@@ -101,7 +101,7 @@ class ELR(NoisyLabelMethod):
         return predicts_given(self.memory["target"], self._given()) if self._written() else None
 
     def clean_prob(self) -> Tensor | None:
-        """The share of each moving average at the given label; 0 for samples never trained on, None before training."""
+        """The fraction of each moving average at the given label; 0 for samples never trained on, None before training."""
         return given_share(self.memory["target"], self._given()) if self._written() else None
 
     def _given(self) -> Tensor:

@@ -137,7 +137,7 @@ class ELRPlus(AveragingMethod):
         return EpochPlan(tuple(Phase(name, {"train": Stream(views=self.views)}) for name in _PEER))
 
     def training_step(self, batch: PlanBatch, batch_idx: int) -> None:
-        """One step of the network whose pass it is."""
+        """One step of the network that trains in this phase."""
         samples, name = batch["train"], batch.phase
         (inputs,), y, index = samples.views, samples.target, samples.index
         taken = batch.epoch * batch.steps + batch.step + 1

@@ -1,4 +1,4 @@
-"""Networks that predict and are evaluated: the part of every method that has nothing to do with how it learns."""
+"""Prediction and evaluation: the part of every method that does not depend on how it is trained."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ class Predictor(AcrossRanks):
 
     @property
     def headline(self) -> str:
-        """Whose accuracy the method's protocol reports: a network's name, or "ensemble"."""
+        """The predictor whose accuracy the method's protocol reports: a network's name, or "ensemble"."""
         return next(iter(self.networks))
 
     @property
     def predictors(self) -> tuple[str, ...]:
-        """Whose answers `all_logits` returns: each network's and, where there are several, their "ensemble"'s."""
+        """The predictors whose logits `all_logits` returns: each network's and, where there are several, their "ensemble"'s."""
         return (*self.networks, "ensemble") if len(self.networks) > 1 else tuple(self.networks)
 
     def forward(self, inputs: Inputs) -> Tensor:
@@ -77,7 +77,7 @@ class Predictor(AcrossRanks):
         return self.checked(self.networks[self.headline](inputs))
 
     def all_logits(self, inputs: Inputs) -> dict[str, Tensor]:
-        """Float32 logits (B, K) of each network, and where there are several of their "ensemble": the mean of their logits, or
+        """Float32 logits (B, K) of each network and, if there are several, of their "ensemble": the mean of their logits, or
         the log of their mean probability."""
         logits = {name: self.checked(network(inputs)).float() for name, network in self.networks.items()}
         if len(logits) > 1:
@@ -87,18 +87,18 @@ class Predictor(AcrossRanks):
         return logits
 
     def given_logits(self, logits: Tensor) -> Tensor:
-        """What the method expects of the given labels (B, K) where the network predicts `logits` (B, K) of the true ones.
+        """The prediction (B, K) of the given labels that follows from `logits` (B, K) of the true ones.
 
         Validation on given labels looks at these, and so does whatever is chosen by it.
         """
         return logits
 
     def checked(self, logits: Tensor) -> Tensor:
-        """`logits`, if they have one column a class; else a ValueError."""
+        """Return `logits` if they have one column per class; otherwise raise a ValueError."""
         if logits.ndim != 2 or logits.shape[1] != self.num_classes:
             raise ValueError(
                 f"the network returned {tuple(logits.shape)}, expected (batch, {self.num_classes}): its last layer must have "
-                "one output a class; pass num_classes on to it"
+                "one output per class; pass num_classes to it"
             )
         return logits
 
@@ -151,7 +151,7 @@ class Predictor(AcrossRanks):
             self.refuse_bad_inputs(split)
 
     def refuse_bad_inputs(self, split: str) -> None:
-        """Stop on all ranks where one was given an input of a split that is NaN or infinite; waits for the device.
+        """Raise an error on all ranks if any received a NaN or infinite input of a split; waits for the device.
 
         Raises:
             ValueError: naming the sample.

@@ -114,7 +114,7 @@ class Forward(StagedMethod):
         self.add_stages(network, *([corrected] if given else [warmup, corrected]))
 
     def begin_stage(self, stage: str) -> None:
-        """Take the matrix that was given, or estimate it."""
+        """Use the given matrix, or estimate one."""
         if stage == "corrected":
             self.find_transition(self.oracle)
 

@@ -32,7 +32,7 @@ Consistency = Literal["none", "kl", "fake", "ict"]
 
 @dataclass(frozen=True)
 class Trust:
-    """What a meta step says of a batch.
+    """The result of a meta step for a batch.
 
     Args:
         weights: (B,) w, at least 0.
@@ -45,7 +45,7 @@ class Trust:
 
 @dataclass(frozen=True)
 class Seen:
-    """A network's answers to the views of a batch.
+    """A network's outputs for the views of a batch.
 
     Args:
         views: the inputs of each view; the first is the plain one.
@@ -331,7 +331,7 @@ class IEG(ReweightingMethod):
     # ---- what is said of the labels
 
     def clean_mask(self) -> Tensor | None:
-        """Samples whose given label was preferred when they were last seen; None before training."""
+        """Samples whose given label was preferred the last time they were seen; None before training."""
         if self.clean_prob() is None:
             return None
         return self.memory["trusts_given"] == 1

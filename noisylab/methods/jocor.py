@@ -18,7 +18,7 @@ __all__ = ["JoCoR"]
 
 
 class JoCoR(CoTeaching):
-    """Two networks with one loss, which agree on what is easy.
+    """Two networks with one joint loss, which select the easy samples together.
 
     Networks that were initialised differently tend to agree on samples with a right label and to disagree on others. One loss
     for both, the cross-entropies and how far the predictions are apart, is small where both predict the given label alike;
@@ -75,7 +75,7 @@ class JoCoR(CoTeaching):
         return ("joint",)
 
     def training_step(self, batch: PlanBatch, batch_idx: int) -> Tensor:
-        """The joint loss of the samples on which it is smallest."""
+        """One step on the samples with the smallest joint loss."""
         samples = batch["train"]
         first, second = self.both_logits(samples)
         supervised = sum(cross_entropy(z, samples.target, reduction="none") for z in (first, second))

@@ -20,7 +20,7 @@ __all__ = ["JointOptimization"]
 
 
 class JointOptimization(StagedMethod):
-    """Replaces all labels by what the network has predicted of late, and trains a new network on the labels it ends with.
+    """Replaces all labels with the network's recent predictions, then trains a new network on the final labels.
 
     With a high, constant rate a network fits what samples have in common and not the wrong labels; so, after a while, its own
     predictions, averaged over some epochs, are better labels than the given ones.
@@ -95,10 +95,10 @@ class JointOptimization(StagedMethod):
         if warmup_epochs > relabel_epochs:
             raise ValueError(
                 f"warmup_epochs={warmup_epochs} is past the end of the first stage, relabel_epochs={relabel_epochs}, so no label "
-                "would be replaced; lower the one or raise the other"
+                "would be replaced; lower the first or raise the second"
             )
         if prior is not None and (len(prior) != num_classes or min(prior) < 0 or abs(sum(prior) - 1) > 1e-6):
-            raise ValueError(f"prior must be {num_classes} shares of at least 0 that sum to 1, got {prior}; None for equal ones")
+            raise ValueError(f"prior must be {num_classes} fractions from 0 to 1 that sum to 1, got {prior}; None for equal ones")
         self.warmup_epochs, self.window, self.alpha, self.beta = warmup_epochs, window, alpha, beta
         self.hard, self.prior = labels == "hard", prior
         first = optimizer_factory(relabel_optimizer, SGD, lr=0.1, momentum=0.9, weight_decay=1e-4)
@@ -116,7 +116,7 @@ class JointOptimization(StagedMethod):
     # ---- labels
 
     def begin_stage(self, stage: str) -> None:
-        """Take the prior that was given."""
+        """Use the given prior."""
         if stage == "relabel" and self.prior is not None:
             self.matrices["prior"].copy_(torch.tensor(self.prior))
 
@@ -169,18 +169,18 @@ class JointOptimization(StagedMethod):
     # ---- what is looked at
 
     def corrected_target(self) -> Tensor | None:
-        """(N,) int64 labels of now, -1 in held-out rows; None while they are the given ones."""
+        """(N,) int64 current labels, -1 in held-out rows; None while they are the given ones."""
         if not self._replaced():
             return None
         label = self.memory["label"]
         return label.argmax(1).masked_fill(~label.any(1), -1)
 
     def clean_mask(self) -> Tensor | None:
-        """Samples whose label of now is the given one; None while all are."""
+        """Samples whose current label is the given one; None while all are."""
         return self.memory["label"].argmax(1) == self._given() if self._replaced() else None
 
     def clean_prob(self) -> Tensor | None:
-        """The share of each label of now at the given class; None while labels are the given ones."""
+        """The fraction of each current label at the given class; None while labels are the given ones."""
         return self.memory["label"].gather(1, self._given().clamp(min=0)[:, None]).squeeze(1) if self._replaced() else None
 
     def _given(self) -> Tensor:

@@ -90,7 +90,7 @@ class L2R(ReweightingMethod):
         self.train_views = (view,)
 
     def training_step(self, batch: PlanBatch, batch_idx: int) -> None:
-        """Weigh the batch, and step on its weighted sum."""
+        """Weight the batch, and take a step on its weighted sum."""
         samples = batch["train"]
         (inputs,), y, network = samples.views, samples.target, self.networks["main"]
         direction, trusted_loss = self._direction(batch)

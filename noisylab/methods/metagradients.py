@@ -17,7 +17,7 @@ __all__ = ["MetaGradients"]
 
 
 class MetaGradients(AveragingMethod):
-    """What `noisylab.meta` finds, over all ranks, and the form of each network, chosen once and kept in the checkpoint.
+    """Computes meta-gradients over all ranks; the form for each network is chosen once and kept in the checkpoint.
 
     A level of its own, so that whoever reads how samples are weighted need not read how derivatives are found.
 
@@ -75,7 +75,7 @@ class MetaGradients(AveragingMethod):
         return {name: part.view_as(values[name]) for name, part in zip(values, parts, strict=True)}
 
     def settle_form(self, name: str, inputs: Inputs, direction: Mapping[str, Tensor], weights: Any) -> None:
-        """Choose once how a network's derivatives are found; see `noisylab.meta.choose_form`.
+        """Choose once how a network's derivatives are computed; see `noisylab.meta.choose_form`.
 
         Args:
             name: of the network.
@@ -113,7 +113,7 @@ class MetaGradients(AveragingMethod):
     # ---- state
 
     def on_fit_start(self) -> None:
-        """Forget the forms in a new run, and in one that goes on with another precision."""
+        """Forget the forms in a new run, and in one that continues with another precision."""
         super().on_fit_start()
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         precision = f"{self.trainer.precision}{', scaled' if scaled else ''}"
@@ -122,13 +122,13 @@ class MetaGradients(AveragingMethod):
         self._chosen_in = precision
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add how derivatives are found: a resumed run must not choose again."""
+        """Save how derivatives are computed, because a resumed run must not choose again."""
         super().on_save_checkpoint(checkpoint)
         forms = {name: [form.precision, form.rule] for name, form in self.forms.items()}
         checkpoint["noisylab_forms"] = {"chosen_in": self._chosen_in, "forms": forms}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take how derivatives are found."""
+        """Restore how derivatives are computed."""
         super().on_load_checkpoint(checkpoint)
         saved = checkpoint["noisylab_forms"]
         self.forms = {name: Form(*parts) for name, parts in saved["forms"].items()}

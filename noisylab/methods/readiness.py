@@ -1,4 +1,4 @@
-"""What a method asks of the data and the Trainer before it begins."""
+"""The checks that a method makes on the data and the Trainer before training begins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["met_data", "refuse_missing_rows", "refuse_test_monitors"]
 
 
 def met_data(method: Predictor, stage: str) -> DataInfo:
-    """What the method may know of the Trainer's data.
+    """What the method may know about the Trainer's data.
 
     Args:
         method: attached to a Trainer.
@@ -33,7 +33,7 @@ def met_data(method: Predictor, stage: str) -> DataInfo:
 
 
 def refuse_missing_rows(name: str, *, trusted: bool, validation: bool) -> None:
-    """Refuse data that lack what a method learns from.
+    """Refuse data that lacks what a method learns from.
 
     Args:
         name: of the method.
@@ -45,13 +45,13 @@ def refuse_missing_rows(name: str, *, trusted: bool, validation: bool) -> None:
     """
     if trusted:
         raise ValueError(
-            f"{name} learns from a few labels known to be right how far to trust the others, and the data "
+            f"{name} learns how far to trust the labels from a few that are known to be right, and the data "
             "sets none apart; set data.trusted_labels to a CSV file of rows and their checked labels or, where the true "
             "labels are known, data.trusted_per_class to 10"
         )
     if validation:
         raise ValueError(
-            f"{name} goes on with the network of its best epoch on held-out rows, and the data holds none "
+            f"{name} continues with the network of its best epoch on held-out rows, but no rows are held "
             "out; set data.val_fraction to 0.1, or model.hand_over to last"
         )
 

@@ -1,4 +1,4 @@
-"""What methods share that weight samples by what they do for a trusted batch."""
+"""Base class of methods that weight samples by their effect on a trusted batch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KEPT = 0.99  # of the moving average of sums, in a step
 
 
 class ReweightingMethod(MetaGradients):
-    """Networks with trusted batches, weights that samples earn on them, and averaged copies.
+    """Methods that weight samples by their effect on trusted batches, with optional averaged copies.
 
     A level of its own below `NoisyLabelMethod`, since three methods share it. A batch has a stream "train" and, for each network,
     one of trusted rows that is endless and of constant size.
@@ -97,7 +97,7 @@ class ReweightingMethod(MetaGradients):
 
     @property
     def needs_trusted(self) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
@@ -151,7 +151,7 @@ class ReweightingMethod(MetaGradients):
         return self.trainer.world_size * (weights.to(losses.dtype) * losses).sum()
 
     def prepare_epoch(self, epoch: int) -> None:
-        """With weights by epoch: bring the scores of the epoch before to a mean of 1 over all training rows."""
+        """With weights by epoch: scale the scores of the previous epoch to a mean of 1 over all training rows."""
         if self.weight_norm != "epoch" or epoch == 0:
             return
         for name in self.networks:
@@ -169,7 +169,7 @@ class ReweightingMethod(MetaGradients):
     # ---- averaged copies
 
     def follow(self, batch: PlanBatch) -> None:
-        """After an update: move the averaged copies, and the schedules that count steps."""
+        """After an update, move the averaged copies and advance the schedules that count steps."""
         if self.ema_decay is not None:
             taken = batch.epoch * batch.steps + batch.step
             decay = min(self.ema_decay, (1 + taken) / (10 + taken))
@@ -180,7 +180,7 @@ class ReweightingMethod(MetaGradients):
                 step_schedule(config.scheduler)
 
     def on_fit_start(self) -> None:
-        """In a new run: forget the sums of a fit before."""
+        """In a new run, clear the sums of any previous fit."""
         super().on_fit_start()
         if self.trainer.ckpt_path is None and self.current_epoch == 0:
             self.sums.reset()

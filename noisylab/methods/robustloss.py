@@ -22,7 +22,7 @@ __all__ = ["RobustLoss"]
 
 
 class RobustLoss(NoisyLabelMethod):
-    """Trains one network as cross-entropy would, with a loss in its place that wrong labels harm less.
+    """Trains one network in the same way as cross-entropy, but with a loss that wrong labels harm less.
 
     Objective: ``L = mean_i l(z_i, y_i)`` for the given labels y, with z the logits and p their softmax. `loss` names l; these
     are packaged (`noisylab.losses`), each with the paper that it is of:
@@ -136,15 +136,15 @@ class RobustLoss(NoisyLabelMethod):
 
     @property
     def needs_validation(self) -> bool:
-        """Where the best network is handed over."""
+        """True if the best network is handed over."""
         return self.hand_over == "best"
 
     def best_since(self, epoch: int) -> int:
-        """Epochs of the warm-up are compared with one another, and so are those after it."""
+        """Epochs of the warm-up compete with one another, and so do those after it."""
         return self.warmup_epochs if epoch >= self.warmup_epochs else 0
 
     def prepare_epoch(self, epoch: int) -> None:
-        """Keep the network of the epoch before if it is the best, count the labels that it kept, choose samples where due.
+        """Keep the previous epoch's network if it is the best, count the labels that it kept, select samples when due.
 
         Raises:
             ValueError: if the best network is wanted and no epoch was validated.
@@ -191,7 +191,7 @@ class RobustLoss(NoisyLabelMethod):
             return {"kept": self.criterion.keeps(self.best.network(batch.inputs), batch.target)}
 
     def on_train_epoch_start(self) -> None:
-        """Go on with the best network of the warm-up."""
+        """Continue with the best network of the warm-up."""
         super().on_train_epoch_start()
         # a best epoch is known until its network is handed over: in an epoch that is resumed there is none
         if self.best is not None and self.best.epoch >= 0 and self.current_epoch == self.warmup_epochs > 0:
@@ -202,7 +202,7 @@ class RobustLoss(NoisyLabelMethod):
     # ---- the step
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
-        """All rows once; beside them, where the loss needs pairs, inputs in an order of their own and labels in another."""
+        """All rows once and, if the loss needs pairs, inputs in one separate order and labels in another."""
         streams = {"train": Stream(views=self.views)}
         if epoch >= self.warmup_epochs and self.criterion.pairs_in(epoch):
             streams["pair_inputs"] = Stream(views=self.views, endless=True)

@@ -1,4 +1,4 @@
-"""What methods share that train one network in stages."""
+"""Base class of methods that train one network in stages."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Stage:
 
 
 class StagedMethod(NoisyLabelMethod, ABC):
-    """One network that trains in stages, each with its length, its loss, an optimizer and a schedule of its own.
+    """One network that trains in stages, each with its own length, loss, optimizer and schedule.
 
     A level of its own below `NoisyLabelMethod` because what such methods share, the order of stages, the best network of each
     and the estimate of a transition matrix, has to be right under a resume at any moment; written once it is tested once. A
@@ -153,7 +153,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
         """Called at the start of the first epoch of every stage, once its network is in place."""
 
     def stage_parameters(self, stage: str) -> list[nn.Parameter]:
-        """What the optimizer of a stage trains."""
+        """The parameters that the optimizer of a stage trains."""
         return list(self.networks.parameters())
 
     def score_epoch(self, epoch: int) -> float | None:
@@ -166,27 +166,27 @@ class StagedMethod(NoisyLabelMethod, ABC):
     # ---- stages
 
     def check_ready(self, held_out: bool, trusted: bool) -> None:
-        """Also read the file of the matrix, if one was named."""
+        """Check also that the file of the matrix can be read, if one was named."""
         super().check_ready(held_out, trusted)
         if self.transition not in ESTIMATORS:
             read_transition(self.transition, self.num_classes)
 
     @property
     def needs_validation(self) -> bool:
-        """Where a stage hands its best network over."""
+        """True if a stage hands over its best network."""
         return self.hand_over == "best" and len(self.stages) > 1
 
     @property
     def stage(self) -> str:
-        """Name of the stage that was begun last, also of a method out of a checkpoint; the first before any was begun."""
+        """Name of the stage begun most recently, also after loading a checkpoint; the first stage before any has begun."""
         return self.stages[max(self._begun - 1, 0)].name
 
     def get_extra_state(self) -> dict[str, int]:
-        """How many stages were begun, for ``state_dict``."""
+        """The number of stages begun, for ``state_dict``."""
         return {"stages_begun": self._begun}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
-        """Take that of a checkpoint."""
+        """Restore the number of stages begun."""
         self._begun = int(state["stages_begun"])
 
     def stage_number(self, epoch: int) -> int:
@@ -202,7 +202,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
         return sum(stage.epochs or 0 for stage in self.stages[:number])
 
     def best_since(self, epoch: int) -> int:
-        """Networks of one stage are compared with one another."""
+        """Networks of one stage compete only with one another."""
         return self.first_epoch(self.stage_number(epoch))
 
     @property
@@ -213,7 +213,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
 
     @property
     def optimizer_names(self) -> tuple[str, ...]:
-        """One a stage."""
+        """One per stage."""
         return tuple(stage.name for stage in self.stages)
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
@@ -222,7 +222,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
         return EpochPlan((Phase(stage.name, {"train": Stream(views=(self.view,))}),))
 
     def prepare_epoch(self, epoch: int) -> None:
-        """Keep the network of the epoch before if it is the best of its stage."""
+        """Keep the previous epoch's network if it is the best of its stage."""
         if epoch == 0:
             self._begun = 0
             self.matrices.reset()
@@ -256,7 +256,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
         self._begun = number + 1
 
     def on_train_epoch_end(self) -> None:
-        """Log the number of the stage, beside what the base logs."""
+        """Log the number of the stage, in addition to what the base class logs."""
         self.log_epoch({"train/stage": float(self.stage_number(self.current_epoch))})
         super().on_train_epoch_end()
 
@@ -286,7 +286,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
         return F.softmax(self(batch.inputs).float(), 1)
 
     def set_transition(self, matrix: Tensor, anchors: Tensor | None = None) -> None:
-        """Take a matrix (K, K) into use.
+        """Start using a matrix (K, K).
 
         Args:
             matrix: rows the true classes, columns the given ones.
@@ -299,7 +299,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
             self.matrices["anchor"].copy_(anchors)
 
     def find_transition(self, oracle: Factory[Noise] | None = None) -> None:
-        """Take the matrix that was given into use, of an oracle or a file; else the estimate by the network as it is now."""
+        """Start using the given matrix, from an oracle or a file, or else the estimate of the current network."""
         known = known_transition(self.transition, oracle, self.info)
         if known is not None:
             self.set_transition(known)
@@ -313,12 +313,12 @@ class StagedMethod(NoisyLabelMethod, ABC):
         return matrix if bool(matrix.any()) else None
 
     def anchor_rows(self) -> Tensor | None:
-        """(K,) rows of the training set that stand for the classes in the estimate; None where there are none."""
+        """(K,) rows of the training set that represent the classes in the estimate; None if there are none."""
         rows = self.matrices["anchor"]
         return rows if bool((rows >= 0).all()) else None
 
     def estimate(self, estimator: str) -> Anchors:
-        """The matrix that the network as it is now gives by one of `ESTIMATORS`; the anchors are rows of the training set."""
+        """The current network's estimate by one of `ESTIMATORS`; the anchors are rows of the training set."""
         probs, rows = self.score_probs()
         given = self.info.given_target.to(rows.device)[rows]
         percentile = 97.0 if estimator.endswith("97") else None
@@ -330,7 +330,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
 
 @contextmanager
 def said_once(epoch: int) -> Iterator[None]:
-    """Warnings within are given by the first rank alone, with the epoch before them."""
+    """Show warnings raised inside on the first rank only, prefixed with the epoch."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -339,7 +339,7 @@ def said_once(epoch: int) -> Iterator[None]:
 
 
 def check_estimator(transition: str) -> None:
-    """Refuse, when a method is made, what is neither an estimator nor the name of a file.
+    """Refuse, when a method is constructed, anything that is neither an estimator nor a file name.
 
     Raises:
         ValueError: naming the estimators.
@@ -351,12 +351,12 @@ def check_estimator(transition: str) -> None:
 
 
 def noise_factory(oracle: NoiseFactory | None) -> Factory[Noise] | None:
-    """The kind of noise that a method was told, in a form that a checkpoint can hold."""
+    """The kind of noise given to a method, in a form that a checkpoint can hold."""
     return None if oracle is None else as_factory(oracle, Noise, "oracle")  # type: ignore[type-abstract]
 
 
 def known_transition(transition: str, oracle: Factory[Noise] | None, info: DataInfo) -> Tensor | None:
-    """The matrix (K, K) that a method was given, of the oracle or of a file; None if it is to be estimated.
+    """The matrix (K, K) given to a method, from the oracle or a file; None if it is to be estimated.
 
     Of open-set noise it is the matrix of the K known classes among themselves.
 

@@ -149,11 +149,11 @@ class TRevision(StagedMethod):
     # ---- stages
 
     def stage_parameters(self, stage: str) -> list[nn.Parameter]:
-        """The network's, in the last stage the slack, too."""
+        """The network's parameters and, in the last stage, the slack."""
         return [*super().stage_parameters(stage), *([self.slack] if stage == "revise" else [])]
 
     def begin_stage(self, stage: str) -> None:
-        """Estimate the matrix, or take the one that was given; begin with a slack of 0."""
+        """Estimate the matrix or use the given one; start with a slack of 0."""
         if stage == "estimate":
             with torch.no_grad():
                 self.slack.zero_()
@@ -161,7 +161,7 @@ class TRevision(StagedMethod):
             self.find_transition()
 
     def on_train_batch_end(self, outputs: object, batch: PlanBatch, batch_idx: int) -> None:
-        """Estimate the matrix after an epoch that can be chosen."""
+        """Estimate the matrix after each epoch that can be selected."""
         super().on_train_batch_end(outputs, batch, batch_idx)
         if self.trainer.is_last_batch and self.sweep_every is not None and batch.phase == "estimate" and self._swept(batch.epoch):
             self.find_transition()

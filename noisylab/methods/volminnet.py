@@ -20,7 +20,7 @@ __all__ = ["VolMinNet"]
 
 
 class VolMinNet(NoisyLabelMethod):
-    """Learns the transition matrix together with the network, and of all matrices that fit takes the one of least volume.
+    """Learns the transition matrix together with the network, choosing the matrix of least volume among those that fit.
 
     With ``T[i, j] = P(given = j | true = i)`` and p the network's probabilities of the true classes, those of the given labels
     are ``q = p T``. Many pairs of p and T give the same q; where the true classes are scattered enough, the right T is the one
@@ -87,7 +87,7 @@ class VolMinNet(NoisyLabelMethod):
 
     @property
     def optimizer_names(self) -> tuple[str, ...]:
-        """Of the network and of the matrix."""
+        """One for the network and one for the matrix."""
         return "network", "transition"
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
@@ -111,7 +111,7 @@ class VolMinNet(NoisyLabelMethod):
         return given_log_probs(logits, self.transition())
 
     def transition_matrix(self) -> Tensor | None:
-        """The matrix (K, K) as it is learnt so far."""
+        """The matrix (K, K) as learned so far."""
         return self.transition().detach()
 
     def configure_optimizers(self) -> Any:

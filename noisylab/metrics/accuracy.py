@@ -62,7 +62,7 @@ class SplitConfusions(nn.Module):
 
 
 class ClipProbabilities:
-    """The headline predictor's probabilities of every row of a split, until the clips that the rows belong to are judged.
+    """The headline predictor's probabilities of every row of a split, kept until the clips are evaluated.
 
     A clip's class is the most probable one by the mean probability of its rows (the first of several). The rows are kept, at 4 K
     bytes each, and summed in their order: the answer does not depend on the batches, nor on which rank saw which row.
@@ -89,7 +89,7 @@ class ClipProbabilities:
         labels.index_copy_(0, index, target + 1)  # 0 marks a row that does not count
 
     def compute(self, sum_over_ranks: Callable[[Tensor], Tensor] = lambda rows: rows) -> dict[str, float]:
-        """Share of the clips whose class is their label, by split; NaN without clips. A clip counts if one of its rows does.
+        """Fraction of the clips with the right class, by split; NaN without clips. A clip counts if one of its rows does.
 
         Args:
             sum_over_ranks: sums a tensor over all ranks, which must then all call this; each row is with one rank.
@@ -127,7 +127,7 @@ class ValidationLoss:
         self._sums = sums if self._sums is None else self._sums + sums
 
     def compute(self, sum_over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
-        """``val/loss``, where anything was validated, and forget it.
+        """Return ``val/loss``, if anything was validated, and reset.
 
         Args:
             sum_over_ranks: sums a tensor over all ranks, which must then all call this.

@@ -1,4 +1,4 @@
-"""How many of a method's own labels are right."""
+"""Accuracy of the labels that a method has corrected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["corrected_metrics"]
 
 
 def corrected_metrics(corrected: Tensor, given: Tensor, clean: Tensor, num_classes: int) -> dict[str, float]:
-    """What putting other labels in the place of the given ones has come to, over the samples of known truth that have one.
+    """Metrics of a method's corrected labels, over the samples with a corrected label whose true label is known.
 
     Open-set samples have no right label: they lower ``right`` and ``flips_right`` and are in neither of the two groups.
 

@@ -1,4 +1,4 @@
-"""How well a ranked list of labels finds the wrong ones, and what its suggestions do to the labels. Positive means wrong."""
+"""How well a ranked list of labels finds the wrong ones, and how its suggestions change the labels. Positive means wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOP_PERCENT = 5
 def label_issue_metrics(
     is_wrong: Tensor, score: Tensor, is_issue: Tensor, given: Tensor, suggested: Tensor, clean: Tensor
 ) -> dict[str, float]:
-    """Figures of a list of label issues whose truth is known, over the samples handed in.
+    """Metrics of a list of label issues, over the given samples, whose true labels are known.
 
     Samples of unknown truth are to be left out. One whose true class is outside the classes (open-set) counts as wrong, and no
     suggestion makes it right. Where a cut falls between equal scores, rows count in the order in which they are handed in, as

@@ -1,4 +1,4 @@
-"""Who memorised the wrong labels: what a network predicts on rightly and wrongly labelled training samples.
+"""Memorization of wrong labels: what a network predicts on correctly and wrongly labeled training samples.
 
 Arpit et al., A Closer Look at Memorization in Deep Networks, ICML 2017. Everything here needs the true labels and belongs in
 callbacks and reports, never in training.
@@ -47,7 +47,7 @@ def label_groups(given: Tensor, clean: Tensor, num_classes: int) -> tuple[Tensor
 def memorization(
     *, pred: Tensor, loss: Tensor, given: Tensor, clean: Tensor, num_classes: int, top_prob: Tensor | None = None
 ) -> dict[str, float]:
-    """Figures of one moment of training, over the samples handed in. A group without samples gives NaN.
+    """Memorization metrics at one moment of training, over the given samples. A group without samples gives NaN.
 
     Args:
         pred: (M,) int64 predictions.

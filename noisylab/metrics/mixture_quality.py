@@ -1,4 +1,4 @@
-"""How the losses of right and wrong labels lie under the mixture that a method fitted to them.
+"""How well a mixture fitted to the losses separates right from wrong labels.
 
 Needs the true labels, as `noisylab.metrics.memorization` does, and belongs in callbacks and reports, never in training.
 """
@@ -72,7 +72,7 @@ def mixture_histogram(values: Tensor, right: Tensor, wrong: Tensor, bins: int = 
 
 
 def mixture_record(epoch: int, fit: MixtureFit, right: Tensor, wrong: Tensor, bins: int = 64) -> MixtureRecord:
-    """What is kept of a fit.
+    """The record kept of a fit.
 
     Args:
         epoch: counted from 0.
@@ -97,7 +97,7 @@ def mixture_record(epoch: int, fit: MixtureFit, right: Tensor, wrong: Tensor, bi
 
 
 def mixture_metrics(fit: MixtureFit, right: Tensor, wrong: Tensor) -> dict[str, float]:
-    """``low_mean``, ``high_mean`` and ``low_weight`` of a fit; ``auroc`` where some truth is known.
+    """``low_mean``, ``high_mean`` and ``low_weight`` of a fit; ``auroc`` if some true labels are known.
 
     The AUROC is the probability that a right label had a smaller loss than a wrong one; NaN where there is one kind only.
 
@@ -133,7 +133,7 @@ def pack_mixtures(records: Sequence[MixtureRecord]) -> list[dict[str, Any]]:
 
 
 def unpack_mixtures(packed: Sequence[Mapping[str, Any]]) -> list[MixtureRecord]:
-    """What `pack_mixtures` was given; records that are not packed, as older checkpoints have them, are taken as they are."""
+    """The inverse of `pack_mixtures`; unpacked records from older checkpoints are returned unchanged."""
     found: list[Any] = []
     for record in packed:
         histogram = {

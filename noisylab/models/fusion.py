@@ -1,4 +1,4 @@
-"""A network for several views of the same samples: one encoder a view, then a fusion of what they give."""
+"""A network for several views of the same samples: one encoder per view, then a fusion of their outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Fusion = Literal["sum", "concat", "bilinear"]
 
 
 class LowRankProduct(nn.Module):
-    """The product of all views' embeddings with a weight tensor of low rank.
+    """The product of all views' embeddings with a low-rank weight tensor.
 
     With h_v the embedding of view v, V the number of views, W_v^r a D x (D + 1) matrix and ``*`` the product entry by entry,
 
@@ -78,7 +78,7 @@ class LowRankProduct(nn.Module):
 
 
 class FusionNet(Network):
-    """Classifies samples of several views: each is encoded on its own, the embeddings are fused, a linear layer follows.
+    """Classifies samples of several views: each is encoded separately, the embeddings are fused, and a linear layer follows.
 
     ``h_v = MLP_v(x_v)``, an `MLP` with a linear output of `embedding` numbers; ``z = fusion(h_1, ..., h_V)``;
     ``logits = A ReLU(z) + b``, where batch normalisation if asked for precedes the ReLU and dropout follows it, as in every
@@ -155,7 +155,7 @@ class FusionNet(Network):
         self.head = nn.Linear(fused, num_classes)
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Logits (B, K) for a dict of views, each (B, ...) of as many numbers a sample as `in_features` says.
+        """Logits (B, K) for a dict of views, each (B, ...) with as many numbers per sample as `in_features` says.
 
         Raises:
             ValueError: there is one tensor instead of a dict, a view is missing, or a view has another number of numbers.

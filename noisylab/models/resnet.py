@@ -14,7 +14,7 @@ __all__ = ["PreActResNet18", "PreActResNet32", "ResNet18", "ResNet34"]
 
 
 class ResNet18(Network):
-    """ResNet-18 with the stem for 32x32 images, two basic blocks a stage.
+    """ResNet-18 with the stem for 32x32 images, two basic blocks per stage.
 
     Convolutions have no bias; a block that changes size has a 1x1 convolution with batch normalisation as shortcut; all
     keep PyTorch's initial values. He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.

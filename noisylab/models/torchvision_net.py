@@ -1,4 +1,4 @@
-"""The classifiers of torchvision, with the class count and frozen parts that a data set needs."""
+"""The classifiers of torchvision, with the number of classes set and parts frozen as needed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class TorchvisionNet(Network):
             if not any(_starts(name, prefix) for name in backbone):
                 parts = list(dict.fromkeys(name.split(".")[0] for name in backbone))
                 raise ValueError(
-                    f"freeze names {prefix!r}, which starts no parameter before the head; the network's parts are {parts}"
+                    f"freeze names {prefix!r}, which begins no parameter name before the head; the network's parts are {parts}"
                 )
         batchnorm = {name for name, module in self.net.named_modules() if isinstance(module, _BATCH_NORM)}
         for name in backbone:
@@ -112,7 +112,7 @@ def _starts(name: str, prefix: str) -> bool:
 
 
 def build_classifier(name: str, weights: str | None = None) -> nn.Module:
-    """A classifier of torchvision with its own last layer.
+    """A torchvision classifier with its original last layer.
 
     Args:
         name: see `TorchvisionNet`.
@@ -132,7 +132,7 @@ def build_classifier(name: str, weights: str | None = None) -> nn.Module:
 
 
 def weights_file(name: str, weights: str = "DEFAULT") -> Path:
-    """Where the file of pretrained weights is, or belongs.
+    """The path at which the file of pretrained weights is, or would be.
 
     Args:
         name: see `TorchvisionNet`.
@@ -149,7 +149,7 @@ def weights_file(name: str, weights: str = "DEFAULT") -> Path:
 
 
 def fetch_weights(name: str, weights: str = "DEFAULT") -> Path:
-    """The file of pretrained weights, verified, and downloaded before if it is missing.
+    """The verified file of pretrained weights, downloaded first if it is missing.
 
     Args:
         name: see `TorchvisionNet`.
@@ -166,14 +166,14 @@ def fetch_weights(name: str, weights: str = "DEFAULT") -> Path:
         _fetch(url, file)
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
-            f"the weights {weights!r} of {name!r} cannot be had ({error}); put the file {file.name} from {url} into the folder "
+            f"the weights {weights!r} of {name!r} cannot be loaded ({error}); put the file {file.name} from {url} into "
             f"{file.parent}"
         ) from error
     return file
 
 
 def last_linear(net: nn.Module, name: str) -> tuple[str, nn.Linear]:
-    """The last linear layer of a network, which gives its outputs, and its place.
+    """The last linear layer of a network, which produces its outputs, and its name.
 
     Args:
         net: the network.
@@ -219,4 +219,4 @@ def _fetch(url: str, file: Path) -> None:
     try:
         torch.load(file, map_location="meta", weights_only=True)
     except (pickle.UnpicklingError, EOFError) as error:
-        raise OSError(f"{file} holds more than weights, or is damaged, and is not read; remove it") from error
+        raise OSError(f"{file} holds more than weights, or is damaged, and was not read; remove it") from error

@@ -12,7 +12,7 @@ __all__ = ["WideResNet"]
 
 
 class WideResNet(Network):
-    """Wide ResNet for 32x32 images: WRN-28-10 unless told otherwise.
+    """Wide ResNet for 32x32 images: WRN-28-10 by default.
 
     A bare 3x3 convolution with 16 channels, three stages of (depth - 4) / 6 pre-activation blocks with 16, 32 and 64 times
     `width` channels, batch normalisation, ReLU, mean over the image, linear layer. Where the shape changes, the shortcut is a 1x1

@@ -48,7 +48,7 @@ class Wrap(Network):
         self.net = net
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Logits (B, K) for what the outside network takes.
+        """Logits (B, K) for inputs that the outside network accepts.
 
         Raises:
             TypeError: the outside network returns something else than one tensor.
@@ -77,7 +77,7 @@ def _import_path(factory: Callable[..., nn.Module]) -> str:
         )
     path = f"{module}.{name}"
     if _imported(path) is not factory:
-        raise ValueError(f"factory={factory!r} is not what {path} imports; pass the import path of the one meant")
+        raise ValueError(f"factory={factory!r} is not what {path} imports; pass the import path of the right one")
     return path
 
 

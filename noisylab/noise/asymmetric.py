@@ -159,7 +159,7 @@ def _class_number(name: int | str, num_classes: int, class_names: Sequence[str] 
         raise ValueError(f"mapping names class {name!r}, but no class_names are known; use class numbers instead")
     if name not in class_names:
         raise ValueError(
-            f"mapping names class {name!r}, which is none of the {len(class_names)} class names; "
+            f"mapping names class {name!r}, which is not among the {len(class_names)} class names; "
             f"nearest: {_nearest(name, class_names)!r}"
         )
     return list(class_names).index(name)

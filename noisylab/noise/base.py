@@ -1,4 +1,4 @@
-"""What every kind of label noise shares: its arguments, its checks, the two ways of drawing, what it returns."""
+"""What every kind of label noise shares: arguments, checks, the two samplers and the result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHUNK = 65_536  # rows whose cumulative probabilities are held at once: 52 MB f
 
 @dataclass(frozen=True)
 class NoisyTargets:
-    """The labels of a whole training set with noise in them, and where it came from. All tensors are on the CPU.
+    """The noisy labels of a whole training set, and where the noise came from. All tensors are on the CPU.
 
     Args:
         given_target: (N,) int64, the labels to train on, each below the number of classes the model sees.
@@ -147,7 +147,7 @@ def check_targets(targets: Tensor, num_classes: int) -> Tensor:
     if targets.dtype == torch.bool or targets.is_floating_point() or targets.is_complex():
         raise TypeError(f"targets must hold whole numbers, got {targets.dtype}; convert them with .long()")
     if targets.ndim != 1:
-        raise ValueError(f"targets must have shape (N,), got {tuple(targets.shape)}; pass one label a sample")
+        raise ValueError(f"targets must have shape (N,), got {tuple(targets.shape)}; pass one label per sample")
     clean = targets.detach().to("cpu", torch.int64, copy=True)
     outside = ((clean < 0) | (clean >= num_classes)).nonzero().flatten()
     if len(outside):

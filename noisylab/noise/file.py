@@ -28,7 +28,7 @@ _CLASSES = 5  # in a message
 
 @dataclass(frozen=True)
 class NoiseFile:
-    """What a noise file holds; what a foreign file does not say is `None`.
+    """The content of a noise file; what a foreign file does not state is `None`.
 
     Args:
         given_target: (N,) int64, the labels to train on.
@@ -50,7 +50,7 @@ class NoiseFile:
 
 
 class FromFile(Noise):
-    """Given labels read from a file: one of `save_noise`, or human labels of an outside source.
+    """Given labels read from a file: one written by `save_noise`, or human labels from elsewhere.
 
     Where the file says how its classes are called, labels are matched by name, never by number; so are labels that are text. The
     numbers of other files are the places of the classes, or, without a digest and where all classes are called by whole numbers,
@@ -85,7 +85,7 @@ class FromFile(Noise):
         self.model_classes = model_classes
 
     def num_classes(self, source_classes: int) -> int:
-        """`model_classes` where given, else all source classes."""
+        """`model_classes` if given, else all source classes."""
         return source_classes if self.model_classes is None else self.model_classes
 
     def transition_matrix(self, num_classes: int, class_names: Sequence[str] | None = None) -> Tensor:
@@ -141,7 +141,7 @@ class FromFile(Noise):
         place = {name: number for number, name in enumerate(class_names)}
         if len(place) < len(class_names):
             raise ValueError(
-                f"the data has two classes of one name ({', '.join(class_names)}), so labels cannot be matched by name"
+                f"the data has two classes with the same name ({', '.join(class_names)}), so labels cannot be matched by name"
             )
         used = [stored.class_names[number] for number in stored.given_target.unique().tolist()]
         unknown = [name for name in used if name not in place]
@@ -149,7 +149,7 @@ class FromFile(Noise):
             near = difflib.get_close_matches(unknown[0], place, n=1)
             raise ValueError(
                 f"{self.path} has labels of {len(unknown)} classes that the data lacks, {unknown[0]!r} first"
-                f"{f' (nearest: {near[0]!r})' if near else ''}; call the classes alike, or use the file of this data set"
+                f"{f' (nearest: {near[0]!r})' if near else ''}; give the classes the same names, or use the file of this data set"
             )
         ours = torch.tensor([place.get(name, -1) for name in stored.class_names])
         file_number = {name: number for number, name in enumerate(stored.class_names)}
@@ -166,7 +166,7 @@ class FromFile(Noise):
             found = f"label {unknown[0]}, which is no class of the data" if unknown else "numbers"
             raise ValueError(
                 f"{self.path} has {found} ({', '.join(class_names[:_CLASSES])}{', ...' if len(class_names) > _CLASSES else ''}); "
-                "write the names of the classes as text, so that places are not taken for names"
+                "write the names of the classes as text, so that positions are not mistaken for names"
             )
         return replace(stored, given_target=torch.tensor([place[number] for number in stored.given_target.tolist()]))
 
@@ -174,7 +174,7 @@ class FromFile(Noise):
         if stored.clean_sha256 is None:
             raise ValueError(
                 f"{self.path} has no digest of the true labels it belongs to (clean_sha256); make the file with "
-                "save_noise, or set check_digest=False if its rows are surely in the order of the data"
+                "save_noise, or set check_digest=False if you are sure that its rows are in the order of the data"
             )
         expected = digest(clean)
         if stored.clean_sha256 != expected:
@@ -197,7 +197,7 @@ def digest(targets: Tensor) -> str:
 def save_noise(
     path: str | Path, noisy: NoisyTargets, kind: str, seed: int | None, class_names: Sequence[str] | None = None
 ) -> None:
-    """Write the labels to an .npz, whole or not at all.
+    """Write the labels to an .npz file atomically.
 
     Args:
         path: file to write; on failure the old file, if any, stays.
@@ -243,7 +243,7 @@ def load_noise(path: str | Path, key: str = "given_target") -> NoiseFile:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no noise file at {path}; draw the noise and write it with save_noise") from error
     except Exception as error:  # whatever a damaged, encrypted or foreign file raises
-        raise ValueError(f"{path} is no .npy or .npz file of plain arrays ({error}); save the labels as one") from error
+        raise ValueError(f"{path} is not an .npy or .npz file of plain arrays ({error}); save the labels as one") from error
     if isinstance(content, np.ndarray):
         labels, names = _labels(content, "the array", path, None)
         return NoiseFile(labels, class_names=names)

@@ -1,4 +1,4 @@
-"""The figure of clean and noisy curves: what a method learns and what it memorises."""
+"""The figure of clean and noisy curves: what a method learns and what it memorizes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _LABEL_DISTANCE = 5.5  # percent points between the numbers at the curves' ends
 
 
 def curves_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> Path:
-    """Draws one panel a run, side by side on shared axes, and writes them as a PNG.
+    """Draws one panel per run, side by side on shared axes, and writes them as a PNG.
 
     Each panel shows, in percent over the epochs trained, the test accuracy, the share of correct training labels the
     network fits, the share of wrong training labels for which it gives the truth, and the share of wrong training

@@ -31,7 +31,7 @@ _MOST_PANELS, _MOST_IN_A_ROW = 8, 4
 
 
 def mixture_figure(summary: Mapping[str, Any], path: str | os.PathLike[str], network: str | None = None) -> Path:
-    """Draws the losses of right and wrong labels and the mixture fitted to them, one panel an epoch, and writes them as a PNG.
+    """Draws the losses of right and wrong labels and the mixture fitted to them, one panel per epoch, and writes them as a PNG.
 
     At most eight epochs: the first, the last and evenly spaced ones between. In each panel the two histograms are on one scale:
     together they have area 1, as the two components have, which are drawn with their weights and averaged over a bin's width at

@@ -28,7 +28,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class SeedResults:
-    """What one experiment gave over its seeds.
+    """The results of one experiment over its seeds.
 
     Args:
         method: the method's name.
@@ -116,7 +116,7 @@ def aggregate(runs: Sequence[RunFolder]) -> SeedResults:
 
 
 def group_by_seed(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
-    """The runs in groups whose members differ only in seeds, in the order the groups are first met.
+    """The runs in groups whose members differ only in seeds, in the order in which the groups first appear.
 
     Each group can be given to `aggregate`, provided its runs are complete and no seed is in it twice.
     """
@@ -132,7 +132,7 @@ def group_by_seed(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
 
 
 def result_row(results: SeedResults) -> dict[str, str]:
-    """One row of `results_table`, from column to cell, in percent; also fits the results on the page of a method."""
+    """One row of `results_table`, from column to cell, in percent; also used for the results on the page of a method."""
     return {
         "method": results.method,
         "data": results.data,
@@ -148,7 +148,7 @@ def result_row(results: SeedResults) -> dict[str, str]:
 
 
 def results_table(results: Sequence[SeedResults]) -> str:
-    """A Markdown table, one row an experiment, with protocol, recipe and versions below it.
+    """A Markdown table, one row per experiment, with protocol, recipe and versions below it.
 
     Args:
         results: from `aggregate`, at least one.

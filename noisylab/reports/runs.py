@@ -33,11 +33,11 @@ _NEXT_STEP = {
 
 
 class RunFolderError(ValueError):
-    """A run folder is missing or not whole; the message names the folder, the file and the next step."""
+    """A run folder is missing or incomplete; the message names the folder, the file and the next step."""
 
 
 class Curve(NamedTuple):
-    """What a run logged under one name, in the order of the epochs.
+    """The values that a run logged under one name, in the order of the epochs.
 
     Args:
         epochs: (E,) int64, counted from 0.
@@ -71,7 +71,7 @@ class RunFolder:
 
     @property
     def seed(self) -> int | None:
-        """The run seed; the seed of the noise is another one, `summary["noise"]["seed"]`."""
+        """The seed of the run; the noise has a separate seed, `summary["noise"]["seed"]`."""
         seed = self.summary.get("seed")
         return None if seed is None else int(seed)
 
@@ -82,7 +82,7 @@ class RunFolder:
 
     @property
     def complete(self) -> bool:
-        """Whether the run reached its last epoch; False where the summary does not say so."""
+        """Whether the run reached its last epoch; False if the summary does not say so."""
         return self.summary.get("complete") is True
 
     @property
@@ -101,7 +101,7 @@ class RunFolder:
 
     @property
     def measured_rate(self) -> float | None:
-        """The share of training labels that are wrong, a fraction, or None where the truth is not known."""
+        """The fraction of training labels that are wrong, or None if the truth is unknown."""
         return self.number("noise", "measured_rate")
 
     @property
@@ -121,7 +121,7 @@ class RunFolder:
         return _finite(node)
 
     def number(self, *keys: str) -> float | None:
-        """The number at `keys` in the summary; None where it is absent, null, NaN or no number.
+        """The number at `keys` in the summary; None if it is absent, null, NaN or not a number.
 
         Example: `run.number("test", "headline", "last")`.
         """
@@ -168,7 +168,7 @@ def find_runs(root: str | os.PathLike[str], *, finished: bool = True) -> list[Pa
 
 
 def read_run(path: str | os.PathLike[str]) -> RunFolder:
-    """One run folder, checked.
+    """Read and check one run folder.
 
     A run that was stopped early but has a summary is read; its `complete` is False.
 
@@ -193,7 +193,7 @@ def read_run(path: str | os.PathLike[str]) -> RunFolder:
 
 
 def run_labels(runs: Sequence[RunFolder]) -> list[str]:
-    """A short name for each run: its method and whatever else tells it from the others.
+    """A short name for each run: its method and whatever else distinguishes it from the others.
 
     Data, noise and seed are added where the runs differ in them; the recipe, then the folder, where that is not enough.
 
@@ -204,7 +204,7 @@ def run_labels(runs: Sequence[RunFolder]) -> list[str]:
 
 
 def distinctions(runs: Sequence[RunFolder]) -> list[list[str]]:
-    """For each run what, besides its method, tells it from the others; see `run_labels`."""
+    """For each run, what distinguishes it from the others besides its method; see `run_labels`."""
     facts = [[run.data, run.noise, "" if run.seed is None else f"seed {run.seed}"] for run in runs]
     varies = [len(set(column)) > 1 for column in zip(*facts, strict=True)]
     parts = [[fact for fact, shown in zip(row, varies, strict=True) if shown and fact] for row in facts]

@@ -1,4 +1,4 @@
-"""What all figures have in common: how they look, and that their file is whole or not there."""
+"""What all figures share: their look, and atomic writing of the file."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def png_path(path: str | os.PathLike[str]) -> Path:
 
 
 def save_png(figure: Figure, target: Path) -> Path:
-    """Write the figure; the folder is made if missing, a file there is replaced. Returns `target`."""
+    """Write the figure and return `target`; creates the folder if missing, and replaces an existing file."""
     with atomic_path(target) as partial:
         figure.savefig(partial, format="png", metadata={"Software": _SOFTWARE})
     return target
 
 
 def is_figure(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a figure that `save_png` has written."""
+    """Whether a file is a figure written by `save_png`."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
             return image.info.get("Software") == _SOFTWARE

@@ -51,7 +51,7 @@ def plus_minus(mean: float | None, std: float | None) -> str:
 
 
 def comparison_table(runs: Sequence[RunFolder], *, form: Literal["text", "markdown"] = "text") -> str:
-    """Test accuracy, memorised wrong labels and selection of some runs, one row a run, in percent.
+    """Test accuracy, memorised wrong labels and selection of some runs, one row per run, in percent.
 
     The columns are the headline predictor's test accuracy in the last epoch, in the best epoch by held-out rows (by
     accuracy or loss, as the protocol says), its maximum over the epochs (marked: choosing on the test set is no protocol)
@@ -88,7 +88,7 @@ def comparison_table(runs: Sequence[RunFolder], *, form: Literal["text", "markdo
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A pipe table, columns of numbers flush right, others flush left; bars and line ends in cells are taken care of.
+    """A pipe table, columns of numbers flush right, others flush left; bars and line ends in cells are escaped.
 
     Example:
         >>> print(markdown_table(["method", "last"], [["ELR", "91.3"], ["ACT", "-"]]), end="")

@@ -1,4 +1,4 @@
-"""Rules that take samples as clean."""
+"""Rules that select samples as clean."""
 
 from noisylab.selection.agreement import asymmetric_agreement
 from noisylab.selection.balanced import balanced_subset

@@ -21,7 +21,7 @@ def asymmetric_agreement(
     mining: bool = True,
     sum_over_ranks: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """The samples that ACT takes as clean (Sheng et al., ACM MM 2024; authors' code), without a read-back from the device.
+    """The samples that ACT selects as clean (Sheng et al., ACM MM 2024; authors' code), without a read-back from the device.
 
     With a0 and a1 the accuracies of the robust and the standard network on the given labels of the batch, the gate is open if
     ``a0 > 0 and (a1 - a0) / a0 < threshold``. Selected are, with c0 and c1 the predictions and y the given label:

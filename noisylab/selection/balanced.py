@@ -1,4 +1,4 @@
-"""Subsets with as many samples of each class."""
+"""Subsets with the same number of samples of each class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["balanced_subset", "spread_classes"]
 
 
 def balanced_subset(rows: Tensor, target: Tensor, size: int, num_classes: int, generator: torch.Generator) -> Tensor:
-    """Rows drawn without replacement, of each class at most its share of `size`, rounded up.
+    """Rows drawn without replacement, at most an equal share of `size`, rounded up, from each class.
 
     In a random order every row is taken whose class is not full yet, until there are `size` (DivideMix's authors' loader of
     Clothing1M). Small classes are taken whole, so there may be fewer.
@@ -28,7 +28,7 @@ def balanced_subset(rows: Tensor, target: Tensor, size: int, num_classes: int, g
         ValueError: for a size below K.
     """
     if size < num_classes:
-        raise ValueError(f"size={size} leaves some of {num_classes} classes out; draw at least one row a class")
+        raise ValueError(f"size={size} leaves some of {num_classes} classes out; draw at least one row per class")
     order = torch.randperm(len(rows), generator=generator)
     drawn, labels = rows.cpu()[order], target.cpu()[order]
     by_class = labels.argsort(stable=True)

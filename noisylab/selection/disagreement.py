@@ -11,7 +11,7 @@ __all__ = ["small_loss_among"]
 
 
 def small_loss_among(losses: Tensor, among: Tensor, forget_rate: float) -> Tensor:
-    """The samples of a set with the smallest losses, as Co-teaching+ takes them (Yu et al., ICML 2019; authors' code).
+    """The samples of a set with the smallest losses, as selected by Co-teaching+ (Yu et al., ICML 2019; authors' code).
 
     Of the n samples of the set, ``(1 - forget_rate) * n`` rounded down (`keep_count`) are taken; all n if that is none; all
     of the batch if the set is empty. Nothing is read back from the device.

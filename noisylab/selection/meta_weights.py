@@ -1,4 +1,4 @@
-"""From meta-gradients to weights, and from weights to a split."""
+"""Turns meta-gradients into weights, and weights into a split."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sum_to_one(scores: Tensor, total: Tensor | None = None, *, epsilon: float = 
 
 
 def hard_weights(weights: Tensor) -> Tensor:
-    """``(w - min w) / (max w - min w)`` of a batch (B,); 0 where all are alike.
+    """``(w - min w) / (max w - min w)`` of a batch (B,); 0 where all are equal.
 
     >>> import torch
     >>> [round(h, 4) for h in hard_weights(torch.tensor([.05, .2, .1, .05])).tolist()]
@@ -42,7 +42,7 @@ def hard_weights(weights: Tensor) -> Tensor:
 
 
 def mislabelled(weights: Tensor, threshold: float, rule: Rule = "hard_weights") -> Tensor:
-    """(B,) bool: the samples of a batch to be trained on with pseudo labels.
+    """(B,) bool: the samples of a batch to train with pseudo labels.
 
     "hard_weights": those whose weight, brought to [0, 1] by `hard_weights`, is below the threshold; "quantile": those below that
     quantile of the weights. Where none is below, those at it; where there is still none, the smaller half. A threshold of 1 or

@@ -23,7 +23,7 @@ _LOST = 10 * sys.float_info.epsilon  # responsibility that scikit-learn grants a
 
 @dataclass(frozen=True)
 class Mixture:
-    """Two Gaussians in one dimension, the one with the smaller mean first: that of the samples whose label looks right.
+    """Two Gaussians in one dimension; the first, with the smaller mean, models samples whose label looks right.
 
     A component without weight stands for "only one Gaussian"; it repeats the other one's mean and variance.
 
@@ -76,7 +76,7 @@ class Mixture:
 
 
 def normalise(losses: Tensor) -> Tensor:
-    """Losses mapped to [0, 1] by their minimum and maximum, over all that are given.
+    """Losses mapped to [0, 1] by their minimum and maximum.
 
     Args:
         losses: (M,) of any real type, finite, any device; not changed, taken without gradient.

@@ -1,4 +1,4 @@
-"""A mixture and what it was fitted to."""
+"""A fitted mixture together with the values it was fitted to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["MixtureFit"]
 
 @dataclass(frozen=True)
 class MixtureFit:
-    """A mixture of per-sample losses, to be looked at.
+    """A mixture of per-sample losses, kept for inspection.
 
     Args:
         rows: (M,) int64 rows of the original training set.

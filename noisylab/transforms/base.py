@@ -1,4 +1,4 @@
-"""What a view is, and views one after the other."""
+"""The interface of a view, and the composition of views."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BLOCK = 1 << 18  # elements: a block of float32 and what it is made from stay i
 
 
 class View(ABC):
-    """One way to look at a sample: a function of a batch and of keyed random draws.
+    """One way to augment a sample: a function of a batch and of keyed random draws.
 
     A view is a small picklable object with settings only. Every random decision of it comes from `draws`, and the number of
     calls to `draws` does not depend on the data, so a sample's view is the same in whatever batch or chunk it is built.
@@ -68,7 +68,7 @@ class Compose(View):
 
 @lru_cache(maxsize=128)
 def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A vector of settings on a device, copied there once a process: a copy from the host for each batch would wait for it.
+    """A vector of settings on a device, copied there once per process: a copy from the host for every batch would wait for it.
 
     The tensor is shared: never write to it.
     """
@@ -78,7 +78,7 @@ def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """A tensor, of the host or there already, on a device, without waiting for it.
+    """Move a tensor to a device, if it is not there already, without waiting for the copy.
 
     A copy to CUDA from ordinary memory would first wait for all that the device has to do: it goes over page-locked memory.
     """
@@ -86,7 +86,7 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
 
 
 def blocks(x: Tensor) -> list[slice]:
-    """Runs of samples to be worked on one after the other: what fits a CPU's cache; on another device the whole batch.
+    """Consecutive blocks of samples to process in turn, sized for a CPU's cache; the whole batch on other devices.
 
     >>> blocks(torch.zeros(200, 3, 32, 32))
     [slice(0, 85, None), slice(85, 170, None), slice(170, 200, None)]

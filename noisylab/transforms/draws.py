@@ -1,4 +1,4 @@
-"""Random numbers that depend on names alone: (key, position, call), never on a device, a batch or a worker.
+"""Random numbers that depend only on (key, position, call), never on a device, a batch or a worker.
 
 A counter-based generator: the 64-bit finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) applied to a counter made of
 the key, the sample's position and the number of the call. The same sample gets the same draws whether it is augmented alone,
@@ -103,7 +103,7 @@ class Draws:
         return int(self.position.shape[0])
 
     def on_host(self) -> Draws:
-        """Draws of the same samples, made on the CPU; these draws themselves where they are on the CPU already.
+        """Draws of the same samples, made on the CPU; these draws themselves if they are already on the CPU.
 
         The two count their calls together, so the order of the calls alone names the numbers, whichever of the two makes them:
         what a program needs to know, such as the sizes of groups, is drawn on the host, and what it computes with on the device.

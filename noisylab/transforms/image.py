@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RandomCrop(View):
-    """Pad each side, then cut out the old size at a place drawn per sample; any dtype, kept.
+    """Pad each side, then crop to the original size at a position drawn per sample; any dtype, which is kept.
 
     The same as a random shift by up to `padding` pixels each way.
 
@@ -54,7 +54,7 @@ class RandomCrop(View):
 
 @dataclass(frozen=True)
 class RandomHorizontalFlip(View):
-    """Mirror a sample left to right with probability `p`; any dtype, kept.
+    """Mirror a sample left to right with probability `p`; any dtype, which is kept.
 
     Args:
         p: probability, in [0, 1].
@@ -148,7 +148,7 @@ class ToFloat(View):
 
 @dataclass(frozen=True)
 class Cutout(View):
-    """Erase a square around a pixel drawn per sample; the part outside the image is lost. Any dtype, kept.
+    """Erase a square around a pixel drawn per sample; the part outside the image is lost. Any dtype, which is kept.
 
     Args:
         size: side of the square in pixels, > 0.
@@ -159,7 +159,7 @@ class Cutout(View):
     fill: float = 0
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
-        """The images with a hole each."""
+        """The images, each with a hole."""
         height, width = x.shape[-2:]
         top = draws.integers(0, height) - self.size // 2
         left = draws.integers(0, width) - self.size // 2

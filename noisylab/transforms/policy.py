@@ -1,4 +1,4 @@
-"""What the augmentation policies share: the operations by number, their magnitudes, and how a batch undergoes a plan."""
+"""What the augmentation policies share: the numbered operations, their magnitudes, and how a plan is applied to a batch."""
 
 from __future__ import annotations
 

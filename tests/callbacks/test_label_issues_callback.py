@@ -76,7 +76,7 @@ def test_a_run_resumed_in_mid_epoch_writes_the_same_file(tmp_path: Path) -> None
 
 def test_a_method_that_sees_nothing_unmixed_says_so_and_writes_no_file(tmp_path: Path) -> None:
     method, data = CrossEntropy(3, PlainMLP, mixup_alpha=1.0), ToyData(noise=Symmetric(0.4))
-    with pytest.warns(UserWarning, match=r"no label_issues\.csv: CrossEntropy has seen no input unmixed"):
+    with pytest.warns(UserWarning, match=r"no label_issues\.csv: CrossEntropy never saw an unmixed input"):
         issues, curves = _fit(method, data, tmp_path, 1)
     assert rank_labels(method, data) is None and issues.table is None
     assert not (tmp_path / "label_issues.csv").exists()

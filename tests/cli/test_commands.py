@@ -209,7 +209,7 @@ def test_choosing_by_validation_without_held_out_rows_stops_before_data_is_read(
         for flags, name in ((FORWARD, "Forward"), (TREVISION, "TRevision")):
             assert main([*flags, "--data.val_fraction", "0", "--run_dir", "R"]) == 2
             text = capsys.readouterr().err
-            assert f"{name} goes on with the network of its best epoch" in text and "Traceback" not in text
+            assert f"{name} continues with the network of its best epoch" in text and "Traceback" not in text
             assert "set data.val_fraction to 0.1, or model.hand_over to last" in text
             assert not (tmp_path / "R").exists()
     assert main([*FORWARD, "--data.val_fraction", "0", "--model.hand_over", "last", "--dry_run"]) == 0
@@ -243,7 +243,7 @@ def test_a_transition_file_that_is_missing_or_wrong_stops_before_the_training(me
     text = capsys.readouterr().err
     assert "matrix.csv" in text and "Traceback" not in text
     assert (
-        "matrix.csv: there is no such file of a transition matrix"
+        "matrix.csv: no such transition matrix file"
         if content is None
         else "has shape (2, 2); for 10 classes it must be (10, 10)"
     ) in text

@@ -191,10 +191,10 @@ def test_the_number_of_folds_of_the_recipe_is_taken(tmp_path: Path, capsys: pyte
     ("flags", "told"),
     [
         ([], "needs --folds K, at least 2: the recipe's data.folds is 0"),
-        (["--folds", "1"], "--folds: expected a whole number from 2, got '1'"),
-        (["--folds", "many"], "--folds: expected a whole number from 2, got 'many'"),
+        (["--folds", "1"], "--folds: expected a whole number, 2 or more, got '1'"),
+        (["--folds", "many"], "--folds: expected a whole number, 2 or more, got 'many'"),
         (["--folds"], "--folds needs a value"),
-        (["--folds", "3", "--data.folds", "4"], "--folds and --data.folds say the same; give one"),
+        (["--folds", "3", "--data.folds", "4"], "--folds and --data.folds mean the same; give one"),
         (["--folds", "3", "--data.fold", "1"], "--data.fold: noisylab folds trains on every fold"),
         (["--folds", "3", "--data.val_fraction", "1.0"], "val_fraction must be in [0, 1), got 1.0"),
         (["--folds", "3", "--data.fould", "1"], "nearest: fold"),
@@ -225,9 +225,9 @@ def test_fit_does_not_take_the_flag_of_the_series(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--data.batch_size", "8"], "S/fold0 was trained with another configuration than this command's"),
-        (["--seed_everything", "5"], "S/fold0 was trained with another configuration than this command's"),
-        (["--trainer.max_epochs", "3"], "S/fold0 was trained with another configuration than this command's"),
+        (["--data.batch_size", "8"], "S/fold0 was trained with a configuration that differs from this command's"),
+        (["--seed_everything", "5"], "S/fold0 was trained with a configuration that differs from this command's"),
+        (["--trainer.max_epochs", "3"], "S/fold0 was trained with a configuration that differs from this command's"),
         (["--folds", "2"], "S/fold0 has fold 0 of 3, not fold 0 of 2"),
     ],
 )
@@ -257,7 +257,7 @@ def test_a_used_folder_is_refused_and_replaced_only_when_asked(finished: Path, c
     assert texts(Path("S")) == before
     told = capsys.readouterr().err
     assert "--run_dir S is not empty" in told
-    assert "--overwrite would delete S/fold0/config.yaml, which lies in --run_dir S" in told
+    assert "--overwrite would delete S/fold0/config.yaml, which is in --run_dir S" in told
     assert main(["folds", *FLAGS, "--folds", "2", "--run_dir", "S", "--overwrite"]) == 0
     assert sorted(path.name for path in Path("S").iterdir()) == [".noisylab", "fold0", "fold1", "folds.json"]
 

@@ -161,14 +161,14 @@ def refused(made: Path, capsys: pytest.CaptureFixture[str], *argv: object) -> st
 def test_no_file_is_written_over(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("there.csv").write_text("mine")
     top = ("--run", made / "table", "--top", "5")
-    assert "never written over, name a new file" in refused(made, capsys, *top, "--out", made / "labels.csv")
-    assert "there.csv is there already; name a new file" in refused(made, capsys, *top, "--out", "there.csv")
+    assert "never overwritten, so name a new file" in refused(made, capsys, *top, "--out", made / "labels.csv")
+    assert "there.csv already exists; name a new file" in refused(made, capsys, *top, "--out", "there.csv")
     arrays = ("--run", made / "arrays", "--top", "5", "--out", made / "d.npz")
-    assert "never written over, name a new file" in refused(made, capsys, *arrays)
+    assert "never overwritten, so name a new file" in refused(made, capsys, *arrays)
 
 
 ACCEPTED = [
-    ("file,new\ncat/03.png,dog\n", "no column label; its first line has file, new, needed are file or index, label"),
+    ("file,new\ncat/03.png,dog\n", "no column label; its first line has file, new; it needs file or index, label"),
     ("file,label\nnone.png,dog\n", "none.png"),
     ("file,label\n{first},dogg\n", "'dogg', nearest 'dog'"),
     ("file,label,given\n{first},{given},{other}\n{second},{other},yak\n", "replaces 'yak'"),

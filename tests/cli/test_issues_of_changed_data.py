@@ -45,7 +45,7 @@ def test_a_list_of_other_labels_than_the_data_has_is_not_described(capsys: pytes
     save("a.npz", np.arange(30))
     save("b.npz", np.arange(30))
     assert issues("--arrays", "b.npz", "--run_dir", "run", "--resume") == 2
-    assert "--arrays b.npz: the run in --run_dir was begun with a.npz" in capsys.readouterr().err
+    assert "--arrays b.npz: the run in --run_dir was started with a.npz" in capsys.readouterr().err
     assert issues("--arrays", "a.npz", "--run_dir", "run", "--resume") == 0
 
 

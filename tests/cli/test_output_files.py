@@ -60,7 +60,7 @@ def test_no_output_replaces_what_the_command_reads() -> None:
 
 def test_an_output_below_a_file_is_refused_at_once() -> None:
     Path("file").touch()
-    with pytest.raises(UserError, match="file, which is no folder"):
+    with pytest.raises(UserError, match="file, which is not a folder"):
         check_output(Path("file/below/out.csv"), "--out")
     check_output(Path("new/below/out.csv"), "--out")
 

@@ -125,7 +125,7 @@ def stored(tmp_path: Path) -> Path:
         (b"model: {class_path: CrossEntropy}\ndata: 3\n", "it names no data"),
         (b"[1, 2]", "it names no model"),
         (b"model:\n  class_path: Cross\n  init", "not valid YAML in line"),
-        (b"\xff\xfe\0\0", "not text in UTF-8"),
+        (b"\xff\xfe\0\0", "not UTF-8 text"),
     ],
 )
 def test_a_damaged_configuration_is_named_with_what_to_do(

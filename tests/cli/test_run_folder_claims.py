@@ -354,7 +354,7 @@ def test_a_replacement_that_was_killed_before_it_began_is_taken_back(capsys: pyt
     with pytest.raises(UserError, match="is not empty"):
         claim(folder, "fit")
     assert tree(folder) == before
-    assert "the run before is back" in capsys.readouterr().err
+    assert "the previous run is restored" in capsys.readouterr().err
     assert beside(folder) == []
 
 
@@ -374,7 +374,7 @@ def test_evaluation_says_where_the_run_is_that_a_kill_has_moved_aside(capsys: py
     number = json.loads((folder / ".noisylab").read_text())["id"]
     folder.rename(f".run.{number}.replaced")
     assert main(["test", "--run_dir", "run"]) == 2
-    assert "noisylab fit --run_dir run --resume puts it back" in capsys.readouterr().err
+    assert "noisylab fit --run_dir run --resume restores it" in capsys.readouterr().err
     assert main(["test", "--run_dir", "other"]) == 2
     assert "there is no run" in capsys.readouterr().err
 
@@ -412,5 +412,5 @@ def test_a_folder_that_cannot_be_made_is_named() -> None:
     Path("file").touch()
     Path("loop").symlink_to("loop")
     for name in ("file/run", "loop", "loop/run"):
-        with pytest.raises(UserError, match=f"--run_dir {name} cannot be made"):
+        with pytest.raises(UserError, match=f"--run_dir {name} cannot be created"):
             claim(Path(name), "fit")

@@ -240,7 +240,7 @@ def test_values_of_another_form_are_refused_with_the_right_one(given: dict[str, 
 @pytest.mark.parametrize(
     ("callback", "said"),
     [
-        ("BackboneFinetuning", "trains a module called backbone of a method, and CrossEntropy has none"),
+        ("BackboneFinetuning", "trains a module of the method called backbone, and CrossEntropy has none"),
         ("RunCheckpoint", "every run has a RunCheckpoint of its own"),
     ],
 )

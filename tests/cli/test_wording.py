@@ -89,7 +89,7 @@ EARLY = "{class_path: EarlyStopping, init_args: {monitor: train/loss"
         ("data.residency", "x", "allowed: one of auto, device, host"),
         ("speed.compile", "x", "allowed: true or false"),
         ("checkpoint.every_n_minutes", "x", "allowed: a number or null"),
-        ("trainer.callbacks", "[1, 2]", "trainer.callbacks: 1 is no class\n  write the name of a class, or {class_path:"),
+        ("trainer.callbacks", "[1, 2]", "trainer.callbacks: 1 is not a class\n  write the name of a class, or {class_path:"),
         ("trainer.callbacks", "[null]", "trainer.callbacks: None is no class"),
         ("trainer.callbacks", "[{a: 1}]", "trainer.callbacks: {'a': 1} names no class (no class_path)"),
         ("trainer.callbacks", "[EarlyStoping]", "'EarlyStoping' is not known\n  nearest: EarlyStopping"),

@@ -208,7 +208,7 @@ def test_another_archive_is_refused_before_it_is_opened(tmp_path: Path, publishe
     root = tmp_path / "root"
     root.mkdir()
     (root / published.name).write_bytes(b"not it")
-    with pytest.raises(ValueError, match=r"cifar-10-python\.tar\.gz has the md5 .*it is damaged or another file"):
+    with pytest.raises(ValueError, match=r"cifar-10-python\.tar\.gz has the md5 .*it is damaged or a different file"):
         CIFAR10(str(root)).setup()
     with pytest.raises(ValueError, match="cannot unpack"):
         CIFAR10(str(root), verify=False).setup()
@@ -235,7 +235,7 @@ def test_a_failed_download_names_address_digest_and_folder(tmp_path: Path, publi
 def test_a_damaged_download_leaves_nothing_behind(tmp_path: Path, published: Path) -> None:
     published.write_bytes(published.read_bytes()[:-7])
     root = tmp_path / "root"
-    with pytest.raises(OSError, match="another file or only a part"):
+    with pytest.raises(OSError, match="incomplete or a different file"):
         CIFAR10(str(root), download=True).prepare_data()
     assert list(root.iterdir()) == []
 

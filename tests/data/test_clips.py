@@ -81,7 +81,7 @@ def test_wrong_labels_of_rows_are_those_of_data_without_clips(make: Any) -> None
 
 
 def test_what_noise_is_drawn_for_must_be_said(make: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"frames of clips; say with noise_unit whether .* 'row' or for each 'clip'"):
+    with pytest.raises(ValueError, match=r"frames of clips; set noise_unit to say whether .* 'row' or for each 'clip'"):
         make(noise=Symmetric(0.5))
     with pytest.raises(ValueError, match="noise_unit must be 'row' or 'clip', got 'frame'"):
         make(noise_unit="frame")

@@ -247,7 +247,7 @@ def test_a_class_whose_trusted_rows_are_all_in_the_fold_is_named(make: Any, tmp_
     rows = [int(np.flatnonzero(c == TRUTH)[0]) for c in range(4)]
     fold = int(deal_folds(torch.from_numpy(TRUTH), FOLDS, 0)[rows[2]])
     file = write_table(tmp_path / "t.csv", ["row", "label"], [[str(row), str(c)] for c, row in enumerate(rows)])
-    with pytest.raises(ValueError, match=r"trusted_labels: all rows of the class .*2.* are in the fold which is the test set"):
+    with pytest.raises(ValueError, match=r"trusted_labels: all rows of the class .*2.* are in the fold that is the test set"):
         make(fold=fold, trusted_labels=file)
 
 
@@ -307,7 +307,7 @@ def test_data_with_test_rows_has_no_folds() -> None:
 
 
 def test_more_folds_than_there_are_rows_or_wholes_are_refused(make: Any) -> None:
-    with pytest.raises(ValueError, match="folds=48, but there are 47 rows; choose at most so many"):
+    with pytest.raises(ValueError, match="folds=48, but there are 47 rows; choose at most that many"):
         make(folds=48)
     with pytest.raises(ValueError, match="folds=17, but there are 16 clips or groups, which stay whole"):
         make(ROWS_OF_CLIPS, folds=17)

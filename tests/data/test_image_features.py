@@ -272,7 +272,9 @@ def test_a_network_scales_pixels_as_it_was_trained() -> None:
 
 
 def test_an_unknown_network_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"backbone must be auto, .*, or torchvision: and a name of torchvision, got 'resnet18'"):
+    with pytest.raises(
+        ValueError, match=r"backbone must be auto, .*, or torchvision: and a name from torchvision, got 'resnet18'"
+    ):
         find_backbone("resnet18")
     with pytest.raises(ValueError, match="got 'resnet19'; nearest: resnet1"):
         find_backbone("torchvision:resnet19")
@@ -334,7 +336,7 @@ def test_a_size_that_a_network_does_not_take_is_explained(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Backbone, "_torchvision", lambda self: FeatureNet(Fixed(), (0.0,) * 3, (1.0,) * 3))
     with pytest.raises(
-        ValueError, match=r"takes no images of 96 pixels a side \(Wrong image height[\s\S]*set another image_size"
+        ValueError, match=r"cannot take images of 96 pixels a side \(Wrong image height[\s\S]*set another image_size"
     ):
         Backbone("torchvision:vit_b_16", tmp_path).load(96)
 

@@ -195,7 +195,7 @@ def test_ten_bad_rows_are_enough(flat: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,class\na0.png,x\n", "no column file and no column label; its first line has name, class, needed are file, label"),
+        ("name,class\na0.png,x\n", "no column file and no column label; its first line has name, class; it needs file, label"),
         ("file;label\na0.png;x\n", "first line has file;label.*Separate columns by commas"),
         ("", "its first line has nothing"),
         ("file,label\n", "has a header but no rows"),

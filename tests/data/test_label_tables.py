@@ -57,7 +57,7 @@ def test_tables_of_all_kinds_are_read(tmp_path: Path, content: str, labels: list
         (rows("x", "y", '"x', "y"), "line 4: a quote that opens in this row is never closed"),
         (rows("x", '"y"z', "x"), "line 3: text follows a closing quote"),
         ('file,label,note\na.png,x,"n\nb.png,y,n\nc.png,x,n"\nd.png,y,\n', "lines 2 to 4: a quote that opens in line 2"),
-        ('file, label\na.png, "x"\n', "line 2: a blank stands before the quote of '\"x\"'"),
+        ('file, label\na.png, "x"\n', "line 2: a space precedes the quote of '\"x\"'"),
         (rows("x", "y" * 200_000), "line 3: a cell has more than 131,072 characters"),
         (b"file,label\na.png,x\nb.png,\x00y\n", "line 3 holds a zero byte"),
         ("file,label\na.png,x\n".encode("utf-16"), "is text in UTF-16, not in UTF-8"),

@@ -111,8 +111,8 @@ GOOD = idx(np.zeros((30, 28, 28)))
         (IMAGES, idx(np.zeros(30)), r"begins with 00000801, an IDX file of this kind with 00000803; remove it and set download"),
         (LABELS, GOOD, r"begins with 00000803, an IDX file of this kind with 00000801"),
         (IMAGES, bytes([0, 0, 9, 3]) + GOOD[4:], r"begins with 00000903"),
-        (IMAGES, GOOD[:10], r"has 10 bytes, and needs a header of 16: it is cut off"),
-        (IMAGES, GOOD[:-1], r"has 23535 bytes, and needs 23536 bytes for 30 x 28 x 28 values: it is cut off"),
+        (IMAGES, GOOD[:10], r"has 10 bytes, but needs a header of 16: it is truncated"),
+        (IMAGES, GOOD[:-1], r"has 23535 bytes, but needs 23536 bytes for 30 x 28 x 28 values: it is truncated"),
         (IMAGES, GOOD + b"x", r"has 23537 bytes, and needs 23536"),
         (IMAGES, idx(np.zeros((30, 28, 27))), r"must hold images of 28 x 28 pixels .* got images of shape \(30, 28, 27\)"),
         (LABELS, idx(np.zeros(29)), r"shape \(30, 28, 28\) and 29 labels"),
@@ -194,7 +194,7 @@ def test_downloaded_files_of_the_official_digests_are_read_verified(tmp_path: Pa
     assert data.info.num_train == 30
     path = data.folder / f"{IMAGES}.gz"
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(ValueError, match="it is damaged or another file"):
+    with pytest.raises(ValueError, match="it is damaged or a different file"):
         MNIST(str(tmp_path / "root"), download=True).setup()
 
 
@@ -205,7 +205,7 @@ def test_a_failed_download_names_every_mirror_and_leaves_nothing(tmp_path: Path,
     publish(monkeypatch, server, [f"{gone}/", f"{server.as_uri()}/"])
     broken = server / f"{IMAGES}.gz"
     broken.write_bytes(broken.read_bytes()[:-3])
-    with pytest.raises(OSError, match="another file or only a part") as error:
+    with pytest.raises(OSError, match="incomplete or a different file") as error:
         MNIST(str(root), download=True).prepare_data()
     for part in (f"{gone}/{IMAGES}.gz", f"{server.as_uri()}/{IMAGES}.gz", str(root)):
         assert part in str(error.value)

@@ -204,7 +204,7 @@ def test_fractions_are_white_at_one_and_other_numbers_by_the_bits_in_use(tmp_pat
     assert (depth_of(str(tmp_path / "a.tif")), depth_of(str(tmp_path / "b.tif"))) == (Depth(), Depth(real=10))
 
 
-@pytest.mark.parametrize(("value", "reason"), [(-1.0, "no brightness is below 0"), (np.nan, "nan or infinite")])
+@pytest.mark.parametrize(("value", "reason"), [(-1.0, "brightness cannot be below 0"), (np.nan, "nan or infinite")])
 def test_values_that_are_no_brightness_are_refused(tmp_path: Path, value: float, reason: str) -> None:
     Image.fromarray(np.array([[0.0, value]], dtype=np.float32)).save(tmp_path / "a.tif")
     for read in (open_image, depth_of):
@@ -272,7 +272,7 @@ def test_what_a_file_holds_instead_is_said(tmp_path: Path, content: bytes, what:
 
 def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jpg")
-    assert head_of(str(tmp_path / "a.jpg")) == "is no ordinary file"
+    assert head_of(str(tmp_path / "a.jpg")) == "is not a regular file"
     with pytest.raises(UnreadableImage, match="no ordinary file"):
         open_image(str(tmp_path / "a.jpg"), allow_truncated=True)
 

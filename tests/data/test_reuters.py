@@ -285,7 +285,7 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: 
         (GOOD.replace("E21 3:1", "e21 3:1"), r"line 3: 'e21' is no class"),
         (GOOD.encode().replace(b"E21", b"\xff\xfe"), r"line 3: '\ufffd\ufffd' is no class"),
         (GOOD.replace("E21 3:1", ""), r"line 3 is empty; a line is CLASS term:weight"),
-        (GOOD.replace("3:1", "1:1 3"), r"line 3: '3' is no term with its weight; .*replace the file"),
+        (GOOD.replace("3:1", "1:1 3"), r"line 3: '3' is not a term with its weight; .*replace the file"),
         (GOOD.replace("3:1", "1:1 3:"), r"line 3: '3:' is no term"),
         (GOOD.replace("3:1", "1:1 3:x 4:y"), r"line 3: '3:x' is no term"),
         (GOOD.replace("3:1", "3:nan"), r"line 3: '3:nan' is no term"),

@@ -103,7 +103,7 @@ def test_a_test_part_without_labels_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "cells", "told"),
     [
-        ("split", ["train"] * 3 + ["test"] * 2 + ["extra"], "names test and train, .* and extra .1 rows., which is none"),
+        ("split", ["train"] * 3 + ["test"] * 2 + ["extra"], "names test and train, .* and extra .1 rows., which is not"),
         ("split", ["val"] * 3 + ["test"] * 3, "names rows of test and val, but none to train on"),
         ("split", ["train"] * 3 + ["test"] * 2 + [""], "row 7: 5.png has nothing in the column split"),
         (

@@ -181,7 +181,7 @@ def test_rows_of_classes_that_the_model_does_not_have_are_not_chosen(path: str) 
 
 @pytest.mark.parametrize("arguments", [{"trusted_per_class": -1}, {"trusted_per_class": 2, "trusted_labels": "x.csv"}])
 def test_rows_are_drawn_or_named_and_not_both(arguments: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="trusted_per_class must be at least 0, and 0 with trusted_labels"):
+    with pytest.raises(ValueError, match="trusted_per_class must be at least 0, and 0 when trusted_labels is given"):
         Arrays("a.npz", **arguments)
 
 
@@ -289,9 +289,9 @@ def test_a_checked_row_of_a_held_out_group_leaves_validation(path: str, tmp_path
     ("text", "message"),
     [
         ("", "is empty; it needs a header and rows"),
-        ("row;label\n0;cat\n", "has the columns row;label; needed are label, and row or file. Its columns .* by semicolons"),
-        ("row,class\n0,cat\n", "has the columns row, class; needed are"),
-        ("label\ncat\n", "has the columns label; needed are"),
+        ("row;label\n0;cat\n", "has the columns row;label; it needs label, and row or file. Its columns .* by semicolons"),
+        ("row,class\n0,cat\n", "has the columns row, class; it needs"),
+        ("label\ncat\n", "has the columns label; it needs"),
         ("row,label\n0,cat\n1,dog\n6,two words\n", "line 4: row '6' is not among the 6 training rows"),
         ("row,label\n-1,cat\n", "line 2: row '-1' is not among"),
         ("row,label\n1.0,cat\n", r"line 2: row '1\.0' is not among"),
@@ -303,9 +303,9 @@ def test_a_checked_row_of_a_held_out_group_leaves_validation(path: str, tmp_path
         ("row,label\n0,cat\n1,cat\n", "no line for the class dog, two words; check at least one sample of each class"),
         ("row,label\n", "no line for the class cat, dog, two words"),
         ("row,label\n0,cät\n".encode("latin-1"), "is no table in UTF-8: .*; save the table as comma-separated"),
-        ('row,label\n0,cat\n1,"dog\n2,two words\n3,dog"\n', "lines 3 to 5: .* look like rows of their own"),
+        ('row,label\n0,cat\n1,"dog\n2,two words\n3,dog"\n', "lines 3 to 5: .* look like separate rows"),
         ('row,label\n0,cat\n1,"dog\n', "line 3: a quote that opens in this row is never closed"),
-        ('row, label\n0, "cat"\n', "line 2: a blank stands before the quote"),
+        ('row, label\n0, "cat"\n', "line 2: a space precedes the quote"),
         ("row,label\n0,cat,dog\n1,dog\n2,two words\n", "line 2: 3 cells where the header has 2"),
         ("row,label,label\n0,cat,dog\n", "has the column label 2 times"),
         ("row,label\n0,cat\n1,d\0og\n", "line 3 holds a zero byte"),

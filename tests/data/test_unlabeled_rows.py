@@ -64,7 +64,7 @@ def test_what_is_a_class_can_be_said(tmp_path: Path) -> None:
     [
         ([-1, 1, -1, 1], "-1 may be a class or stand for no label"),
         ([-2, 0, 1, 2], r"labels below 0 \(-2\)"),
-        ([0.5, 1.0, 0.0, 1.0], r"the label 0\.5 in row 0, which is no whole number \(1 such labels\)"),
+        ([0.5, 1.0, 0.0, 1.0], r"the label 0\.5 in row 0, which is not a whole number \(1 such labels\)"),
         ([np.inf, 1.0, 0.0, 1.0], "inf in row 0"),
         ([np.nan, np.nan], "has no label; 2 of 2 rows are without one"),
     ],
@@ -75,7 +75,7 @@ def test_labels_that_may_mean_two_things_are_refused(tmp_path: Path, y: list[Any
 
 
 def test_nan_is_no_class(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"1 labels that are nan, the first in row 1; nan is no class"):
+    with pytest.raises(ValueError, match=r"1 labels that are nan, the first in row 1; nan is not a class"):
         read_labels(np.array([1.0, np.nan, 0.0]), "y", "none")
 
 

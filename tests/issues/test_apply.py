@@ -255,12 +255,12 @@ def test_nothing_is_ever_written_over(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     fixes: Fixes = {"a.jpg": ("dog", None)}
     for out in (table, tmp_path / "sub" / ".." / "labels.csv", tmp_path / "soft.csv", tmp_path / "hard.csv"):
-        with pytest.raises(FileExistsError, match="is the file that is read"):
+        with pytest.raises(FileExistsError, match="is the input file"):
             apply_to_table(table, fixes, out)
     _file(tmp_path / "other.csv", "mine")
     (tmp_path / "dangling.csv").symlink_to(tmp_path / "nowhere")
     for out in (tmp_path / "other.csv", tmp_path / "sub", tmp_path / "dangling.csv"):
-        with pytest.raises(FileExistsError, match="is there already"):
+        with pytest.raises(FileExistsError, match="already exists"):
             apply_to_table(table, fixes, out)
     assert table.read_text() == "file,label\na.jpg,cat\nb.jpg,dog\n" and (tmp_path / "other.csv").read_text() == "mine"
     _untouched(tmp_path, "labels.csv", "soft.csv", "hard.csv", "other.csv", "dangling.csv", "sub")
@@ -454,7 +454,7 @@ def test_fixes_that_do_not_fit_arrays_are_refused(
     path = _saved(tmp_path / "a.npz", y=np.array([7, 8, 7, 8, 7, 8]))
     with pytest.raises(ValueError, match=message):
         apply_to_arrays(path, table, fixes, tmp_path / out)
-    with pytest.raises(FileExistsError, match="is the file that is read"):
+    with pytest.raises(FileExistsError, match="is the input file"):
         apply_to_arrays(path, table, fixes, path)
     _untouched(tmp_path, "a.npz")
 

@@ -183,7 +183,7 @@ def test_pictures_that_cannot_be_shown_are_refused(tmp_path: Path, pictures: dic
 
 
 def test_the_report_of_another_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="report is of the classes a, c, table of a, b"):
+    with pytest.raises(ValueError, match="report is for the classes a, c, table for a, b"):
         written(tmp_path, make_table(None, ["a", "b"]), make_report(make_table(None, ["a", "c"])))
 
 

@@ -268,7 +268,7 @@ def test_parts_too_small_to_train_on_are_left_out(prob: list[float], streams: se
 
 
 @pytest.mark.parametrize(
-    ("threshold", "message"), [(0.0, "all but 0 samples look rightly labeled"), (0.9999999, "trains on all given labels")]
+    ("threshold", "message"), [(0.0, "all but 0 samples look correctly labeled"), (0.9999999, "trains on all given labels")]
 )
 def test_a_split_without_one_part_warns_and_trains(
     threshold: float, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -288,7 +288,7 @@ def test_a_split_without_one_part_warns_and_trains(
 
 def test_losses_that_are_all_equal_label_every_sample(tmp_path: Path) -> None:
     method = _method(Blind, warmup_epochs=0)
-    with pytest.warns(UserWarning, match="all but 0 samples look rightly labeled"):
+    with pytest.warns(UserWarning, match="all but 0 samples look correctly labeled"):
         _fit(method, _data(), tmp_path, epochs=1)
     prob = method.clean_prob()
     assert prob is not None and bool((prob == 1).all())
@@ -412,8 +412,8 @@ def test_the_sum_of_logits_is_evaluated() -> None:
         ({"average_epochs": 0}, "average_epochs must be a whole number of at least 1, got 0"),
         ({"warmup_epochs": -1}, "warmup_epochs must be a whole number of 0 or more, got -1"),
         ({"learn": "labeled"}, "lambda_u must be 0, got 20.0"),
-        ({"eval_subset": 2}, "eval_subset must be at least one sample a class, 3, got 2"),
-        ({"warmup_subset": 1}, "warmup_subset must be at least one sample a class, 3, got 1"),
+        ({"eval_subset": 2}, "eval_subset must be at least one sample per class, 3, got 2"),
+        ({"warmup_subset": 1}, "warmup_subset must be at least one sample per class, 3, got 1"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:

@@ -261,7 +261,9 @@ def test_pretraining_is_shuffled_as_ever() -> None:
 
 
 def test_fine_tuning_a_network_that_is_not_trained_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"pretrain_epochs must be at least 1, got 0: .*not trained the gradient of this loss"):
+    with pytest.raises(
+        ValueError, match=r"pretrain_epochs must be at least 1, got 0: .*untrained network the gradient of this loss"
+    ):
         DMI(3, PlainMLP, pretrain_epochs=0)
 
 

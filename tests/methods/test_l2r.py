@@ -420,7 +420,9 @@ def test_a_method_without_trusted_rows_is_refused_before_data_is_read(
     monkeypatch.chdir(tmp_path)
     assert main(["fit", "--config", "l2r_digits.yaml", "--data.trusted_per_class", "0", "--run_dir", "X"]) == 2
     said = capsys.readouterr().err
-    assert "L2R learns from a few labels known to be right" in said and "data.trusted_labels" in said
+    assert (
+        "L2R learns how far to trust the labels from a few that are known to be right" in said and "data.trusted_labels" in said
+    )
     assert not (tmp_path / "X" / "checkpoints").exists()
     with pytest.raises(ValueError, match=r"data\.trusted_per_class to 10"):
         _method().check_ready(True, False)

@@ -155,12 +155,12 @@ def test_the_last_network_is_handed_over_on_request_and_needs_no_validation(tmp_
 def test_a_stage_without_a_score_stops_the_run(tmp_path: Path) -> None:
     method = Stages(3, PlainMLP, "best")
     method.planned = [None, math.nan]
-    with pytest.raises(ValueError, match=r"no epoch was scored.*validate at least once a stage"):
+    with pytest.raises(ValueError, match=r"no epoch was scored.*validate once per stage or more"):
         make_trainer(tmp_path, 3).fit(method, datamodule=_data())
 
 
 def test_choosing_by_validation_without_held_out_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Stages goes on with.*set data\.val_fraction to 0\.1, or model\.hand_over to last"):
+    with pytest.raises(ValueError, match=r"Stages continues with.*set data\.val_fraction to 0\.1, or model\.hand_over to last"):
         make_trainer(tmp_path, 3).fit(Stages(3, PlainMLP, "best"), datamodule=_data(val_fraction=0.0))
 
 

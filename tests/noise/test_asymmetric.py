@@ -50,7 +50,7 @@ def test_a_class_mapped_to_itself_stays_clean() -> None:
 
 
 def test_a_missing_class_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="mapping names class 'lorry', which is none of the 10 class names; nearest: "):
+    with pytest.raises(ValueError, match="mapping names class 'lorry', which is not among the 10 class names; nearest: "):
         Asymmetric(0.4, mapping={"lorry": "ship"}).transition_matrix(10, NAMES)
     with pytest.raises(ValueError, match="nearest: 'automobile'"):
         Asymmetric(0.4, mapping={"truck": "Automobil"}).transition_matrix(10, NAMES)

@@ -1,4 +1,4 @@
-"""Out-of-sample probabilities for every row: a run for each fold, which has not seen the fold's rows."""
+"""Out-of-sample probabilities for every row, from one run per fold that never saw the rows of that fold."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def crossfit_number(options: Options) -> int:
     if text is None:
         return 0
     if not text.isdecimal() or int(text) < 2:
-        raise UserError(f"--crossfit: expected a number of folds from 2, got {text!r}")
+        raise UserError(f"--crossfit: expected a number of folds, 2 or more, got {text!r}")
     return int(text)
 
 
 def check_crossfit(data: NoisyDataModule, folds: int) -> None:
-    """Refuse what could give no probabilities for every row, before hours of training.
+    """Refuse data that cannot give probabilities for every row, before hours of training.
 
     Args:
         data: after ``setup``, without folds.
@@ -48,13 +48,13 @@ def check_crossfit(data: NoisyDataModule, folds: int) -> None:
     rows, tested = data.info.num_train, data.source.test_target
     if tested is not None and len(tested):
         raise UserError(
-            f"--crossfit {folds} makes test sets of the training rows, but this data has {len(tested)} test rows of its own\n"
-            "  name the folder or file of the training rows alone, or leave --crossfit out"
+            f"--crossfit {folds} turns the training rows into test sets, but this data has {len(tested)} test rows of its own\n"
+            "  give the folder or file with only the training rows, or leave --crossfit out"
         )
     left = rows - len(data.info.train_rows)
     if left:
         raise UserError(
-            f"--crossfit {folds} gives one row of pred_probs.npy for each label, but {left} of {rows} rows are left out of "
+            f"--crossfit {folds} writes one row of pred_probs.npy for each label, but {left} of {rows} rows are left out of "
             "training\n  leave out data.val_fraction, data.subset, data.folds and trusted rows, or leave --crossfit out"
         )
     if folds > rows:
@@ -82,7 +82,7 @@ def crossfit(folder: Path, folds: int, options: Options) -> int:
         ("trainer.callbacks+", "{class_path: noisylab.callbacks.HeldOutProbabilities}"),
     ]
     config = str(folder / "config.yaml")
-    say(f"{folds} more runs; what they call test accuracy is by the given labels of the fold", sys.stdout)
+    say(f"{folds} more runs; their test accuracy is measured on the given labels of the fold", sys.stdout)
     status = fit_folds(replace(options, command="folds", own=own, configs=[config], flags=flags, places=[], row=None))
     if status == 0:
         _collect(folder, series, folds, config)
@@ -97,8 +97,8 @@ def _collect(folder: Path, series: Path, folds: int, config: str) -> None:
         held = series / f"fold{fold}" / "held_out.npz"
         if not held.is_file():
             raise UserError(
-                f"{held.parent} has no {held.name}: it was broken off, or evaluates nothing after its epochs\n"
-                f"  remove the folder and go on with: noisylab issues --run_dir {folder} --resume --crossfit {folds}"
+                f"{held.parent} has no {held.name}: it was interrupted, or nothing is evaluated after its epochs\n"
+                f"  remove the folder and continue with: noisylab issues --run_dir {folder} --resume --crossfit {folds}"
             )
         with np.load(held, allow_pickle=False) as found:
             probs[found["index"]] = found["probs"]
@@ -107,7 +107,7 @@ def _collect(folder: Path, series: Path, folds: int, config: str) -> None:
     if len(missing):
         raise UserError(
             f"{len(missing)} of {len(given)} rows were in no fold, the first is {missing[0]}; give data without held-out, "
-            "trusted or left-out rows, as pred_probs.npy has one row for each label"
+            "trusted or left-out rows, because pred_probs.npy has one row for each label"
         )
     for name, values in ((_PROBS, probs), (_LABELS, given)):
         with atomic_path(folder / name) as partial, partial.open("wb") as file:

@@ -1,4 +1,4 @@
-"""Everything but training: the plan of a run, with the time that a step takes."""
+"""Dry runs: everything but training, ending in the plan of the run and the time that a step takes."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ def finished(options: Options) -> tuple[App, Path, str]:
         if not (folder / "config.yaml").is_file():
             if waiting_for(folder) is not None:
                 raise UserError(
-                    f"--run_dir {folder}: its replacement was stopped before it began, and the run before it waits beside it\n"
-                    f"  noisylab fit --run_dir {folder} --resume puts it back"
+                    f"--run_dir {folder}: its replacement was stopped before it began, and the previous run is kept beside it\n"
+                    f"  noisylab fit --run_dir {folder} --resume restores it"
                 )
             raise UserError(f"--run_dir {folder}: there is no run (no config.yaml); give the folder that `noisylab fit` printed")
         other = f"name the recipe and the checkpoint: --config RECIPE ... --ckpt_path {folder / 'checkpoints' / 'last.ckpt'}"
@@ -46,7 +46,7 @@ def finished(options: Options) -> tuple[App, Path, str]:
         if checkpoint is None:
             found, damage = newest_readable(folder / "checkpoints" / f"{which}.ckpt")
             if found.name != f"{which}.ckpt":
-                say(f"{damage or f'{which}.ckpt is missing'}; taking {found.name}, which is older", sys.stderr)
+                say(f"{damage or f'{which}.ckpt is missing'}; using {found.name}, which is older", sys.stderr)
             checkpoint = str(found)
     assert checkpoint is not None
     check_checkpoint(checkpoint)

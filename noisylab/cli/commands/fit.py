@@ -98,9 +98,7 @@ def fit(
         check_trainable(config["trainer"].get("precision"))
         checkpoint = config.pop("ckpt_path", None)
         if checkpoint in ("last", "best", "hpc"):
-            raise UserError(
-                f"--ckpt_path {checkpoint}: give the file of a checkpoint; to go on with a run: fit --run_dir DIR --resume"
-            )
+            raise UserError(f"--ckpt_path {checkpoint}: give a checkpoint file; to continue a run: fit --run_dir DIR --resume")
         if checkpoint is not None:
             check_checkpoint(str(checkpoint))
         if "print_config" in options.own:
@@ -135,9 +133,9 @@ def _own_config(folder: Path) -> Path:
     """The configuration that a run to be continued has of its own."""
     if not os.path.lexists(folder / "config.yaml"):
         raise UserError(
-            f"--run_dir {folder} holds no config.yaml, from which the run could go on\n"
-            "  add the recipe and the flags that it was begun with (--config RECIPE ...); its checkpoint tells whether method,\n"
-            "  classes and labels are the same"
+            f"--run_dir {folder} holds no config.yaml from which the run could continue\n"
+            "  add the recipe and the flags that it was started with (--config RECIPE ...); the checkpoint shows whether\n"
+            "  method, classes and labels are the same"
         )
     return check_stored(folder, WITHOUT_CONFIG)
 

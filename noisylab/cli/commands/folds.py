@@ -1,4 +1,4 @@
-"""The subcommand folds: a run for each fold as the test set, then mean and standard deviation over them."""
+"""The command folds: one run with each fold as the test set, then the mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -113,14 +113,14 @@ def _number(options: Options, config: Mapping[str, Any]) -> int:
             raise UserError(f"noisylab folds needs --folds K, at least 2: the recipe's data.folds is {number}")
         return int(number)
     if "data.folds" in keys:
-        raise UserError("--folds and --data.folds say the same; give one")
+        raise UserError("--folds and --data.folds mean the same; give one")
     if not text.isdecimal() or int(text) < 2:
-        raise UserError(f"--folds: expected a whole number from 2, got {text!r}")
+        raise UserError(f"--folds: expected a whole number, 2 or more, got {text!r}")
     return int(text)
 
 
 def one_process(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
-    """The flags that make all runs those of one process.
+    """The flags that make all runs use one process.
 
     Lightning starts further processes with the command line of this one; each would go through the folds by itself.
     """
@@ -162,7 +162,7 @@ def _finished(series: Path, number: int, config: dict[str, Any]) -> set[int]:
         if (said.get("folds"), said.get("fold")) != (number, _fold_of(folder)):
             raise UserError(
                 f"{folder} has fold {said.get('fold')} of {said.get('folds')}, not fold {_fold_of(folder)} of {number}\n"
-                "  resume with the number of folds it was begun with, or name another --run_dir"
+                "  resume with the number of folds it was started with, or name another --run_dir"
             )
         if not (folder / "summary.json").is_file():
             continue
@@ -172,8 +172,8 @@ def _finished(series: Path, number: int, config: dict[str, Any]) -> set[int]:
         absolute_paths(run.config["data"])
         if run.seed != now["seed_everything"] or len(group_by_seed([_as_seed(run), _as_seed(replace(run, config=now))])) > 1:
             raise UserError(
-                f"{folder} was trained with another configuration than this command's; all folds must have one\n"
-                f"  resume with the one it has: noisylab folds --run_dir {series} --resume"
+                f"{folder} was trained with a configuration that differs from this command's; all folds must share one\n"
+                f"  resume with the one that it has: noisylab folds --run_dir {series} --resume"
             )
         finished.add(_fold_of(folder))
     return finished
@@ -236,7 +236,7 @@ def _conclude(series: Path, number: int) -> None:
     try:
         results = aggregate([_as_seed(run) for run in runs])
     except ValueError as error:
-        raise UserError(f"the folds have no common result: {error}") from error
+        raise UserError(f"the results of the folds cannot be combined: {error}") from error
     spreads = {"last": results.last, "last10_mean": results.last10, "best_by_val": results.best_by_val}
     record = {
         "recipe": results.recipe,

@@ -1,4 +1,4 @@
-"""What `noisylab issues` trains where nothing is said: a network for the data, a robust loss, enough steps and no more."""
+"""What `noisylab issues` trains by default: a network that fits the data, a robust loss, and just enough steps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Choice:
     network: str
 
     def text(self, config: dict[str, Any]) -> str:
-        """What is trained, for the user.
+        """A description of what is trained, for the user.
 
         Args:
             config: composed of `flags` and the flags of the user, which may have changed all of it.

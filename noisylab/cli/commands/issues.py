@@ -1,4 +1,4 @@
-"""The subcommand issues: which labels are wrong, as a list, a page and a report; and a corrected label file."""
+"""The command issues: finds wrong labels and writes a list, a page, a report and a corrected label file."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def find_issues(options: Options) -> int:
         if extra or options.flags or options.configs or options.loggers:
             others = "config" if options.configs else options.flags[0][0] if options.flags else "logger"
             what = f"--{extra[0] if extra else others}"
-            raise UserError(f"--run reads a finished run and trains nothing: {what} has no place there")
+            raise UserError(f"--run reads a finished run and trains nothing, so {what} cannot be given with it")
         folder = Path(options.own["run"])
         with hold(folder) if folder.is_dir() else contextlib.nullcontext():
             return _describe_finished(folder, _pictures(options))
@@ -92,7 +92,7 @@ def find_issues(options: Options) -> int:
 def _pictures(options: Options) -> int:
     text = options.own.get("pictures", str(_PICTURES))
     if not text.isdecimal():
-        raise UserError(f"--pictures: expected a whole number from 0, got {text!r}")
+        raise UserError(f"--pictures: expected a whole number, 0 or more, got {text!r}")
     return int(text)
 
 
@@ -162,7 +162,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
     if status != 0:
         return status
     if not (folder / ISSUES).is_file():
-        raise UserError(f"{folder}: the method has seen no input unmixed, so there is nothing to rank; train without mixup")
+        raise UserError(f"{folder}: the method never saw an unmixed input, so there is nothing to rank; train without mixup")
     status = _describe(folder, pictures, _run_config(folder), trained[0])
     return crossfit(folder, folds, options) if status == 0 and folds else status
 
@@ -187,7 +187,7 @@ def _check_same(options: Options, config: dict[str, Any]) -> None:
         file = name != "backbone" and begun is not None
         if given is not None and given not in (str(begun), "auto", "none") and not (file and same_path(given, begun)):
             was = shown(begun) if file else begun
-            raise UserError(f"--{name} {given}: the run in --run_dir was begun with {was}; leave it out, or start a new run")
+            raise UserError(f"--{name} {given}: the run in --run_dir was started with {was}; leave it out, or start a new run")
 
 
 def _data_flags(options: Options, stream: TextIO) -> Flags:
@@ -213,7 +213,7 @@ def _data_flags(options: Options, stream: TextIO) -> Flags:
     said |= {key: own[name] for name, key in _OF_TABLES.items() if name in own}
     table = said.get("labels_csv")
     if table is None and ("file_column" in own or "label_column" in own):
-        raise UserError("--file_column and --label_column name columns of --labels FILE; give the table")
+        raise UserError("--file_column and --label_column name columns of --labels FILE; give that table")
     tested = said.get("test_images"), said.get("test_csv")
     columns = said.get("file_column"), said.get("label_column")
     listed, _ = image_lists(own["images"], table, *tested, *columns, said.get("missing", "auto"))
@@ -285,7 +285,7 @@ def _describe_finished(folder: Path, pictures: int) -> int:
     """Write page and report of a run that was trained before."""
     if not (folder / ISSUES).is_file() and (folder / "config.yaml").is_file():
         raise UserError(
-            f"--run {folder} has no {ISSUES}: the run has not come to its end, or its method has seen no input unmixed\n"
+            f"--run {folder} has no {ISSUES}: the run is not finished, or its method never saw an unmixed input\n"
             f"  finish it with: noisylab fit --run_dir {folder} --resume"
         )
     config, fitted = _run_config(folder), None

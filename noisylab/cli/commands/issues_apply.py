@@ -1,4 +1,4 @@
-"""Corrections that a user accepted, written into new labels: noisylab issues apply."""
+"""The command issues apply: writes the corrections that a user accepted into a new label file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def class_name(config: dict[str, Any]) -> str:
 
 
 def quoted(path: Path) -> str:
-    """A path as it is typed."""
+    """A path quoted as it is typed in a shell."""
     return shlex.quote(str(path))
 
 
@@ -48,8 +48,8 @@ def apply(options: Options) -> int:
             raise UserError(f"noisylab issues apply needs --{name} {what}")
     if ("accepted" in own) == ("top" in own):
         raise UserError(
-            "noisylab issues apply needs --accepted FILE, the list that the page offers, or --top 5%, the surest "
-            "suggestions; one of them"
+            "noisylab issues apply needs either --accepted FILE, the list downloaded from the page, or --top 5%, the most "
+            "certain suggestions"
         )
     folder, out = Path(own["run"]), Path(own["out"])
     if not (folder / "config.yaml").is_file():

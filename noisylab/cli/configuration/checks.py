@@ -1,4 +1,4 @@
-"""Values that have the right type and can still not be meant: found in the configuration alone, before any data is read."""
+"""Checks for values of the right type that cannot work, made on the configuration before any data is read."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _TRAINER: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_values(config: Mapping[str, Any]) -> None:
-    """Refuse what no run can be meant to have.
+    """Refuse values that make no sense for any run.
 
     Args:
         config: composed: classes by import path, plain values.
@@ -62,12 +62,12 @@ def check_values(config: Mapping[str, Any]) -> None:
     """
     seed = config["seed_everything"]
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= _LARGEST_SEED:
-        raise UserError(f"seed_everything: expected a whole number in 0..{_LARGEST_SEED}, got {seed!r}; every run names its seed")
+        raise UserError(f"seed_everything: expected a whole number in 0..{_LARGEST_SEED}, got {seed!r}; every run needs a seed")
     name = config.get("recipe")
     if name is not None and (not isinstance(name, str) or not _NAME.fullmatch(name) or name.strip(". ") != name.strip()):
         raise UserError(
-            f"recipe: {name!r} names a folder below runs, so it must be a name of at most 100 characters without / and \\, and "
-            "without dots at its ends; rename it, or name the folder itself with --run_dir"
+            f"recipe: {name!r} becomes a folder in runs, so it must be a name of at most 100 characters without / and \\, and "
+            "without a dot at either end; rename it, or name the folder itself with --run_dir"
         )
     _check_finite(config, [])
     _check_trainer(config.get("trainer") or {})
@@ -98,7 +98,7 @@ def _check_trainer(trainer: Mapping[str, Any]) -> None:
     nodes = trainer.get("num_nodes", 1) or 1
     if nodes > 1 and not any(name in os.environ for name in _SEVERAL_MACHINES):
         raise UserError(
-            f"trainer.num_nodes: {nodes} machines would wait for each other for ever, as nothing says where they are\n"
+            f"trainer.num_nodes: {nodes} machines would wait for each other forever, because nothing says where they are\n"
             "  start the command on each with torchrun, srun, or MASTER_ADDR, MASTER_PORT and NODE_RANK in the environment"
         )
     _check_devices(trainer.get("devices"), trainer.get("accelerator"))
@@ -115,7 +115,7 @@ def _check_devices(devices: Any, accelerator: Any) -> None:
     most = max(_CORES_TIMES * (os.cpu_count() or 1), _FEWEST)
     if int(text) > most:
         raise UserError(
-            f"trainer.devices: {text} processes on the CPU, which has {os.cpu_count()} cores; at most {most} are of any use"
+            f"trainer.devices: {text} processes on the CPU, which has {os.cpu_count()} cores; at most {most} are useful"
         )
 
 
@@ -143,4 +143,4 @@ def _made(node: Mapping[str, Any], where: list[str], first: Any) -> Any:
     try:
         return cls(first, **node["init_args"])
     except Exception as error:  # whatever its constructor raises
-        raise UserError(f"{'.'.join(where)}: {cls.__name__} cannot be made: {short(error, 2)}") from error
+        raise UserError(f"{'.'.join(where)}: {cls.__name__} cannot be built: {short(error, 2)}") from error

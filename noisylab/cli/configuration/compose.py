@@ -1,4 +1,4 @@
-"""From files and flags to one checked configuration, before anything is built or read."""
+"""Merges files and flags into one checked configuration, before anything is built or read."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ class Composed:
     file: str | None = None
 
     def admit(self, path: str, where: str) -> None:
-        """Let a class be imported: what is typed is trusted, and remembered as such; what a file names must be."""
+        """Allow a class to be imported: one typed by the user is trusted from then on, one named in a file must be already."""
         self._admit(check, path, where)
 
     def admit_call(self, path: str, where: str) -> None:
-        """The same of what will be called."""
+        """Do the same for a function that will be called."""
         self._admit(check_builder, path, where)
 
     def _admit(self, refuse: Callable[[str, str], None], path: str, where: str) -> None:
@@ -152,7 +152,7 @@ def _complete(node: dict[str, Any], at: list[str]) -> None:
         if parameter.required and name not in node["init_args"]:
             where = ".".join([*at, name])
             raise UserError(
-                f"{where}: {cls.__name__} needs it and it is not given\n  write --{where} VALUE, or put it in the recipe"
+                f"{where}: {cls.__name__} needs it, and it is missing\n  write --{where} VALUE, or add it to the recipe"
             )
         if isinstance(value, dict) and "class_path" in value and class_kind(parameter.hint) is not None:
             _complete(value, [*at, name])
@@ -336,7 +336,7 @@ def _argument(composed: Composed, node: dict[str, Any], path: list[str], value: 
 
 
 def with_dict_kwargs(node: Any) -> Any:
-    """A class as jsonargparse takes it: arguments that only ``**kwargs`` accept, as those of `Wrap`, below a key of their own."""
+    """A class as jsonargparse takes it: arguments that only ``**kwargs`` accept, as in `Wrap`, are under a separate key."""
     if not (isinstance(node, dict) and isinstance(node.get("init_args"), dict)):
         return node
     arguments = {key: with_dict_kwargs(value) for key, value in node["init_args"].items()}
@@ -425,7 +425,7 @@ def _set_switch(composed: Composed, top: str, switch: dict[str, Any], path: list
 
 
 def wrong_value(where: str, value: Any, hint: Any) -> UserError:
-    """The error for a value that its argument does not take.
+    """The error for a value that an argument does not accept.
 
     Args:
         where: the key.

@@ -1,4 +1,4 @@
-"""The data that a run was trained on: where they are, and whether they are still the same."""
+"""The data that a run was trained on: where it is, and whether it is unchanged."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _items(node: Any) -> dict[str, Any]:
 
 
 def notes_on(data: NoisyDataModule, stage: str) -> list[str]:
-    """What has become of the data of a finished run, for its user.
+    """How the data of a finished run has changed, for the user.
 
     Args:
         data: after ``setup``, with the record of the model adopted.
@@ -83,7 +83,7 @@ def notes_on(data: NoisyDataModule, stage: str) -> list[str]:
 
 
 def refuse_changed(data: NoisyDataModule, what: str) -> None:
-    """Refuse training data that are not those of a run.
+    """Refuse training data that differs from the data of a run.
 
     Args:
         data: after ``setup``, with the record of the model adopted, if it has one.

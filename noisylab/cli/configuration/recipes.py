@@ -34,7 +34,7 @@ def text_of(path: Path) -> str:
     try:
         return regular(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not text in UTF-8 ({error.reason} at byte {error.start}); save it as such") from error
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
 
@@ -83,7 +83,7 @@ def find_beside(name: str, path: Path) -> tuple[Path | None, list[str]]:
         path: of the file that names it.
 
     Returns:
-        The file, None where there is none; and the names that could have been meant.
+        The file, None if there is none; and the names that may have been meant.
     """
     recipes, folder = packaged(), path.absolute().parent
     for candidate in (name, f"{name}.yaml"):

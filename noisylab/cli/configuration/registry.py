@@ -1,4 +1,4 @@
-"""What can be named in a configuration: classes and their arguments, read from signatures."""
+"""The classes that a configuration can name, and their arguments, read from signatures."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def resolve_class(name: Any, kind: type, where: str, admit: Callable[[str, str],
 
 
 def locate(path: str) -> type:
-    """The class at an import path that `resolve_class` gave."""
+    """The class at an import path returned by `resolve_class`."""
     module, _, attribute = path.rpartition(".")
     found: type = getattr(importlib.import_module(module), attribute)
     return found
@@ -133,7 +133,7 @@ def parameters(cls: type) -> dict[str, Parameter]:
 
 
 def accepts_any(cls: type) -> bool:
-    """Whether every constructor up the line takes ``**kwargs``, so that unknown arguments may be meant."""
+    """Whether every constructor in the hierarchy takes ``**kwargs``, so that unknown arguments may be valid."""
     init = cls.__dict__.get("__init__")
     accepted = inspect.signature(init).parameters.values() if init else []
     return issubclass(cls, Network) and any(p.kind is p.VAR_KEYWORD for p in accepted)
@@ -154,18 +154,18 @@ def class_kind(hint: Any) -> type | None:
 
 
 def takes_factory(hint: Any) -> bool:
-    """Whether an argument takes what makes an object, not the object."""
+    """Whether an argument takes a factory rather than an object."""
     parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     return any(typing.get_origin(part) is collections.abc.Callable for part in parts)
 
 
 def calls(hint: Any) -> bool:
-    """Whether an argument takes something to be called, which text names by its import path."""
+    """Whether an argument takes a callable, which can be given as an import path."""
     return any((typing.get_origin(part) or part) in (collections.abc.Callable, type) for part in _parts(hint))
 
 
 def takes_class(hint: Any) -> bool:
-    """Whether an argument takes an object, a class or a function, so that text may name one by its import path."""
+    """Whether an argument takes an object, a class or a function, which can be given as an import path."""
     plain = (str, bytes, int, float, complex, bool, type(None), list, tuple, set, dict, object, timedelta)
     return calls(hint) or any(
         inspect.isclass(part) and part not in plain and not issubclass(part, os.PathLike) for part in _parts(hint)

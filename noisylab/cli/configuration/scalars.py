@@ -23,7 +23,7 @@ _MAX_VALUES = 100_000  # in a file: aliases can make billions of a few lines
 
 @dataclass(frozen=True)
 class Scalar:
-    """What YAML takes for a number, a truth value or nothing, and how it is written.
+    """A number, boolean or null as YAML reads it, together with how it is written.
 
     Args:
         value: what YAML makes of it.
@@ -36,7 +36,7 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Typed:
-    """The value of a flag as it was typed: text where text is asked for, YAML elsewhere.
+    """The value of a flag as typed: text if text is expected, otherwise YAML.
 
     Args:
         text: as typed.
@@ -81,7 +81,7 @@ def dump(config: Any) -> str:
 
 
 def tree(text: str, where: str) -> Any:
-    """Parse YAML; what is not text is a `Scalar`, among keys, too.
+    """Parse YAML; values and keys that are not text become a `Scalar`.
 
     Raises:
         UserError: naming `where` and the line: of text that is no YAML, of a key that is there twice, or of too many values.
@@ -138,7 +138,7 @@ def _built(loader: _Loader, node: yaml.Node) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A tree with what YAML makes of each scalar."""
+    """A tree in which each scalar has its YAML value."""
     if isinstance(value, Typed):
         return plain(read(value))
     if isinstance(value, Scalar):
@@ -151,7 +151,7 @@ def plain(value: Any) -> Any:
 
 
 def read(value: Any) -> Any:
-    """What was typed, as a tree; text as it was typed, quotes included. Anything else as it is."""
+    """Typed text as a tree, in which text stays as typed, quotes included; any other value unchanged."""
     if not isinstance(value, Typed):
         return value
     found = tree(value.text, value.where)
@@ -164,7 +164,7 @@ def key_text(key: Any) -> str:
 
 
 def settle(value: Any, hint: Any, take_back: bool = True) -> Any:
-    """A value as a type hint wants it: text as it is written, where the hint has text and what YAML makes of it does not fit.
+    """A value converted to fit a type hint: the text as written if the hint allows text and YAML's value does not fit.
 
     Args:
         value: what was typed (`Typed`), or a tree.
@@ -270,7 +270,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def put_back(target: Any, given: Mapping[str, Any]) -> None:
-    """Give a configuration its texts back where a parser made something else of them, `None` of "null" for example.
+    """Restore texts that a parser converted into something else, such as "null" into `None`.
 
     Args:
         target: the parser's, a mapping or a namespace; changed in place.

@@ -1,6 +1,6 @@
 """Every flag of Lightning's Trainer: what it does in a run of noisylab, or why it is refused before any data is read.
 
-Ranges of numbers are looked at in `noisylab.cli.configuration.checks`.
+Ranges of numbers are checked in `noisylab.cli.configuration.checks`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Refusal = Callable[[Any, Mapping[str, Any]], str | None]
 
 @dataclass(frozen=True)
 class Flag:
-    """What is decided of one flag.
+    """How one flag of the Trainer is handled.
 
     Args:
         use: what it does, for the documentation.
@@ -88,8 +88,8 @@ def check_machine(trainer: Mapping[str, Any]) -> None:
     here = [name for name in known if AcceleratorRegistry[name]["accelerator"].is_available()]
     if not any(name in here for name in _accelerators(value)):
         raise UserError(
-            f"trainer.accelerator={value}: this machine, or this installation of torch, has none; there is: {', '.join(here)}. "
-            "With auto the best one is used"
+            f"trainer.accelerator={value}: not available on this machine or with this torch; choose from {', '.join(here)}. "
+            "auto takes the best one"
         )
 
 
@@ -263,7 +263,7 @@ def _monitors(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def check_monitors(given: Mapping[str, Any], held_out: bool) -> None:
-    """Refuse callbacks that follow a number which no run logs.
+    """Refuse callbacks that monitor a number that no run logs.
 
     Args:
         given: flags of the Trainer.
@@ -277,18 +277,18 @@ def check_monitors(given: Mapping[str, Any], held_out: bool) -> None:
             stage, _, what = monitor.partition("_")
             guess = f"{stage}/{what}" if stage in ("train", "val") and what else "val/acc"
             raise UserError(
-                f"trainer.callbacks: {name} monitors {monitor!r}, which is not logged; numbers are named stage/what\n"
+                f"trainer.callbacks: {name} monitors {monitor!r}, which is not logged; names have the form stage/what\n"
                 f"  perhaps: {guess}; all names of a run are in its metrics.csv"
             )
         if monitor.startswith("val/") and not held_out:
             raise UserError(
-                f"trainer.callbacks: {name} monitors {monitor!r}, and the data holds no rows out to validate on\n"
+                f"trainer.callbacks: {name} monitors {monitor!r}, but no rows are held out for validation\n"
                 "  set data.val_fraction to 0.1"
             )
 
 
 def not_logged(error: Exception) -> UserError | None:
-    """The error for a callback that followed a number which this run does not log; None for another one."""
+    """The error for a callback that monitors a number that this run does not log; None for other errors."""
     first, _, rest = str(error).partition(" which is not available.")
     if not isinstance(error, RuntimeError) or not rest or "conditioned on metric" not in first:
         return None
@@ -301,7 +301,7 @@ def not_logged(error: Exception) -> UserError | None:
 
 
 def check_callbacks(callbacks: list[L.Callback], loggers: bool, method: L.LightningModule) -> None:
-    """Refuse, before there is a run folder, a callback that needs what there is not, or that every run has of its own.
+    """Refuse, before a run folder is created, a callback that cannot work or that every run already has.
 
     Args:
         callbacks: those of the configuration.
@@ -319,11 +319,11 @@ def check_callbacks(callbacks: list[L.Callback], loggers: bool, method: L.Lightn
             )
         if isinstance(callback, BackboneFinetuning) and not isinstance(getattr(method, "backbone", None), nn.Module):
             raise UserError(
-                f"trainer.callbacks: {name} trains a module called backbone of a method, and {type(method).__name__} has none\n"
+                f"trainer.callbacks: {name} trains a module of the method called backbone, and {type(method).__name__} has none\n"
                 "  leave it out; to keep the weights of a pretrained network as they are: --model.network.freeze all_but_head"
             )
     if not loggers and any(isinstance(callback, LearningRateMonitor) for callback in callbacks):
         raise UserError(
-            "trainer.callbacks: LearningRateMonitor hands its numbers to a logger, and there is none\n"
+            "trainer.callbacks: LearningRateMonitor sends its numbers to a logger, and there is none\n"
             "  add --logger tensorboard, or leave it out: lr/NETWORK is in metrics.csv in any case"
         )

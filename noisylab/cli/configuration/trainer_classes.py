@@ -1,4 +1,4 @@
-"""What is wrong with the classes that a configuration names for the Trainer, once the parser has refused them."""
+"""Explains what is wrong with classes given to the Trainer after the parser has rejected them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ROOMS = ("lightning.pytorch.callbacks", "lightning.pytorch.profilers", "lightni
 
 
 def explained(error: Exception, trainer: Mapping[str, Any]) -> Exception:
-    """The error that says what is wrong, in place of the parser's own.
+    """A clearer error to replace the parser's own.
 
     Args:
         error: as the parser, or the constructor of a class that it called, raised it.
@@ -71,7 +71,7 @@ def _check(where: str, item: Any, kinds: tuple[type, ...]) -> None:
     if isinstance(item, Mapping) and "class_path" not in item:
         raise UserError(f"{where}: {dict(item)!r} names no class (no class_path)\n  {_FORM}")
     if not isinstance(path, str):
-        raise UserError(f"{where}: {path!r} is no class\n  {_FORM}")
+        raise UserError(f"{where}: {path!r} is not a class\n  {_FORM}")
     cls = _class(where, path, kinds)
     given = (item.get("init_args") or {}) if isinstance(item, Mapping) else {}
     extra = set(item) - {"class_path", "init_args", "dict_kwargs"} if isinstance(item, Mapping) else set()
@@ -112,7 +112,7 @@ def _class(where: str, path: str, kinds: tuple[type, ...]) -> type:
         ) from error
     if not (inspect.isclass(found) and issubclass(found, kinds)):
         wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise UserError(f"{where}: {path} is no class of the kind {wanted}, which is wanted here; name one")
+        raise UserError(f"{where}: {path} is not a {wanted}, which is needed here; name one")
     return found
 
 

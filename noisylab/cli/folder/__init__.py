@@ -1,1 +1,1 @@
-"""Run folders: whose they are, who works in them, what may be replaced."""
+"""Run folders: which command owns them, which process works in them, and what may be replaced."""

@@ -1,4 +1,4 @@
-"""Which folders are noisylab's to write in and to replace, and how one run takes the place of another."""
+"""Decides which folders noisylab may write to or replace, and replaces one run with another."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def paths_in(value: Any) -> Iterator[str]:
 
 
 class Claim:
-    """A folder that this command writes in, from `claim` to the end of the ``with`` block.
+    """A folder that this command writes to, from `claim` to the end of the ``with`` block.
 
     A run that ends before it has begun well, that is before its first training step is done, leaves what was there before:
     nothing, or the run that it was to replace. That one is kept beside the folder, under a name made of its own random number,
@@ -77,17 +77,17 @@ class Claim:
         self._active = self._wipe = self._touched = self._series = False
 
     def __enter__(self) -> Claim:
-        """Itself."""
+        """Return the claim."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Leave the folder to others, as it was if nothing has begun."""
+        """Release the folder, unchanged if nothing has begun."""
         self.release()
 
     # ---- what the training command does, in this order
 
     def spare(self, values: Iterable[str]) -> None:
-        """Refuse to replace a folder which holds anything that this command reads or writes.
+        """Refuse to replace a folder that holds anything this command reads or writes.
 
         Args:
             values: texts that may be paths.
@@ -102,12 +102,12 @@ class Claim:
                 continue
             if Path(os.path.realpath(text)).is_relative_to(self.real) or _lies_in(Path(text), self.real):
                 raise UserError(
-                    f"--overwrite would delete {text}, which lies in --run_dir {self.path} and belongs to this command\n"
-                    "  move or copy it out of there, or name another --run_dir"
+                    f"--overwrite would delete {text}, which is in --run_dir {self.path} and belongs to this command\n"
+                    "  move or copy it elsewhere, or name another --run_dir"
                 )
 
     def prepare(self) -> None:
-        """Make room for a new run: its data are read and its configuration is right."""
+        """Make room for a new run, once its data has been read and its configuration checked."""
         if not self._active or self.checkpoint is not None:
             return
         if self.replaces:
@@ -119,7 +119,7 @@ class Claim:
         clear_partials(self.real)
 
     def begin(self) -> None:
-        """The run has begun well: what it replaces goes for good."""
+        """Delete the run that is being replaced, once the new one has begun successfully."""
         self.begun = True
         if self._active:
             clear_partials(self.real)  # of the process that the run was killed with, where it is resumed
@@ -131,7 +131,7 @@ class Claim:
             mark(self.real, self.command)  # a run of an older version
 
     def release(self) -> None:
-        """Give the lock back; undo what was done for a run that has not begun."""
+        """Release the lock; undo what was done for a run that has not begun."""
         if not self._active:
             return
         self._active = False
@@ -177,9 +177,9 @@ class Claim:
         shown = self.path.parent if self.path.name == self.real.name else whole
         command = "folds" if is_series(whole) else "issues"
         raise UserError(
-            f"--run_dir {self.path} is where noisylab {command} keeps a part of {shown}; a run of its own would break it\n"
-            f"  go on with all of it: noisylab {command} --run_dir {shown} --resume; to train it anew, repeat the command that\n"
-            "  began it, with --overwrite; or name another folder"
+            f"--run_dir {self.path} is where noisylab {command} keeps a part of {shown}; a separate run here would break it\n"
+            f"  continue all of it: noisylab {command} --run_dir {shown} --resume; to train it from scratch, repeat the command\n"
+            "  that started it, with --overwrite; or name another folder"
         )
 
     def _decide(self, overwrite: bool) -> None:
@@ -195,8 +195,8 @@ class Claim:
             raise UserError(f"--run_dir {self.path} is not empty{more}\n  {ways}")
         if not own and not foreign and (self.real / "config.yaml").exists():
             raise UserError(
-                f"--run_dir {self.path} holds no run of noisylab that can be told for certain: it has no file {MARKER}, as older "
-                "versions wrote none\n  delete it yourself, or name another folder"
+                f"--run_dir {self.path} cannot be identified as a run of noisylab: it has no file {MARKER}, which older "
+                "versions did not write\n  delete it yourself, or name another folder"
             )
         if not own:
             raise UserError(
@@ -211,8 +211,8 @@ class Claim:
             )
         if foreign:
             raise UserError(
-                f"--run_dir {self.path} holds what noisylab has not written{named(foreign)}\n"
-                "  move that out of there, or name another folder: --overwrite deletes runs only"
+                f"--run_dir {self.path} holds files that noisylab did not write{named(foreign)}\n"
+                "  move them elsewhere, or name another folder: --overwrite deletes only runs"
             )
         for place, what in ((Path.cwd(), "the working directory"), (Path.home(), "the home directory")):
             if Path(os.path.realpath(place)).is_relative_to(self.real):
@@ -247,7 +247,7 @@ class Claim:
         try:
             self.real.mkdir(parents=True, exist_ok=True)  # the lock says whose it is
         except OSError as error:
-            raise UserError(f"--run_dir {self.path} cannot be made ({error.strerror}); name another folder") from error
+            raise UserError(f"--run_dir {self.path} cannot be created ({error.strerror}); name another folder") from error
 
     def _take_lock(self) -> None:
         key = str(self.real)
@@ -293,7 +293,7 @@ class Claim:
             old.drop(None)
             lock.drop(fresh)
             shutil.rmtree(fresh)
-            raise UserError(f"{self.path} was taken by another process; the run before is kept in {aside}") from error
+            raise UserError(f"{self.path} was taken by another process; the previous run is kept in {aside}") from error
 
     def _undo(self) -> None:
         if self._aside is not None:
@@ -335,7 +335,7 @@ def claim(
     series: bool = False,
     made: bool = False,
 ) -> Claim:
-    """Look at a run folder, and make it this process's own until the end of the ``with`` block.
+    """Check a run folder, and reserve it for this process until the end of the ``with`` block.
 
     A folder that is not there is made, with the marker that says whose it is. One that holds a run is refused unless it is to be
     continued or replaced, or nothing of the run was saved yet; nothing in it is changed before `Claim.prepare`.
@@ -376,7 +376,7 @@ def claim(
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Keep others out of a folder that exists, without changing what it holds but for what half-written files are left."""
+    """Lock an existing folder; nothing in it changes except that leftover partial files are removed."""
     found = Claim(folder, "")
     found._take_lock()
     try:
@@ -387,7 +387,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def new_default_folder(name: str) -> Path:
-    """Make ``runs/NAME/TIME``, which was not there before.
+    """Create a new folder ``runs/NAME/TIME``.
 
     Args:
         name: of the recipe or method.
@@ -440,7 +440,7 @@ def _restore_missing(real: Path, shown: Path) -> None:
 
 def _say_restored(folder: Path) -> None:
     with contextlib.suppress(OSError):
-        print(f"{folder}: its replacement was stopped before it began; the run before is back", file=sys.stderr, flush=True)
+        print(f"{folder}: its replacement was stopped before it began; the previous run is restored", file=sys.stderr, flush=True)
 
 
 def _condemn(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""One process at a time works in a folder."""
+"""A lock that lets only one process at a time work in a folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BEHIND = 1 << 30  # Windows lets nobody read a locked byte, so one behind what 
 
 @dataclass
 class FolderLock:
-    """The right to write in a folder, which ends with the process that has it, however it ends.
+    """A lock on a folder, which is released when its process ends, however it ends.
 
     The file ``.noisylab.lock`` says whose it is; what counts is the system's own lock on it, which a killed process gives up.
     It belongs to the process that took it, not to those it starts. Where the file system has no locks, the process named in the
@@ -90,7 +90,7 @@ class FolderLock:
 
 
 def abandoned(folder: Path) -> bool:
-    """Whether the process that had a folder was killed: the file of its lock is there, and nobody has the lock.
+    """Whether the process that held a folder was killed: its lock file exists, and nobody holds the lock.
 
     To be asked by other processes alone: the owner would lose its lock.
 

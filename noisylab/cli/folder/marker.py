@@ -1,4 +1,4 @@
-"""What tells a run folder from any other folder, and what lies in it."""
+"""The marker file that identifies a run folder and lists what is in it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _SHOWN = 3  # foreign entries that are named
 
 
 def foreign_entries(folder: Path) -> list[str]:
-    """What lies in a run folder and was written neither by noisylab nor by its loggers, as paths from the folder."""
+    """The entries of a run folder written neither by noisylab nor by its loggers, as relative paths."""
     found = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         name = entry.name
@@ -83,12 +83,12 @@ def _half_written(name: str) -> bool:
 
 
 def content(folder: Path) -> list[str]:
-    """The entries but those of a process that was killed before it could mark the folder."""
+    """The entries, except those of a process that was killed before it could mark the folder."""
     return [path.name for path in folder.iterdir() if path.name != LOCK and not _half_written(path.name)]
 
 
 def read_marker(folder: Path) -> dict[str, Any] | None:
-    """What the marker of a folder says; None where there is none."""
+    """The content of a folder's marker; None if there is none."""
     file = folder / MARKER
     if file.is_symlink() or not file.is_file():
         return None
@@ -103,7 +103,7 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
 
 
 def mark(folder: Path, command: str) -> dict[str, Any]:
-    """Write the marker, whole or not at all, with a new random number; returns what it says."""
+    """Write the marker atomically, with a new random number, and return its content."""
     marker = {
         "format": _FORMAT,
         "id": secrets.token_hex(16),
@@ -117,7 +117,7 @@ def mark(folder: Path, command: str) -> dict[str, Any]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is noisylab's: it bears the marker or, of the versions that wrote none, unmistakably holds a run."""
+    """Whether a folder is noisylab's: it has the marker or, from versions that wrote none, clearly holds a run."""
     return read_marker(folder) is not None or (not foreign_entries(folder) and _is_older_run(folder))
 
 
@@ -148,7 +148,7 @@ def is_series(folder: Path) -> bool:
 
 
 def is_part(folder: Path) -> bool:
-    """Whether a folder bears the name of a part of the run above it: of a fold of a series, or of the folds of a run."""
+    """Whether a folder has the name of a part of the run above it: a fold of a series, or the folds of a run."""
     above = read_marker(folder.parent)
     if above is None or _SERIES.fullmatch(folder.name) is None:
         return False
@@ -156,7 +156,7 @@ def is_part(folder: Path) -> bool:
 
 
 def won(folder: Path) -> bool:
-    """Whether a run has left anything that was worth its time: a checkpoint, or the numbers of an epoch."""
+    """Whether a run has produced anything worth keeping: a checkpoint, or the numbers of an epoch."""
     entries = [name for name in content(folder) if name not in _BEFORE and not _SERIES.fullmatch(name)]
     if entries == ["metrics.csv"]:
         with regular(folder / "metrics.csv").open("rb") as file:

@@ -1,4 +1,4 @@
-"""Files that a command was asked to write, beside run folders."""
+"""Output files that a command was asked to write outside run folders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def prediction_header(named: bool) -> list[str]:
 
 
 def is_predictions(path: Path) -> bool:
-    """Whether a file is a table that ``noisylab predict`` has written."""
+    """Whether a file is a table written by ``noisylab predict``."""
     with path.open("rb") as file:
         first = file.readline(100).rstrip(b"\r\n")
     return first.decode(errors="replace").split(",") in (prediction_header(True), prediction_header(False))
@@ -33,7 +33,7 @@ def is_predictions(path: Path) -> bool:
 def check_output(
     path: Path, flag: str, *, overwrite: bool = False, ours: Callable[[Path], bool] = lambda path: False, what: str = "output"
 ) -> None:
-    """Refuse to write where anything is that the user may want to keep, before the work that the file is to hold.
+    """Refuse to overwrite anything the user may want to keep, before doing the work.
 
     Args:
         path: of the file.
@@ -48,24 +48,24 @@ def check_output(
     if not os.path.lexists(path):
         above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
         if not above.is_dir():
-            raise UserError(f"{flag} {path} would lie in {above}, which is no folder; name another file")
+            raise UserError(f"{flag} {path} would be in {above}, which is not a folder; name another file")
         return
     if path.is_symlink():
-        raise UserError(f"{flag} {path} is a link, through which nothing is written; name the file that is meant, or another")
+        raise UserError(f"{flag} {path} is a link, and nothing is written through links; name the file itself, or another one")
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no plain file (a device or a pipe)"
         raise UserError(f"{flag} {path} is {found}; name a new file")
     if not overwrite:
-        raise UserError(f"{flag} {path} is there already\n  add --overwrite to replace it, or name a new file")
+        raise UserError(f"{flag} {path} already exists\n  add --overwrite to replace it, or name a new file")
     if path.stat().st_size and not ours(path):
         raise UserError(
-            f"{flag} {path} is none of the {what} that noisylab writes, the only files that are replaced; nothing was changed\n"
+            f"{flag} {path} is not one of the {what} that noisylab writes, and only those are replaced; nothing was changed\n"
             "  name a new file, or delete this one yourself"
         )
 
 
 def check_not_read(path: Path, flag: str, values: Iterable[str] = ()) -> None:
-    """Refuse to replace a file of a run, or one that this very command reads, whatever the user has said.
+    """Refuse to replace a file of a run, or one that this command reads, even with --overwrite.
 
     Args:
         path: of the file.
@@ -80,14 +80,14 @@ def check_not_read(path: Path, flag: str, values: Iterable[str] = ()) -> None:
     real = Path(os.path.realpath(path))
     run = next((parent for parent in list(real.parents)[:3] if read_marker(parent) is not None), None)
     if run is not None and real != run / PREDICTIONS:
-        raise UserError(f"{flag} {path} belongs to the run in {run}, and stays; name another file")
+        raise UserError(f"{flag} {path} belongs to the run in {run} and is kept; name another file")
     for text in values:
         if not text or len(text) > 4096 or "\0" in text or not Path(text).exists():
             continue
         place = Path(text)
         within = place.is_dir() and real.suffix.lower() != ".csv" and real.is_relative_to(os.path.realpath(place))
         if within or (place.is_file() and place.samefile(real)):
-            raise UserError(f"{flag} {path} belongs to {text}, which this command reads, and stays; name another file")
+            raise UserError(f"{flag} {path} belongs to {text}, which this command reads, and is kept; name another file")
 
 
 def free_name(path: Path) -> Path:

@@ -1,1 +1,1 @@
-"""One run: its parts built and tried, its processes, its loggers."""
+"""Running one experiment: building and trying its parts, its processes and its loggers."""

@@ -96,13 +96,13 @@ class App(SetUpOnlyCLI):
         return data
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse; then text is what it was, whatever it looks like."""
+        """Parse, then restore every text exactly as it was given."""
         super().parse_arguments(parser, args)
         self._given: dict[str, Any] = args[args["subcommand"]]
         put_back(self.config[args["subcommand"]], self._given)
 
     def config_text(self, skip: str = "", absolute: bool = False) -> str:
-        """The whole configuration as YAML, every default included but for what `skip` names; see `config_text`.
+        """The whole configuration as YAML, including every default except what `skip` names; see `config_text`.
 
         Args:
             skip: see `config_text`.

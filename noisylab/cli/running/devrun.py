@@ -1,4 +1,4 @@
-"""``--trainer.fast_dev_run``: a few batches to see that everything works, of which nothing is left."""
+"""``--trainer.fast_dev_run``: a few batches to see that everything works, with nothing written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["try_out"]
 
 
 def try_out(config: dict[str, Any]) -> int:
-    """Train and evaluate on a few batches, as Lightning does it: no checkpoint, no logger, no run folder."""
+    """Train and evaluate on a few batches, as Lightning does: no checkpoint, no logger, no run folder."""
     app = build("fit", config, folder=None)
     app.datamodule.prepare_data()
     app.datamodule.setup("fit")

@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases beside the run's own curves: names, axes, what a run came to."""
+"""TensorBoard and Weights & Biases in addition to the run's own curves: names, axes, final results."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def _offline(folder: Path) -> bool:
         return mode in ("offline", "dryrun")
     if getattr(rank_zero_only, "rank", 0) == 0:
         print(
-            f"W&B: nobody is logged in, so the run is kept in {folder / 'wandb'}; later: wandb login, then "
+            f"W&B: not logged in, so the run is kept in {folder / 'wandb'}; later: wandb login, then "
             f"wandb sync {folder / 'wandb'}/offline-run-*\n"
-            "  WANDB_MODE=offline or disabled says so beforehand; WANDB_API_KEY logs in",
+            "  WANDB_MODE=offline or disabled chooses in advance; WANDB_API_KEY logs you in",
             file=sys.stderr,
         )
     return True
@@ -101,7 +101,7 @@ def _logged_in() -> bool:
 
 
 class RunWandb(WandbLogger):
-    """A run of W&B for a run folder: a resume goes on with it, and numbers of epochs are drawn over the epoch.
+    """A run of W&B for a run folder: a resumed run continues it, and per-epoch numbers are plotted over the epoch.
 
     Args:
         folder: of the run. W&B names what it keeps there by its run's id, which is how a resume finds it.
@@ -133,7 +133,7 @@ class RunWandb(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Means of steps keep the step as their axis."""
+        """Log metrics; step means keep the step as their axis."""
         for name in metrics:
             if name.endswith("_step"):
                 self.experiment.define_metric(name, step_metric="trainer/global_step")
@@ -141,12 +141,12 @@ class RunWandb(WandbLogger):
 
 
 def measured(data: NoisyDataModule) -> float | None:
-    """Share of labels that the noise has changed; None without noise or before `setup`."""
+    """Fraction of labels that the noise changed; None without noise or before `setup`."""
     return None if data.noisy is None else float(data.noisy.measured_rate)
 
 
 def log_outcome(summary: Mapping[str, Any], trainer: L.Trainer) -> None:
-    """Hand what a run came to, from its ``summary.json``, to the loggers that take it.
+    """Send the results of a run, from its ``summary.json``, to the loggers that accept them.
 
     W&B gets ``headline``, ``last10_mean``, ``last10_std``, ``best``, ``best_by_val`` and ``measured_noise_rate`` as the run's
     summary, by which its table sorts; TensorBoard those that are numbers, below ``outcome``.

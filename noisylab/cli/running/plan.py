@@ -1,4 +1,4 @@
-"""What a run would do, as text."""
+"""The plan of a run, as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["StepTimer", "plan_text"]
 
 
 class StepTimer(L.Callback):
-    """Times the steps of a trial.
+    """Measures the time of the steps of a trial.
 
     Attributes:
         seconds: duration of each step.

@@ -1,4 +1,4 @@
-"""The configuration that a run folder keeps: whether it is whole, and what a run that is resumed may change of it."""
+"""The configuration kept in a run folder: whether it is intact, and which values a resumed run may change."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _names_a_class(node: Any) -> bool:
 
 
 def check_epochs(checkpoint: str | Path, trainer: Mapping[str, Any]) -> None:
-    """Refuse to go on to fewer epochs or steps than there are already.
+    """Refuse to resume with fewer epochs or steps than have been trained already.
 
     Args:
         checkpoint: to go on from, which is readable.
@@ -85,8 +85,8 @@ def check_epochs(checkpoint: str | Path, trainer: Mapping[str, Any]) -> None:
         if isinstance(most, int) and isinstance(number, int) and 0 <= most < number:
             what = f"{number} {name.removeprefix('max_')}"
             raise UserError(
-                f"trainer.{name}={most}: {checkpoint} has {what} behind it or begun, and a run cannot be made shorter\n"
-                f"  give {number} or more, or leave it out; for a shorter run begin another, in a --run_dir of its own"
+                f"trainer.{name}={most}: {checkpoint} has finished or begun {what}, and a run cannot be made shorter\n"
+                f"  give {number} or more, or leave it out; for a shorter run, start a new one in another --run_dir"
             )
 
 
@@ -117,8 +117,8 @@ def check_same_run(folder: Path, config: dict[str, Any]) -> None:
         shown = [f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in changed[:_SHOWN]]
         more = f", and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise UserError(
-            f"--resume goes on with the run in {folder} as it began, but this command changes {'; '.join(shown)}{more}\n"
-            "  leave that out, or start a run of its own in another --run_dir. What may change: how long, where and how fast it\n"
+            f"--resume continues the run in {folder} as it began, but this command changes {'; '.join(shown)}{more}\n"
+            "  leave that out, or start a new run in another --run_dir. What may change: how long, where and how fast it\n"
             "  trains (trainer.max_epochs, trainer.devices, speed, data.num_workers), how often it saves, and its loggers"
         )
 

@@ -1,4 +1,4 @@
-"""What every command that trains or evaluates does around it: its folder, its loggers, what it says."""
+"""What every command that trains or evaluates shares: its folder, its loggers and its messages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _QUIET = (
 
 
 def quiet() -> None:
-    """Leave out what is no news, and what the account of the data says in its place."""
+    """Silence messages that are not news, or that the account of the data already contains."""
     import logging
 
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
@@ -72,7 +72,7 @@ def claim_folder(options: Options, config: dict[str, Any] | None, *, series: boo
 
 
 def say(text: str, stream: TextIO) -> None:
-    """Print at the end of a run, even when whoever read it has gone."""
+    """Print at the end of a run, even if the reader of the output is gone."""
     try:
         print(visible(text), file=stream, flush=True)
     except OSError:
@@ -80,12 +80,12 @@ def say(text: str, stream: TextIO) -> None:
 
 
 def tell_account(account: Sequence[str]) -> None:
-    """What was read and left out, once and before any training; standard output is for results."""
+    """Print once, before training, what was read and what was left out; standard output is for results."""
     for line in account if first_process() else ():
         say(line, sys.stderr)
 
 
 def tell_changes(data: NoisyDataModule, stage: str) -> None:
-    """Say what has become of the data since training; refuse what would be a wrong figure."""
+    """Say how the data has changed since training; refuse what would give a wrong result."""
     for note in notes_on(data, stage) if first_process() else ():
         say(f"note: {note}", sys.stderr)

@@ -1,4 +1,4 @@
-"""Before a run folder is made: whether the networks take the data."""
+"""Checks that the networks accept the data before a run folder is created."""
 
 from __future__ import annotations
 

@@ -96,9 +96,9 @@ def test_float32_predictions_give_a_float64_matrix_without_gradient() -> None:
 @pytest.mark.parametrize(
     ("probs", "percentile", "message"),
     [
-        (torch.tensor([[0.5, 0.5], [math.nan, 0.5]]), None, r"probs\[1\] is no distribution"),
-        (torch.tensor([[0.5, 0.5], [1.5, -0.5]]), None, r"probs\[1\] is no distribution"),
-        (torch.tensor([[0.0, 0.0], [0.5, 0.5]]), None, r"probs\[0\] is no distribution"),
+        (torch.tensor([[0.5, 0.5], [math.nan, 0.5]]), None, r"probs\[1\] is not a distribution"),
+        (torch.tensor([[0.5, 0.5], [1.5, -0.5]]), None, r"probs\[1\] is not a distribution"),
+        (torch.tensor([[0.0, 0.0], [0.5, 0.5]]), None, r"probs\[0\] is not a distribution"),
         (torch.zeros(0, 2), None, r"got \(0, 2\)"),
         (torch.zeros(4), None, r"got \(4,\)"),
         (PLAIN, 0.0, r"percentile must be in \(0, 100\], got 0.0"),

@@ -141,7 +141,7 @@ def test_encrypted_and_foreign_members_are_named():
     Path("x.npz").write_bytes(made)
     with pytest.raises(ValueError, match=r"x\.npy' is encrypted"):
         ArrayFile("x.npz")["x"]
-    with pytest.raises(ValueError, match=r"x of foreign\.npz is no array"):
+    with pytest.raises(ValueError, match=r"x of foreign\.npz is not an array"):
         ArrayFile(archive("foreign.npz", x=b"just text"))["x"]
     with pytest.raises(ValueError, match="structured"):
         ArrayFile(archive("v3.npz", x__npy=b"\x93NUMPY\x03\x00" + bytes(20)))["x"]

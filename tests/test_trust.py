@@ -214,8 +214,8 @@ def test_settings_that_cannot_be_written_do_not_stop_a_command(stranger: Path, m
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("[", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[]", "is not of the form"),
         ('{"modules": [1, 2]}', "is not of the form"),
         ('{"modules": {"mynet": 1}}', "is not of the form"),

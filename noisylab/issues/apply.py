@@ -239,7 +239,7 @@ def _columns(path: Path, header: Sequence[str], names: Sequence[str], needed: st
     if absent:
         hint = " Separate columns by commas." if len(header) == 1 and any(mark in header[0] for mark in ";\t") else ""
         raise ValueError(
-            f"{path} has no column {' and no column '.join(absent)}; its first line has {', '.join(header) or 'nothing'}, "
+            f"{path} has no column {' and no column '.join(absent)}; its first line has {', '.join(header) or 'nothing'}; "
             f"it needs {needed}.{hint}"
         )
     return [header.index(name) for name in names]

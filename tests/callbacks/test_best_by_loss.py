@@ -71,7 +71,7 @@ def test_nan_is_never_the_best(tmp_path: Path) -> None:
 def test_a_run_is_not_resumed_by_another_figure(tmp_path: Path) -> None:
     _run(tmp_path, 1)
     with pytest.raises(
-        ValueError, match=r"chosen by val/acc, and monitor is 'val/loss'; resume with checkpoint\.monitor val/acc"
+        ValueError, match=r"chosen by val/acc, but monitor is 'val/loss'; resume with checkpoint\.monitor val/acc"
     ):
         _run(tmp_path, 2, resume=tmp_path / "last.ckpt", monitor="val/loss")
     older = RunCheckpoint(tmp_path)

@@ -116,7 +116,7 @@ def test_a_stand_in_for_a_damaged_checkpoint_is_said(act_run, capsys):
     last = Path("E/checkpoints/last.ckpt")
     last.write_bytes(b"PK damaged")
     assert main(["test", "--run_dir", "E"]) == 0
-    assert "taking last.ckpt.previous, which is older" in capsys.readouterr().err
+    assert "using last.ckpt.previous, which is older" in capsys.readouterr().err
     shutil.rmtree("E/checkpoints")
     assert main(["fit", "--run_dir", "E", "--resume"]) == 2
     assert "--overwrite in place of --resume" in capsys.readouterr().err
@@ -302,7 +302,7 @@ def test_the_validation_loss_chooses_the_best_epoch_on_request(tmp_path, capsys)
     assert "lowest loss by given labels" in capsys.readouterr().out
     again = ["fit", "--run_dir", "V", "--resume", "--trainer.max_epochs", "3"]
     assert main([*again, "--checkpoint.monitor", "val/acc"]) != 0
-    assert "chosen by val/loss, and monitor is 'val/acc'" in capsys.readouterr().err
+    assert "chosen by val/loss, but monitor is 'val/acc'" in capsys.readouterr().err
     assert main(again) == 0
 
 

@@ -199,7 +199,7 @@ def test_a_command_that_lacks_or_has_too_much_is_refused(made: Path, capsys: pyt
     run, out = ("--run", made / "table"), ("--out", "o.csv")
     assert "needs --run DIR" in refused(made, capsys, "--top", "5%", *out)
     assert "needs --out FILE" in refused(made, capsys, *run, "--top", "5%")
-    assert "needs --accepted FILE" in refused(made, capsys, *run, *out)
+    assert "needs either --accepted FILE" in refused(made, capsys, *run, *out)
     assert "one of them" in refused(made, capsys, *run, "--top", "5%", "--accepted", "a.csv", *out)
     assert "--images belongs to noisylab issues, predict" in refused(made, capsys, *run, "--top", "5%", *out, "--images", "x")
     assert "'trainer.max_epochs' is not known" in refused(made, capsys, *run, "--top", "5%", *out, "--trainer.max_epochs", "1")

@@ -89,7 +89,7 @@ TABLES: list[tuple[str, Row, Sequence[Row], tuple[str, ...]]] = [
         "labels that all differ",
         ("file", "label"),
         [(name, name) for name, _ in ROWS],
-        ("all 15 labels of t.csv differ", "row 2: 00.png is 00.png", "label_column"),
+        ("all 15 labels of t.csv are different", "row 2: 00.png is 00.png", "label_column"),
     ),
 ]
 
@@ -105,7 +105,7 @@ def test_a_table_is_refused_for(refused: Callable[..., str], header: Row, rows: 
 def test_a_class_folder_that_the_table_does_not_know_is_named(refused: Callable[..., str]) -> None:
     write_table(Path("t.csv"), ("file", "label"), [row for row in SORTED if row[1] != "owl"])
     text = refused("--images", "sorted", "--labels", "t.csv")
-    assert "no label of t.csv" in text
+    assert "are not labels of t.csv" in text
     assert "\n  owl\n" in text
     assert "Add their images to the table, or move these folders elsewhere" in text
 
@@ -183,7 +183,7 @@ def test_folders_that_hold_nothing_to_learn_from_are_refused(refused: Callable[.
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (np.arange(20), "all 20 labels of y in d.npz differ"),
+        (np.arange(20), "all 20 labels of y in d.npz are different"),
         (np.zeros(20, np.int64), "only one class, 0"),
         (np.array([*(["cat", "dog"] * 10)[:19], "yak"]), "row 19 is yak"),
         (np.linspace(0, 1, 20), "y in d.npz has the label 0.0526"),
@@ -218,8 +218,8 @@ FLAGS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("--arrays", "d.npz", "--labels", "good.csv"), ("--labels belongs to --images",)),
     (("--images", "sorted", "--label_column", "x"), ("--file_column and --label_column name columns of --labels FILE",)),
     (("--images", "flat", "--label", "good.csv"), ("'label' is not known", "nearest: labels")),
-    ((*GOOD, "--crossfit", "1"), ("--crossfit", "folds from 2, got '1'")),
-    ((*GOOD, "--crossfit", "abc"), ("--crossfit", "folds from 2, got 'abc'")),
+    ((*GOOD, "--crossfit", "1"), ("--crossfit", "folds, 2 or more, got '1'")),
+    ((*GOOD, "--crossfit", "abc"), ("--crossfit", "folds, 2 or more, got 'abc'")),
     ((*GOOD, "--crossfit", "16", *SHORT), ("--crossfit 16: there are only 15 rows",)),
     (
         (*GOOD, "--crossfit", "2", "--data.val_fraction", "0.2", *SHORT),
@@ -248,7 +248,10 @@ FLAGS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("--run", "r", "--run_dir", "x"), ("trains nothing, so --run_dir cannot be given with it",)),
     (("--run", "r", "--config", "ce_digits.yaml"), ("trains nothing, so --config cannot be given with it",)),
     (("--run", "r", "--crossfit", "2"), ("trains nothing, so --crossfit cannot be given with it",)),
-    (("--config", "ce_digits.yaml", "--crossfit", "2"), ("--crossfit 2 makes test sets", "test rows of its own")),
+    (
+        ("--config", "ce_digits.yaml", "--crossfit", "2"),
+        ("--crossfit 2 turns the training rows into test sets", "test rows of its own"),
+    ),
 ]
 
 

@@ -70,7 +70,7 @@ def test_overwrite_replaces_nothing_but_what_the_command_writes() -> None:
         try:
             check_output(Path(name), "--out", overwrite=True, ours=ours, what="outputs")
         except UserError as error:
-            assert "is none of the outputs that noisylab writes" in str(error)
+            assert "is not one of the outputs that noisylab writes" in str(error)
             return True
         return False
 

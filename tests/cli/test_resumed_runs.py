@@ -158,9 +158,9 @@ def test_a_resume_without_a_configuration_asks_for_the_recipe(stored: Path, caps
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("max_epochs", "1"), "trainer.max_epochs=1: run/checkpoints/last.ckpt has 2 epochs"),
-        (("max_epochs", "0"), "trainer.max_epochs=0: run/checkpoints/last.ckpt has 2 epochs"),
-        (("max_steps", "5"), "trainer.max_steps=5: run/checkpoints/last.ckpt has 6 steps"),
+        (("max_epochs", "1"), "trainer.max_epochs=1: run/checkpoints/last.ckpt has finished or begun 2 epochs"),
+        (("max_epochs", "0"), "trainer.max_epochs=0: run/checkpoints/last.ckpt has finished or begun 2 epochs"),
+        (("max_steps", "5"), "trainer.max_steps=5: run/checkpoints/last.ckpt has finished or begun 6 steps"),
     ],
 )
 def test_a_run_cannot_be_made_shorter_than_it_is(

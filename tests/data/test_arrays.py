@@ -235,7 +235,7 @@ HALF = csr("x", FEATURES)
         ({"x": FEATURES, "y": LABELS, "test_x": FEATURES[:, :4], "test_y": LABELS}, r"test_x has rows of shape \(4,\).*\(5,\)"),
         ({k: v for k, v in HALF.items() if k != "x_shape"} | {"y": LABELS}, r"parts of a sparse matrix x but not x_shape"),
         (HALF | {"x_shape": [12, 4], "y": LABELS}, r"indptr or indices point outside the matrix"),
-        (HALF | {"x_shape": [11, 5], "y": LABELS}, r"is no CSR matrix"),
+        (HALF | {"x_shape": [11, 5], "y": LABELS}, r"is not a CSR matrix"),
     ],
 )
 def test_what_does_not_fit_is_named(make: Any, arrays: dict[str, Any], message: str) -> None:

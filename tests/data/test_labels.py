@@ -70,7 +70,7 @@ def test_names_that_differ_to_the_eye_are_none(names: tuple[str, ...]) -> None:
 
 
 def test_classes_that_are_probably_one_are_named_and_kept_apart() -> None:
-    with pytest.warns(UserWarning, match=r"y in a\.npz: the classes 'Shoes', 'shoes' are probably one"):
+    with pytest.warns(UserWarning, match=r"y in a\.npz: the classes 'Shoes', 'shoes' are probably the same"):
         classes = LabelNames.of(np.array(["Shoes", "shoes", "hat"]), None, "y in a.npz")
     assert classes.names == ("Shoes", "hat", "shoes")
     with warnings.catch_warnings():

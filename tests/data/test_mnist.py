@@ -113,7 +113,7 @@ GOOD = idx(np.zeros((30, 28, 28)))
         (IMAGES, bytes([0, 0, 9, 3]) + GOOD[4:], r"begins with 00000903"),
         (IMAGES, GOOD[:10], r"has 10 bytes, but needs a header of 16: it is truncated"),
         (IMAGES, GOOD[:-1], r"has 23535 bytes, but needs 23536 bytes for 30 x 28 x 28 values: it is truncated"),
-        (IMAGES, GOOD + b"x", r"has 23537 bytes, and needs 23536"),
+        (IMAGES, GOOD + b"x", r"has 23537 bytes, but needs 23536"),
         (IMAGES, idx(np.zeros((30, 28, 27))), r"must hold images of 28 x 28 pixels .* got images of shape \(30, 28, 27\)"),
         (LABELS, idx(np.zeros(29)), r"shape \(30, 28, 28\) and 29 labels"),
         (f"{IMAGES}.gz", gzip.compress(GOOD, mtime=0)[:-9], rf"cannot unpack .*{IMAGES}\.gz: .*remove it and set download=True"),

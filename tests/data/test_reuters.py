@@ -286,14 +286,14 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: 
         (GOOD.encode().replace(b"E21", b"\xff\xfe"), r"line 3: '\ufffd\ufffd' is no class"),
         (GOOD.replace("E21 3:1", ""), r"line 3 is empty; a line is CLASS term:weight"),
         (GOOD.replace("3:1", "1:1 3"), r"line 3: '3' is not a term with its weight; .*replace the file"),
-        (GOOD.replace("3:1", "1:1 3:"), r"line 3: '3:' is no term"),
-        (GOOD.replace("3:1", "1:1 3:x 4:y"), r"line 3: '3:x' is no term"),
-        (GOOD.replace("3:1", "3:nan"), r"line 3: '3:nan' is no term"),
-        (GOOD.replace("3:1", "3:1:2"), r"line 3: '3:1:2' is no term"),
-        (GOOD.replace("3:1", "3:1.5.2"), r"line 3: '3:1.5.2' is no term"),
-        (GOOD.replace("3:1", "-3:1"), r"line 3: '-3:1' is no term"),
-        (GOOD.replace("3:1", "3:1 #4:1"), r"line 3: '#4:1' is no term"),
-        (GOOD.replace("3:1", "3 :1"), r"line 3: '3' is no term"),
+        (GOOD.replace("3:1", "1:1 3:"), r"line 3: '3:' is not a term"),
+        (GOOD.replace("3:1", "1:1 3:x 4:y"), r"line 3: '3:x' is not a term"),
+        (GOOD.replace("3:1", "3:nan"), r"line 3: '3:nan' is not a term"),
+        (GOOD.replace("3:1", "3:1:2"), r"line 3: '3:1:2' is not a term"),
+        (GOOD.replace("3:1", "3:1.5.2"), r"line 3: '3:1.5.2' is not a term"),
+        (GOOD.replace("3:1", "-3:1"), r"line 3: '-3:1' is not a term"),
+        (GOOD.replace("3:1", "3:1 #4:1"), r"line 3: '#4:1' is not a term"),
+        (GOOD.replace("3:1", "3 :1"), r"line 3: '3' is not a term"),
         (GOOD.replace("3:1", "3:1e39"), r"line 3: the weight 1e\+39 is too large for 32 bits"),
         (GOOD.replace("3:1", "3:1e999"), r"line 3: the weight inf is too large"),
         (GOOD.replace("3:1", "3:1 21532:1"), r"line 3: the term 21532 is beyond the vocabulary .*21531 terms, numbered 1..21531"),
@@ -313,7 +313,7 @@ def test_a_line_that_is_no_document_is_named(tmp_path: Path, content: str | byte
 
 def test_a_long_token_is_shown_in_part(tmp_path: Path) -> None:
     file(tmp_path, "EN", GOOD.replace("3:1", "x" * 5000))
-    with pytest.raises(ValueError, match="is no term") as error:
+    with pytest.raises(ValueError, match="is not a term") as error:
         ready(tmp_path, views=("EN",))
     assert f"{'x' * 40}'" in str(error.value) and "x" * 41 not in str(error.value)
 

@@ -111,7 +111,7 @@ def test_a_test_part_without_labels_is_left_out(tmp_path: Path) -> None:
             ["train,train"] * 3 + ["test,test"] * 2 + ["train,test"],
             "different parts of the data, first train and test",
         ),
-        ("is_val,is_test", ["0,0"] * 4 + ["1,1"] * 2, "row 6 is val and test by the columns is_val, is_test"),
+        ("is_val,is_test", ["0,0"] * 4 + ["1,1"] * 2, "row 6 is val and test, as the columns is_val, is_test say"),
     ],
 )
 def test_what_cannot_be_told_apart_is_refused(tmp_path: Path, header: str, cells: list[str], told: str) -> None:

@@ -229,7 +229,7 @@ def test_the_best_network_is_in_no_optimizer_and_in_the_checkpoint(tmp_path: Pat
 def test_the_best_network_needs_held_out_rows_and_their_evaluation(tmp_path: Path) -> None:
     method = RobustLoss(3, PlainMLP, GLS, warmup_epochs=1, hand_over="best")
     assert method.needs_validation and not RobustLoss(3, PlainMLP, GLS, warmup_epochs=1).needs_validation
-    with pytest.raises(ValueError, match="holds none out"):
+    with pytest.raises(ValueError, match="no rows are held out"):
         make_trainer(tmp_path, 2).fit(method, datamodule=_data(val_fraction=0.0))
     with pytest.raises(ValueError, match="needs a validated network before epoch 1"):
         make_trainer(tmp_path, 2, check_val_every_n_epoch=2).fit(method, datamodule=_data())

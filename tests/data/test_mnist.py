@@ -107,9 +107,13 @@ GOOD = idx(np.zeros((30, 28, 28)))
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (IMAGES, b"", r"begins with nothing, an IDX file of this kind with 00000803"),
-        (IMAGES, idx(np.zeros(30)), r"begins with 00000801, an IDX file of this kind with 00000803; remove it and set download"),
-        (LABELS, GOOD, r"begins with 00000803, an IDX file of this kind with 00000801"),
+        (IMAGES, b"", r"begins with nothing, but an IDX file of this kind with 00000803"),
+        (
+            IMAGES,
+            idx(np.zeros(30)),
+            r"begins with 00000801, but an IDX file of this kind with 00000803; remove it and set download",
+        ),
+        (LABELS, GOOD, r"begins with 00000803, but an IDX file of this kind with 00000801"),
         (IMAGES, bytes([0, 0, 9, 3]) + GOOD[4:], r"begins with 00000903"),
         (IMAGES, GOOD[:10], r"has 10 bytes, but needs a header of 16: it is truncated"),
         (IMAGES, GOOD[:-1], r"has 23535 bytes, but needs 23536 bytes for 30 x 28 x 28 values: it is truncated"),

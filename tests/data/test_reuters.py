@@ -279,11 +279,11 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: 
     [
         (
             GOOD.replace("E21 3:1", "E20 3:1"),
-            r"line 3: 'E20' is no class; a line is .* a class of C15, CCAT, E21, ECAT, GCAT, M11",
+            r"line 3: 'E20' is not a class; a line is .* a class of C15, CCAT, E21, ECAT, GCAT, M11",
         ),
-        (GOOD.replace("E21 3:1", "E213:1"), r"line 3: 'E213:1' is no class"),
-        (GOOD.replace("E21 3:1", "e21 3:1"), r"line 3: 'e21' is no class"),
-        (GOOD.encode().replace(b"E21", b"\xff\xfe"), r"line 3: '\ufffd\ufffd' is no class"),
+        (GOOD.replace("E21 3:1", "E213:1"), r"line 3: 'E213:1' is not a class"),
+        (GOOD.replace("E21 3:1", "e21 3:1"), r"line 3: 'e21' is not a class"),
+        (GOOD.encode().replace(b"E21", b"\xff\xfe"), r"line 3: '\ufffd\ufffd' is not a class"),
         (GOOD.replace("E21 3:1", ""), r"line 3 is empty; a line is CLASS term:weight"),
         (GOOD.replace("3:1", "1:1 3"), r"line 3: '3' is not a term with its weight; .*replace the file"),
         (GOOD.replace("3:1", "1:1 3:"), r"line 3: '3:' is not a term"),

@@ -232,12 +232,12 @@ def test_labels_among_which_wrong_ones_can_be_found_pass() -> None:
         (
             "abcdefghijklm",
             None,
-            r"all 13 labels of l.csv differ .* right one\?\n  row 2: 0.png is a\n(.*\n){9}  and 3 more\nName the col",
+            r"all 13 labels of l.csv are different.* right one\?\n  row 2: 0.png is a\n(.*\n){9}  and 3 more\nName the col",
         ),
         (
             "aabbcc",
             "ab",
-            r"2 of 6 labels .* none of the 2 classes .* \(a, b\):\n  row 6: 4.png is c\n  row 7: 5.png is c",
+            r"2 of 6 labels .* not among the 2 classes .* \(a, b\):\n  row 6: 4.png is c\n  row 7: 5.png is c",
         ),
         ("aabb", "abcd", r"2 of the classes that have image folders are not labels of l.csv:\n  c\n  d\nAdd"),
         (

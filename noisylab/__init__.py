@@ -37,6 +37,7 @@ _HOMES = {
     ),
     "noisylab.models.network": "NetFactory",
     "noisylab.noise": ("Asymmetric FromFile Noise NoisyTargets OpenSet PairFlip Symmetric load_noise save_noise"),
+    "noisylab.transforms.mixing": "one_hot",
     "noisylab.types": ("Batch DataInfo EpochPlan EvalBatch Inputs LRSchedulerFactory OptimizerFactory Phase PlanBatch Stream"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

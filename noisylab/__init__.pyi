@@ -113,6 +113,7 @@ from noisylab.noise import PairFlip as PairFlip
 from noisylab.noise import Symmetric as Symmetric
 from noisylab.noise import load_noise as load_noise
 from noisylab.noise import save_noise as save_noise
+from noisylab.transforms.mixing import one_hot as one_hot
 from noisylab.types import Batch as Batch
 from noisylab.types import DataInfo as DataInfo
 from noisylab.types import EpochPlan as EpochPlan

@@ -32,14 +32,15 @@ def test_type_checkers_are_told_the_same_names() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert told == noisylab._HOME_OF
+    assert told == noisylab._HOME_OF, "noisylab/__init__.pyi and _HOMES in noisylab/__init__.py name different things"
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_public_class_of_a_room_is_forgotten(room: str) -> None:
     module = importlib.import_module(f"noisylab.{room}")
     classes = {name for name in module.__all__ if inspect.isclass(getattr(module, name)) and not name.endswith("File")}
-    assert classes <= set(noisylab.__all__)
+    forgotten = classes - set(noisylab.__all__)
+    assert not forgotten, f"enter {sorted(forgotten)} in _HOMES of noisylab/__init__.py and in noisylab/__init__.pyi"
 
 
 def test_what_is_not_there_is_said_as_python_says_it() -> None:

@@ -68,7 +68,7 @@ def test_no_value_is_read_back_within_a_step(name: str, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, 3, (watch.begins, *own, watch))
     trainer.fit(PACKAGED[name](), datamodule=ToyData(num_train=29, noise=Symmetric(0.4), val_fraction=0.15))
     assert watch.steps == trainer.fit_loop.total_batch_idx + 1 >= 3
-    assert not watch.found
+    assert not watch.found, "the step waits for the device; see docs/add_a_method.md, Rules of a step"
 
 
 # ---- the same on a CUDA device that does not exist: shapes are computed, values are not, and mixing devices is an error

@@ -351,8 +351,18 @@ def _refuse_faults(images: ImageList, faults: Sequence[str], advice: str) -> NoR
     shown = [f"{_row(images, place)}{fault}" for place, fault in enumerate(faults) if fault]
     raise ValueError(
         "\n  ".join([f"{len(shown)} of {len(images)} images of {images.where} cannot be used:", *_some(shown)])
-        + f"\nCorrect or remove them{advice}; files are looked for in {images.folder}"
+        + f"\nCorrect or remove them{advice}; files are looked for in {images.folder}{_another_folder(images, len(shown))}"
     )
+
+
+def _another_folder(images: ImageList, faults: int) -> str:
+    """The folder to give instead, where all names of a table begin with that of the folder given."""
+    folder = images.folder
+    if faults < len(images) or not all(name.startswith(f"{folder.name}/") for name in images.names):
+        return ""
+    if not all((folder.parent / name).is_file() for name in images.names):
+        return ""
+    return f"\nAll names begin with {folder.name}/: give the folder above, {folder.parent}, or take that part out of the table"
 
 
 def _row(images: ImageList, place: int) -> str:

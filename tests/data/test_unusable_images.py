@@ -257,3 +257,19 @@ def test_labels_that_cannot_be_judged_are_refused_by_row(labels: str, known: str
 def test_labels_of_folders_are_named_by_file_alone() -> None:
     with pytest.raises(ValueError, match=r"\n  4.png is c\n"):
         check("aabbc", rows=False)
+
+
+def test_names_that_begin_with_the_folder_are_told_from_missing_files(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number}.png")
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n" + "".join(f"photos/{number}.png,{'ab'[number % 2]}\n" for number in range(3)))
+    with pytest.raises(ValueError, match=r"All names begin with photos/: give the folder above, ") as caught:
+        ImageFolder(str(folder), labels_csv=str(table)).setup("fit")
+    assert f"give the folder above, {tmp_path}, or take" in str(caught.value)
+    table.write_text("file,label\nphotos/0.png,a\nphotos/9.png,b\n")
+    with pytest.raises(ValueError) as caught:
+        ImageFolder(str(folder), labels_csv=str(table)).setup("fit")
+    assert "All names begin" not in str(caught.value), "the folder above would not do either"

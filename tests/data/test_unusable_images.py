@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from samples import train_batches, write_folders, write_image, write_table
 
 from noisylab.data import ImageFeatures, ImageFolder, NoisyDataModule, features

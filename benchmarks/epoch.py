@@ -2,7 +2,7 @@
 
 Timed is one epoch of training through Lightning, from the end of an epoch to the end of the next: making the loaders, every
 batch with its weak and strong view, every step, logging, what the method does at the end of an epoch. No side evaluates, writes
-checkpoints or runs diagnostics. The usual way (``usual.py``) is a LightningModule with manual optimisation over a torch
+checkpoints or runs diagnostics. The usual way (``usual.py``) is a LightningModule with manual optimization over a torch
 DataLoader: PIL images from uint8 arrays, torchvision's crop, flip, ToTensor, Normalize and the reference's CIFAR10Policy in
 worker processes that start anew each epoch, label tables on the CPU, four ``self.log`` and six ``.item()`` a step, float32.
 noisylab's rows: float32 (the arithmetic of the usual way), and bf16 with channels_last; compiled networks and CUDA graphs where

@@ -19,7 +19,7 @@ __all__ = ["RandomFeatures", "RandomImages", "one_epoch"]
 
 
 class RandomImages(NoisyDataModule):
-    """Colour images of 32 x 32 random pixels with the views of CIFAR.
+    """Color images of 32 x 32 random pixels with the views of CIFAR.
 
     Args:
         rows: N.

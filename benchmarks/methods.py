@@ -1,6 +1,6 @@
 """Cost of each method's training step relative to cross-entropy, in one run.
 
-Every row trains the same network on the same batches of random 32 x 32 colour images through a real Lightning Trainer. What
+Every row trains the same network on the same batches of random 32 x 32 color images through a real Lightning Trainer. What
 is timed is whole steps, from the end of one batch to the end of a later one: the next batch with its views, hooks, forward,
 backward, update. Not timed: evaluation, diagnostics, checkpoints, logging, and what a method prepares between epochs. Views of
 several batches are made at once; a measurement holds whole chunks, so that every step bears its share. A plain loop of
@@ -29,7 +29,7 @@ from networks import NetFactory, network_factory
 from plain import PlainCE, turn
 from stepwise import StepwiseFit
 from timing import Report, parse, parser_for
-from timing import summarise as summarise_rows
+from timing import summarize as summarize_rows
 
 from noisylab import methods
 from noisylab.losses import SCE, PeerLoss
@@ -108,9 +108,9 @@ def time_row(row: Row, network: NetFactory, *, batch: int, steps: int, warm: int
         return run.turn(steps)
 
 
-def summarise(found: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+def summarize(found: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
     """Median and quartiles of the time and of the ratio to cross-entropy of the same repeat."""
-    return summarise_rows(found, BASELINE)
+    return summarize_rows(found, BASELINE)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 The losses are made up: 60 % are drawn around 0.25 and the others around 0.65, so that the two overlap, and mapped to [0, 1].
 Both run with DivideMix's settings (10 iterations at most, tolerance 0.01, 0.0005 added to the variances). scikit-learn gets a
-column of float64 on the host and another seed each repeat, as its k-means draws its first centres; noisylab gets the same numbers
+column of float64 on the host and another seed each repeat, as its k-means draws its first centers; noisylab gets the same numbers
 on the device. Timed is a fit and the probabilities of all N.
 
 How to read it: ``time ratio`` is over scikit-learn in the same repeat. ``farthest from scikit-learn`` is the largest difference
@@ -21,7 +21,7 @@ from sklearn.mixture import GaussianMixture
 from timing import Claim, Report, clock, parse, parser_for
 from torch import Tensor
 
-from noisylab.selection import fit_mixture, normalise
+from noisylab.selection import fit_mixture, normalize
 
 CLAIMED = 1_000_000  # losses that the bound is about
 CLAIM = "noisylab's mixture against scikit-learn's"
@@ -32,7 +32,7 @@ def made_up_losses(size: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     normal = torch.randn(size, generator=generator, dtype=torch.float64)
     clean = torch.arange(size) < size * 6 // 10
-    return normalise(torch.where(clean, 0.25 + 0.12 * normal, 0.65 + 0.15 * normal))
+    return normalize(torch.where(clean, 0.25 + 0.12 * normal, 0.65 + 0.15 * normal))
 
 
 class Contest:

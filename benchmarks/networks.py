@@ -15,7 +15,7 @@ NetFactory = Callable[..., Network]
 
 
 def network_factory(name: str) -> NetFactory:
-    """A packaged network for colour images by its class name."""
+    """A packaged network for color images by its class name."""
     cls = getattr(models, name, None)
     if not (inspect.isclass(cls) and issubclass(cls, Network)) or cls in (Network, models.Wrap):
         known = ", ".join(other for other in models.__all__ if other not in ("Network", "Wrap"))

@@ -41,7 +41,7 @@ __all__ = [
     "quiet",
     "ratios",
     "spread",
-    "summarise",
+    "summarize",
     "table_text",
     "verdict",
 ]
@@ -76,7 +76,7 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [mine / base for mine, base in zip(above, below, strict=True)]
 
 
-def summarise(found: Mapping[str, Sequence[float]], baseline: str, group: str = "") -> list[dict[str, Any]]:
+def summarize(found: Mapping[str, Sequence[float]], baseline: str, group: str = "") -> list[dict[str, Any]]:
     """One entry a row: its time, and its time over the baseline's of the same repeat.
 
     Args:
@@ -100,7 +100,7 @@ def _duration(seconds: float) -> str:
 
 
 def table_text(table: Sequence[Mapping[str, Any]], unit: str = "step") -> str:
-    """The entries of `summarise`, aligned."""
+    """The entries of `summarize`, aligned."""
     width = max(len(str(entry["row"])) for entry in table)
     head = (f"a {unit}", f"{unit}s/s", "time ratio", "middle half", "range", "by fastest")
     lines = [f"{'':{width}}  {head[0]:>10}  {head[1]:>10}  {head[2]:>10}  {head[3]:>17}  {head[4]:>17}  {head[5]:>10}"]
@@ -303,7 +303,7 @@ class Report:
         claims: Sequence[Claim] = (),
     ) -> None:
         """Take measured seconds, print their table and what becomes of the claims."""
-        table = summarise(found, baseline, group)
+        table = summarize(found, baseline, group)
         self.rows += [{**entry, "unit": unit} for entry in table]
         print(f"\n{group}\n{table_text(table, unit)}" if group else table_text(table, unit), flush=True)
         for claim in claims:

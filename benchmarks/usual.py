@@ -90,7 +90,7 @@ class UsualData(L.LightningDataModule):
 
 
 class UsualACT(L.LightningModule):
-    """ACT after its warm-up, by manual optimisation, with the published values.
+    """ACT after its warm-up, by manual optimization, with the published values.
 
     Args:
         robust: the first network.

@@ -1,6 +1,6 @@
 """noisylab's views against the PIL pipeline in a DataLoader: images per second on one core.
 
-Timed is an epoch of batches of 32 x 32 colour images (uint8 in memory in, normalised float32 batches with labels out) and nothing
+Timed is an epoch of batches of 32 x 32 color images (uint8 in memory in, normalized float32 batches with labels out) and nothing
 else: no network. The PIL rows are a torch Dataset with torchvision's RandomCrop, flip, ToTensor and Normalize and, for the strong
 view, the reference's CIFAR10Policy, in a DataLoader without workers, so that each side has one core. noisylab's rows are
 `NoisyDataModule.batches`, with its own chunk size. On CUDA noisylab's rows are made on the device, and images per second are no

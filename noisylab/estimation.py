@@ -53,7 +53,7 @@ def anchor_transition(probs: Tensor, percentile: float | None = None) -> Anchors
     Source: Patrini et al., CVPR 2017; the percentile of 97 for few classes is that of Xia et al.'s code (T-Revision).
 
     Args:
-        probs: (N, K) float, X: predictions of the given label, from a network that does not memorise yet, in eval mode. Not
+        probs: (N, K) float, X: predictions of the given label, from a network that does not memorize yet, in eval mode. Not
             changed.
         percentile: in (0, 100]; where it falls between two values, the higher is taken. None keeps all samples.
 

@@ -212,7 +212,7 @@ def test_what_is_no_square_matrix_of_numbers_has_no_inverse() -> None:
         invert(torch.tensor([[1.0, math.nan], [0.0, 1.0]]))
 
 
-# ---- a matrix to be learnt
+# ---- a matrix to be learned
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_the_diagonal_is_the_largest_entry_of_each_row_whatever_the_weights() ->
     assert matrix.argmax(1).tolist() == [0, 1, 2, 3] and bool((matrix.diagonal()[:, None] >= matrix).all())
 
 
-def test_learnt_weights_have_the_gradient_of_the_formula_and_the_diagonal_none() -> None:
+def test_learned_weights_have_the_gradient_of_the_formula_and_the_diagonal_none() -> None:
     module = VolumeMinimizing(3, initial=-1.0).double()
 
     def volume(weight: Tensor) -> Tensor:
@@ -259,7 +259,7 @@ def test_learnt_weights_have_the_gradient_of_the_formula_and_the_diagonal_none()
     assert not bool(gradient.diagonal().any()) and int((gradient != 0).sum()) == 6
 
 
-def test_the_learnt_matrix_is_float32_under_autocast_and_with_16_bit_weights() -> None:
+def test_the_learned_matrix_is_float32_under_autocast_and_with_16_bit_weights() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert VolumeMinimizing(3)().dtype == torch.float32
     assert VolumeMinimizing(3).bfloat16()().dtype == torch.float32

@@ -124,7 +124,7 @@ class Recurrent(nn.Module):
         return self.head(self.cell(x.view(len(x), 2, 2))[0][:, -1])
 
 
-def _normalised_weights() -> nn.Module:
+def _normalized_weights() -> nn.Module:
     return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 6)), nn.Tanh(), nn.Linear(6, 3))
 
 
@@ -154,7 +154,7 @@ CASES: dict[str, _Case] = {
     "fusion": (_fusion, _views),
     "own-function": (Cubed, _vectors),
     "tied": (Tied, _vectors),
-    "weight-norm": (_normalised_weights, _vectors),
+    "weight-norm": (_normalized_weights, _vectors),
 }
 EXACT = [name for name in CASES if name != "weight-norm"]
 
@@ -540,7 +540,7 @@ def test_a_layer_without_a_rule_is_measured_by_a_difference() -> None:
         assert choose_form(network, x, direction, _scores)[0] == Form("float32", "difference")
 
 
-@pytest.mark.parametrize("make", [_mlp, partial(_mlp, batch_norm=True), _normalised_weights, Recurrent])
+@pytest.mark.parametrize("make", [_mlp, partial(_mlp, batch_norm=True), _normalized_weights, Recurrent])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-3), (torch.float64, 1e-6)])
 def test_accuracy_of_the_difference(make: Callable[[], nn.Module], dtype: torch.dtype, tolerance: float) -> None:
     network, x = make().to(dtype), _vectors(6).to(dtype)

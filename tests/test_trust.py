@@ -242,7 +242,7 @@ def test_a_module_that_is_not_there_cannot_be_trusted(stranger: Path, capsys: py
     assert "strangr" in capsys.readouterr().err
 
 
-def test_a_misspelt_name_is_unknown_not_untrusted(stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelled_name_is_unknown_not_untrusted(stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--config", _recipe(stranger, model="noislab.methods.ACT"), "--print_config"]) == 2
     said = capsys.readouterr().err
     assert "is not known" in said and "--trust" not in said

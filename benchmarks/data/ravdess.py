@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def segments(mel: Array) -> Array:
     """(S, 3 D) float32: of every segment of a clip the mean and the standard deviation of each band, and the mean absolute
-    difference of neighbouring frames.
+    difference of neighboring frames.
 
     Args:
         mel: (T, D) log-mel spectrogram; one shorter than a segment is one segment.

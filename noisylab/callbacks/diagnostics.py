@@ -170,7 +170,7 @@ class Diagnostics(L.Callback):
         return {f"transition/{name}": value for name, value in figures.items()}
 
     def _peak_and_drop(self, method: NoisyLabelMethod, data: NoisyDataModule, epoch: int) -> dict[str, float]:
-        # clean labels only: those of the test set, else of held-out rows; given ones would reward memorising
+        # clean labels only: those of the test set, else of held-out rows; given ones would reward memorizing
         now = method.epoch_metrics.get("test/acc")
         if now is None and data.val_labels == "clean":
             now = method.epoch_metrics.get("val/acc")

@@ -23,7 +23,7 @@ __all__ = ["HeldOutProbabilities"]
 class HeldOutProbabilities(Checkpoint):
     """Averages the headline predictor's probabilities for the test rows over all epochs; writes ``held_out.npz`` at the end.
 
-    For runs whose test set is a fold of the training rows: of such rows nothing was learnt, so that their probabilities say how
+    For runs whose test set is a fold of the training rows: of such rows nothing was learned, so that their probabilities say how
     likely their labels are. The file holds ``index`` (M,), rows of the original training set, and ``probs`` (M, K) float32. It
     lies in the run folder, that of `RunSummary`.
 

@@ -8,8 +8,9 @@ from noisylab.data.features import ImageFeatures
 from noisylab.data.imagefolder import ImageFolder
 from noisylab.data.mnist import MNIST, FashionMNIST
 from noisylab.data.reuters import Reuters
-from noisylab.data.unlabelled import unlabelled_images
+from noisylab.data.unlabeled import unlabeled_images
 from noisylab.data.web import WebImages
+from noisylab.renamed import old_names
 
 __all__ = [
     "CIFAR10",
@@ -23,5 +24,7 @@ __all__ = [
     "NoisyDataModule",
     "Reuters",
     "WebImages",
-    "unlabelled_images",
+    "unlabeled_images",
 ]
+
+__getattr__ = old_names(__name__, {"unlabelled_images": "unlabeled_images"})

@@ -19,7 +19,7 @@ __all__ = ["ArrayFile", "check_lengths", "read_views", "sample_shape"]
 
 _CSR = ("_data", "_indices", "_indptr", "_shape")
 _LARGEST = float(np.finfo(np.float32).max)
-_FEWEST_PIXELS = 5  # a side of a grey picture without a channel
+_FEWEST_PIXELS = 5  # a side of a gray picture without a channel
 
 
 class ArrayFile:
@@ -210,23 +210,23 @@ def _dense(array: Array, what: str, account: list[str] | None) -> Tensor:
         if len(bad):
             _refuse_nonfinite(what, int(finite.size - np.count_nonzero(finite)), int(bad[0]))
     if array.ndim == 3:
-        grey, sides = _grey_pictures(array), f"{array.shape[1]} x {array.shape[2]}"
+        gray, sides = _gray_pictures(array), f"{array.shape[1]} x {array.shape[2]}"
         if account is not None:
             account.append(
-                f"{what}: rows of {sides} are taken for grey pictures; reshape them to (N, {array.shape[1] * array.shape[2]}) "
+                f"{what}: rows of {sides} are taken for gray pictures; reshape them to (N, {array.shape[1] * array.shape[2]}) "
                 "if they are feature vectors"
-                if grey
-                else f"{what}: rows of {sides} are taken for feature vectors, not for grey pictures; "
+                if gray
+                else f"{what}: rows of {sides} are taken for feature vectors, not for gray pictures; "
                 "reshape them to (N, 1, H, W) if they are pictures"
             )
-        array = array if grey else array.reshape(len(array), -1)
+        array = array if gray else array.reshape(len(array), -1)
     if array.ndim == 2:
         narrow = array.dtype.kind == "b" or array.dtype.itemsize <= 2 or array.dtype == np.float32
         return torch.from_numpy(array.astype(np.float32 if narrow else np.float64))
     return _images(array, what)
 
 
-def _grey_pictures(array: Array) -> bool:
+def _gray_pictures(array: Array) -> bool:
     """Whether rows of two sides are pictures: no side is below five, as one of channels would be, and none is longer than twice
     the other, as one of time would be; up to four times in uint8, the type of pictures."""
     short, long = sorted(array.shape[1:])

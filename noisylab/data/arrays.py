@@ -32,8 +32,8 @@ class Arrays(NoisyDataModule):
     What the names mean:
 
     - ``x``: the inputs; or ``x_<view>`` for each of several views of the same samples. Images are (N, H, W, C) or (N, C, H, W)
-      with one or three channels, uint8, or float in [0, 1] (float colour images are rounded to 8 bits). Feature vectors are
-      (N, D). Rows of two sides, (N, H, W), are grey images if no side is below five and none longer than twice the other (four
+      with one or three channels, uint8, or float in [0, 1] (float color images are rounded to 8 bits). Feature vectors are
+      (N, D). Rows of two sides, (N, H, W), are gray images if no side is below five and none longer than twice the other (four
       times in uint8); else, like windows of a time series, feature vectors. `Source.account` says which. A sparse matrix is
       ``x_<view>_data``, ``_indices``, ``_indptr`` and ``_shape``, or ``x_data`` ... if it is the only one, and stays sparse
       until a batch is built.
@@ -145,7 +145,7 @@ class Arrays(NoisyDataModule):
         sides: list[str] = []  # what rows of two sides were taken for
         train = read_views(file, "", self.views, sides)
         self.read_as = "; ".join(
-            "rows as feature vectors, not grey pictures" if "not for" in line else "rows as grey pictures" for line in sides
+            "rows as feature vectors, not gray pictures" if "not for" in line else "rows as gray pictures" for line in sides
         )
         check_lengths(file, "", train, [name for name in ("y", "y_true", "group", "clip") if name in file.names])
         test_file, prefix = self._test_file()
@@ -276,7 +276,7 @@ class Arrays(NoisyDataModule):
 def pixel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, in units where white is 1.
 
-    A channel of one grey level has the standard deviation 1, so that one can divide by it.
+    A channel of one gray level has the standard deviation 1, so that one can divide by it.
 
     Args:
         images: (N, C, H, W) uint8 in 0..255, or float in [0, 1].

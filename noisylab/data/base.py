@@ -112,7 +112,7 @@ class NoisyDataModule(FittedData):
         self.folds, self.fold, self.fold_labels = folds, fold, fold_labels
         self.batch_size, self.eval_batch_size, self.num_workers, self.seed = batch_size, eval_batch_size, num_workers, seed
         self.chunk_size, self._residency = chunk_size, Residency(residency)
-        self._unlabelled: RowStore | None = None
+        self._unlabeled: RowStore | None = None
         self._first_bad = FirstBad()
         self.noisy: NoisyTargets | None = None
 
@@ -273,7 +273,7 @@ class NoisyDataModule(FittedData):
 
     def teardown(self, stage: str | None = None) -> None:
         """Shut down the worker processes."""
-        stores = [] if self._source is None else [self._source.train, self._source.test, self._unlabelled]
+        stores = [] if self._source is None else [self._source.train, self._source.test, self._unlabeled]
         for store in stores:
             if isinstance(store, FileRows):
                 store.close()
@@ -296,7 +296,7 @@ class NoisyDataModule(FittedData):
                         "name one of them where the method has an argument for it"
                     )
         ranks = self.trainer.world_size
-        normalised = ranks > 1 and bool(batch_statistics(method)) and not synchronized(self.trainer)
+        normalized = ranks > 1 and bool(batch_statistics(method)) and not synchronized(self.trainer)
         resolved = ResolvedPlan(
             plan,
             epoch=epoch,
@@ -304,12 +304,12 @@ class NoisyDataModule(FittedData):
             train_rows=self._split.train,
             trusted_rows=self._split.trusted.rows,
             batch_size=self.batch_size,
-            # the same for any number of ranks, so that either resumes the other, but for what batch normalisation needs
-            min_last=max(2 * ranks if normalised else 2, min(16, self.batch_size // 4)),
+            # the same for any number of ranks, so that either resumes the other, but for what batch normalization needs
+            min_last=max(2 * ranks if normalized else 2, min(16, self.batch_size // 4)),
         )
-        if normalised and resolved.smallest_share(ranks) < 2:
+        if normalized and resolved.smallest_share(ranks) < 2:
             raise ValueError(
-                f"a batch of epoch {epoch} leaves fewer than two samples to one of {ranks} processes, and batch normalisation "
+                f"a batch of epoch {epoch} leaves fewer than two samples to one of {ranks} processes, and batch normalization "
                 f"needs two; with {len(self._split.train)} training rows choose a larger data.batch_size than {self.batch_size}, "
                 "or fewer trainer.devices"
             )
@@ -367,13 +367,13 @@ class NoisyDataModule(FittedData):
 
     def predict_on(self, rows: RowStore) -> None:
         """Predict on these inputs, which have no labels, instead of the test set."""
-        self._unlabelled = rows
+        self._unlabeled = rows
 
     def predict_dataloader(self) -> dict[str, EvalLoader]:
         """The inputs of `predict_on`, else the test set."""
-        if self._unlabelled is None:
+        if self._unlabeled is None:
             return self.test_dataloader()
-        return {"predict": self._eval_loader("predict", torch.arange(len(self._unlabelled)))}
+        return {"predict": self._eval_loader("predict", torch.arange(len(self._unlabeled)))}
 
     def _eval_loader(self, split: str, rows: Tensor) -> EvalLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
@@ -384,7 +384,7 @@ class NoisyDataModule(FittedData):
         return EvalLoader(split, rows[:1] if idle else mine, self.eval_batch_size, build)
 
     def _store(self, split: str) -> RowStore:
-        store = {"test": self.source.test, "predict": self._unlabelled}.get(split, self.source.train)
+        store = {"test": self.source.test, "predict": self._unlabeled}.get(split, self.source.train)
         assert store is not None
         return store
 

@@ -92,7 +92,7 @@ class _CIFAR(NoisyDataModule):
 
 
 class CIFAR10(_CIFAR):
-    """CIFAR-10: 50,000 training and 10,000 test colour images of 32 x 32 pixels, ten classes (Krizhevsky, 2009).
+    """CIFAR-10: 50,000 training and 10,000 test color images of 32 x 32 pixels, ten classes (Krizhevsky, 2009).
 
     `root` holds the folder ``cifar-10-batches-py`` or the archive ``cifar-10-python.tar.gz``, as torchvision leaves them.
     Rows are in the order of the files, which is the order of CIFAR-10N. Validation rows, where asked for, have the given
@@ -126,7 +126,7 @@ class CIFAR10(_CIFAR):
 
 
 class CIFAR100(_CIFAR):
-    """CIFAR-100: 50,000 training and 10,000 test colour images of 32 x 32 pixels, 100 fine classes (Krizhevsky, 2009).
+    """CIFAR-100: 50,000 training and 10,000 test color images of 32 x 32 pixels, 100 fine classes (Krizhevsky, 2009).
 
     The two noisy sets of ACT, both synthetic, are this class with a noise: CIFAR100N is ``OpenSet(rate, open_ratio=0)``,
     CIFAR80N is ``OpenSet(rate)`` with 80 classes, whose test set is the 8,000 images of the known classes. The human labels

@@ -43,7 +43,7 @@ class ImageFolder(NoisyDataModule):
     files are images, what is left out, and how pictures are shown; `Source.account` says what was.
 
     Images of one size of at most 64 pixels a side, up to 1 GiB in all, are decoded once and held in memory, with the views of
-    `image_views`; if all are grey they keep one channel. Others are opened by `num_workers` processes whenever they are needed,
+    `image_views`; if all are gray they keep one channel. Others are opened by `num_workers` processes whenever they are needed,
     with the views of `web_views`; before training, every one is decoded once, see `examine`. Validation rows have the given
     labels unless ``val_labels="clean"``.
 
@@ -60,9 +60,9 @@ class ImageFolder(NoisyDataModule):
         mean: per channel, of pixels in [0, 1]; `None` measures it for images in memory and takes ImageNet's for others.
         std: likewise.
         padding: largest shift of the random crop of images in memory, in pixels.
-        flip: probability of mirroring an image; `None` for 0 for grey images in memory, and for others 0.5 where a test finds
+        flip: probability of mirroring an image; `None` for 0 for gray images in memory, and for others 0.5 where a test finds
             that mirrored images keep their class, see `noisylab.data.mirrored.mirroring`.
-        allow_truncated: fill up JPEG files that end early with grey instead of refusing them.
+        allow_truncated: fill up JPEG files that end early with gray instead of refusing them.
         skip_unreadable: leave out, with a warning, images that are missing or cannot be read to their end, instead of refusing
             the data. `skipped` names them.
         file_column: column of the files in the tables, if it is not ``file``.
@@ -163,10 +163,10 @@ class ImageFolder(NoisyDataModule):
             self._measured = {"size": None, "depth": depth_numbers(self.depth)}
         else:
             parts, self.depth = with_depth(parts, heads, self.allow_truncated, adopted=self.adopted)
-            grey = all(head.grey for found in heads for head in found)
+            gray = all(head.gray for found in heads for head in found)
             if self.adopted is not None:
-                grey = self.adopted["row"]["shape"][0] == 1
-            decoded = [decode(part, size, grey, self.allow_truncated, self.depth) for part in parts]
+                gray = self.adopted["row"]["shape"][0] == 1
+            decoded = [decode(part, size, gray, self.allow_truncated, self.depth) for part in parts]
             parts = [sieve.keep(part, faults) for part, (_, faults) in zip(parts, decoded, strict=True)]
             stores += [DenseRows(pixels) for pixels, _ in decoded]
             mean, std = pixel_statistics(decoded[0][0]) if self.mean is None or self.std is None else (self.mean, self.std)

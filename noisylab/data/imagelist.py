@@ -179,7 +179,7 @@ def class_folders(root: Path, below: str = "", *, least: int = 2, without: Colle
 
 
 def check_images(images: ImageList) -> list[Head]:
-    """Size and colour mode of each file, from its first bytes.
+    """Size and color mode of each file, from its first bytes.
 
     Raises:
         ValueError: listing up to ten files that are missing or no image, with their number.
@@ -375,7 +375,7 @@ def _some(lines: Sequence[str]) -> list[str]:
 
 
 def decode(
-    images: ImageList, size: tuple[int, int], grey: bool, allow_truncated: bool, depth: Depth | None = None
+    images: ImageList, size: tuple[int, int], gray: bool, allow_truncated: bool, depth: Depth | None = None
 ) -> tuple[Tensor, list[str]]:
     """Pixels of images; images of another size than (width, height) are scaled and center-cropped.
 
@@ -383,11 +383,11 @@ def decode(
         (M, 1 or 3, H, W) uint8 of those that can be read, and as `unreadable` why others cannot.
     """
     width, height = size
-    pixels = np.empty((len(images), height, width, 1 if grey else 3), dtype=np.uint8)
+    pixels = np.empty((len(images), height, width, 1 if gray else 3), dtype=np.uint8)
     faults = [""] * len(images)
     for place, path in enumerate(images.paths):
         try:
-            image = open_image(path, "L" if grey else "RGB", allow_truncated=allow_truncated, depth=depth)
+            image = open_image(path, "L" if gray else "RGB", allow_truncated=allow_truncated, depth=depth)
         except ValueError as error:
             faults[place] = fault_of(error)
             continue

@@ -73,7 +73,7 @@ def decided(asked: float | None, channels: int, small: Callable[[], Tensor], giv
 
     Args:
         asked: by the user; `None` tests.
-        channels: 1 of grey pictures, which are digits and letters more often than others, and are not mirrored.
+        channels: 1 of gray pictures, which are digits and letters more often than others, and are not mirrored.
         small: the pictures that are tested, see `small_pictures`.
         given: (M,) int64 their given labels.
         source: the data.

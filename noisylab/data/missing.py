@@ -22,7 +22,7 @@ MISSING = frozenset(
 """Words that pandas reads as missing (pandas 2, ``read_csv``, ``na_values``)."""
 
 DOUBTFUL = frozenset(
-    {"?", "??", "???", "-", "--", "---", ".", "..", "...", "n.a.", "na", "none", "nil", "missing", "unlabeled", "unlabelled"}
+    {"?", "??", "???", "-", "--", "---", ".", "..", "...", "n.a.", "na", "none", "nil", "missing", "unlabeled"}
     | {"undefined", "tbd", "todo", "#n/a", "#value!", "#ref!", "#name?", "#null!", "#div/0!", "nat", "<unk>"}
 )
 """Words, in lower case, that may mean that there is no label; they are classes, and a user is told."""

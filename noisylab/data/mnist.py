@@ -169,7 +169,7 @@ class _IDX(NoisyDataModule):
 
 
 class MNIST(_IDX):
-    """MNIST: 60,000 training and 10,000 test images of handwritten digits, grey, 28 x 28 pixels (LeCun et al., 1998).
+    """MNIST: 60,000 training and 10,000 test images of handwritten digits, gray, 28 x 28 pixels (LeCun et al., 1998).
 
     `root` holds the four files ``train-images-idx3-ubyte`` ... as torchvision leaves them, in ``MNIST/raw`` or directly, each
     packed (``.gz``, taken first) or unpacked; or, where one of them is missing, Keras' ``mnist.npz`` (``x_train``, ``y_train``,
@@ -205,7 +205,7 @@ class MNIST(_IDX):
 
 
 class FashionMNIST(_IDX):
-    """Fashion-MNIST: 60,000 training and 10,000 test images of articles of clothing, grey, 28 x 28 pixels (Xiao et al., 2017).
+    """Fashion-MNIST: 60,000 training and 10,000 test images of articles of clothing, gray, 28 x 28 pixels (Xiao et al., 2017).
 
     Files, views, splits and errors are those of `MNIST`, in ``FashionMNIST/raw``, without an array file. The files have the names
     of those of MNIST: do not keep both sets directly in one `root`. The official digests are those of the packed files; of

@@ -84,7 +84,7 @@ class Head(NamedTuple):
     Args:
         width: as shown, so after the turn that the file asks for.
         height: likewise.
-        mode: Pillow's; "LA" for grey pictures of 16 bits with transparency.
+        mode: Pillow's; "LA" for gray pictures of 16 bits with transparency.
         deep: whether a channel may have more than 8 bits.
         frames: whether there are further frames than the first.
         profile: the color profile that it brings.
@@ -98,7 +98,7 @@ class Head(NamedTuple):
     profile: Profile = ""
 
     @property
-    def grey(self) -> bool:
+    def gray(self) -> bool:
         """Whether the image has no color."""
         return self.mode in ("1", "L", "LA", "La") or self.mode[0] in "IF"
 
@@ -125,8 +125,8 @@ def open_image(path: str, mode: str = "RGB", *, allow_truncated: bool = False, d
 
     Args:
         path: the file.
-        mode: "RGB", or "L" for one grey channel.
-        allow_truncated: fill up a JPEG file that ends early with grey instead of refusing it.
+        mode: "RGB", or "L" for one gray channel.
+        allow_truncated: fill up a JPEG file that ends early with gray instead of refusing it.
         depth: common to the pictures of a data set, see `Depth`; `None` for the file's own.
 
     Raises:
@@ -307,7 +307,7 @@ def _wide(high: Image.Image, image: ImageFile.ImageFile) -> Pixels:
         tiles.append(tile._replace(args=args))
     image.tile = tiles
     low = np.asarray(image)
-    if names == ["LA;16B"]:  # read as four bytes: grey high and low, alpha high and low
+    if names == ["LA;16B"]:  # read as four bytes: gray high and low, alpha high and low
         pairs = low.astype(np.uint16)
         return pairs[..., ::2] << 8 | pairs[..., 1::2]
     return np.asarray(high).astype(np.uint16) << 8 | low
@@ -323,7 +323,7 @@ def _shown(loaded: _Loaded, path: str, mode: str, depth: Depth | None) -> Image.
         if wide is not None:
             image = _scaled_colors(image, wide, _depth(wide, path) if depth is None else depth)
         elif image.mode[0] in "IF":
-            image = _scaled_greys(image, _depth(np.asarray(image), path) if depth is None else depth)
+            image = _scaled_grays(image, _depth(np.asarray(image), path) if depth is None else depth)
         if profile:
             image = to_srgb(image, profile)
         if image.mode in _ALPHA or "transparency" in image.info:
@@ -372,15 +372,15 @@ def _eight_bits(values: Pixels, depth: Depth) -> Pixels:
     return (scaled.round() if depth.real == 0 else scaled).clip(0, 255).astype(np.uint8)
 
 
-def _scaled_greys(image: Image.Image, depth: Depth) -> Image.Image:
+def _scaled_grays(image: Image.Image, depth: Depth) -> Image.Image:
     values = np.asarray(image)
-    grey = _eight_bits(values, depth)
+    gray = _eight_bits(values, depth)
     if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0:  # white is zero
-        grey = 255 - grey
+        gray = 255 - gray
     clear = image.info.get("transparency")
     if isinstance(clear, int):
-        return Image.fromarray(np.dstack([grey, np.where(values == clear, 0, 255).astype(np.uint8)]))
-    return Image.fromarray(grey)
+        return Image.fromarray(np.dstack([gray, np.where(values == clear, 0, 255).astype(np.uint8)]))
+    return Image.fromarray(gray)
 
 
 def _scaled_colors(image: Image.Image, wide: Pixels, depth: Depth) -> Image.Image:

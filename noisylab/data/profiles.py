@@ -102,10 +102,10 @@ def _conversion(profile: bytes, mode: str) -> _Conversion:
 
 
 def _probe(mode: str) -> Image.Image:
-    """All greys, and colors from all over the cube."""
-    greys = np.arange(256, dtype=np.uint8)[None]
+    """All grays, and colors from all over the cube."""
+    grays = np.arange(256, dtype=np.uint8)[None]
     if mode == "L":
-        return Image.fromarray(greys)
+        return Image.fromarray(grays)
     levels = np.linspace(0, 255, 9).astype(np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
-    return Image.fromarray(np.concatenate([np.repeat(greys[..., None], 3, -1), cube], axis=1))
+    return Image.fromarray(np.concatenate([np.repeat(grays[..., None], 3, -1), cube], axis=1))

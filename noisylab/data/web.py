@@ -26,13 +26,13 @@ class WebImages(NoisyDataModule):
     labels are as given.
 
     Views, in worker processes: "weak" brings the shorter side to `resize`, flips, and cuts out a random square of `crop` pixels;
-    "strong" adds RandAugment. Colours are normalised as for ImageNet, since the networks are pretrained on it.
+    "strong" adds RandAugment. Colors are normalized as for ImageNet, since the networks are pretrained on it.
 
     Args:
         root: folder with ``train`` and ``val``.
         resize: length of the shorter side, in pixels.
         crop: side of the square that a network sees, in pixels, at most `resize`.
-        allow_truncated: fill up JPEG files that end early, of which the web has some, with grey instead of refusing them.
+        allow_truncated: fill up JPEG files that end early, of which the web has some, with gray instead of refusing them.
         **kwargs: see `NoisyDataModule`; set `num_workers`.
 
     Raises:

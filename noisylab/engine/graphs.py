@@ -97,10 +97,10 @@ class GraphedStep:
     nevertheless one step is watched, and if it draws on the host, waits for the device, or looks at the batch's place in the
     epoch, the method goes on as usual and a warning says so once.
 
-    A method of automatic optimisation is stepped here by `noisylab.engine.step.step`, as part of the recording.
+    A method of automatic optimization is stepped here by `noisylab.engine.step.step`, as part of the recording.
 
     Args:
-        module: the method; while this is installed, it optimises manually.
+        module: the method; while this is installed, it optimizes manually.
         recorder: makes the recordings.
     """
 
@@ -169,7 +169,7 @@ class GraphedStep:
         result = self._training_step(batch, batch_idx)
         if self._automatic:
             loss = result["loss"] if isinstance(result, Mapping) else result
-            assert isinstance(loss, Tensor), "a training step of automatic optimisation returns its loss"
+            assert isinstance(loss, Tensor), "a training step of automatic optimization returns its loss"
             step(self._module, {self._module.optimizer_names[0]: loss})
 
     def _watched(self, batch: PlanBatch, batch_idx: int) -> None:

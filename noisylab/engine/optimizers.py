@@ -34,7 +34,7 @@ def scheduler_factory(given: LRSchedulerFactory | None) -> Factory[LRScheduler] 
 
 
 def one_for_all(parameters: Iterable[nn.Parameter], optimizer: OptimizerFactory, scheduler: LRSchedulerFactory | None) -> Any:
-    """The return value of ``configure_optimizers`` with automatic optimisation: one optimizer and its schedule.
+    """The return value of ``configure_optimizers`` with automatic optimization: one optimizer and its schedule.
 
     Args:
         parameters: of all networks.

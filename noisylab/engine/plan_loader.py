@@ -18,7 +18,7 @@ __all__ = ["PlanLoader", "ResolvedPlan"]
 class ResolvedPlan:
     """An `EpochPlan` with its sizes resolved: how many batches, and which rows each holds.
 
-    A last batch of fewer than `min_last` samples joins the one before it: batch normalisation cannot train on one sample.
+    A last batch of fewer than `min_last` samples joins the one before it: batch normalization cannot train on one sample.
 
     Args:
         plan: what the method asked for.

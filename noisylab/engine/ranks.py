@@ -134,7 +134,7 @@ def average_over_ranks(statistics: Sequence[Tensor], world_size: int) -> None:
 
 
 def batch_statistics(networks: nn.Module) -> list[Tensor]:
-    """The running means and variances of all normalisation layers; other buffers may hold anything, masks for instance."""
+    """The running means and variances of all normalization layers; other buffers may hold anything, masks for instance."""
     found = [getattr(module, name, None) for module in networks.modules() for name in ("running_mean", "running_var")]
     return [part for part in found if isinstance(part, Tensor)]
 

@@ -185,7 +185,7 @@ def count_step(module: Stepping) -> None:
 
 
 def carry_step_count(module: Stepping) -> None:
-    """Let ``trainer.global_step`` go on from a checkpoint whose run optimised the other way, automatically or manually."""
+    """Let ``trainer.global_step`` go on from a checkpoint whose run optimized the other way, automatically or manually."""
     loop = module.trainer.fit_loop.epoch_loop
     counts = {
         False: loop.manual_optimization.optim_step_progress.total,

@@ -46,7 +46,7 @@ class WholeBatchNorm(nn.Module):
     num_batches_tracked: Tensor | None
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, C, ...) normalised by channel."""
+        """(B, C, ...) normalized by channel."""
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not self.training or not distributed or torch.distributed.get_world_size() == 1:
             return super().forward(input)
@@ -59,10 +59,10 @@ class WholeBatchNorm(nn.Module):
         own = torch.cat([wide.sum(over), wide.new_full((1,), input.numel() / input.shape[1])])
         total: Tensor = _Sum.apply(own)
         count, mean = total[-1].detach(), total[:-1] / total[-1].detach()
-        centred = wide - mean.view(shape)
-        variance: Tensor = _Sum.apply((centred * centred).sum(over)) / count
+        centered = wide - mean.view(shape)
+        variance: Tensor = _Sum.apply((centered * centered).sum(over)) / count
         self._remember(mean.detach(), variance.detach(), count)
-        normal = centred * torch.rsqrt(variance + self.eps).view(shape)
+        normal = centered * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
             normal = normal * self.weight.to(wide.dtype).view(shape) + self.bias.to(wide.dtype).view(shape)
         return normal.to(input.dtype)

@@ -23,7 +23,7 @@ __all__ = ["write_page"]
 
 _MOST_CLASSES = 30  # in the heat map
 _MOST_PAIRS = 10  # in the table of confusions; the filters reach the others
-_STRONG = 0.75  # share of the heat map's colour from which light text is the easier one to read
+_STRONG = 0.75  # share of the heat map's color from which light text is the easier one to read
 _SCALE = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 _KINDS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png"}
 
@@ -240,16 +240,16 @@ def _heat_map(transition: NDArray[np.float64], shown: Sequence[int], names: Sequ
         lines.append(f'<tr><th scope="row" title="{escape(names[true])}">{escape(names[true])}</th>{cells}</tr>')
     scale = "".join(_cell(value, "") for value in _SCALE)
     return (
-        '<section aria-labelledby="heat-heading"><h2 id="heat-heading">Which class is labelled as which</h2>'
+        '<section aria-labelledby="heat-heading"><h2 id="heat-heading">Which class is labeled as which</h2>'
         f'{note}<p class="note">Estimated share of each true class (row) that was given a label (column), in percent.</p>'
         '<div class="scroll" tabindex="0" role="group" aria-labelledby="heat-heading"><table class="heat">'
         f"<thead><tr><td></td>{columns}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-        f'<table class="heat scale"><tbody><tr><th scope="row">colour scale, percent</th>{scale}</tr></tbody></table></section>'
+        f'<table class="heat scale"><tbody><tr><th scope="row">color scale, percent</th>{scale}</tr></tbody></table></section>'
     )
 
 
 def _cell(value: float, what: str) -> str:
-    """A cell of the heat map; its colour goes with the square root, so that a few percent can be seen."""
+    """A cell of the heat map; its color goes with the square root, so that a few percent can be seen."""
     if not math.isfinite(value):
         return f'<td style="--v:0" title="{escape(what)}: unknown">?</td>'
     depth = math.sqrt(min(max(value, 0.0), 1.0))

@@ -17,7 +17,7 @@ from noisylab.data.rows import DenseRows, FileRows
 
 __all__ = ["thumbnails"]
 
-_FEW_LEVELS = 64  # a uint8 data set whose brightest pixel is darker counts grey levels, such as the 0..16 of the digits
+_FEW_LEVELS = 64  # a uint8 data set whose brightest pixel is darker counts gray levels, such as the 0..16 of the digits
 _QUALITY = 85
 _CHUNK = 256  # rows brought to the host at once
 
@@ -26,7 +26,7 @@ def thumbnails(data: NoisyDataModule, index: Sequence[int], size: int = 96) -> d
     """Pictures of some training rows.
 
     Images of at most half of `size` pixels are enlarged by a whole number, each pixel to a square, and saved as PNG; larger ones
-    are brought to at most `size` and saved as JPEG. Images in memory are uint8 in 0..255, or uint8 with few grey levels, which
+    are brought to at most `size` and saved as JPEG. Images in memory are uint8 in 0..255, or uint8 with few gray levels, which
     are scaled so that the data's brightest pixel is white, or float in [0, 1].
 
     Args:

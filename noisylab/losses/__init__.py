@@ -1,7 +1,7 @@
 """Losses: pure functions of tensors, stable in at least float32 whatever the precision of training."""
 
 from noisylab.losses.agreement import symmetric_kl
-from noisylab.losses.cores2 import cores2, cores2_keeps, cores2_regulariser, cores2_weight
+from noisylab.losses.cores2 import cores2, cores2_keeps, cores2_regularizer, cores2_weight
 from noisylab.losses.criteria import (
     CORES2,
     GCE,
@@ -19,11 +19,11 @@ from noisylab.losses.criteria import (
 from noisylab.losses.criterion import Criterion, LossFactory
 from noisylab.losses.cross_entropy import cross_entropy, soft_cross_entropy
 from noisylab.losses.dmi import dmi_loss, joint_matrix
-from noisylab.losses.elr import elr_loss, elr_regulariser, elr_target, given_share, predicts_given, reweighted_labels
+from noisylab.losses.elr import elr_loss, elr_regularizer, elr_target, given_share, predicts_given, reweighted_labels
 from noisylab.losses.entropy import negative_entropy
 from noisylab.losses.f_divergence import f_divergence
 from noisylab.losses.mixmatch import prior_penalty, sharpen, squared_error
-from noisylab.losses.normalised import active_passive, focal, normalised
+from noisylab.losses.normalized import active_passive, focal, normalized
 from noisylab.losses.peer import peer_loss, peer_weight, shifted_cross_entropy
 from noisylab.losses.robust import gce, mae, rce, sce, truncated_gce
 from noisylab.losses.softened import bootstrap, gls
@@ -36,6 +36,7 @@ from noisylab.losses.transition import (
     log_volume,
     reweighted_loss,
 )
+from noisylab.renamed import old_names
 
 __all__ = [
     "CORES2",
@@ -59,12 +60,12 @@ __all__ = [
     "consistency",
     "cores2",
     "cores2_keeps",
-    "cores2_regulariser",
+    "cores2_regularizer",
     "cores2_weight",
     "cross_entropy",
     "dmi_loss",
     "elr_loss",
-    "elr_regulariser",
+    "elr_regularizer",
     "elr_target",
     "f_divergence",
     "focal",
@@ -79,7 +80,7 @@ __all__ = [
     "logit_norm",
     "mae",
     "negative_entropy",
-    "normalised",
+    "normalized",
     "peer_loss",
     "peer_weight",
     "predicts_given",
@@ -96,3 +97,7 @@ __all__ = [
     "symmetric_kl",
     "truncated_gce",
 ]
+
+__getattr__ = old_names(
+    __name__, {"cores2_regulariser": "cores2_regularizer", "elr_regulariser": "elr_regularizer", "normalised": "normalized"}
+)

@@ -17,8 +17,8 @@ def symmetric_kl(first: Tensor, second: Tensor, *, reduction: Literal["mean", "n
     Computed in float32, of float64 logits in float64; gradients flow into both. Source: Wei et al., CVPR 2020 (JoCoR).
 
     Args:
-        first: (B, K) float, unnormalised.
-        second: (B, K) float, unnormalised.
+        first: (B, K) float, unnormalized.
+        second: (B, K) float, unnormalized.
         reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
 
     >>> import torch

@@ -10,17 +10,17 @@ from torch import Tensor
 
 from noisylab.losses.log_probs import Reduction, log_probs_of, of_given, reduced
 
-__all__ = ["cores2", "cores2_keeps", "cores2_regulariser", "cores2_weight"]
+__all__ = ["cores2", "cores2_keeps", "cores2_regularizer", "cores2_weight"]
 
 _SHIFT = 1e-8
 _LOG_SHIFT = math.log(_SHIFT)
 
 
-def cores2_regulariser(logits: Tensor, prior: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+def cores2_regularizer(logits: Tensor, prior: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """``-sum_c prior_c (-log(p_c + 1e-8))``, 0 or less: it rewards confident predictions (Cheng et al., 2021).
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         prior: (K,) float shares of the given labels, 0 or more with sum 1; no gradient.
         reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
     """
@@ -32,7 +32,7 @@ def cores2(logits: Tensor, target: Tensor, prior: Tensor, *, weight: float, redu
     """``CE(z, y) - b sum_c prior_c (-log(p_c + 1e-8))`` (Cheng et al., 2021). It may be negative.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
         prior: (K,) float shares of the given labels; no gradient.
         weight: b, 0 or more.
@@ -44,7 +44,7 @@ def cores2(logits: Tensor, target: Tensor, prior: Tensor, *, weight: float, redu
     -2.41344
     """
     losses = -of_given(log_probs_of(logits), target)
-    return reduced(losses + weight * cores2_regulariser(logits, prior, reduction="none"), reduction)
+    return reduced(losses + weight * cores2_regularizer(logits, prior, reduction="none"), reduction)
 
 
 def cores2_keeps(logits: Tensor, target: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def cores2_keeps(logits: Tensor, target: Tensor) -> Tensor:
     Source: authors' code, https://github.com/haochenglouis/cores.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
 
     >>> import torch

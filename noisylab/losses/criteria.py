@@ -8,11 +8,11 @@ from typing import Literal, TypeVar, get_args
 
 from torch import Tensor
 
-from noisylab.losses.cores2 import cores2_keeps, cores2_regulariser, cores2_weight
+from noisylab.losses.cores2 import cores2_keeps, cores2_regularizer, cores2_weight
 from noisylab.losses.criterion import Criterion
 from noisylab.losses.f_divergence import Divergence, independent_term, joint_term
 from noisylab.losses.log_probs import log_probs_of, of_given
-from noisylab.losses.normalised import Active, Passive, active_passive, focal
+from noisylab.losses.normalized import Active, Passive, active_passive, focal
 from noisylab.losses.peer import peer_weight, shifted_cross_entropy
 from noisylab.losses.robust import gce, mae, rce, sce, truncated_gce
 from noisylab.losses.softened import bootstrap, gls
@@ -51,7 +51,7 @@ class MAE(Criterion):
 
 
 class GCE(Criterion):
-    """Generalised cross-entropy, ``(1 - p_y^q) / q`` (Zhang and Sabuncu, 2018); see `noisylab.losses.gce`.
+    """Generalized cross-entropy, ``(1 - p_y^q) / q`` (Zhang and Sabuncu, 2018); see `noisylab.losses.gce`.
 
     Args:
         q: exponent, in (0, 1].
@@ -126,15 +126,15 @@ class SCE(Criterion):
 
 
 class ActivePassive(Criterion):
-    """A normalised loss and RCE or MAE, ``alpha l(p, y) / sum_c l(p, c) + beta m(p, y)`` (Ma et al., 2020).
+    """A normalized loss and RCE or MAE, ``alpha l(p, y) / sum_c l(p, c) + beta m(p, y)`` (Ma et al., 2020).
 
-    The default is NCE+RCE; with ``beta=0`` it is the normalised loss alone (NCE, NFL, NGCE). See
+    The default is NCE+RCE; with ``beta=0`` it is the normalized loss alone (NCE, NFL, NGCE). See
     `noisylab.losses.active_passive`.
 
     Args:
         active: l: "ce", "focal" or "gce".
         passive: m: "rce", or "mae" for ``1 - p_y``.
-        alpha: weight of the normalised loss, 0 or more; the authors have 1 on CIFAR-10 and MNIST, 10 on CIFAR-100.
+        alpha: weight of the normalized loss, 0 or more; the authors have 1 on CIFAR-10 and MNIST, 10 on CIFAR-100.
         beta: weight of the other, 0 or more; with RCE the authors have 1 on CIFAR-10, 10 on MNIST and 0.1 on CIFAR-100.
         q: exponent of "gce", in (0, 1]; the authors have 0.1 on CIFAR-10 and MNIST, 0.7 on CIFAR-100.
         gamma: exponent of "focal", 0 or more.
@@ -188,7 +188,7 @@ class Focal(Criterion):
 
 
 class GLS(Criterion):
-    """Generalised label smoothing, ``(1 - r) CE + r mean_c(-log p_c)`` (Wei et al., 2022); see `noisylab.losses.gls`.
+    """Generalized label smoothing, ``(1 - r) CE + r mean_c(-log p_c)`` (Wei et al., 2022); see `noisylab.losses.gls`.
 
     With a negative rate it may be negative, without bound. It is meant to follow a warm-up with cross-entropy, of 2 epochs in the
     benchmark of KlemenVovk/noisy-labels.
@@ -287,7 +287,7 @@ class CORES2(Criterion):
 
     def of_prior(self, logits: Tensor, prior: Tensor, epoch: int) -> Tensor:
         """The second part (B,)."""
-        return self.weight(epoch) * cores2_regulariser(logits, prior, reduction="none")
+        return self.weight(epoch) * cores2_regularizer(logits, prior, reduction="none")
 
     def sieves_in(self, epoch: int) -> bool:
         """True from epoch `first_sieved` on."""

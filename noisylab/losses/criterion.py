@@ -33,7 +33,7 @@ class Criterion(ABC):
         """Losses (B,) in at least float32.
 
         Args:
-            logits: (B, K) float, unnormalised.
+            logits: (B, K) float, unnormalized.
             target: (B,) int64 given labels.
         """
 
@@ -55,7 +55,7 @@ class Criterion(ABC):
         """(B,) terms added to the losses, from the frequencies of the given labels; zeros by default.
 
         Args:
-            logits: (B, K) float, unnormalised.
+            logits: (B, K) float, unnormalized.
             prior: (K,) float, sum 1.
             epoch: counted from 0.
         """

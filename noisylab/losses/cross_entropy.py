@@ -27,7 +27,7 @@ def cross_entropy(
     al., CVPR 2016, section 7); "others", ``1 - s`` on the label and ``s/(K-1)`` elsewhere.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
         smoothing: s, fraction in [0, 1).
         convention: see above.
@@ -52,7 +52,7 @@ def soft_cross_entropy(logits: Tensor, probs: Tensor, *, reduction: Reduction = 
     """Cross-entropy against a distribution over the classes, in float32 (float64 for such logits).
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         probs: (B, K) float, rows sum to one.
         reduction: "mean" over the batch or "none" for (B,).
     """

@@ -17,7 +17,7 @@ def joint_matrix(logits: Tensor, target: Tensor) -> Tensor:
     It is a sum, not a mean: batches, or the shares of several ranks, are joined by adding their matrices.
 
     Args:
-        logits: (B, K) float, unnormalised; P is their softmax.
+        logits: (B, K) float, unnormalized; P is their softmax.
         target: (B,) int64 labels, or (B, K) float labels whose rows sum to one; no gradient.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Early-learning regularisation: moving averages of predictions, the regularization term, and label scores from the averages."""
+"""Early-learning regularization: moving averages of predictions, the regularization term, and label scores from the averages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from noisylab.losses.cross_entropy import cross_entropy
 
-__all__ = ["elr_loss", "elr_regulariser", "elr_target", "given_share", "predicts_given", "reweighted_labels"]
+__all__ = ["elr_loss", "elr_regularizer", "elr_target", "given_share", "predicts_given", "reweighted_labels"]
 
 _FLOOR = 1e-4  # authors' code: probabilities lie in [1e-4, 1 - 1e-4]
 
@@ -22,7 +22,7 @@ def elr_target(rows: Tensor, logits: Tensor, momentum: float, *, clamp: bool = T
 
     Args:
         rows: (B, K) float, t; their sums lie in [0, 1].
-        logits: (B, K) float, unnormalised; in float32 at least from here on.
+        logits: (B, K) float, unnormalized; in float32 at least from here on.
         momentum: share of the old value, in [0, 1).
         clamp: p is the softmax clamped to [1e-4, 1 - 1e-4] and divided by its sum (ELR); else the softmax itself (ELR+).
 
@@ -41,20 +41,20 @@ def elr_target(rows: Tensor, logits: Tensor, momentum: float, *, clamp: bool = T
     return momentum * rows.detach().to(probs.dtype) + (1 - momentum) * probs
 
 
-def elr_regulariser(logits: Tensor, memory_rows: Tensor, *, reduction: Literal["mean", "none"] = "mean") -> Tensor:
+def elr_regularizer(logits: Tensor, memory_rows: Tensor, *, reduction: Literal["mean", "none"] = "mean") -> Tensor:
     """``log(1 - <t, p>)``, which decreases as p agrees better with t (Liu et al., NeurIPS 2020).
 
-    p is the softmax clamped to [1e-4, 1 - 1e-4], not normalised again. Its gradient with respect to logit c is
+    p is the softmax clamped to [1e-4, 1 - 1e-4], not normalized again. Its gradient with respect to logit c is
     ``p_c (<t, p> - t_c) / (1 - <t, p>)`` as long as nothing is clamped. Computed in float32, of float64 logits in float64: in 16
     bits ``1 - 1e-4`` is 1, and the logarithm of 0 would be taken.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         memory_rows: (B, K) float, t, not negative, with sums of at most 1; no gradient.
         reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
 
     >>> import torch
-    >>> round(elr_regulariser(torch.zeros(1, 4), torch.full((1, 4), 0.25)).item(), 6)
+    >>> round(elr_regularizer(torch.zeros(1, 4), torch.full((1, 4), 0.25)).item(), 6)
     -0.287682
     """
     probs = _probs(logits).clamp(_FLOOR, 1 - _FLOOR)
@@ -66,21 +66,21 @@ def elr_loss(
     logits: Tensor,
     target: Tensor,
     memory_rows: Tensor,
-    regularisation: float = 3.0,
+    regularization: float = 3.0,
     *,
     reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
-    """``CE(z, y) + regularisation * log(1 - <t, p>)``; see `elr_regulariser`. The second part is negative, and large.
+    """``CE(z, y) + regularization * log(1 - <t, p>)``; see `elr_regularizer`. The second part is negative, and large.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 given labels.
         memory_rows: (B, K) float, the moving averages t with this batch's predictions in them (`elr_target`).
-        regularisation: lambda, 0 or more.
+        regularization: lambda, 0 or more.
         reduction: "mean" over the batch or "none" for (B,).
     """
     losses = cross_entropy(logits, target, reduction="none")
-    losses = losses + regularisation * elr_regulariser(logits, memory_rows, reduction="none")
+    losses = losses + regularization * elr_regularizer(logits, memory_rows, reduction="none")
     return losses.mean() if reduction == "mean" else losses
 
 

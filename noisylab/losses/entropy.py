@@ -17,7 +17,7 @@ def negative_entropy(logits: Tensor, *, clamp_logits: bool = False, reduction: L
     Computed in float32, of float64 logits in float64.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         clamp_logits: first raise every logit to at least 1e-12, as the authors' code of ACT does; a negative logit then has no
             gradient.
         reduction: "mean" over the batch or "none" for (B,).

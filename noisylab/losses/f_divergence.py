@@ -21,7 +21,7 @@ def joint_term(
     """``-g(p_y)``: what samples contribute to `f_divergence`.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
         divergence: see `f_divergence`.
         reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
@@ -35,7 +35,7 @@ def independent_term(
     """``f*(g(p_y))``: what inputs and labels drawn independently contribute to `f_divergence`.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels of other samples.
         divergence: see `f_divergence`.
         reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
@@ -74,7 +74,7 @@ def f_divergence(
     | pearson | (u - 1)^2 | v | t^2 / 4 + t |
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
         peer_logits: (M, K) float, of samples drawn at random.
         peer_target: (M,) int64 labels of other samples, drawn independently of those.

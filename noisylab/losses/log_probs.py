@@ -17,7 +17,7 @@ def log_probs_of(logits: Tensor) -> Tensor:
     """(B, K) log-probabilities in float32, of float64 logits in float64.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
     """
     return F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 1)
 

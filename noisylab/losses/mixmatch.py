@@ -30,7 +30,7 @@ def squared_error(logits: Tensor, probs: Tensor) -> Tensor:
     """Mean over the classes of the squared distance of the softmax to a target, (B,), in at least float32.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         probs: (B, K) float target.
     """
     predicted = F.softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 1)

@@ -13,7 +13,7 @@ def shifted_cross_entropy(logits: Tensor, target: Tensor, *, shift: float = 1e-5
     """``-log(p_y + shift)``, which is at most ``-log shift`` and has a small gradient there.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
         shift: positive.
         reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
@@ -35,7 +35,7 @@ def peer_loss(
     It may be negative, down to ``-a log 1e5``.
 
     Args:
-        logits: (B, K) float, unnormalised, z.
+        logits: (B, K) float, unnormalized, z.
         target: (B,) int64 labels, y.
         peer_logits: (M, K) float, z_r, of samples drawn at random.
         peer_target: (M,) int64 labels, y_s, of other samples, drawn independently of those.

@@ -20,7 +20,7 @@ def mae(logits: Tensor, target: Tensor, *, form: Literal["full", "reduced"] = "f
     """Mean absolute error between probabilities and label, ``sum_c |p_c - [c = y]| = 2 (1 - p_y)``.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
         form: "reduced" is half of it, ``1 - p_y``.
         reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
@@ -42,12 +42,12 @@ def gce_of(log_probs: Tensor, q: float) -> Tensor:
 
 
 def gce(logits: Tensor, target: Tensor, *, q: float = 0.7, reduction: Reduction = "mean") -> Tensor:
-    """Generalised cross-entropy ``(1 - p_y^q) / q`` (Zhang and Sabuncu, 2018).
+    """Generalized cross-entropy ``(1 - p_y^q) / q`` (Zhang and Sabuncu, 2018).
 
     It tends to the cross-entropy as q goes to 0 and is ``1 - p_y`` for q = 1. It lies in [0, 1 / q].
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
         q: exponent, in (0, 1].
         reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
@@ -71,7 +71,7 @@ def truncated_gce(
     """``w [(1 - p_y^q) / q - (1 - k^q) / q]``: negative where p_y exceeds k (Zhang and Sabuncu, 2018).
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
         kept: (B,) bool, w; a sample that is not kept contributes 0 and no gradient. None keeps all.
         q: exponent, in (0, 1].
@@ -88,7 +88,7 @@ def rce(logits: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Ten
     p_y is at least 1e-7; below, it has no gradient.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
         reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
     """
@@ -100,7 +100,7 @@ def sce(logits: Tensor, target: Tensor, *, alpha: float = 0.1, beta: float = 1.0
     """Symmetric cross-entropy ``alpha CE + beta RCE`` (Wang et al., 2019); see `rce`.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
         alpha: weight of the cross-entropy, 0 or more.
         beta: weight of the reverse cross-entropy, 0 or more.

@@ -12,12 +12,12 @@ __all__ = ["bootstrap", "gls"]
 
 
 def gls(logits: Tensor, target: Tensor, *, rate: float = -0.2, reduction: Reduction = "mean") -> Tensor:
-    """Generalised label smoothing ``(1 - r) CE + r mean_c(-log p_c)`` (Wei et al., 2022).
+    """Generalized label smoothing ``(1 - r) CE + r mean_c(-log p_c)`` (Wei et al., 2022).
 
     For r in [0, 1) it is `noisylab.losses.cross_entropy` with ``smoothing=r``. For r < 0 it is unbounded below.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
         rate: r, below 1; negative for negative smoothing.
         reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
@@ -45,7 +45,7 @@ def bootstrap(
     hard: ``-b log p_y - (1 - b) log p_m`` with m the likeliest class; soft: ``-b log p_y - (1 - b) sum_c p_c log p_c``.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 labels.
         kind: which prediction.
         beta: share of the given label, in [0, 1]; 0.8 for "hard", 0.95 for "soft" in the paper.

@@ -33,14 +33,14 @@ def logit_norm(logits: Tensor, square: Tensor | None = None) -> Tensor:
     return logits * (_FLOOR + (logits.square().mean() if square is None else square)).rsqrt()
 
 
-def pseudo_labels(normalised: Sequence[Tensor], temperature: float) -> Tensor:
+def pseudo_labels(normalized: Sequence[Tensor], temperature: float) -> Tensor:
     """``s_T(mean over the views of softmax(ln z))``, without gradient (Zhang et al., CVPR 2020, section 3.3).
 
     Args:
-        normalised: (B, K) normalised logits (`logit_norm`) of each view.
+        normalized: (B, K) normalized logits (`logit_norm`) of each view.
         temperature: T, positive.
     """
-    return sharpen(_mean_probs(normalised), temperature)
+    return sharpen(_mean_probs(normalized), temperature)
 
 
 def co_guess(
@@ -56,7 +56,7 @@ def co_guess(
     ``g = s_T(sum_r rho_r softmax(rho_r ln z_r))`` with ``rho_r = w_r / (w_1 + w_2)``, 1/2 where both are 0.
 
     Args:
-        first: (B, K) normalised logits of the first network for each view, whose probabilities are averaged.
+        first: (B, K) normalized logits of the first network for each view, whose probabilities are averaged.
         second: the same of the second.
         weights: (B,) weights of each network, at least 0; they are not changed.
         temperature: T, positive.

@@ -27,7 +27,7 @@ def given_log_probs(logits: Tensor, transition: Tensor) -> Tensor:
     Computed from log-probabilities, so that no entry is -inf unless a column of T is zero. It holds B x K x K numbers at once.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         transition: (K, K) float, at least 0, rows sum to one. Gradients flow into it, too, also where it is 0; none through a
             column of zeros.
 
@@ -44,7 +44,7 @@ def given_log_probs(logits: Tensor, transition: Tensor) -> Tensor:
 
 
 def forward_loss(logits: Tensor, target: Tensor, transition: Tensor, *, reduction: Reduction = "mean") -> Tensor:
-    """``-log (p T)[y]``, in float32 (float64 for such logits): the minimiser is the prediction of the true label.
+    """``-log (p T)[y]``, in float32 (float64 for such logits): the minimizer is the prediction of the true label.
 
     With the identity for T it is the cross-entropy, to the bit. Entries of T are kept as they are, zeros among them, as long as
     the column of the label has an entry of 1e-8; else they are raised to 1e-8: a label that T calls impossible costs 18.4.
@@ -52,7 +52,7 @@ def forward_loss(logits: Tensor, target: Tensor, transition: Tensor, *, reductio
     Source: Patrini et al., CVPR 2017.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 given labels, in 0..K-1.
         transition: (K, K) float, at least 0, rows sum to one; gradients flow into it, too.
         reduction: "mean" over the batch (NaN when it is empty) or "none" for (B,).
@@ -86,7 +86,7 @@ def backward_loss(
     Source: Patrini et al., CVPR 2017; authors' code, https://github.com/giorgiop/loss-correction, for the clip.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 given labels, in 0..K-1.
         inverse: (K, K) float, the inverse of T (`noisylab.estimation.invert`).
         cap: largest loss of a sample; beyond it a sample has no gradient. It does not bound the loss from below.
@@ -118,7 +118,7 @@ def importance_weights(logits: Tensor, target: Tensor, transition: Tensor) -> Te
     Source: Xia et al., NeurIPS 2019; Liu and Tao, IEEE TPAMI 2016.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 given labels, in 0..K-1.
         transition: (K, K) float, or (B, K, K), one a sample; rows need not sum to one.
 
@@ -146,13 +146,13 @@ def reweighted_loss(
 ) -> Tensor:
     """``beta CE(z, y)`` with the weights of `importance_weights`, in float32 (float64 for such logits).
 
-    With the identity for T it is the cross-entropy as long as p[y] is at least 1e-12. Weights are not normalised: the mean is
+    With the identity for T it is the cross-entropy as long as p[y] is at least 1e-12. Weights are not normalized: the mean is
     over the samples.
 
     Source: Xia et al., NeurIPS 2019.
 
     Args:
-        logits: (B, K) float, unnormalised.
+        logits: (B, K) float, unnormalized.
         target: (B,) int64 given labels, in 0..K-1.
         transition: (K, K) float; T, or T with a slack; or (B, K, K), one a sample.
         detach_weights: True takes the weights as constants; False lets gradients through them into the logits and into

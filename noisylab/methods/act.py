@@ -26,8 +26,8 @@ class ACT(NoisyLabelMethod):
     """Trains a robust network on the samples on which it and a deliberately non-robust twin agree.
 
     The "standard" network learns all given labels, wrong ones included. The "robust" network learns only from selected samples:
-    those that both predict as labelled or, where the standard network is hardly better than the robust one on the batch (the
-    gate: then it has not yet memorised), all that the standard one predicts as labelled. A sample counts more the oftener it was
+    those that both predict as labeled or, where the standard network is hardly better than the robust one on the batch (the
+    gate: then it has not yet memorized), all that the standard one predicts as labeled. A sample counts more the oftener it was
     selected. On strongly augmented images the robust network follows pseudo-labels: the given label where selected, else the
     moving average of its own predictions.
 
@@ -53,7 +53,7 @@ class ACT(NoisyLabelMethod):
     Args:
         num_classes: K.
         network: factory of both networks.
-        variant: "cifar" or "web": which samples the gate admits (web: those that either network predicts as labelled; without the
+        variant: "cifar" or "web": which samples the gate admits (web: those that either network predicts as labeled; without the
             gate, those that the robust one does).
         warmup_epochs: W, epochs of plain training.
         warmup_lr: learning rate of the warm-up; None for the optimizer's own.

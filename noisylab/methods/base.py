@@ -30,7 +30,7 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
     """Networks, per-sample memory, keyed randomness, evaluation and checkpoints, as every method has them.
 
     A subclass calls ``save_hyperparameters()`` and `add_networks`, declares memory fields and writes ``training_step`` and
-    ``configure_optimizers``; methods of manual optimisation step through `noisylab.engine.step.step`. See docs/methods.md.
+    ``configure_optimizers``; methods of manual optimization step through `noisylab.engine.step.step`. See docs/methods.md.
 
     Args:
         num_classes: K, at least 2.

@@ -17,7 +17,7 @@ from noisylab.losses import cross_entropy
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
 from noisylab.schedules import forget_rates
-from noisylab.selection.mixture import fit_mixture, normalise
+from noisylab.selection.mixture import fit_mixture, normalize
 from noisylab.selection.small_loss import keep_count, small_loss
 from noisylab.types import Batch, EpochPlan, LRSchedulerFactory, OptimizerFactory, Phase, PlanBatch, Stream
 
@@ -28,7 +28,7 @@ class CoTeaching(NoisyLabelMethod):
     """Two networks, each of which learns from the samples of the batch that the other finds easiest.
 
     Networks fit right labels before wrong ones, so a small loss speaks for a right label. A network that chose by its own loss
-    would confirm its own errors; two that were initialised differently err differently and filter for each other. The share of
+    would confirm its own errors; two that were initialized differently err differently and filter for each other. The share of
     the batch that is left out rises from 0 to the forget rate in the first epochs.
 
     Objective in epoch e, for a batch of B samples with given labels y: with I_1 and I_2 the ``n = int((1 - f_e) B)`` samples
@@ -41,10 +41,10 @@ class CoTeaching(NoisyLabelMethod):
     last estimate stays.
 
     The estimate is rough: on digits (`SmallCNN`, one seed each) it was 0.44 where 0.42 of the labels were wrong and 0.21
-    where 0.20 were, but 0.46 where 0.62 were, and 0.05 where 0.40 were wrong by a pair flip, which is learnt early and looks
+    where 0.20 were, but 0.46 where 0.62 were, and 0.05 where 0.40 were wrong by a pair flip, which is learned early and looks
     easy. Where you know the rate, give it.
 
-    ``clean_mask`` are the samples that the first network learnt from; there is none in an epoch that keeps all.
+    ``clean_mask`` are the samples that the first network learned from; there is none in an epoch that keeps all.
 
     **Paper**: Han et al., Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels, NeurIPS 2018, arXiv
     1804.06872.
@@ -56,7 +56,7 @@ class CoTeaching(NoisyLabelMethod):
     dividing by 64 or 128 shortened them by 7 to 10 % on average; an empty selection contributes 0 (there NaN); n is rounded down
     from a product with 1e-9 added, so that rounding errors cost no sample; ties go to the first in the batch. The first
     of their 200 epochs only evaluates random weights, here it trains, with f = 0. A short last batch is trained on, or joins the
-    one before it (there dropped, of the test set, too). Images are normalised, and cropped and flipped unless ``view="eval"``
+    one before it (there dropped, of the test set, too). Images are normalized, and cropped and flipped unless ``view="eval"``
     (there neither: the CIFAR recipes have ``view: eval`` and ``normalize: none``). Adam's beta1 of 0.1 from the start of the
     decay belongs to the schedule `noisylab.schedules.LinearDecay`.
 
@@ -122,7 +122,7 @@ class CoTeaching(NoisyLabelMethod):
         if self.forget_rate != "auto" or not 0 < epoch <= self.ramp_epochs:
             return
         rows = (self.memory["observed_epoch"] == epoch - 1).nonzero().flatten()
-        values = normalise(self.memory["observed_loss"][rows])
+        values = normalize(self.memory["observed_loss"][rows])
         self.memory.write("wrong_prob", rows, 1 - fit_mixture(values).clean_prob(values))
 
     def epoch_plan(self, epoch: int) -> EpochPlan:

@@ -21,7 +21,7 @@ __all__ = ["CrossEntropy"]
 class CrossEntropy(NoisyLabelMethod):
     """Trains one network on the given labels, right or wrong.
 
-    Every other method is compared with this one. It first learns what the right labels have in common and then memorises the
+    Every other method is compared with this one. It first learns what the right labels have in common and then memorizes the
     wrong
     ones: its test accuracy peaks early and falls, so look at the best epoch and at the last ones.
 

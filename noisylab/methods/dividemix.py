@@ -18,7 +18,7 @@ from noisylab.losses import cross_entropy, negative_entropy, prior_penalty, shar
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
 from noisylab.selection.balanced import balanced_subset
-from noisylab.selection.mixture import fit_mixture, normalise
+from noisylab.selection.mixture import fit_mixture, normalize
 from noisylab.selection.mixture_fit import MixtureFit
 from noisylab.transforms.draws import key_from
 from noisylab.transforms.mixing import mix, mix_weight
@@ -37,7 +37,7 @@ from noisylab.types import (
 __all__ = ["DivideMix"]
 
 _PEER = {"first": "second", "second": "first"}
-_FEWEST = 2  # rows a process that a part of the training set needs to be trained on: batch normalisation cannot use one
+_FEWEST = 2  # rows a process that a part of the training set needs to be trained on: batch normalization cannot use one
 
 
 class DivideMix(NoisyLabelMethod):
@@ -92,7 +92,7 @@ class DivideMix(NoisyLabelMethod):
         num_views: M, augmented views of every sample.
         average_epochs: the mixture is fitted to the mean of so many last losses; 5 for 90 % noise.
         confidence_penalty: whether the warm-up subtracts the entropy of predictions; for asymmetric noise and Clothing1M.
-        learn: which part of the mixed batch is learnt: "all", or "labeled" samples alone (Clothing1M, WebVision; needs
+        learn: which part of the mixed batch is learned: "all", or "labeled" samples alone (Clothing1M, WebVision; needs
             ``lambda_u=0``; unlabeled samples then enter as partners).
         warmup_subset: samples that each network sees in an epoch of the warm-up, drawn anew with equal classes by given label;
             None for all (64,000 on Clothing1M).
@@ -171,7 +171,7 @@ class DivideMix(NoisyLabelMethod):
                 history = self.memory[f"losses_{name}"]
                 history[:, :-1] = history[:, 1:].clone()
                 history[:, -1] = -1
-                history[visited, -1] = normalise(tables[name][visited]).float()
+                history[visited, -1] = normalize(tables[name][visited]).float()
                 self.memory[f"split_epoch_{name}"][visited] = epoch
         for name, fit in self._fits(epoch).items():
             self.memory.write(f"clean_prob_{name}", fit.rows, fit.mixture.clean_prob(fit.values).clamp(0, 1))

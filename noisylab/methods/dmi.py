@@ -24,8 +24,8 @@ class DMI(StagedMethod):
     """Fine-tunes a network for the mutual information between its predictions and the given labels.
 
     Let U be the K x K joint matrix of given label and prediction. Noise that depends on the class alone multiplies it by the
-    transition matrix T, so ``log |det U|`` changes by the constant ``log |det T|``: what maximises it on the given labels
-    maximises it on the true ones, whatever T is.
+    transition matrix T, so ``log |det U|`` changes by the constant ``log |det T|``: what maximizes it on the given labels
+    maximizes it on the true ones, whatever T is.
 
     Objective, after `pretrain_epochs` of cross-entropy: ``L = -log(|det U| + offset)``, ``U[k, c]`` the sum over the batch of
     p_n[c] where y_n = k. U is a sum, not a mean: divided by the batch size its determinant would vanish beside the offset.
@@ -34,7 +34,7 @@ class DMI(StagedMethod):
     offset. Swapping two columns of U leaves the loss as it is, so only the first stage gives the classes their names; choose by
     accuracy, never by this loss. It is no mean over samples: it depends on the batch size.
 
-    A class that no sample of the batch is labelled with makes a row of zeros: the loss is ``-log offset`` and its gradient 0, so
+    A class that no sample of the batch is labeled with makes a row of zeros: the loss is ``-log offset`` and its gradient 0, so
     the step is lost but for weight decay and momentum. ``train/lost_steps`` is the share of such batches. With 10 classes and
     128 samples that is one in 70,000, with 100 classes and 256 nearly every one: take larger batches, or `spread`.
 
@@ -77,7 +77,7 @@ class DMI(StagedMethod):
         ('pretrain', 'dmi')
     """
 
-    recordable = False  # the factorisation behind the determinant was not tried inside a graph
+    recordable = False  # the factorization behind the determinant was not tried inside a graph
 
     def __init__(
         self,

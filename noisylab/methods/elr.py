@@ -1,4 +1,4 @@
-"""Early-learning regularisation."""
+"""Early-learning regularization."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from noisylab.engine.optimizers import one_for_all, optimizer_factory, scheduler
 from noisylab.losses import elr_loss, elr_target, given_share, predicts_given
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
+from noisylab.renamed import old_argument
 from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
 
 __all__ = ["ELR"]
 
 
 class ELR(NoisyLabelMethod):
-    """Holds a network to what it predicted early in training, before it memorised wrong labels.
+    """Holds a network to what it predicted early in training, before it memorized wrong labels.
 
     A network learns the right labels first and the wrong ones later. ELR keeps a moving average t of the predictions for each
     sample and adds a term that falls as the prediction agrees with it. On samples with a wrong label its gradient cancels
@@ -54,9 +55,10 @@ class ELR(NoisyLabelMethod):
         network: factory of the network.
         target_momentum: beta, share of the old value in the moving average of predictions, in [0, 1); 0.9 on CIFAR-100 and for
             asymmetric noise.
-        regularisation: lambda, 0 or more; 7 on CIFAR-100, 1 for asymmetric noise on CIFAR-10.
+        regularization: lambda, 0 or more; 7 on CIFAR-100, 1 for asymmetric noise on CIFAR-10.
         optimizer: factory; SGD with rate 0.02, momentum 0.9 and weight decay 1e-3 if None.
         scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
+        regularisation: the old name of `regularization`; will be removed in version 0.3.
 
     Example:
         >>> from noisylab.models import MLP
@@ -72,13 +74,15 @@ class ELR(NoisyLabelMethod):
         num_classes: int,
         network: NetFactory,
         target_momentum: FractionBelowOne = 0.7,
-        regularisation: NonNegative = 3.0,
+        regularization: NonNegative = 3.0,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
+        regularisation: NonNegative | None = None,
     ) -> None:
         super().__init__(num_classes)
         self.save_hyperparameters()
-        self.target_momentum, self.regularisation = target_momentum, regularisation
+        self.target_momentum = target_momentum
+        self.regularization = old_argument("regularisation", regularisation, "regularization", regularization)
         self.optimizer = optimizer_factory(optimizer, SGD, lr=0.02, momentum=0.9, weight_decay=1e-3)
         self.scheduler = scheduler_factory(scheduler)
         self.add_networks(network, "network")
@@ -92,7 +96,7 @@ class ELR(NoisyLabelMethod):
         self.observe(index, logits, y)
         targets = elr_target(self.memory["target"][index], logits, self.target_momentum)
         self.memory.write("target", index, targets)
-        loss = self.mean(elr_loss(logits, y, targets, self.regularisation, reduction="none"))
+        loss = self.mean(elr_loss(logits, y, targets, self.regularization, reduction="none"))
         self.means.add("train/loss", loss, batch.weight_of("train"))
         return loss
 

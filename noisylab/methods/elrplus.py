@@ -1,4 +1,4 @@
-"""Early-learning regularisation with two networks, averaged weights and mixup."""
+"""Early-learning regularization with two networks, averaged weights and mixup."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from noisylab.engine.modes import in_mode
 from noisylab.engine.optimizers import one_each, optimizer_factory, scheduler_factory
 from noisylab.engine.step import step
 from noisylab.losses import (
-    elr_regulariser,
+    elr_regularizer,
     elr_target,
     given_share,
     predicts_given,
@@ -22,6 +22,7 @@ from noisylab.losses import (
 )
 from noisylab.methods.averaged import AveragingMethod
 from noisylab.models.network import NetFactory
+from noisylab.renamed import old_argument
 from noisylab.schedules import sigmoid_rampup
 from noisylab.transforms import mixing
 from noisylab.types import EpochPlan, LRSchedulerFactory, OptimizerFactory, Phase, PlanBatch, Stream
@@ -49,7 +50,7 @@ class ELRPlus(AveragingMethod):
 
     Networks answer together by the mean of their logits (not the averaged copies): that is the headline. A sample is taken as
     clean where the mean of the two tables is largest at the given label; the share of the mean at the given label is the
-    score, 0 for samples that were not trained on. Mixed samples say nothing about memorisation; what is observed online are
+    score, 0 for samples that were not trained on. Mixed samples say nothing about memorization; what is observed online are
     the predictions of m_1 on the unmixed ones, in the pass of the second network.
 
     **Paper**: Liu, Niles-Weed, Razavian and Fernandez-Granda, Early-Learning Regularization Prevents Memorization of Noisy
@@ -76,20 +77,21 @@ class ELRPlus(AveragingMethod):
         network: factory of both networks.
         target_momentum: beta, share of the old value in the moving average of predictions, in [0, 1); 0.9 on CIFAR-100 and for
             asymmetric noise.
-        regularisation: lambda, 0 or more; 7 on CIFAR-100, 1 for asymmetric noise on CIFAR-10.
+        regularization: lambda, 0 or more; 7 on CIFAR-100, 1 for asymmetric noise on CIFAR-10.
         average_decay: gamma, the largest share of the old weights in an averaged copy, in [0, 1]; 0.9999 on Clothing1M.
         average_ramp_steps: steps of a network until the share is gamma; 0 for gamma from the beginning; None for
             ``min(1 - 1 / (n + 1), gamma)`` in place of the ramp (authors' code on Clothing1M and WebVision).
         coefficient_ramp_steps: steps of a network until the second part of the loss has its full weight; 0 for at once
             (CIFAR-10); 40,000 on CIFAR-100.
         mixup_alpha: alpha; not positive for no mixing; 1.5 on WebVision.
-        class_reweighting: multiply mixed labels by q and normalise them again; on CIFAR-100.
+        class_reweighting: multiply mixed labels by q and normalize them again; on CIFAR-100.
         average_mode: how the averaged copies predict. "train": with the statistics of the batch, as the authors' code does on one
             device; running statistics are their own, of their own passes. "eval": with running statistics, those of the network
             that they follow.
         clip_norm: largest gradient norm of each network; None for no limit.
         optimizer: factory of both optimizers; SGD with rate 0.02, momentum 0.9 and weight decay 5e-4 if None.
         scheduler: factory of a schedule for each, stepped once an epoch; a constant rate if None.
+        regularisation: the old name of `regularization`; will be removed in version 0.3.
 
     Example:
         >>> from noisylab.models import MLP
@@ -106,7 +108,7 @@ class ELRPlus(AveragingMethod):
         num_classes: int,
         network: NetFactory,
         target_momentum: FractionBelowOne = 0.7,
-        regularisation: NonNegative = 3.0,
+        regularization: NonNegative = 3.0,
         average_decay: Fraction = 0.997,
         average_ramp_steps: Count | None = 40_000,
         coefficient_ramp_steps: Count = 0,
@@ -116,12 +118,14 @@ class ELRPlus(AveragingMethod):
         clip_norm: Limit = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
+        regularisation: NonNegative | None = None,
     ) -> None:
         super().__init__(num_classes)
         self.save_hyperparameters()
         self.automatic_optimization = False
         self.clip_norm = clip_norm
-        self.target_momentum, self.regularisation = target_momentum, regularisation
+        self.target_momentum = target_momentum
+        self.regularization = old_argument("regularisation", regularisation, "regularization", regularization)
         self.average_decay, self.average_ramp_steps = average_decay, average_ramp_steps
         self.coefficient_ramp_steps, self.mixup_alpha = coefficient_ramp_steps, mixup_alpha
         self.class_reweighting, self.average_mode = class_reweighting, average_mode
@@ -157,9 +161,9 @@ class ELRPlus(AveragingMethod):
         if self.class_reweighting:
             mixed_labels = reweighted_labels(mixed_labels, mixed_targets)
         logits = self.checked(self.networks[name](mixed))
-        coefficient = self.regularisation * sigmoid_rampup(taken, self.coefficient_ramp_steps)
+        coefficient = self.regularization * sigmoid_rampup(taken, self.coefficient_ramp_steps)
         losses = soft_cross_entropy(logits, mixed_labels, reduction="none")
-        loss = self.mean(losses + coefficient * elr_regulariser(logits, mixed_targets, reduction="none"))
+        loss = self.mean(losses + coefficient * elr_regularizer(logits, mixed_targets, reduction="none"))
         step(self, {name: loss}, clip_norm=self.clip_norm)
         self.average(name).update(self.networks[name], self.decay(taken), copy_buffers=self.average_mode == "eval")
         self.means.add("train/loss" if name == "first" else f"train/loss_{name}", loss, batch.weight_of("train"))

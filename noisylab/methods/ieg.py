@@ -20,7 +20,7 @@ from noisylab.losses import consistency, logit_norm, pseudo_labels, soft_cross_e
 from noisylab.meta import SGDState, derivative, gradient, gradient_of, label_gradients, look_ahead, sgd_state, weight_gradients
 from noisylab.methods.reweighting import ReweightingMethod
 from noisylab.models.network import NetFactory
-from noisylab.selection.meta_weights import Rule, mislabelled
+from noisylab.selection.meta_weights import Rule, mislabeled
 from noisylab.specs import Factory
 from noisylab.transforms.mixing import folded_weights, mix, mix_rows, one_hot
 from noisylab.types import Inputs, PlanBatch, join_inputs, map_inputs
@@ -50,12 +50,12 @@ class Seen:
     Args:
         views: the inputs of each view; the first is the plain one.
         logits: (B, K) of each.
-        normalised: (B, K) of each, see `noisylab.losses.logit_norm`.
+        normalized: (B, K) of each, see `noisylab.losses.logit_norm`.
     """
 
     views: tuple[Inputs, ...]
     logits: tuple[Tensor, ...]
-    normalised: tuple[Tensor, ...]
+    normalized: tuple[Tensor, ...]
 
 
 class IEG(ReweightingMethod):
@@ -69,7 +69,7 @@ class IEG(ReweightingMethod):
     label is preferred (lambda_n = 1) where dV/deps_n < 0. Both derivatives come from one forward pass with tangents along grad V.
 
     Objective: ``L = (L_w + L_lambda) / 2 + L_p + c L_u + L_c`` with ``L_w = sum_n w_n CE(z_n, 0.9 y_n + 0.1 g_n)`` and
-    ``L_lambda = mean_n CE(z_n, lambda_n y_n + (1 - lambda_n) g_n)``. L_p and L_u are the cross-entropies, on normalised logits,
+    ``L_lambda = mean_n CE(z_n, lambda_n y_n + (1 - lambda_n) g_n)``. L_p and L_u are the cross-entropies, on normalized logits,
     of mixed samples: trusted ones (drawn with replacement, as many as samples with g), x with g and x' with g are stacked, each
     row is mixed with a partner drawn among all of them by ``lam = max(l, 1 - l)``, ``l = u^(1/beta) / 2``; L_p are the rows that
     began as trusted, L_u the others. L_c is the consistency term.
@@ -107,13 +107,13 @@ class IEG(ReweightingMethod):
         temperature: T, positive.
         beta: of the law of lam, positive.
         ce_factor: c; 4 on WebVision. It asks for a network with batch normalization: on Reuters the first, random pseudo
-            labels were learnt without it unless c was 1. "dynamic" for the number of rows with pseudo labels, in all views,
+            labels were learned without it unless c was 1. "dynamic" for the number of rows with pseudo labels, in all views,
             over that of trusted and of right ones, before any are drawn. What is logged as ``train/u_loss`` is c L_u.
         meta_rate: alpha, positive.
         meta_momentum: mu, in [0, 1).
         initial_trust: eps_n, in (0, 1).
         meta_point: "lookahead", or "current" for grad V at theta itself, which saves a backward pass.
-        threshold: of `noisylab.selection.mislabelled`; above 1 all samples are trained on with pseudo labels.
+        threshold: of `noisylab.selection.mislabeled`; above 1 all samples are trained on with pseudo labels.
         rule: how weights are compared with the threshold.
         draw_trusted: whether the trusted samples in L_p are drawn with replacement; else they are the batch as it is.
         optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 5e-4 if None. The look-ahead step takes over
@@ -170,14 +170,14 @@ class IEG(ReweightingMethod):
         """One step of the network."""
         samples, trusted = batch["train"], self.trusted(batch, "main")
         seen = self._see("main", self._views(samples.views))
-        y = one_hot(samples.target, seen.normalised[0])
+        y = one_hot(samples.target, seen.normalized[0])
         self.observe(samples.index, seen.logits[0], samples.target)
-        pseudo = pseudo_labels(seen.normalised, self.temperature)
+        pseudo = pseudo_labels(seen.normalized, self.temperature)
         trust = self._meta_step(batch, "main", seen, y, pseudo)
         self.memory.write("trusts_given", samples.index, trust.given)
         self.memory.write("pseudo_target", samples.index, pseudo.argmax(1))
         wrong = self._split(batch, trust.weights)
-        mixed = self._mixed_loss("main", seen, wrong, pseudo, y, trusted.views[0], one_hot(trusted.target, seen.normalised[0]))
+        mixed = self._mixed_loss("main", seen, wrong, pseudo, y, trusted.views[0], one_hot(trusted.target, seen.normalized[0]))
         parts = {**mixed, **self._supervised(seen, trust, y, pseudo), "kl": self._consistency("main", seen)}
         loss = self._total(parts)
         step(self, {"main": loss}, clip_norm=self.clip_norm)
@@ -201,9 +201,9 @@ class IEG(ReweightingMethod):
         """A network's answers; only those to the first view count in its batch statistics."""
         network = self.networks[name]
         logits = [self.checked(network(views[0])), *(self.checked(forward_aside(network, view)) for view in views[1:])]
-        return Seen(views, tuple(logits), tuple(self._normalised(z) for z in logits))
+        return Seen(views, tuple(logits), tuple(self._normalized(z) for z in logits))
 
-    def _normalised(self, logits: Tensor) -> Tensor:
+    def _normalized(self, logits: Tensor) -> Tensor:
         """Logits over the root of their mean square, that of all ranks."""
         if self.trainer.world_size == 1:
             return logit_norm(logits)
@@ -253,7 +253,7 @@ class IEG(ReweightingMethod):
         whole = self.whole_batch(weights, batch.share["train"], math.inf)
         real = whole != math.inf  # the others fill shorter shares up
         found = torch.zeros_like(real)
-        found[real] = mislabelled(whole[real], self.threshold, self.rule)
+        found[real] = mislabeled(whole[real], self.threshold, self.rule)
         return self.own_share(found, len(weights)).nonzero().flatten()
 
     def _mixed_loss(
@@ -291,7 +291,7 @@ class IEG(ReweightingMethod):
         with nullcontext() if wrong is None else torch.compiler.set_stance("force_eager"):
             logits = self.checked(forward_aside(self.networks[name], mix_rows(inputs, order, lam)))
         losses = [
-            soft_cross_entropy(self._normalised(z), t, reduction="none")
+            soft_cross_entropy(self._normalized(z), t, reduction="none")
             for z, t in zip(logits.split(blocks), target.split(blocks), strict=True)
         ]
         return {"l": self.mean(losses[0]), "u": factor * self.mean(torch.cat(losses[1:]))}
@@ -304,7 +304,7 @@ class IEG(ReweightingMethod):
         if self.consistency != "ict":
             return self.consistency_factor * self.mean(consistency(logits, seen.logits[1]))
         order = torch.randperm(len(logits), device=logits.device)
-        probs = F.softmax(logits.detach().to(seen.normalised[0].dtype), 1)
+        probs = F.softmax(logits.detach().to(seen.normalized[0].dtype), 1)
         lam = folded_weights(len(logits), self.beta, probs)
         target = lam[:, None] * probs + (1 - lam)[:, None] * probs[order]
         mixed = self.checked(forward_aside(self.networks[name], mix_rows(seen.views[0], order, lam)))

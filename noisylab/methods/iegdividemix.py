@@ -74,17 +74,17 @@ class IEGDivideMix(IEG):
         samples = batch["train"]
         views = self._views(samples.views)
         seen = {name: self._see(name, views) for name in _PEER}
-        y = one_hot(samples.target, seen["first"].normalised[0])
+        y = one_hot(samples.target, seen["first"].normalized[0])
         self.observe(samples.index, seen["first"].logits[0], samples.target, seen["second"].logits[0])
         trust = {}
         for name in _PEER:  # by labels of their own: the guess needs the weights
-            own_guess = pseudo_labels(seen[name].normalised, self.temperature)
+            own_guess = pseudo_labels(seen[name].normalized, self.temperature)
             trust[name] = self._meta_step(batch, name, seen[name], y, own_guess)
         # whose weights and trusted batch a network guesses and mixes by
         source = _PEER if self.exchange else {name: name for name in _PEER}
         guess = co_guess(
-            seen["first"].normalised,
-            seen["second"].normalised,
+            seen["first"].normalized,
+            seen["second"].normalized,
             (trust[source["first"]].weights, trust[source["second"]].weights),
             self.temperature,
             inner_scale=self.inner_scale,
@@ -95,7 +95,7 @@ class IEGDivideMix(IEG):
         for name in _PEER:
             trusted = self.trusted(batch, source[name])
             wrong = self._split(batch, trust[source[name]].weights)
-            known = one_hot(trusted.target, seen[name].normalised[0])
+            known = one_hot(trusted.target, seen[name].normalized[0])
             mixed = self._mixed_loss(name, seen[name], wrong, guess, y, trusted.views[0], known)
             parts = {**mixed, **self._supervised(seen[name], trust[name], y, guess), "kl": self._consistency(name, seen[name])}
             losses[name] = self._total(parts)

@@ -20,7 +20,7 @@ __all__ = ["JoCoR"]
 class JoCoR(CoTeaching):
     """Two networks with one joint loss, which select the easy samples together.
 
-    Networks that were initialised differently tend to agree on samples with a right label and to disagree on others. One loss
+    Networks that were initialized differently tend to agree on samples with a right label and to disagree on others. One loss
     for both, the cross-entropies and how far the predictions are apart, is small where both predict the given label alike;
     the samples with the smallest such loss update both networks, and drive them to agree.
 
@@ -53,7 +53,7 @@ class JoCoR(CoTeaching):
         network: factory of both networks.
         forget_rate: f, fraction in [0, 1): the noise rate, half of it for asymmetric noise; an oracle. "auto" to estimate it.
         agreement_weight: l, in [0, 1]; the authors name 0.9 for CIFAR-10, 0.65 at 80 % noise, and 0.85 for CIFAR-100, and say
-            that other networks or normalised images need another.
+            that other networks or normalized images need another.
         optimizer: factory of the optimizer; Adam with rate 0.001 if None.
         **coteaching: see `CoTeaching`.
 

@@ -1,4 +1,4 @@
-"""Joint optimisation of network and labels."""
+"""Joint optimization of network and labels."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class JointOptimization(StagedMethod):
     cross-entropy to the last t_n, which stay as they are.
 
     Both alpha and beta belong to the noise (see the recipes); no value serves all. The rate must be high enough that wrong
-    labels are not learnt before they are replaced, and low enough to train at all: look at ``labels/right`` and at the curves
-    of memorisation.
+    labels are not learned before they are replaced, and low enough to train at all: look at ``labels/right`` and at the curves
+    of memorization.
 
     ``clean_mask`` are the samples whose label of now is the given one, ``clean_prob`` is the share of t_n at the given label;
     None before labels are replaced. The field ``label`` of the memory holds t.
@@ -47,7 +47,7 @@ class JointOptimization(StagedMethod):
     of zeros, too, so that labels sum to less than 1); a sample that an epoch leaves out, as one that is cut short does, keeps the
     prediction of `window` epochs before in that epoch's place, or none (there the latest one is entered again), and one that was
     in no batch at all keeps its given label; validation labels are the given ones unless the data says otherwise (there
-    clean); m is at least the smallest float32 (there nothing keeps it from 0); images are normalised by channel (there by a mean
+    clean); m is at least the smallest float32 (there nothing keeps it from 0); images are normalized by channel (there by a mean
     image), see the recipes. The second part of L is reported less the constant log K, when pi is uniform.
 
     Args:
@@ -125,7 +125,7 @@ class JointOptimization(StagedMethod):
         super().prepare_epoch(epoch)
         if self.warmup_epochs <= epoch <= self.first_epoch(1):
             self._replace()
-            self.log_epoch({"train/relabelled": float(self._relabelled())})
+            self.log_epoch({"train/relabeled": float(self._relabeled())})
 
     def _replace(self) -> None:
         """Labels become the mean of what is remembered, those of rows that were in no batch the given ones."""
@@ -135,7 +135,7 @@ class JointOptimization(StagedMethod):
         unseen = rows[known[rows] == 0]
         label[unseen, self._given()[unseen]] = 1.0
 
-    def _relabelled(self) -> Tensor:
+    def _relabeled(self) -> Tensor:
         """Share of the training rows whose label of now is not the given one."""
         rows = self.info.train_rows.to(self.device)
         given = self.info.given_target.to(self.device)[rows]

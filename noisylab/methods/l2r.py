@@ -43,7 +43,7 @@ class L2R(ReweightingMethod):
 
     **Differences** from that code: no second network and no second derivative (the weights are equal up to rounding); running
     batch statistics see training batches alone; under several ranks weights sum to one over all of them. `mixup_alpha` and a
-    `weight_norm` other than "batch" are ours. Their data of CIFAR with 40 % noise has exactly that share of the rows relabelled
+    `weight_norm` other than "batch" are ours. Their data of CIFAR with 40 % noise has exactly that share of the rows relabeled
     by floor(U(0, K - 1)): never as the last class, and as the own class as often as any other, so that 36 % are wrong;
     ``Symmetric(own_class=True, exact=True)`` is the nearest here, which draws the last class, too. The paper speaks of other
     classes only. 100 images are trusted by default there, 1,000 in the paper; 5,000 are held out, images are in [-1, 1] and

@@ -66,7 +66,7 @@ class RobustLoss(NoisyLabelMethod):
     https://github.com/KlemenVovk/noisy-labels. The defaults of ActivePassive are the authors' values for CIFAR-10.
 
     **Differences** from the authors of ActivePassive: gradients pass through the factor ``(1 - p)^gamma`` of the focal loss, also
-    where it is normalised, as its formula has it (there the factor is a constant, which ``detach_factor=True`` does too); MAE is
+    where it is normalized, as its formula has it (there the factor is a constant, which ``detach_factor=True`` does too); MAE is
     ``2 (1 - p_y)`` unless its form is "reduced" (there always).
 
     From those of CORES2: only the first of their two phases, without consistency training on what was dropped. The sieve keeps
@@ -83,7 +83,7 @@ class RobustLoss(NoisyLabelMethod):
         num_classes: K.
         network: factory of the network.
         loss: factory of the criterion: a class of the list, a partial of one, or a class of your own derived from
-            `noisylab.losses.Criterion`; generalised cross-entropy if left out.
+            `noisylab.losses.Criterion`; generalized cross-entropy if left out.
         warmup_epochs: epochs of cross-entropy, 0 or more.
         hand_over: which network the warm-up hands over and truncated GCE chooses by: the "last", or that of the "best" epoch so
             far by validation accuracy, of the warm-up or, once that has ended, of what came after it.

@@ -141,7 +141,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
 
     @abstractmethod
     def loss(self, stage: str, batch: PlanBatch, logits: Tensor) -> Tensor:
-        """The scalar that a step of `stage` minimises.
+        """The scalar that a step of `stage` minimizes.
 
         Args:
             stage: its name.

@@ -39,7 +39,7 @@ class TRevision(StagedMethod):
 
     - estimate: beta is 1. T is then read from the predictions on the training rows, see `Forward`;
     - reweight: beta of T, without gradient;
-    - revise: beta of T + S with a slack matrix S, 0 at first and learnt with the network; the gradient passes through beta to
+    - revise: beta of T + S with a slack matrix S, 0 at first and learned with the network; the gradient passes through beta to
       both. An entry of S moves by at most the rate in a step: the revision corrects a matrix, it does not repair a wrong row.
 
     Every stage goes on with the best network of the one before by validation, on given labels by ``argmax p`` in the first,
@@ -48,7 +48,7 @@ class TRevision(StagedMethod):
     A class that q makes rare gives huge weights: ``train/largest_weight`` is the mean over the batches of their largest beta.
 
     With `sweep_every` the matrix is estimated after each so many epochs of the first stage, and only these epochs can be chosen.
-    An early network estimates better than one that has begun to memorise, so what chooses matters: `select_by`.
+    An early network estimates better than one that has begun to memorize, so what chooses matters: `select_by`.
 
     **Paper**: Xia, Liu, Wang, Han, Gong, Niu and Sugiyama, Are Anchor Points Really Indispensable in Label-Noise Learning?,
     NeurIPS 2019.

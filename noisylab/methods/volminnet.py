@@ -27,7 +27,7 @@ class VolMinNet(NoisyLabelMethod):
     whose rows span the smallest simplex, with no need of samples that surely belong to a class.
 
     Objective: ``L = mean_n -log (p_n T)[y_n] + lambda log|det T|``. T has ones on the diagonal and ``sigmoid(w_ij)`` elsewhere,
-    each row divided by its sum, so that the diagonal is the largest entry of each row; w is learnt and starts at one value.
+    each row divided by its sum, so that the diagonal is the largest entry of each row; w is learned and starts at one value.
 
     Validation on given labels compares them with ``argmax q`` and takes the loss without the volume, the test and validation
     on clean labels compare with ``argmax p``. The authors report the epoch of the lowest validation loss

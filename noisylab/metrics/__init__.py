@@ -1,4 +1,4 @@
-"""Metrics over whole tables of samples: selection, transition matrices, memorisation, mixtures, accuracy."""
+"""Metrics over whole tables of samples: selection, transition matrices, memorization, mixtures, accuracy."""
 
 from noisylab.metrics.accuracy import ClipProbabilities, SplitConfusions, accuracies, accuracy, balanced_accuracy
 from noisylab.metrics.corrected import corrected_metrics

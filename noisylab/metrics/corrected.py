@@ -24,7 +24,7 @@ def corrected_metrics(corrected: Tensor, given: Tensor, clean: Tensor, num_class
 
     Returns:
         ``right``: share of the corrected labels that are right; ``right_clean`` and ``right_noisy``: the same among rightly and
-        wrongly labelled samples; ``flips``: share of labels that are not the given ones; ``flips_right``: share of those changes
+        wrongly labeled samples; ``flips``: share of labels that are not the given ones; ``flips_right``: share of those changes
         that give the true class. NaN for a share of nothing.
 
     >>> import torch

@@ -35,7 +35,7 @@ def auroc(score: Tensor, positive: Tensor) -> float:
 
 
 def label_groups(given: Tensor, clean: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Masks (N,) of rightly labelled, wrongly labelled and open-set samples.
+    """Masks (N,) of rightly labeled, wrongly labeled and open-set samples.
 
     Open-set samples have a true class outside 0..K-1: no answer would be right. Samples of unknown truth (-1) are in no group.
     """
@@ -58,8 +58,8 @@ def memorization(
         top_prob: (M,) largest probability, for the shares of confident predictions.
 
     Returns:
-        ``clean_acc``: rightly labelled samples predicted so; ``noisy_as_given``: wrongly labelled samples predicted as labelled,
-        that is memorised; ``noisy_as_true``: predicted as they truly are; ``noisy_other``: neither; ``clean_loss``,
+        ``clean_acc``: rightly labeled samples predicted so; ``noisy_as_given``: wrongly labeled samples predicted as labeled,
+        that is memorized; ``noisy_as_true``: predicted as they truly are; ``noisy_other``: neither; ``clean_loss``,
         ``noisy_loss`` and their medians; ``loss_auroc``: how well a small loss tells clean from wrong; ``open_as_given`` where
         there are open-set samples; ``clean_confident``, ``noisy_confident``: shares with a probability above 0.95.
     """

@@ -23,7 +23,7 @@ class MixtureRecord(TypedDict):
     Attributes:
         epoch: counted from 0.
         histogram: counts in equal bins on [0, 1]: of ``right`` and ``wrong`` labels, or of all rows as ``unknown``.
-        means: of the two Gaussian components, the lower first, in normalised losses.
+        means: of the two Gaussian components, the lower first, in normalized losses.
         variances: of the components.
         weights: of the components; they sum to 1.
         converged: whether the fit stopped by itself.
@@ -40,12 +40,12 @@ class MixtureRecord(TypedDict):
 
 
 def mixture_histogram(values: Tensor, right: Tensor, wrong: Tensor, bins: int = 64) -> dict[str, list[int]]:
-    """Counts of normalised losses in equal bins on [0, 1], each closed below and open above, the last closed on both sides.
+    """Counts of normalized losses in equal bins on [0, 1], each closed below and open above, the last closed on both sides.
 
     Args:
         values: (M,) float in [0, 1].
-        right: (M,) bool, rightly labelled.
-        wrong: (M,) bool, wrongly labelled, open-set samples among them.
+        right: (M,) bool, rightly labeled.
+        wrong: (M,) bool, wrongly labeled, open-set samples among them.
         bins: number of bins.
 
     Returns:
@@ -65,7 +65,7 @@ def mixture_histogram(values: Tensor, right: Tensor, wrong: Tensor, bins: int = 
     outside = ~((values >= 0) & (values <= 1))  # NaN, too
     if bool(outside.any()):
         first = int(outside.nonzero()[0])
-        raise ValueError(f"values[{first}] is {float(values[first])}; give the normalised losses of the fit, in [0, 1]")
+        raise ValueError(f"values[{first}] is {float(values[first])}; give the normalized losses of the fit, in [0, 1]")
     places = (values * bins).long().clamp(max=bins - 1)
     groups = {"right": right, "wrong": wrong} if bool((right | wrong).any()) else {"unknown": torch.ones_like(right)}
     return {name: torch.bincount(places[mask.cpu()], minlength=bins).tolist() for name, mask in groups.items()}
@@ -77,8 +77,8 @@ def mixture_record(epoch: int, fit: MixtureFit, right: Tensor, wrong: Tensor, bi
     Args:
         epoch: counted from 0.
         fit: M rows, their losses and the mixture.
-        right: (M,) bool, which of these rows are rightly labelled.
-        wrong: (M,) bool, wrongly labelled.
+        right: (M,) bool, which of these rows are rightly labeled.
+        wrong: (M,) bool, wrongly labeled.
         bins: of the histogram.
 
     Raises:
@@ -103,8 +103,8 @@ def mixture_metrics(fit: MixtureFit, right: Tensor, wrong: Tensor) -> dict[str, 
 
     Args:
         fit: M rows, their losses and the mixture.
-        right: (M,) bool, which of these rows are rightly labelled.
-        wrong: (M,) bool, wrongly labelled.
+        right: (M,) bool, which of these rows are rightly labeled.
+        wrong: (M,) bool, wrongly labeled.
     """
     mixture, known = fit.mixture, right | wrong
     found = {

@@ -15,7 +15,7 @@ def selection_metrics(is_clean: Tensor, *, mask: Tensor | None = None, score: Te
     """Precision, recall, F1 and size of a selection, AUROC of a score, over the given samples.
 
     Args:
-        is_clean: (M,) bool, rightly labelled.
+        is_clean: (M,) bool, rightly labeled.
         mask: (M,) bool, selected as clean.
         score: (M,) float, larger for cleaner.
 

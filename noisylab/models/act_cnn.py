@@ -17,9 +17,9 @@ _Head = Literal["mlp", "linear"]
 class ACTNet(Network):
     """Six 3x3 convolutions in three blocks, then a head of two layers or of one.
 
-    Each convolution (with bias) is followed by batch normalisation and ReLU, each block of two by a 2x2 max-pool:
+    Each convolution (with bias) is followed by batch normalization and ReLU, each block of two by a 2x2 max-pool:
     64, 64; 128, 128; 196, 16 channels. The 256 features of a 32x32 image go through 256 -> 512 -> K with batch
-    normalisation and ReLU between. Convolutions keep PyTorch's initial values, the head has He-normal weights and zero
+    normalization and ReLU between. Convolutions keep PyTorch's initial values, the head has He-normal weights and zero
     biases. For K = 100: 699,488 parameters and 225.2 MFLOP a forward pass of one image (a multiply-add counts as two).
 
     With ``head="linear"`` a single layer 256 -> K with PyTorch's initial values takes the place of the head: the 7-layer CNN of

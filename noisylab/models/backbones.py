@@ -166,7 +166,7 @@ def _lite_weights() -> Path:
 
 
 class _LiteBody(nn.Module):
-    """EfficientNet-Lite0 up to its averaged features, its batch normalisation put into the convolutions: a third faster on a CPU.
+    """EfficientNet-Lite0 up to its averaged features, its batch normalization put into the convolutions: a third faster on a CPU.
 
     The network's own `forward` prints what it does and gives logits.
     """

@@ -13,7 +13,7 @@ __all__ = ["CoTeachingCNN"]
 class CoTeachingCNN(Network):
     """Nine 3x3 convolutions in three blocks, mean over the image, linear layer.
 
-    Each convolution (with bias) is followed by batch normalisation and leaky ReLU of slope 0.01. Channels: 128, 128, 128;
+    Each convolution (with bias) is followed by batch normalization and leaky ReLU of slope 0.01. Channels: 128, 128, 128;
     256, 256, 256; 512, 256, 128. The first two blocks end with a 2x2 max-pool and dropout of whole channels; the last block
     has no padding. PyTorch's initial values. For K = 10: 4,434,570 parameters.
 
@@ -23,7 +23,7 @@ class CoTeachingCNN(Network):
     **Differences**: the authors call dropout as a function, without saying whether they train. PyTorch 0.3, which they pin, then
     drops nothing, neither in training nor in evaluation: that is ``dropout=0``, with which their figures were obtained. Newer
     versions drop in both. Here dropout is active in training alone, with the paper's probability by default. Their batch
-    normalisation of the logits, off in all their experiments, is left out.
+    normalization of the logits, off in all their experiments, is left out.
 
     Args:
         num_classes: K.

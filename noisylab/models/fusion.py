@@ -81,7 +81,7 @@ class FusionNet(Network):
     """Classifies samples of several views: each is encoded separately, the embeddings are fused, and a linear layer follows.
 
     ``h_v = MLP_v(x_v)``, an `MLP` with a linear output of `embedding` numbers; ``z = fusion(h_1, ..., h_V)``;
-    ``logits = A ReLU(z) + b``, where batch normalisation if asked for precedes the ReLU and dropout follows it, as in every
+    ``logits = A ReLU(z) + b``, where batch normalization if asked for precedes the ReLU and dropout follows it, as in every
     hidden layer. The fusions:
 
     - "sum": ``z = h_1 + ... + h_V``, as if the last hidden layer saw all views side by side.
@@ -103,7 +103,7 @@ class FusionNet(Network):
         fusion: how the embeddings are brought together.
         rank: terms of the low-rank product; the other fusions do not use it.
         dropout: probability of dropping a hidden unit, in the encoders and after the fusion, in [0, 1).
-        batch_norm: whether to normalise each hidden layer, and z, before its ReLU.
+        batch_norm: whether to normalize each hidden layer, and z, before its ReLU.
 
     Raises:
         TypeError: `in_features` is not a dict.

@@ -11,14 +11,14 @@ __all__ = ["MLP"]
 
 
 class MLP(Network):
-    """Hidden layers of linear, batch normalisation if asked for, ReLU, dropout; then a linear layer.
+    """Hidden layers of linear, batch normalization if asked for, ReLU, dropout; then a linear layer.
 
     Args:
         num_classes: K.
         in_features: numbers in one sample, all its dimensions multiplied.
         hidden: widths of the hidden layers; none makes a linear classifier.
         dropout: probability of dropping a hidden unit, in [0, 1).
-        batch_norm: whether to normalise each hidden layer before its ReLU.
+        batch_norm: whether to normalize each hidden layer before its ReLU.
 
     Raises:
         ValueError: an argument lies outside its range.

@@ -16,7 +16,7 @@ __all__ = ["PreActResNet18", "PreActResNet32", "ResNet18", "ResNet34"]
 class ResNet18(Network):
     """ResNet-18 with the stem for 32x32 images, two basic blocks per stage.
 
-    Convolutions have no bias; a block that changes size has a 1x1 convolution with batch normalisation as shortcut; all
+    Convolutions have no bias; a block that changes size has a 1x1 convolution with batch normalization as shortcut; all
     keep PyTorch's initial values. He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
 
     Args:
@@ -63,7 +63,7 @@ class PreActResNet18(Network):
     """Pre-activation ResNet-18 for 32x32 images, as DivideMix and ELR+ use it.
 
     It keeps three traits of that code (LiJunnan1992/DivideMix at 39740b2, PreResNet.py) that are not in He, Zhang, Ren,
-    Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016: the stem ends in batch normalisation and ReLU; every
+    Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016: the stem ends in batch normalization and ReLU; every
     shortcut, the identity too, starts after the block's first ReLU; nothing stands between the last sum and the mean.
 
     Args:
@@ -84,7 +84,7 @@ class PreActResNet18(Network):
 class PreActResNet32(Network):
     """Pre-activation ResNet-32 for 32x32 images, three stages of five blocks with 32, 64 and 128 channels.
 
-    A bare 3x3 convolution, the stages, batch normalisation, ReLU, mean over the image, linear layer. The first block of every
+    A bare 3x3 convolution, the stages, batch normalization, ReLU, mean over the image, linear layer. The first block of every
     stage, of the first stage too, has a 1x1 convolution as shortcut, which starts after the block's first ReLU; the shortcut of
     all others is the block's input as it is. Convolutions have no bias; weights are drawn as in He, Zhang, Ren, Sun, "Delving
     Deep into Rectifiers", ICCV 2015, from a normal distribution with the variance 2 / inputs; the last bias begins at zero.
@@ -157,7 +157,7 @@ class _PreActBlock(nn.Module):
 
 
 class _PlainPreActBlock(nn.Module):
-    """As `_PreActBlock`, but an identity shortcut starts before the first batch normalisation."""
+    """As `_PreActBlock`, but an identity shortcut starts before the first batch normalization."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, project: bool) -> None:
         super().__init__()

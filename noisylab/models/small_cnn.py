@@ -11,7 +11,7 @@ __all__ = ["SmallCNN"]
 
 
 class SmallCNN(Network):
-    """Four 3x3 convolutions, each with batch normalisation and ReLU; 2x2 max-pool after each two; mean; linear.
+    """Four 3x3 convolutions, each with batch normalization and ReLU; 2x2 max-pool after each two; mean; linear.
 
     The channels are `width // 2` in the first two and `width` in the last two. Made for 8x8 to 32x32 images; any size
     from 4x4 on works. The default has 16,794 parameters and 0.8 MFLOP a forward pass of one 8x8 image, yet enough room
@@ -53,7 +53,7 @@ class SmallCNN(Network):
 
 
 def _convolution(in_channels: int, out_channels: int) -> list[nn.Module]:
-    # No bias: the batch normalisation after it would take it away again.
+    # No bias: the batch normalization after it would take it away again.
     return [
         nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
         nn.BatchNorm2d(out_channels),

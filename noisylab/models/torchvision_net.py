@@ -36,7 +36,7 @@ class TorchvisionNet(Network):
             SHA-256 does not begin with the digits in its name, or that holds anything but tensors, is refused.
         freeze: what is not trained: "all_but_head", or the first parts of torchvision's parameter names, such as
             `[conv1, bn1, layer1]`. The new head is always trained.
-        train_batchnorm: whether batch normalisation in frozen parts is trained nevertheless. If not, it also keeps its
+        train_batchnorm: whether batch normalization in frozen parts is trained nevertheless. If not, it also keeps its
             running statistics: it stays in evaluation mode after `train()`.
         head_init: "default" keeps PyTorch's initial values of a linear layer; "he" draws He-normal weights and sets the
             bias to zero (ACT).
@@ -79,7 +79,7 @@ class TorchvisionNet(Network):
         return self.net(self._tensor(inputs))
 
     def train(self, mode: bool = True) -> Self:
-        """Set the training mode of everything but frozen batch normalisation, which stays in evaluation mode."""
+        """Set the training mode of everything but frozen batch normalization, which stays in evaluation mode."""
         super().train(mode)
         for name in self._frozen_batchnorm:
             self.net.get_submodule(name).eval()

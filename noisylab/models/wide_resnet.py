@@ -15,7 +15,7 @@ class WideResNet(Network):
     """Wide ResNet for 32x32 images: WRN-28-10 by default.
 
     A bare 3x3 convolution with 16 channels, three stages of (depth - 4) / 6 pre-activation blocks with 16, 32 and 64 times
-    `width` channels, batch normalisation, ReLU, mean over the image, linear layer. Where the shape changes, the shortcut is a 1x1
+    `width` channels, batch normalization, ReLU, mean over the image, linear layer. Where the shape changes, the shortcut is a 1x1
     convolution after the block's first ReLU. Convolutions have no bias; their weights are drawn as in He, Zhang, Ren, Sun, ICCV
     2015, with the variance 2 / outputs.
 

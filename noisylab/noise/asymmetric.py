@@ -41,11 +41,11 @@ class Asymmetric(Noise):
         sampler: see `Noise`.
         seed: seed of the draws.
         exact: draw exactly `round(rate * N)` rows, whatever their class, without replacement; those of mapped classes get
-            the mapped one (DivideMix does so). Otherwise each row is drawn independently. Needs the vectorised sampler.
+            the mapped one (DivideMix does so). Otherwise each row is drawn independently. Needs the vectorized sampler.
         in_place: one class after the other, in ascending order, gives exactly its share of the rows that have its label by
             then, rounded up, so that a label that was already changed can be changed again (ELR on CIFAR-10). With "cifar10"
             some cats become dogs and then cats again: at a rate of 0.4 of the cats 24 % are wrong, of the dogs 40 %, of all
-            rows 18.4 %. Needs the vectorised sampler.
+            rows 18.4 %. Needs the vectorized sampler.
 
     Raises:
         ValueError: an argument lies outside its range, the name is unknown, or `exact`, `in_place` and the legacy sampler
@@ -64,7 +64,7 @@ class Asymmetric(Noise):
         self,
         rate: float,
         mapping: str | dict[int, int] | dict[str, str] = "cifar10",
-        sampler: Sampler = "vectorised",
+        sampler: Sampler = "vectorized",
         seed: int = 0,
         exact: bool = False,
         in_place: bool = False,
@@ -72,7 +72,7 @@ class Asymmetric(Noise):
         super().__init__(rate, sampler, seed)
         for name, value in (("exact", exact), ("in_place", in_place)):
             if value and sampler == "legacy":
-                raise ValueError(f"{name}=True needs sampler='vectorised', got 'legacy', which draws row by row; change one")
+                raise ValueError(f"{name}=True needs sampler='vectorized', got 'legacy', which draws row by row; change one")
         if exact and in_place:
             raise ValueError("exact counts over all classes, in_place within each; choose one of exact=True and in_place=True")
         names = [*_NAMED, "next", "next_of_five"]

@@ -16,7 +16,7 @@ from noisylab.types import Inputs
 
 __all__ = ["Noise", "NoisyTargets", "Sampler", "check_fraction", "check_num_classes", "check_targets"]
 
-Sampler: TypeAlias = Literal["vectorised", "legacy"]
+Sampler: TypeAlias = Literal["vectorized", "legacy"]
 """How labels are drawn from a transition matrix; see `Noise`."""
 
 _CHUNK = 65_536  # rows whose cumulative probabilities are held at once: 52 MB for 100 classes
@@ -49,7 +49,7 @@ class Noise(ABC):
 
     Args:
         rate: the kind's parameter, a fraction in [0, 1); `None` for kinds without one.
-        sampler: "vectorised" draws one uniform number a row from a torch generator and inverts the cumulative row;
+        sampler: "vectorized" draws one uniform number a row from a torch generator and inverts the cumulative row;
             "legacy" makes one multinomial draw a row, in order, from numpy's `RandomState(seed)`, as the code of T-Revision
             and ACT does (L_DMI's draws by `np.random.choice`: other labels); with any numpy it draws as those before 2.5 did.
             The two give different labels of the same distribution.
@@ -61,11 +61,11 @@ class Noise(ABC):
 
     kind: ClassVar[str]
 
-    def __init__(self, rate: float | None = None, sampler: Sampler = "vectorised", seed: int = 0) -> None:
+    def __init__(self, rate: float | None = None, sampler: Sampler = "vectorized", seed: int = 0) -> None:
         if rate is not None:
             check_fraction("rate", rate)
-        if sampler not in ("vectorised", "legacy"):
-            raise ValueError(f"sampler must be 'vectorised' or 'legacy', got {sampler!r}")
+        if sampler not in ("vectorized", "legacy"):
+            raise ValueError(f"sampler must be 'vectorized' or 'legacy', got {sampler!r}")
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed must be in 0..2**32-1, got {seed}; choose another whole number")
         self.rate = rate
@@ -114,7 +114,7 @@ class Noise(ABC):
         return self._noisy(self._draw(clean, matrix), clean, matrix, self.rate)
 
     def _draw(self, clean: Tensor, matrix: Tensor) -> Tensor:
-        sample = _sample_legacy if self.sampler == "legacy" else _sample_vectorised
+        sample = _sample_legacy if self.sampler == "legacy" else _sample_vectorized
         return sample(clean, matrix, self.seed)
 
     def _noisy(self, given: Tensor, clean: Tensor, matrix: Tensor | None, rate: float | None) -> NoisyTargets:
@@ -165,7 +165,7 @@ def check_num_classes(num_classes: int) -> None:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}; one class has no wrong label")
 
 
-def _sample_vectorised(clean: Tensor, matrix: Tensor, seed: int) -> Tensor:
+def _sample_vectorized(clean: Tensor, matrix: Tensor, seed: int) -> Tensor:
     generator = torch.Generator("cpu").manual_seed(seed)
     uniform = torch.rand(len(clean), 1, generator=generator, dtype=torch.float64)
     cumulative = matrix.cumsum(1)

@@ -34,7 +34,7 @@ class PairFlip(Noise):
 
     kind = "pairflip"
 
-    def __init__(self, rate: float, sampler: Sampler = "vectorised", seed: int = 0) -> None:
+    def __init__(self, rate: float, sampler: Sampler = "vectorized", seed: int = 0) -> None:
         super().__init__(rate, sampler, seed)
         self.rate: float = rate
 

@@ -28,7 +28,7 @@ class Symmetric(Noise):
         sampler: see `Noise`.
         seed: seed of the draws.
         exact: disturb exactly `round(r * N)` rows, chosen without replacement (DivideMix and Joint Optimization do so),
-            where otherwise each row is disturbed independently. Needs the vectorised sampler.
+            where otherwise each row is disturbed independently. Needs the vectorized sampler.
 
     Raises:
         ValueError: an argument lies outside its range, or `exact` is asked of the legacy sampler.
@@ -46,13 +46,13 @@ class Symmetric(Noise):
         self,
         rate: float,
         own_class: bool = False,
-        sampler: Sampler = "vectorised",
+        sampler: Sampler = "vectorized",
         seed: int = 0,
         exact: bool = False,
     ) -> None:
         super().__init__(rate, sampler, seed)
         if exact and sampler == "legacy":
-            raise ValueError("exact=True needs sampler='vectorised', got 'legacy', which draws row by row; change one")
+            raise ValueError("exact=True needs sampler='vectorized', got 'legacy', which draws row by row; change one")
         self.rate: float = rate
         self.own_class = own_class
         self.exact = exact

@@ -26,13 +26,13 @@ class _Line(NamedTuple):
     width: float
 
 
-# Colours of Okabe and Ito (2008), told apart with any colour vision; styles tell them apart in grey.
+# Colors of Okabe and Ito (2008), told apart with any color vision; styles tell them apart in gray.
 _LINES = [
     _Line("test/acc", "test accuracy", "#000000", "-", 2.0),
     _Line("val/acc", "validation accuracy", "#CC79A7", (0, (1, 1.2)), 1.8),
     _Line("memorization/clean_acc", "correct labels fitted", "#0072B2", (0, (6, 2)), 1.8),
     _Line("memorization/noisy_as_true", "wrong labels: truth recovered", "#009E73", (0, (4, 1.5, 1, 1.5)), 1.8),
-    _Line("memorization/noisy_as_given", "wrong labels memorised", "#D55E00", "-", 2.0),
+    _Line("memorization/noisy_as_given", "wrong labels memorized", "#D55E00", "-", 2.0),
 ]
 _WARMUP = "end of the warm-up"
 _PANEL = (3.6, 3.3)  # inches
@@ -46,7 +46,7 @@ def curves_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> Pa
 
     Each panel shows, in percent over the epochs trained, the test accuracy, the share of correct training labels the
     network fits, the share of wrong training labels for which it gives the truth, and the share of wrong training
-    labels it memorises. The number at a curve's end is its last value. A thin line marks the end of the warm-up where
+    labels it memorizes. The number at a curve's end is its last value. A thin line marks the end of the warm-up where
     the config has `model.init_args.warmup_epochs`. The file is whole or not there.
 
     Args:
@@ -113,7 +113,7 @@ def _curves(axis: Axes, run: RunFolder) -> dict[str, Any]:
     from matplotlib.ticker import MaxNLocator
 
     handles: dict[str, Any] = {}
-    ends: list[tuple[float, float, str]] = []  # epochs trained, percent, colour
+    ends: list[tuple[float, float, str]] = []  # epochs trained, percent, color
     for line in _LINES:
         curve = run.curves.get(line.name)
         if curve is None or not any(math.isfinite(value) for value in curve.values):

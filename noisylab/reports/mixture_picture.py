@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["mixture_figure"]
 
-# Blue and vermilion of Okabe and Ito (2008); hatches and outlines tell the groups apart in grey.
+# Blue and vermilion of Okabe and Ito (2008); hatches and outlines tell the groups apart in gray.
 _GROUPS: dict[str, tuple[str, dict[str, Any]]] = {
     "right": ("right labels", {"facecolor": "#0072B266", "edgecolor": "none", "linewidth": 0.0}),
     "wrong": ("wrong labels", {"facecolor": "none", "edgecolor": "#D55E00", "linewidth": 1.0, "hatch": "//////"}),
@@ -78,7 +78,7 @@ def mixture_figure(summary: Mapping[str, Any], path: str | os.PathLike[str], net
             handles |= _panel(axis, record)
             axis.set_title(f"epoch {record['epoch']}", loc="left", fontsize=11)
             if position + columns >= len(records):
-                axis.set_xlabel("normalised loss")
+                axis.set_xlabel("normalized loss")
                 axis.tick_params(labelbottom=True)
             if position % columns == 0:
                 axis.set_ylabel("density")

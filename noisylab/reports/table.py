@@ -19,7 +19,7 @@ _COLUMNS = [
     ("test accuracy", "by val", "best by val"),
     ("test accuracy", "max*", "max*"),
     ("test accuracy", "mean of last 10", "mean of last 10"),
-    ("wrong labels", "memorised", "wrong labels memorised"),
+    ("wrong labels", "memorized", "wrong labels memorized"),
     ("selection", "precision", "selection precision"),
     ("selection", "recall", "recall"),
     ("selection", "F1", "F1"),
@@ -51,7 +51,7 @@ def plus_minus(mean: float | None, std: float | None) -> str:
 
 
 def comparison_table(runs: Sequence[RunFolder], *, form: Literal["text", "markdown"] = "text") -> str:
-    """Test accuracy, memorised wrong labels and selection of some runs, one row per run, in percent.
+    """Test accuracy, memorized wrong labels and selection of some runs, one row per run, in percent.
 
     The columns are the headline predictor's test accuracy in the last epoch, in the best epoch by held-out rows (by
     accuracy or loss, as the protocol says), its maximum over the epochs (marked: choosing on the test set is no protocol)
@@ -141,7 +141,7 @@ def _notes(runs: Sequence[RunFolder]) -> list[str]:
         "by val: in the epoch with the best validation accuracy.",
         "max*: highest of all epochs, chosen on the test set: an upper bound, not a protocol.",
         f"mean of last 10: over the last ten epochs{shorter}, ± population standard deviation.",
-        "memorised: wrong training labels that the network gives back, at the end of training.",
+        "memorized: wrong training labels that the network gives back, at the end of training.",
         "selection: of the samples taken as clean, at the end of training.",
     ]
     protocols: dict[str, list[str]] = {}

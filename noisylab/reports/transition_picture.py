@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["transition_figure"]
 
-# one hue that darkens, and two hues that are told apart with any colour vision
+# one hue that darkens, and two hues that are told apart with any color vision
 _SHARES, _DIFFERENCES = "Blues", "PuOr"
 _MOST_WITH_NUMBERS, _MOST_WITH_NAMES = 12, 20
 _LONGEST_NAME = 18
@@ -132,9 +132,9 @@ def _label(axis: Axes, names: Sequence[str], first: bool) -> None:
 
 
 def _numbers(axis: Axes, image: AxesImage, matrix: NDArray[np.float64], signed: bool) -> None:
-    colours = image.to_rgba(matrix)
+    colors = image.to_rgba(matrix)
     for (row, column), value in np.ndenumerate(matrix):
         rounded = round(float(value), 2)
         text = "0" if rounded == 0 else f"{rounded:+.2f}" if signed else f"{rounded:.2f}"
-        light = float(np.dot(colours[row, column, :3], (0.299, 0.587, 0.114))) > 0.55
+        light = float(np.dot(colors[row, column, :3], (0.299, 0.587, 0.114))) > 0.55
         axis.text(column, row, text, ha="center", va="center", fontsize=7.5, color="black" if light else "white")

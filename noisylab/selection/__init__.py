@@ -1,10 +1,11 @@
 """Rules that select samples as clean."""
 
+from noisylab.renamed import old_names
 from noisylab.selection.agreement import asymmetric_agreement
 from noisylab.selection.balanced import balanced_subset
 from noisylab.selection.disagreement import small_loss_among
-from noisylab.selection.meta_weights import hard_weights, mislabelled, sum_to_one
-from noisylab.selection.mixture import Mixture, fit_mixture, normalise
+from noisylab.selection.meta_weights import hard_weights, mislabeled, sum_to_one
+from noisylab.selection.mixture import Mixture, fit_mixture, normalize
 from noisylab.selection.small_loss import keep_count, small_loss
 
 __all__ = [
@@ -14,9 +15,11 @@ __all__ = [
     "fit_mixture",
     "hard_weights",
     "keep_count",
-    "mislabelled",
-    "normalise",
+    "mislabeled",
+    "normalize",
     "small_loss",
     "small_loss_among",
     "sum_to_one",
 ]
+
+__getattr__ = old_names(__name__, {"mislabelled": "mislabeled", "normalise": "normalize"})

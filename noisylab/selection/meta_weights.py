@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-__all__ = ["Rule", "hard_weights", "mislabelled", "sum_to_one"]
+__all__ = ["Rule", "hard_weights", "mislabeled", "sum_to_one"]
 
 Rule = Literal["hard_weights", "quantile"]
 
@@ -41,7 +41,7 @@ def hard_weights(weights: Tensor) -> Tensor:
     return (weights - low) / torch.where(spread > 0, spread, torch.ones_like(spread))
 
 
-def mislabelled(weights: Tensor, threshold: float, rule: Rule = "hard_weights") -> Tensor:
+def mislabeled(weights: Tensor, threshold: float, rule: Rule = "hard_weights") -> Tensor:
     """(B,) bool: the samples of a batch to train with pseudo labels.
 
     "hard_weights": those whose weight, brought to [0, 1] by `hard_weights`, is below the threshold; "quantile": those below that
@@ -58,7 +58,7 @@ def mislabelled(weights: Tensor, threshold: float, rule: Rule = "hard_weights") 
 
     >>> import torch
     >>> w = torch.tensor([.05, .2, .1, .05])
-    >>> mislabelled(w, 0.2, "quantile").tolist(), mislabelled(w, 1.1).all().item()
+    >>> mislabeled(w, 0.2, "quantile").tolist(), mislabeled(w, 1.1).all().item()
     ([True, False, False, True], True)
     """
     if rule not in get_args(Rule):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Mixture", "fit_mixture", "normalise"]
+__all__ = ["Mixture", "fit_mixture", "normalize"]
 
 _WITHOUT_FLOAT64 = frozenset({"mps"})
 _WIDEST = 1e100  # largest range of values, and the inverse of the smallest: their squares stay in float64
@@ -75,7 +75,7 @@ class Mixture:
         return prob.float().to(values.device) if values.device.type in _WITHOUT_FLOAT64 else prob
 
 
-def normalise(losses: Tensor) -> Tensor:
+def normalize(losses: Tensor) -> Tensor:
     """Losses mapped to [0, 1] by their minimum and maximum.
 
     Args:
@@ -88,14 +88,14 @@ def normalise(losses: Tensor) -> Tensor:
         ValueError: if `losses` is empty, is not one-dimensional, holds NaN or infinity, or spreads over more than 1e100.
 
     Example:
-        >>> normalise(torch.tensor([1.0, 3.0, 2.0]))
+        >>> normalize(torch.tensor([1.0, 3.0, 2.0]))
         tensor([0.0000, 1.0000, 0.5000], dtype=torch.float64)
     """
     return _unit_interval(losses, "losses")[0]
 
 
 def fit_mixture(values: Tensor, *, max_iter: int = 10, tol: float = 1e-2, reg_covar: float = 5e-4) -> Mixture:
-    """Fit two Gaussians to per-sample losses by expectation maximisation (co-divide of DivideMix).
+    """Fit two Gaussians to per-sample losses by expectation maximization (co-divide of DivideMix).
 
     The algorithm is that of scikit-learn's ``GaussianMixture(n_components=2)`` on one column: hard responsibilities from 2-means,
     an M step, then at most `max_iter` times an E step and an M step, until the mean log-likelihood found by the E step differs
@@ -106,7 +106,7 @@ def fit_mixture(values: Tensor, *, max_iter: int = 10, tol: float = 1e-2, reg_co
     computed for all thresholds at once on a histogram of 16,384 equal bins. That is one pass, where sorting 10^6 values takes
     longer than the whole fit, and it does not stop in a local optimum, as Lloyd's iterations can. The split is exact up to a bin,
     on [0, 1] a 366th of the standard deviation that the default `reg_covar` alone gives a component. Nothing is random, so there
-    is no seed, and the order of the values changes the result by rounding only. scikit-learn draws its first centres and stops
+    is no seed, and the order of the values changes the result by rounding only. scikit-learn draws its first centers and stops
     Lloyd's iterations early: on overlapping losses its probabilities differ between seeds, and in the tests from ours by no more
     than that.
 
@@ -119,7 +119,7 @@ def fit_mixture(values: Tensor, *, max_iter: int = 10, tol: float = 1e-2, reg_co
           weights (1, 0) as above.
 
     Args:
-        values: (M,) losses, of any real type, finite, any device, usually from `normalise`; not changed, taken without gradient.
+        values: (M,) losses, of any real type, finite, any device, usually from `normalize`; not changed, taken without gradient.
             Computed in float64 on their device, or on the CPU if that has no float64. The device is read a few times
             for the start and once an iteration.
         max_iter: iterations at most, 1 or more.
@@ -160,7 +160,7 @@ def fit_mixture(values: Tensor, *, max_iter: int = 10, tol: float = 1e-2, reg_co
     pair, bound, converged, iterations = _start(x, floor), -math.inf, False, 0
     while not converged and iterations < max_iter:
         sums, log_likelihood = _expect(x, pair)
-        pair = _maximise(sums, pair.means, floor)
+        pair = _maximize(sums, pair.means, floor)
         # one Gaussian alone is at its maximum
         converged = abs(log_likelihood - bound) < tol or pair.weights[1] == 0
         bound, iterations = log_likelihood, iterations + 1
@@ -179,7 +179,7 @@ class _Pair(NamedTuple):
 
 
 _Sums = list[list[float]]
-"""For each component the sums over all values of r, r (x - c) and r (x - c)^2, r its responsibility and c a given centre."""
+"""For each component the sums over all values of r, r (x - c) and r (x - c)^2, r its responsibility and c a given center."""
 
 
 def _start(x: Tensor, floor: float) -> _Pair:
@@ -201,7 +201,7 @@ def _start(x: Tensor, floor: float) -> _Pair:
         return block.new_zeros(())
 
     low, high = means[:, best].tolist()
-    return _maximise(_sums(x, (low, high), hard)[0], (low, high), floor)
+    return _maximize(_sums(x, (low, high), hard)[0], (low, high), floor)
 
 
 def _expect(x: Tensor, pair: _Pair) -> tuple[_Sums, float]:
@@ -233,11 +233,11 @@ def _expect(x: Tensor, pair: _Pair) -> tuple[_Sums, float]:
     return sums, total / len(x)
 
 
-def _maximise(sums: _Sums, centres: tuple[float, float], floor: float) -> _Pair:
-    """The M step: weights, means and variances of sums about `centres`, with `floor` added to the variances."""
+def _maximize(sums: _Sums, centers: tuple[float, float], floor: float) -> _Pair:
+    """The M step: weights, means and variances of sums about `centers`, with `floor` added to the variances."""
     counts = [count for count, _, _ in sums]
     shifts = [total / max(count, _LOST) for count, total, _ in sums]
-    means = [centre + shift for centre, shift in zip(centres, shifts, strict=True)]
+    means = [center + shift for center, shift in zip(centers, shifts, strict=True)]
     spreads = [square / max(count, _LOST) - shift**2 for (count, _, square), shift in zip(sums, shifts, strict=True)]
     variances = [max(spread, 0.0) + floor for spread in spreads]
     if min(counts) <= _LOST:
@@ -247,13 +247,13 @@ def _maximise(sums: _Sums, centres: tuple[float, float], floor: float) -> _Pair:
     return _Pair((means[0], means[1]), (variances[0], variances[1]), (counts[0] / everything, counts[1] / everything))
 
 
-def _sums(x: Tensor, centres: tuple[float, float], respond: Callable[[Tensor, Tensor, Tensor], Tensor]) -> tuple[_Sums, float]:
+def _sums(x: Tensor, centers: tuple[float, float], respond: Callable[[Tensor, Tensor, Tensor], Tensor]) -> tuple[_Sums, float]:
     """Go once through the values, block by block, and read the device once.
 
     Args:
         x: (M,) float64.
-        centres: to take distances from; near the components' means, no digits of the variances cancel.
-        respond: given a block (n,), its squared distances from both centres (2, n) and room for responsibilities (2, n), fills
+        centers: to take distances from; near the components' means, no digits of the variances cancel.
+        respond: given a block (n,), its squared distances from both centers (2, n) and room for responsibilities (2, n), fills
             the latter and returns a number, 0-dimensional.
 
     Returns:
@@ -265,7 +265,7 @@ def _sums(x: Tensor, centres: tuple[float, float], respond: Callable[[Tensor, Te
     for block in x.split(width):
         part, r = powers[:, :, : len(block)], responsibilities[:, : len(block)]
         for k in range(2):
-            torch.sub(block, centres[k], out=part[k, 1])
+            torch.sub(block, centers[k], out=part[k, 1])
             torch.mul(part[k, 1], part[k, 1], out=part[k, 2])
         number = respond(block, part[:, 2], r)
         found += torch.cat([part[0] @ r[0], part[1] @ r[1], number.view(1)])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noisylab.transforms.draws import Draws
-from noisylab.transforms.policy import BLEND_CENTRES, OPERATIONS, SHIFT_CENTRES, Policy, draw_magnitudes, number_of, two_ways
+from noisylab.transforms.policy import OPERATIONS, BLEND_CENTerS, Policy, SHIFT_CENTerS, draw_magnitudes, number_of, two_ways
 
 __all__ = ["CIFAR10_POLICY", "LEVELS", "OPERATIONS", "AutoAugment", "RandAugment", "Step"]
 
@@ -83,7 +83,7 @@ CIFAR10_POLICY: tuple[tuple[Step, Step], ...] = (
 """The 25 sub-policies found on CIFAR-10 (Cubuk et al., CVPR 2019), as the ACT authors' `randaugment` package gives them."""
 
 
-_WAYS = two_ways(LEVELS, BLEND_CENTRES | SHIFT_CENTRES)
+_WAYS = two_ways(LEVELS, BLEND_CENTerS | SHIFT_CENTerS)
 _NUMBER = torch.tensor([[number_of(step.operation) for step in pair] for pair in CIFAR10_POLICY])
 _P = torch.tensor([[step.p for step in pair] for pair in CIFAR10_POLICY], dtype=torch.float32)
 _LEVEL = torch.tensor([[step.level for step in pair] for pair in CIFAR10_POLICY])
@@ -93,11 +93,11 @@ _LEVEL = torch.tensor([[step.level for step in pair] for pair in CIFAR10_POLICY]
 class AutoAugment(Policy):
     """AutoAugment with the CIFAR-10 policy: each sample draws one of the 25 sub-policies of two operations.
 
-    Operations, probabilities, magnitudes, signs and fill colour are those of `CIFAR10Policy` in the `randaugment` package,
+    Operations, probabilities, magnitudes, signs and fill color are those of `CIFAR10Policy` in the `randaugment` package,
     which the authors of ACT use; given the same draws the pictures are equal bit for bit. As there, rotations go one way only.
 
     Args:
-        fill: grey level of pixels from outside the image, 0..255.
+        fill: gray level of pixels from outside the image, 0..255.
 
     >>> import torch
     >>> images = torch.arange(3 * 64, dtype=torch.uint8).view(1, 3, 8, 8).expand(4, 3, 8, 8)
@@ -125,7 +125,7 @@ class RandAugment(Policy):
         n: operations a sample.
         m: level of all operations, 0..9; `None` draws it for each from 1..9.
         p: probability of each operation.
-        fill: grey level of pixels from outside the image, 0..255.
+        fill: gray level of pixels from outside the image, 0..255.
 
     Raises:
         ValueError: for `n` < 1 or `m` outside 0..9.

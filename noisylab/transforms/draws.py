@@ -1,6 +1,6 @@
 """Random numbers that depend only on (key, position, call), never on a device, a batch or a worker.
 
-A counter-based generator: the 64-bit finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) applied to a counter made of
+A counter-based generator: the 64-bit finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) applied to a counter made of
 the key, the sample's position and the number of the call. The same sample gets the same draws whether it is augmented alone,
 in a batch, in a chunk of many batches, on a CPU or on a GPU; nothing has to be saved for a resume. (`normal` goes through the
 device's logarithm and cosine, so between a CPU and a GPU it may differ in the last digit; everything else is exact.)
@@ -46,7 +46,7 @@ def _shift(value: Tensor, bits: int) -> Tensor:
 
 
 def _mix(value: Tensor) -> Tensor:
-    """The finaliser of SplitMix64, of int64 as bits; `value` is left as it is."""
+    """The finalizer of SplitMix64, of int64 as bits; `value` is left as it is."""
     return _mix_on_host(value) if value.device.type == "cpu" else _mix_on_device(value)
 
 

@@ -270,9 +270,9 @@ def _edges(size: tuple[int, int], padding: int, fill: float, dtype: torch.dtype)
     height, width = size
     with torch.inference_mode(False):
         column = torch.arange(width) + torch.arange(-padding, padding + 1)[:, None]
-        colour = torch.full((width,), fill, dtype=dtype).view(torch.uint8)
+        color = torch.full((width,), fill, dtype=dtype).view(torch.uint8)
         keep = ((column >= 0) & (column < width)).to(torch.uint8).neg_().repeat_interleave(dtype.itemsize, 1)
-        return keep.repeat(1, height), (colour & ~keep).repeat(1, height)
+        return keep.repeat(1, height), (color & ~keep).repeat(1, height)
 
 
 def take_pixels(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def mixup(inputs: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
     return mixed, order, lam
 
 
-def cutmix_box(height: int, width: int, lam: float, centre: tuple[int, int]) -> tuple[slice, slice, float]:
+def cutmix_box(height: int, width: int, lam: float, center: tuple[int, int]) -> tuple[slice, slice, float]:
     """The box that CutMix pastes, clipped to the image, and the share of the image that it leaves.
 
     >>> cutmix_box(32, 32, 0.5, (28, 4))
@@ -102,7 +102,7 @@ def cutmix_box(height: int, width: int, lam: float, centre: tuple[int, int]) -> 
     side = (1 - lam) ** 0.5
     rows, columns = (
         slice(max(c - int(size * side) // 2, 0), min(c + int(size * side) // 2, size))
-        for c, size in zip(centre, (height, width), strict=True)
+        for c, size in zip(center, (height, width), strict=True)
     )
     area = (rows.stop - rows.start) * (columns.stop - columns.start)
     return rows, columns, 1 - area / (height * width)
@@ -121,8 +121,8 @@ def cutmix(inputs: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
     lam = mix_weight(alpha)
     order = torch.randperm(len(inputs), device=inputs.device) if lam < 1 else torch.arange(len(inputs), device=inputs.device)
     height, width = inputs.shape[-2:]
-    centre = (int(torch.randint(height, (1,))), int(torch.randint(width, (1,))))
-    rows, columns, lam = cutmix_box(height, width, lam, centre)
+    center = (int(torch.randint(height, (1,))), int(torch.randint(width, (1,))))
+    rows, columns, lam = cutmix_box(height, width, lam, center)
     mixed = inputs.clone()
     mixed[..., rows, columns] = inputs[order][..., rows, columns]
     return mixed, order, lam

@@ -88,12 +88,12 @@ def brightness(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def color(x: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the grey image; factor 1 keeps the image, and a grey image is kept by all. Exact."""
+    """Blend with the gray image; factor 1 keeps the image, and a gray image is kept by all. Exact."""
     return _blend(_luma(x).float(), x, factor)
 
 
 def contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the mean grey level; factor 1 keeps the image. Exact."""
+    """Blend with the mean gray level; factor 1 keeps the image. Exact."""
     size = x.shape[-2] * x.shape[-1]
     total = _luma(x).sum(dim=(2, 3), keepdim=True)
     mean = (2 * total + size) // (2 * size)
@@ -101,37 +101,37 @@ def contrast(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def sharpness(x: Tensor, factor: Tensor) -> Tensor:
-    """Blend with PIL's SMOOTH (3x3, centre 5, sum 13; the border stays); factor 1 keeps the image. Exact."""
+    """Blend with PIL's SMOOTH (3x3, center 5, sum 13; the border stays); factor 1 keeps the image. Exact."""
     smooth = x.float()
     if min(x.shape[-2:]) >= 3:
-        centre = smooth[..., 1:-1, 1:-1]
+        center = smooth[..., 1:-1, 1:-1]
         total = (smooth[..., :-2] + smooth[..., 1:-1]).add_(smooth[..., 2:])
         total = (total[..., :-2, :] + total[..., 1:-1, :]).add_(total[..., 2:, :])
         # Thirteenths rounded to nearest: there are no ties, and the next boundary is 1/26 away, far more than float32 errs.
-        centre.copy_(total.add_(centre, alpha=4).add_(6.5).mul_(1 / 13).floor_())
+        center.copy_(total.add_(center, alpha=4).add_(6.5).mul_(1 / 13).floor_())
     return _blend(smooth, x, factor)
 
 
 def translate_x(x: Tensor, share: Tensor, fill: int = 128) -> Tensor:
     """Move the image left by `share` of its width (right where negative), nearest pixel. Exact."""
-    columns = _centres(x, -1).view(1, 1, -1) + _pixels(share, x.shape[-1])
-    return _take_or_fill(x, _centres(x, -2).view(1, -1, 1), columns, fill)
+    columns = _centers(x, -1).view(1, 1, -1) + _pixels(share, x.shape[-1])
+    return _take_or_fill(x, _centers(x, -2).view(1, -1, 1), columns, fill)
 
 
 def translate_y(x: Tensor, share: Tensor, fill: int = 128) -> Tensor:
     """Move the image up by `share` of its height (down where negative), nearest pixel. Exact."""
-    rows = _centres(x, -2).view(1, -1, 1) + _pixels(share, x.shape[-2])
-    return _take_or_fill(x, rows, _centres(x, -1).view(1, 1, -1), fill)
+    rows = _centers(x, -2).view(1, -1, 1) + _pixels(share, x.shape[-2])
+    return _take_or_fill(x, rows, _centers(x, -1).view(1, 1, -1), fill)
 
 
 def rotate(x: Tensor, degrees: Tensor, fill: int = 128) -> Tensor:
-    """Rotate counterclockwise around the centre, nearest pixel. Exact."""
+    """Rotate counterclockwise around the center, nearest pixel. Exact."""
     middle_y, middle_x = x.shape[-2] / 2, x.shape[-1] / 2
     angle = -torch.deg2rad(degrees.double())
     cos, sin = angle.cos(), angle.sin()
     start_x = middle_x - (cos * middle_x + sin * middle_y) + (cos * 0.5 + sin * 0.5)
     start_y = middle_y - (cos * middle_y - sin * middle_x) + (cos * 0.5 - sin * 0.5)
-    row, column = _centres(x, -2).view(1, -1, 1), _centres(x, -1).view(1, 1, -1)
+    row, column = _centers(x, -2).view(1, -1, 1), _centers(x, -1).view(1, 1, -1)
     rows = (_fixed(start_y) + row * _fixed(cos)) + column * _fixed(-sin)
     columns = (_fixed(start_x) + row * _fixed(sin)) + column * _fixed(cos)
     return _take_or_fill(x, rows >> 16, columns >> 16, fill)
@@ -140,7 +140,7 @@ def rotate(x: Tensor, degrees: Tensor, fill: int = 128) -> Tensor:
 def shear_x(x: Tensor, slope: Tensor, fill: int = 128) -> Tensor:
     """Row i takes its pixels from `slope` * (i + 1/2) further right, by PIL's cubic (a = -1). Exact."""
     width = x.shape[-1]
-    row, column = _centres(x, -2).view(1, -1, 1), _centres(x, -1).view(1, 1, -1)
+    row, column = _centers(x, -2).view(1, -1, 1), _centers(x, -1).view(1, 1, -1)
     place = (column + 0.5) + (row + 0.5) * slope.double().view(-1, 1, 1)
     outside = (place < 0) | (place >= width)
     left = place.sub_(0.5).floor()
@@ -157,13 +157,13 @@ def shear_y(x: Tensor, slope: Tensor, fill: int = 128) -> Tensor:
 
 
 def cutout(x: Tensor, size: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Paint a square of `size` pixels around (row, column) in the grey (125, 122, 113) of the `randaugment` package. Exact.
+    """Paint a square of `size` pixels around (row, column) in the gray (125, 122, 113) of the `randaugment` package. Exact.
 
-    As there, an odd size is one pixel smaller. With one channel the grey is 122, what PIL makes of that colour.
+    As there, an odd size is one pixel smaller. With one channel the gray is 122, what PIL makes of that color.
     """
     half = size.long() // 2
-    grey = (122,) if x.shape[1] == 1 else (125, 122, 113)
-    return erase(x, row - half, column - half, row + half, column + half, grey)
+    gray = (122,) if x.shape[1] == 1 else (125, 122, 113)
+    return erase(x, row - half, column - half, row + half, column + half, gray)
 
 
 def _each(value: Tensor) -> Tensor:
@@ -194,12 +194,12 @@ def _count_by_adding(values: Tensor, size: int) -> Tensor:
 
 
 def _luma(x: Tensor) -> Tensor:
-    """PIL's grey level, (B, 1, H, W) int32 in 0..255."""
+    """PIL's gray level, (B, 1, H, W) int32 in 0..255."""
     wide = x.to(torch.int32)
     if x.shape[1] == 1:
         return wide
-    grey = wide[:, :1] * 19595
-    return grey.add_(wide[:, 1:2], alpha=38470).add_(wide[:, 2:], alpha=7471).add_(0x8000).bitwise_right_shift_(16)
+    gray = wide[:, :1] * 19595
+    return gray.add_(wide[:, 1:2], alpha=38470).add_(wide[:, 2:], alpha=7471).add_(0x8000).bitwise_right_shift_(16)
 
 
 def _blend(degenerate: Tensor, x: Tensor, factor: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ def _blend(degenerate: Tensor, x: Tensor, factor: Tensor) -> Tensor:
     return _truncate(x.float().sub_(degenerate).mul_(_each(factor.float())).add_(degenerate))
 
 
-def _centres(x: Tensor, dim: int) -> Tensor:
+def _centers(x: Tensor, dim: int) -> Tensor:
     """0, 1, ... along a side, int32."""
     return torch.arange(x.shape[dim], dtype=torch.int32, device=x.device)
 
@@ -230,7 +230,7 @@ def _take_or_fill(x: Tensor, rows: Tensor, columns: Tensor, fill: int) -> Tensor
 
 
 def _cubic(taps: list[Tensor], offset: Tensor) -> Tensor:
-    """The cubic through four neighbours, int16, at `offset` float64 from the second, in PIL's order of operations."""
+    """The cubic through four neighbors, int16, at `offset` float64 from the second, in PIL's order of operations."""
     v1, v2, v3, v4 = taps
     value = (v2 - v1 + v4 - v3).double().mul_(offset)
     value.add_((2 * (v1 - v2) + v3 - v4).double()).mul_(offset)

@@ -1,4 +1,4 @@
-"""Views of large images, one at a time, in loader workers: a PIL image and a random generator in, a normalised tensor out."""
+"""Views of large images, one at a time, in loader workers: a PIL image and a random generator in, a normalized tensor out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PILView(ABC):
             rng: the only source of random numbers; the same state gives the same picture.
 
         Returns:
-            (3, H, W) float32, normalised, contiguous.
+            (3, H, W) float32, normalized, contiguous.
         """
 
 
@@ -46,7 +46,7 @@ class PILPolicy(ABC):
 
 @dataclass(frozen=True)
 class PILTrain(PILView):
-    """Resize the shorter side, flip, cut out a random square, apply a policy, normalise.
+    """Resize the shorter side, flip, cut out a random square, apply a policy, normalize.
 
     Args:
         resize: length of the shorter side after resizing, in pixels.
@@ -85,7 +85,7 @@ class PILTrain(PILView):
 
 @dataclass(frozen=True)
 class PILEval(PILView):
-    """Resize the shorter side, cut out the central square, normalise; draws nothing.
+    """Resize the shorter side, cut out the central square, normalize; draws nothing.
 
     Args:
         resize: length of the shorter side after resizing, in pixels.

@@ -12,7 +12,7 @@ from noisylab.transforms import ops
 from noisylab.transforms.base import View, blocks, to_device
 from noisylab.transforms.draws import Draws
 
-__all__ = ["BLEND_CENTRES", "OPERATIONS", "SHIFT_CENTRES", "Policy", "draw_magnitudes", "number_of", "two_ways"]
+__all__ = ["OPERATIONS", "BLEND_CENTerS", "Policy", "SHIFT_CENTerS", "draw_magnitudes", "number_of", "two_ways"]
 
 OPERATIONS: tuple[str, ...] = (
     "autocontrast",
@@ -43,10 +43,10 @@ _SHIFTS = {
     "translateY": ops.translate_y,
 }
 
-BLEND_CENTRES = dict.fromkeys(_BLENDS, 1.0)
+BLEND_CENTerS = dict.fromkeys(_BLENDS, 1.0)
 """What a signed magnitude of a blend is added to: the factor that changes nothing."""
 
-SHIFT_CENTRES = dict.fromkeys(_SHIFTS, 0.0)
+SHIFT_CENTerS = dict.fromkeys(_SHIFTS, 0.0)
 """The same for shears and translations."""
 
 
@@ -104,22 +104,22 @@ def number_of(name: str) -> int:
     return 0 if name == "identity" else OPERATIONS.index(name) + 1
 
 
-def two_ways(levels: Mapping[str, tuple[float, ...]], centres: Mapping[str, float]) -> Tensor:
+def two_ways(levels: Mapping[str, tuple[float, ...]], centers: Mapping[str, float]) -> Tensor:
     """Magnitudes by operation, sign and level.
 
     Args:
         levels: magnitudes of the operations a policy knows, L for each.
-        centres: what a signed magnitude is added to, for the operations whose sign is drawn.
+        centers: what a signed magnitude is added to, for the operations whose sign is drawn.
 
     Returns:
-        (operations + 1, 2, L) float64, by number of the operation: magnitudes added to the centre and taken from it, or twice
+        (operations + 1, 2, L) float64, by number of the operation: magnitudes added to the center and taken from it, or twice
         the same where no sign is drawn.
     """
     none = (0.0,) * len(next(iter(levels.values())))
     ways = []
     for name in ("identity", *OPERATIONS):
-        values, centre = levels.get(name, none), centres.get(name)
-        ways.append([values, values] if centre is None else [[centre + v for v in values], [centre - v for v in values]])
+        values, center = levels.get(name, none), centers.get(name)
+        ways.append([values, values] if center is None else [[center + v for v in values], [center - v for v in values]])
     return torch.tensor(ways, dtype=torch.float64)
 
 

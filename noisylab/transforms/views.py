@@ -37,10 +37,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def cifar_views(
     mean: tuple[float, ...] = CIFAR10_MEAN, std: tuple[float, ...] = CIFAR10_STD, padding: int = 4
 ) -> dict[str, View]:
-    """Views of (B, 3, H, W) uint8 colour images.
+    """Views of (B, 3, H, W) uint8 color images.
 
     weak: padded crop, flip. strong: the same with draws of its own, then AutoAugment (CIFAR-10 policy). eval: neither.
-    All are normalised.
+    All are normalized.
 
     Args:
         mean: per channel, of pixels in [0, 1].
@@ -78,7 +78,7 @@ def image_views(mean: tuple[float, ...], std: tuple[float, ...], padding: int = 
     """Views of small images (B, C, H, W), C = 1 or 3, uint8 or, for C = 1, float in [0, 1].
 
     weak: padded crop and flip. strong: the same, then AutoAugment for three channels, contrast (factor 0.5 to 1.5) and noise
-    (standard deviation 0.25) for one. eval: neither. All are normalised.
+    (standard deviation 0.25) for one. eval: neither. All are normalized.
 
     Args:
         mean: per channel, of pixels in [0, 1]; its length is C.
@@ -110,7 +110,7 @@ def digit_views(scale: float = 16.0) -> dict[str, View]:
     eval: neither. The strong view may leave [0, 1].
 
     Args:
-        scale: the largest grey level; pixels are divided by it.
+        scale: the largest gray level; pixels are divided by it.
     """
     shift, unit = RandomCrop(1), ToFloat(scale)
     return {
@@ -140,10 +140,10 @@ def web_views(
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
 ) -> dict[str, PILView]:
-    """Views of large colour images, for loader workers.
+    """Views of large color images, for loader workers.
 
     weak: resize, flip, random crop. strong: the same, then RandAugment (needs the extra `noisylab[views]`).
-    eval: resize, central crop. All are normalised.
+    eval: resize, central crop. All are normalized.
 
     Args:
         resize: length of the shorter side, in pixels.

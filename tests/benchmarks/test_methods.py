@@ -24,7 +24,7 @@ def test_short_run_times_every_method_and_the_plain_loop(run: Run, capsys: pytes
 
 def test_ratio_is_taken_within_a_repeat() -> None:
     # the machine was twice as slow in the second repeat, which no ratio shows
-    base, row = methods.summarise({"CrossEntropy": [1.0, 2.0, 1.0], "X": [3.0, 6.0, 3.0]})
+    base, row = methods.summarize({"CrossEntropy": [1.0, 2.0, 1.0], "X": [3.0, 6.0, 3.0]})
     assert (base["ratio"], row["ratio"], row["quartiles"]) == (1, 3, [3, 3])
     assert row["ms"] == 3000
 

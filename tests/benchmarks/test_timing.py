@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import timing
 import torch
-from timing import Claim, Report, interleave, parse, parser_for, summarise, verdict
+from timing import Claim, Report, interleave, parse, parser_for, summarize, verdict
 
 
 def test_rows_take_turns_and_every_other_repeat_is_reversed() -> None:
@@ -24,7 +24,7 @@ def test_rows_take_turns_and_every_other_repeat_is_reversed() -> None:
 
 
 def test_summary_of_ratios() -> None:
-    base, row = summarise({"base": [2.0, 4.0, 1.0, 2.0, 2.0], "row": [2.0, 8.0, 3.0, 8.0, 10.0]}, "base", "group")
+    base, row = summarize({"base": [2.0, 4.0, 1.0, 2.0, 2.0], "row": [2.0, 8.0, 3.0, 8.0, 10.0]}, "base", "group")
     # ratios 1, 2, 3, 4, 5
     assert (row["ratio"], row["quartiles"], row["range"]) == (3, [2, 4], [1, 5])
     assert row["ratio_of_fastest"] == 2.0 / 1.0
@@ -103,5 +103,5 @@ def test_wrong_options_are_refused(arguments: list[str]) -> None:
 
 
 def test_durations_have_a_fitting_unit() -> None:
-    text = timing.table_text(summarise({"a": [2e-6, 2e-6], "b": [0.004, 0.004], "c": [3.0, 3.0]}, "a"), "image")
+    text = timing.table_text(summarize({"a": [2e-6, 2e-6], "b": [0.004, 0.004], "c": [3.0, 3.0]}, "a"), "image")
     assert "2 us" in text and "4 ms" in text and "3 s" in text and "images/s" in text

@@ -1,4 +1,4 @@
-"""Probabilities of rows that a run has not learnt from."""
+"""Probabilities of rows that a run has not learned from."""
 
 from __future__ import annotations
 

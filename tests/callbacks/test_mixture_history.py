@@ -17,7 +17,7 @@ from noisylab.data.base import Source
 from noisylab.methods import CrossEntropy, NoisyLabelMethod
 from noisylab.metrics import MixtureRecord
 from noisylab.noise import Symmetric
-from noisylab.selection.mixture import fit_mixture, normalise
+from noisylab.selection.mixture import fit_mixture, normalize
 from noisylab.selection.mixture_fit import MixtureFit
 
 
@@ -155,7 +155,7 @@ def test_a_checkpoint_from_before_there_were_mixtures_loads(tmp_path: Path) -> N
 
 def test_three_hundred_epochs_of_two_networks_take_a_few_hundred_kilobytes() -> None:
     generator, diagnostics = torch.Generator().manual_seed(0), Diagnostics()
-    values = normalise(torch.rand(2000, generator=generator))
+    values = normalize(torch.rand(2000, generator=generator))
     mixture = fit_mixture(values)
     for network in ("first", "second"):
         diagnostics.mixtures[network] = [

@@ -46,7 +46,7 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 grey pictures in class folders, a table of other labels for them beside, arrays, and a run of each kind."""
+    """30 gray pictures in class folders, a table of other labels for them beside, arrays, and a run of each kind."""
     root = tmp_path_factory.mktemp("made")
     rng = np.random.default_rng(0)
     listed = []

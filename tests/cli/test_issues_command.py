@@ -164,7 +164,7 @@ def test_what_is_printed_names_the_pictures_left_out_the_files_and_the_next_comm
 
 
 def test_what_is_said_to_be_trained_is_what_the_flags_ask_for(run: Ran) -> None:
-    assert "33 labels of 3 classes; SmallCNN, generalised cross-entropy, 1 epochs of batches of 4\n" in run.out
+    assert "33 labels of 3 classes; SmallCNN, generalized cross-entropy, 1 epochs of batches of 4\n" in run.out
     config = config_of(run.folder)
     assert config["model"]["class_path"].endswith(".RobustLoss")
     assert config["model"]["init_args"]["loss"]["class_path"].endswith(".GCE")
@@ -180,11 +180,11 @@ def test_another_method_keeps_the_network(command: tuple[object, ...], run: Ran)
 
 
 def test_columns_of_other_names_classes_from_1_and_a_picture_that_cannot_be_read(pictures: Path) -> None:
-    numbered = [(name, str(1 + ANIMALS.index(label))) for name, label in draw(Path("grey"), mode="L", side=8)]
+    numbered = [(name, str(1 + ANIMALS.index(label))) for name, label in draw(Path("gray"), mode="L", side=8)]
     write_table(Path("t.csv"), ("id", "klass"), [("x.png", "1"), *numbered])
-    Path("grey/x.png").write_bytes(b"no picture")
+    Path("gray/x.png").write_bytes(b"no picture")
     flags = ("--labels", "t.csv", "--file_column", "id", "--label_column", "klass", "--skip_unreadable", "--pictures", "0")
-    ran = noisylab("issues", "--images", "grey", *flags, *SHORT, "--run_dir", "r")
+    ran = noisylab("issues", "--images", "gray", *flags, *SHORT, "--run_dir", "r")
     assert ran.status == 0 and "x.png" in ran.err
     assert {row["file"]: row["given"] for row in rows_of(ran.folder)} == dict(numbered)
     assert report_of(ran.folder)["class_names"] == ["1", "2", "3"]
@@ -218,7 +218,7 @@ def test_a_printed_configuration_stands_alone_and_nothing_is_written(command: tu
 
 
 class Means(Backbone):
-    """The mean colour of each third of a picture."""
+    """The mean color of each third of a picture."""
 
     num_features = 9
 
@@ -244,7 +244,7 @@ def test_photographs_become_features_where_there_are_weights_and_stay_pictures_i
     ran = noisylab("issues", "--images", "photos", "--labels", "t.csv", *SHORT, "--run_dir", "r")
     assert ran.status == 0
     assert "36 images, trained on features of the frozen efficientnet_lite0" in ran.out
-    assert "a perceptron, generalised cross-entropy" in ran.out
+    assert "a perceptron, generalized cross-entropy" in ran.out
     config = config_of(ran.folder)
     assert config["data"]["class_path"].endswith(".ImageFeatures")
     assert config["model"]["init_args"]["network"]["init_args"]["in_features"] == 9
@@ -253,9 +253,9 @@ def test_photographs_become_features_where_there_are_weights_and_stay_pictures_i
 
 
 @pytest.mark.usefixtures("backbone")
-def test_grey_pictures_go_without_a_backbone_unless_one_is_asked_for() -> None:
-    write_table(Path("t.csv"), ("file", "label"), draw(Path("grey"), side=24, mode="L"))
-    command = ("issues", "--images", "grey", "--labels", "t.csv", "--print_config")
+def test_gray_pictures_go_without_a_backbone_unless_one_is_asked_for() -> None:
+    write_table(Path("t.csv"), ("file", "label"), draw(Path("gray"), side=24, mode="L"))
+    command = ("issues", "--images", "gray", "--labels", "t.csv", "--print_config")
     assert yaml.safe_load(noisylab(*command).out)["data"]["class_path"].endswith(".ImageFolder")
     asked = yaml.safe_load(noisylab(*command, "--backbone", "efficientnet_lite0").out)["data"]
     assert asked["class_path"].endswith(".ImageFeatures")
@@ -380,10 +380,10 @@ def arrays(tmp_path_factory: pytest.TempPathFactory) -> Arrays:
     root = tmp_path_factory.mktemp("arrays")
     rng = np.random.default_rng(1)
     number = rng.permutation(np.arange(48) % 3)
-    centres = 4 * np.eye(3, 6)
+    centers = 4 * np.eye(3, 6)
     given = np.where(np.arange(48) % 8 == 0, (number + 1) % 3, number)
     names = np.array(ANIMALS)
-    points = (centres[number] + 0.3 * rng.standard_normal((48, 6))).astype(np.float32)
+    points = (centers[number] + 0.3 * rng.standard_normal((48, 6))).astype(np.float32)
     np.savez(root / "d.npz", x=points, y=names[given])
     flags = ("--trainer.max_epochs", "8", "--trainer.accelerator", "cpu", "--model.optimizer.lr", "1e-2")
     ran = noisylab("issues", "--arrays", root / "d.npz", "--crossfit", "2", *flags, "--run_dir", root / "r")

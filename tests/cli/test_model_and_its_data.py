@@ -28,18 +28,18 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOISYLAB_RUN_DIR", raising=False)
 
 
-def write(folder: str, grey: int, numbers: range) -> None:
+def write(folder: str, gray: int, numbers: range) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     for number in numbers:
-        noise = np.random.default_rng(number).normal(grey, 10, (8, 8)).clip(0, 255)
+        noise = np.random.default_rng(number).normal(gray, 10, (8, 8)).clip(0, 255)
         Image.fromarray(noise.astype(np.uint8)).save(Path(folder) / f"{number}.png")
 
 
 def folders(images: str = "train", tested: str | None = "held") -> None:
-    for name, grey in GREY.items():
-        write(f"{images}/{name}", grey, range(12))
+    for name, gray in GREY.items():
+        write(f"{images}/{name}", gray, range(12))
         if tested is not None:
-            write(f"{tested}/{name}", grey, range(20, 24))
+            write(f"{tested}/{name}", gray, range(20, 24))
     write("new", GREY["ant"], range(30, 34))
 
 

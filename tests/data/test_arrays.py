@@ -59,7 +59,7 @@ def test_images_come_in_any_usual_layout(make: Any, x: Any, shape: tuple[int, ..
     assert np.array_equal(held.permute(0, 2, 3, 1).numpy(), expected)
 
 
-def test_grey_float_images_stay_float(make: Any) -> None:
+def test_gray_float_images_stay_float(make: Any) -> None:
     data = make({"x": PIXELS[..., 0] / 255, "y": LABELS})
     assert data.source.train.values.dtype == torch.float32
 
@@ -73,7 +73,7 @@ def test_mean_and_std_are_measured_on_the_training_images(make: Any) -> None:
     assert (given.mean, given.std) == ((0.1, 0.2, 0.3), (1.0, 1.0, 2.0))
 
 
-def test_a_channel_of_one_grey_level_has_unit_deviation() -> None:
+def test_a_channel_of_one_gray_level_has_unit_deviation() -> None:
     mean, std = pixel_statistics(torch.full((2000, 1, 2, 2), 51, dtype=torch.uint8))
     assert mean == pytest.approx((0.2,))
     assert std == (1.0,)

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from samples import train_batches, write_folders, write_image
 
-from noisylab.data import ImageFolder, WebImages, examined, unlabelled_images
+from noisylab.data import ImageFolder, WebImages, examined, unlabeled_images
 from noisylab.data.examined import common_depth, examine
 from noisylab.data.imagelist import Sieve, class_folders
 from noisylab.data.notes import DataNote
 from noisylab.data.pictures import Depth, UnreadableImage, open_image
-from noisylab.data.unlabelled import unlabelled_rows
+from noisylab.data.unlabeled import unlabeled_rows
 from noisylab.issues.thumbnails import thumbnails
 
 
@@ -112,7 +112,7 @@ def test_images_to_predict_are_decoded_before_any_is_predicted(folder: Path, tmp
     write_image(tmp_path / "new" / "a.jpg", (40, 32))
     cut(tmp_path / "new" / "a.jpg")
     with pytest.raises(ValueError, match=r"a\.jpg: image file is truncated"):
-        unlabelled_images(tmp_path / "new", data)
+        unlabeled_images(tmp_path / "new", data)
 
 
 def test_images_from_the_web_are_decoded_too(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_large_images_are_decoded_too(folder: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def deep(tmp_path: Path) -> Path:
-    """Grey images of 16 bits, of which one class takes 9 and the other 12."""
+    """Gray images of 16 bits, of which one class takes 9 and the other 12."""
     for name, top in (("dark", 400), ("light", 4000)):
         (tmp_path / "deep" / name).mkdir(parents=True)
         for n in range(3):
@@ -173,7 +173,7 @@ def test_images_to_predict_are_scaled_as_those_of_training(deep: Path, tmp_path:
     Image.fromarray(np.full((8, 8), 400, dtype=np.uint16)).save(tmp_path / "new" / "a.png")
     data = ImageFolder(str(deep))
     data.setup()
-    rows, _ = unlabelled_images(tmp_path / "new", data)
+    rows, _ = unlabeled_images(tmp_path / "new", data)
     assert rows.values.unique().tolist() == [25]  # type: ignore[union-attr]
 
 
@@ -189,7 +189,7 @@ def test_pictures_brighter_than_those_of_training_are_said_once(deep: Path, tmp_
         data.setup()
     assert len(caught) == 1 and str(caught[0].message) in data.source.account
     with pytest.warns(DataNote, match="^2 images of .*new have values beyond the 12 bits") as caught:
-        found = unlabelled_rows(tmp_path / "new", data)
+        found = unlabeled_rows(tmp_path / "new", data)
     assert len(caught) == 1 and str(caught[0].message) in found.account
     # the model's data have become brighter
     Image.fromarray(np.full((8, 8), 2**14, dtype=np.uint16)).save(next((deep / "dark").iterdir()))
@@ -219,7 +219,7 @@ def test_deep_pictures_for_a_model_of_eight_bits_and_fractions_for_one_of_number
         data = ImageFolder(str(tmp_path / folder))
         data.setup()
         with pytest.warns(DataNote) as caught:
-            unlabelled_rows(tmp_path / "new", data)
+            unlabeled_rows(tmp_path / "new", data)
         told = [str(one.message).replace(str(tmp_path / "new"), "NEW") for one in caught]
         assert [line[: len(start)] for line, start in zip(told, said, strict=True)] == said
 
@@ -234,8 +234,8 @@ def test_pictures_to_predict_that_cannot_be_read_are_left_out_where_that_is_aske
     data = ImageFolder(str(tmp_path / "train"), **kwargs)
     data.setup()
     with pytest.raises(ValueError, match=r"predict: --skip_unreadable"):
-        unlabelled_rows(tmp_path / "new", data)
-    found = unlabelled_rows(tmp_path / "new", data, skip=True)
+        unlabeled_rows(tmp_path / "new", data)
+    found = unlabeled_rows(tmp_path / "new", data, skip=True)
     assert (len(found.rows), found.names, sorted(found.skipped)) == (2, ["0.jpg", "3.jpg"], ["1.jpg", "2.jpg"])
     assert found.account[0].endswith("4 image files, 2 read, 2 left out: unreadable 2")
     assert any("2.jpg is not an image" in line for line in found.account)

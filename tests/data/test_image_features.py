@@ -14,7 +14,7 @@ from PIL import Image
 from samples import train_batches, write_folders, write_image, write_table
 from torch import Tensor
 
-from noisylab.data import ImageFeatures, features, unlabelled_images
+from noisylab.data import ImageFeatures, features, unlabeled_images
 from noisylab.data.rows import DenseRows
 from noisylab.models import backbones
 from noisylab.models.backbones import Backbone, FeatureNet, available_backbone, find_backbone
@@ -49,7 +49,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three images of each of two classes, each of one colour, in PNG files of one size."""
+    """Three images of each of two classes, each of one color, in PNG files of one size."""
     for n in range(6):
         file = tmp_path / "photos" / ("cat" if n < 3 else "dog") / f"{n}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def test_test_images_and_new_images_have_the_scale_of_the_training_images(photos
     data = read(photos, test_images=str(photos), test_csv=str(tmp_path / "test.csv"))
     assert isinstance(data.source.test, DenseRows)
     torch.testing.assert_close(data.source.test.values, vectors(data)[[5, 0]])
-    rows, names = unlabelled_images(photos / "dog", data)
+    rows, names = unlabeled_images(photos / "dog", data)
     assert names == ["3.png", "4.png", "5.png"]
     assert isinstance(rows, DenseRows)
     torch.testing.assert_close(rows.values, vectors(data)[3:])
@@ -125,8 +125,8 @@ def test_many_batches_keep_the_order_of_the_rows(tmp_path: Path, monkeypatch: py
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (n, 0, 0)).save(file)
     data = read(tmp_path / "p", image_size=32)
-    grey = [int(Path(name).stem) for name in data.source.names or ()]
-    assert vectors(data)[:, 0].argsort().tolist() == np.argsort(grey).tolist()
+    gray = [int(Path(name).stem) for name in data.source.names or ()]
+    assert vectors(data)[:, 0].argsort().tolist() == np.argsort(gray).tolist()
     assert Fake.seen == [2] * 5 + [1]
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from samples import train_batches, write_cifar, write_folders, write_image, write_table
 
-from noisylab.data import CIFAR10, Arrays, Digits, ImageFolder, unlabelled_images
+from noisylab.data import CIFAR10, Arrays, Digits, ImageFolder, unlabeled_images
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.noise import Symmetric
 from noisylab.transforms import IMAGENET_MEAN, Normalize
@@ -108,10 +108,10 @@ def test_small_images_are_held_in_memory_with_their_own_statistics(tmp_path: Pat
     assert next(train_batches(data, ("weak", "strong"))).views[1].shape == (6, 3, 6, 8)
 
 
-def test_grey_images_keep_one_channel(tmp_path: Path) -> None:
+def test_gray_images_keep_one_channel(tmp_path: Path) -> None:
     write_folders(tmp_path, mode="L")
     assert read(tmp_path).source.train.values.shape == (6, 1, 8, 8)
-    write_image(tmp_path / "cat" / "colour.png")
+    write_image(tmp_path / "cat" / "color.png")
     assert read(tmp_path).source.train.values.shape == (7, 3, 8, 8)
 
 
@@ -261,11 +261,11 @@ def test_arguments_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 # ---- images to predict
 
 
-def test_unlabelled_images_look_as_the_training_images_do(tmp_path: Path) -> None:
+def test_unlabeled_images_look_as_the_training_images_do(tmp_path: Path) -> None:
     write_folders(tmp_path / "train", size=(8, 8))
     write_image(tmp_path / "new" / "b" / "2.png", (8, 8), seed=3)
     write_image(tmp_path / "new" / "1.png", (30, 20))
-    rows, names = unlabelled_images(tmp_path / "new", read(tmp_path / "train"))
+    rows, names = unlabeled_images(tmp_path / "new", read(tmp_path / "train"))
     assert names == ["1.png", "b/2.png"]
     assert isinstance(rows, DenseRows)
     assert rows.values.shape == (2, 3, 8, 8)
@@ -273,15 +273,15 @@ def test_unlabelled_images_look_as_the_training_images_do(tmp_path: Path) -> Non
         assert np.array_equal(rows.values[1].permute(1, 2, 0).numpy(), np.asarray(image))
 
 
-def test_unlabelled_images_of_a_file_data_set_use_its_evaluation_view(tmp_path: Path) -> None:
+def test_unlabeled_images_of_a_file_data_set_use_its_evaluation_view(tmp_path: Path) -> None:
     write_folders(tmp_path, size=(40, 40))
     data = read(tmp_path, load="files", size=16)
-    rows, names = unlabelled_images(tmp_path, data)
+    rows, names = unlabeled_images(tmp_path, data)
     assert isinstance(rows, FileRows)
     assert (rows.views, len(rows), names[0]) == (data.view_set(), 6, "cat/0.png")
 
 
-def test_unlabelled_images_fit_any_data_set_of_pixels(tmp_path: Path) -> None:
+def test_unlabeled_images_fit_any_data_set_of_pixels(tmp_path: Path) -> None:
     write_cifar(tmp_path, 10, 20, 10)
     write_image(tmp_path / "new" / "a.png", (50, 40))
     cifar = CIFAR10(str(tmp_path), verify=False)
@@ -289,31 +289,31 @@ def test_unlabelled_images_fit_any_data_set_of_pixels(tmp_path: Path) -> None:
     arrays = Arrays(str(tmp_path / "a.npz"))
     for data, shape in ((cifar, (1, 3, 32, 32)), (arrays, (1, 1, 9, 7))):
         data.setup()
-        rows, _ = unlabelled_images(tmp_path / "new", data)
+        rows, _ = unlabeled_images(tmp_path / "new", data)
         assert isinstance(rows, DenseRows)
         assert rows.values.shape == shape
         assert isinstance(data.view_set()["eval"], Normalize)
 
 
-def test_unlabelled_images_need_images(tmp_path: Path) -> None:
+def test_unlabeled_images_need_images(tmp_path: Path) -> None:
     write_folders(tmp_path / "train")
     data = read(tmp_path / "train")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
-        unlabelled_images(tmp_path / "nowhere", data)
+        unlabeled_images(tmp_path / "nowhere", data)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.txt").write_text("text")
     with pytest.raises(
         ValueError, match=r"no image can be read there: .*empty: 0 image files, 0 read; 1 file is no image: \.txt 1"
     ):
-        unlabelled_images(tmp_path / "empty", data)
+        unlabeled_images(tmp_path / "empty", data)
     (tmp_path / "empty" / "a.png").write_text("text")
     with pytest.raises(ValueError, match=r"a\.png is not an image"):
-        unlabelled_images(tmp_path / "empty", data)
+        unlabeled_images(tmp_path / "empty", data)
 
 
-def test_unlabelled_images_are_refused_where_training_had_no_such_pixels(tmp_path: Path) -> None:
+def test_unlabeled_images_are_refused_where_training_had_no_such_pixels(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png")
     digits = Digits()
     digits.setup()
     with pytest.raises(ValueError, match=r"Digits does not hold images with pixels 0\.\.255"):
-        unlabelled_images(tmp_path, digits)
+        unlabeled_images(tmp_path, digits)

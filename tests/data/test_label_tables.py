@@ -99,7 +99,7 @@ def test_what_counts_as_no_label_can_be_said(tmp_path: Path) -> None:
         read_label_table(path, missing="NA")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("word", ["?", "-", "N.A.", "unlabelled", "#VALUE!"])
+@pytest.mark.parametrize("word", ["?", "-", "N.A.", "unlabeled", "#VALUE!"])
 def test_a_word_that_may_be_no_label_is_a_class_and_is_said(tmp_path: Path, word: str) -> None:
     with pytest.warns(UserWarning, match="is taken for a class; if it stands for no label"):
         assert word in read_label_table(table(tmp_path, rows("x", word))).labels

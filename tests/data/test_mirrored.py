@@ -59,13 +59,13 @@ def test_answers_are_those_of_fits_without_the_row() -> None:
     targets = torch.nn.functional.one_hot(torch.arange(20) % 3, 3).float()
     flat, mirror = x.flatten(1) - x.flatten(1).mean(0), x.flip(3).flatten(1) - x.flatten(1).mean(0)
     width = torch.cdist(flat, flat).square().median()
-    centred = targets - targets.mean(0)
+    centered = targets - targets.mean(0)
     for found, points in zip(_answers(x, x.flip(3), targets), (flat, mirror), strict=True):
         for row in range(20):
             rest = torch.arange(20) != row
             kernel = torch.exp(-torch.cdist(flat[rest], flat[rest]).square() / width) + torch.eye(19)
             at = torch.exp(-torch.cdist(points[row : row + 1], flat[rest]).square() / width)
-            assert int((at @ torch.linalg.solve(kernel, centred[rest])).argmax()) == int(found[row])
+            assert int((at @ torch.linalg.solve(kernel, centered[rest])).argmax()) == int(found[row])
 
 
 def test_the_same_rows_are_looked_at_every_time() -> None:

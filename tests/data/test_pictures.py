@@ -19,7 +19,7 @@ RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
 
 def png16(path: Path, values: Any, kind: int, extra: bytes = b"") -> None:
-    """A PNG of 16 bits a channel: `kind` 0 grey, 2 RGB, 4 grey with alpha, 6 RGBA; values (H, W, C)."""
+    """A PNG of 16 bits a channel: `kind` 0 gray, 2 RGB, 4 gray with alpha, 6 RGBA; values (H, W, C)."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -68,7 +68,7 @@ TURNED = {
 
 
 def quarters(corners: list[list[int]], height: int, width: int) -> Any:
-    """Grey 50 times each number, in four parts."""
+    """Gray 50 times each number, in four parts."""
     rows, columns = np.arange(height) * 2 // height, np.arange(width) * 2 // width
     return (np.array(corners)[rows][:, columns] * 50).astype(np.uint8)
 
@@ -117,11 +117,11 @@ def test_transparent_parts_show_white_and_half_transparent_ones_half(tmp_path: P
         seen = shown(tmp_path / name)
         assert seen[0, :2].tolist() == [[255, 255, 255], [200, 100, 0]]
         assert np.abs(seen[0, 2].astype(int) - [255, 127, 127]).max() <= 1  # 255 * (1 - 128/255) = 127
-    grey = np.array([[[9, 0], [100, 255]]], dtype=np.uint8)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    assert head_of(str(tmp_path / "grey.png")).grey  # type: ignore[union-attr]
-    assert shown(tmp_path / "grey.png", "L").tolist() == [[255, 100]]
-    assert shown(tmp_path / "grey.png").tolist() == [[[255] * 3, [100] * 3]], "one channel and three agree"
+    gray = np.array([[[9, 0], [100, 255]]], dtype=np.uint8)
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    assert head_of(str(tmp_path / "gray.png")).gray  # type: ignore[union-attr]
+    assert shown(tmp_path / "gray.png", "L").tolist() == [[255, 100]]
+    assert shown(tmp_path / "gray.png").tolist() == [[[255] * 3, [100] * 3]], "one channel and three agree"
 
 
 def test_a_palette_may_have_a_transparent_entry(tmp_path: Path) -> None:

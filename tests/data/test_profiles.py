@@ -59,8 +59,8 @@ def three(matrix: Any, power: float, name: bytes = b"made") -> bytes:
     return icc(b"RGB ", tags)
 
 
-def grey(power: float) -> bytes:
-    return icc(b"GRAY", {**named(b"grey"), b"kTRC": gamma(power)})
+def gray(power: float) -> bytes:
+    return icc(b"GRAY", {**named(b"gray"), b"kTRC": gamma(power)})
 
 
 def inks() -> bytes:
@@ -136,19 +136,19 @@ def test_transparent_parts_and_palettes_keep_theirs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("power", [1.8, 1.0])
-def test_greys_go_by_the_curve_of_their_profile(tmp_path: Path, power: float) -> None:
+def test_grays_go_by_the_curve_of_their_profile(tmp_path: Path, power: float) -> None:
     levels = np.arange(0, 256, 15, dtype=np.uint8)[None]
-    Image.fromarray(levels).save(tmp_path / "a.png", icc_profile=grey(power))
+    Image.fromarray(levels).save(tmp_path / "a.png", icc_profile=gray(power))
     for mode in ("L", "RGB"):
         found = shown(tmp_path / "a.png", mode).reshape(-1, 1 if mode == "L" else 3)
         assert np.abs(found - linear_to_srgb((levels / 255) ** power).reshape(-1, 1)).max() <= 1.5
 
 
-def test_greys_with_a_profile_of_colors_and_sixteen_bits_are_converted_too(tmp_path: Path) -> None:
+def test_grays_with_a_profile_of_colors_and_sixteen_bits_are_converted_too(tmp_path: Path) -> None:
     levels = np.arange(0, 256, 15, dtype=np.uint8)[None]
     Image.fromarray(levels).save(tmp_path / "a.png", icc_profile=three(SRGB, 1.0))
     assert np.abs(shown(tmp_path / "a.png", "L") - linear_to_srgb(levels / 255)).max() <= 1.5
-    Image.fromarray(levels.astype(np.uint16) * 257).save(tmp_path / "b.png", icc_profile=grey(1.0))
+    Image.fromarray(levels.astype(np.uint16) * 257).save(tmp_path / "b.png", icc_profile=gray(1.0))
     assert np.abs(shown(tmp_path / "b.png", "L") - linear_to_srgb(levels / 255)).max() <= 1.5
 
 
@@ -174,7 +174,7 @@ def test_srgb_changes_no_pixel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "profile", [b"no profile", ADOBE_RGB[:200], grey(1.0), inks(), ADOBE_RGB[:128] + b"\xff" * 100], ids=range(5)
+    "profile", [b"no profile", ADOBE_RGB[:200], gray(1.0), inks(), ADOBE_RGB[:128] + b"\xff" * 100], ids=range(5)
 )
 def test_a_profile_that_cannot_be_used_is_ignored(tmp_path: Path, profile: bytes) -> None:
     Image.fromarray(COLORS).save(tmp_path / "a.png", icc_profile=profile)

@@ -105,7 +105,7 @@ def test_two_weights_of_three_and_four_become_three_and_four_fifths(tmp_path: Pa
     assert int((values != 0).sum()) == 7
 
 
-def test_large_and_small_weights_are_normalised_without_overflow(tmp_path: Path) -> None:
+def test_large_and_small_weights_are_normalized_without_overflow(tmp_path: Path) -> None:
     file(tmp_path, "EN", GOOD.replace("E21 3:1", "E21 2:3e38 9:3e38").replace("M11 6:1", "M11 2:1e-40"))
     values = dense(ready(tmp_path, views=("EN",), test_fraction=0).source.train)
     torch.testing.assert_close(values.norm(dim=1), torch.ones(6))

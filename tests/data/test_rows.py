@@ -184,7 +184,7 @@ def test_a_transparent_palette_is_read_without_a_warning(tmp_path: Path) -> None
     assert open_image(str(tmp_path / "a.png")).getpixel((0, 0)) == (10, 20, 30)
 
 
-def test_grey_images_can_be_read_as_grey(tmp_path: Path) -> None:
+def test_gray_images_can_be_read_as_gray(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", mode="L")
     with Image.open(tmp_path / "a.png") as image:
         assert np.array_equal(np.asarray(open_image(str(tmp_path / "a.png"), "L")), np.asarray(image))

@@ -182,7 +182,7 @@ def test_held_out_rows_do_not_say_how_columns_are_scaled(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype", "grey"),
+    ("shape", "dtype", "gray"),
     [
         ((4, 28, 28), np.float32, True),
         ((4, 28, 28), np.uint8, True),
@@ -197,15 +197,15 @@ def test_held_out_rows_do_not_say_how_columns_are_scaled(tmp_path: Path) -> None
     ],
 )
 def test_rows_of_two_sides_are_pictures_by_type_and_shape_and_it_is_said(
-    tmp_path: Path, shape: tuple[int, ...], dtype: type, grey: bool
+    tmp_path: Path, shape: tuple[int, ...], dtype: type, gray: bool
 ) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros(shape, dtype), y=np.array([0, 1, 0, 1]))
     data = Arrays(str(tmp_path / "a.npz"))
     data.setup()
-    expected = (1, *shape[1:]) if grey else (shape[1] * shape[2],)
+    expected = (1, *shape[1:]) if gray else (shape[1] * shape[2],)
     assert tuple(data.source.train.values.shape[1:]) == expected  # type: ignore[union-attr]
-    assert ("are taken for grey pictures; reshape" in data.source.account[0]) == grey
-    assert ("not for grey pictures" in data.source.account[0]) == (not grey)
+    assert ("are taken for gray pictures; reshape" in data.source.account[0]) == gray
+    assert ("not for gray pictures" in data.source.account[0]) == (not gray)
 
 
 def test_windows_with_negative_numbers_are_feature_vectors(tmp_path: Path) -> None:

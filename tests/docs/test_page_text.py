@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from method_pages import MethodEntry, method_pages, outdated_pages, write_pages
 
-DOCSTRING = """Early-learning regularisation.
+DOCSTRING = """Early-learning regularization.
 
     Keeps the network near its own early predictions ``t``, read from `EMA<targets>`.
     Objective, for samples <i>:

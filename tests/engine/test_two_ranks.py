@@ -90,7 +90,7 @@ def _both(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def _plans(*states: dict[str, Any]) -> list[dict[str, Any]]:
     """What does not depend on random draws: counters, rates, the names of the metrics.
 
-    Where the epochs have lengths of their own, these follow what was learnt, and steps are not compared.
+    Where the epochs have lengths of their own, these follow what was learned, and steps are not compared.
     """
     plans, alike = [], all(_epochs_are_alike(state) for state in states)
     for state in states:

@@ -184,7 +184,7 @@ def _any_values(rng: random.Random) -> Case:
     return Case(f"fit with {flags} {show}", (*FIT, *flags, *show))
 
 
-def _misspelt(rng: random.Random) -> Case:
+def _misspelled(rng: random.Random) -> Case:
     key = rng.choice([key for key in KEYS if len(key) > 8])
     place = rng.randrange(len(key) - 3, len(key))
     wrong = key[:place] + rng.choice("xqz_") + key[place + 1 :] + "q"
@@ -441,7 +441,7 @@ KINDS: tuple[tuple[Callable[[random.Random], Case], int], ...] = (
     (_wrong_flags, 5),
     (_whole_commands, 3),
     (_any_values, 5),
-    (_misspelt, 1),
+    (_misspelled, 1),
     (_bad_overlays, 3),
     (_damaged_recipes, 3),
     (_arrays, 3),

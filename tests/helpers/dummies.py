@@ -136,7 +136,7 @@ class StagedDummy(_Recorder):
 
 
 class SideStreamDummy(_Recorder):
-    """Automatic optimisation with an endless side stream of five rows in batches of eight; the rows are training rows too."""
+    """Automatic optimization with an endless side stream of five rows in batches of eight; the rows are training rows too."""
 
     def __init__(self, num_classes: int, network: NetFactory, lr: float = 0.05, view: str = "weak") -> None:
         super().__init__(num_classes, network, lr, view)
@@ -163,7 +163,7 @@ class SideStreamDummy(_Recorder):
 
 
 class AccumulatingDummy(_Recorder):
-    """Manual optimisation that updates every second batch and at the end of the epoch."""
+    """Manual optimization that updates every second batch and at the end of the epoch."""
 
     def __init__(self, num_classes: int, network: NetFactory, lr: float = 0.05, view: str = "weak") -> None:
         super().__init__(num_classes, network, lr, view)

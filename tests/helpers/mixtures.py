@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from noisylab.methods import CrossEntropy
-from noisylab.selection.mixture import fit_mixture, normalise
+from noisylab.selection.mixture import fit_mixture, normalize
 from noisylab.selection.mixture_fit import MixtureFit
 
 
@@ -14,5 +14,5 @@ class FittedToy(CrossEntropy):
         if self.current_epoch < 1:
             return {}
         rows = self.info.train_rows.to(self.device)
-        values = normalise(self.memory["observed_loss"][rows])
+        values = normalize(self.memory["observed_loss"][rows])
         return {"network": MixtureFit(rows, values, fit_mixture(values))}

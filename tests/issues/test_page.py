@@ -241,7 +241,7 @@ def test_features_show_the_files_that_they_came_from(tmp_path: Path) -> None:
     assert opened(pictures[1]).size == (80, 80)
 
 
-def test_standardised_images_and_several_views_have_no_pictures(tmp_path: Path) -> None:
+def test_standardized_images_and_several_views_have_no_pictures(tmp_path: Path) -> None:
     data: Any = Digits()
     data.setup()
     data.source.train.values = data.source.train.values.float() - 8

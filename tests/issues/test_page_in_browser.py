@@ -338,8 +338,8 @@ def test_all_text_of_the_heat_map_can_be_read(browser: Any, tab: Opener, scheme:
         ".scale td",
         """nodes => {
           const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
-          const light = (colour) => {
-            canvas.fillStyle = colour;
+          const light = (color) => {
+            canvas.fillStyle = color;
             canvas.fillRect(0, 0, 1, 1);
             const parts = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map((part) => part / 255)
               .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));

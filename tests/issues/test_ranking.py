@@ -23,7 +23,7 @@ from noisylab.methods import CrossEntropy
 from noisylab.noise import Symmetric
 
 
-class _Labelled(ToyData):
+class _Labeled(ToyData):
     """Rows with these given labels and files."""
 
     def __init__(self, given: list[int], names: list[str] | None = None, **kwargs: Any) -> None:
@@ -57,7 +57,7 @@ def test_scores_flags_and_suggestions_are_those_computed_by_hand() -> None:
     first = torch.tensor([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.1, 0.1, 0.8], [0.2, 0.4, 0.4], [0.0, 1.0, 0.0]])
     second = torch.tensor([[0.4, 0.5, 0.1], [0.1, 0.4, 0.5], [0.3, 0.3, 0.4], [0.0, 0.7, 0.3], [0.0, 1.0, 0.0]])
     peer = torch.eye(3)[[0, 2, 1, 1, 1]]
-    data = _Labelled(given, [f"{row}.png" for row in range(5)])
+    data = _Labeled(given, [f"{row}.png" for row in range(5)])
     table = _ranked(data, [first, second], torch.tensor([0.7, 1.2, 0.5, 2.0, 0.0]), peer)
     assert table is not None
     # means: .5 .4 .1 | .3 .3 .4 | .2 .2 .6 | .1 .55 .35 | 0 1 0
@@ -79,7 +79,7 @@ def test_scores_flags_and_suggestions_are_those_computed_by_hand() -> None:
 
 def test_one_network_has_no_agreement_and_rows_without_files_are_called_by_their_number() -> None:
     probs = torch.tensor([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.0, 0.0, 1.0]])
-    table = _ranked(_Labelled([0, 1, 2]), [probs], torch.ones(3))
+    table = _ranked(_Labeled([0, 1, 2]), [probs], torch.ones(3))
     assert table is not None and table.names is None and table.keys == ["1", "0", "2"]
     assert np.isnan(table.signals["agreement"]).all()
 
@@ -104,7 +104,7 @@ def test_equal_scores_are_ordered_by_loss_and_equal_losses_by_row() -> None:
     sure, likely = [0.0, 0.6, 0.4], [0.6, 0.3, 0.1]
     probs = torch.tensor([sure, likely, [0.0, 1.0, 0.0], sure, likely, [0.6, 0.1, 0.3], [0.3, 0.6, 0.1], [0.1, 0.3, 0.6]])
     losses = torch.tensor([5.0, 1.0, 7.0, 6.0, 2.0, 1.0, 1.0, 3.0])
-    table = _ranked(_Labelled([0, 0, 0, 0, 0, 0, 1, 2]), [probs], losses)
+    table = _ranked(_Labeled([0, 0, 0, 0, 0, 0, 1, 2]), [probs], losses)
     assert table is not None
     assert table.score.tolist() == pytest.approx([1, 1, 1, *[1 / 3] * 5], abs=1e-6)
     assert table.index.tolist() == [2, 3, 0, 7, 4, 1, 5, 6]
@@ -133,8 +133,8 @@ def test_permuted_rows_give_the_permuted_list() -> None:
     given, losses = torch.randint(3, (rows,)).tolist(), torch.rand(rows)
     epochs, files = [torch.randn(rows, 3).softmax(1) for _ in range(2)], [f"{row}.jpg" for row in range(rows)]
     order = torch.randperm(rows)
-    straight = _ranked(_Labelled(given, files), epochs, losses)
-    moved = _Labelled([given[row] for row in order.tolist()], [files[row] for row in order.tolist()])
+    straight = _ranked(_Labeled(given, files), epochs, losses)
+    moved = _Labeled([given[row] for row in order.tolist()], [files[row] for row in order.tolist()])
     permuted = _ranked(moved, [probs[order] for probs in epochs], losses[order])
     assert straight is not None and permuted is not None
     _tables_are_equal(replace(permuted, index=order.numpy()[permuted.index]), straight)
@@ -153,7 +153,7 @@ def test_held_out_and_trusted_rows_are_not_ranked(tmp_path: Path) -> None:
 
 
 def test_rows_never_seen_are_left_out_and_without_any_there_is_no_list() -> None:
-    data, method = _Labelled([0, 1, 2]), CrossEntropy(3, PlainMLP)
+    data, method = _Labeled([0, 1, 2]), CrossEntropy(3, PlainMLP)
     method.memory.allocate(3)
     assert rank_labels(method, data) is None
     add_signals(method.memory, torch.tensor([2]), torch.zeros(1, 3), torch.tensor([2]), torch.ones(1))
@@ -163,7 +163,7 @@ def test_rows_never_seen_are_left_out_and_without_any_there_is_no_list() -> None
 
 def test_the_share_of_wrong_labels_is_the_mean_score_within_bounds() -> None:
     probs = torch.tensor([[0.6, 0.4, 0.0], [0.1, 0.9, 0.0], [0.0, 1.0, 0.0]])
-    table = _ranked(_Labelled([0, 1, 2]), [probs], torch.ones(3))
+    table = _ranked(_Labeled([0, 1, 2]), [probs], torch.ones(3))
     assert table is not None
     rate, (low, high) = estimate_rate(table)
     assert rate == pytest.approx((0.4 + 0.1 + 1) / 3)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisylab.losses import elr_loss, elr_regulariser, elr_target, given_share, predicts_given, reweighted_labels
+from noisylab.losses import elr_loss, elr_regularizer, elr_target, given_share, predicts_given, reweighted_labels
 
 Z1 = torch.tensor([[2.0, 0, -1, 0.5], [0, 0, 0, 0], [-1, 3, 0.5, 1]])
 Z2 = torch.tensor([[2.5, 0.2, -1, 0.3], [0.5, 1, -0.5, 0], [-1, 3.5, 0, 1.5]])
@@ -23,24 +23,24 @@ def _slow_target(row: list[float], logits: list[float], momentum: float, clamp: 
     return [momentum * t + (1 - momentum) * p for t, p in zip(row, probs, strict=True)]
 
 
-def _slow_loss(row: list[float], logits: list[float], label: int, regularisation: float) -> float:
+def _slow_loss(row: list[float], logits: list[float], label: int, regularization: float) -> float:
     total = sum(math.exp(z) for z in logits)
     agreement = 0.0
     for t, z in zip(row, logits, strict=True):
         agreement += t * min(max(math.exp(z) / total, 1e-4), 1 - 1e-4)
-    return -math.log(math.exp(logits[label]) / total) + regularisation * math.log(1 - agreement)
+    return -math.log(math.exp(logits[label]) / total) + regularization * math.log(1 - agreement)
 
 
 @pytest.mark.parametrize(
-    ("momentum", "regularisation", "expected"),
+    ("momentum", "regularization", "expected"),
     [(0.7, 3.0, [(-0.159864, 0.833846), (-0.337504, 0.042863)]), (0.9, 7.0, [(-0.050107, 0.962685), (-0.110374, 0.282760)])],
 )
-def test_values_of_two_calls(momentum: float, regularisation: float, expected: list[tuple[float, float]]) -> None:
+def test_values_of_two_calls(momentum: float, regularization: float, expected: list[tuple[float, float]]) -> None:
     rows = torch.zeros(3, 4)
-    for logits, (regulariser, loss) in zip((Z1, Z2), expected, strict=True):
+    for logits, (regularizer, loss) in zip((Z1, Z2), expected, strict=True):
         rows = elr_target(rows, logits, momentum)
-        assert float(elr_regulariser(logits, rows)) == pytest.approx(regulariser, abs=1e-6)
-        assert float(elr_loss(logits, Y, rows, regularisation)) == pytest.approx(loss, abs=2e-6)
+        assert float(elr_regularizer(logits, rows)) == pytest.approx(regularizer, abs=1e-6)
+        assert float(elr_loss(logits, Y, rows, regularization)) == pytest.approx(loss, abs=2e-6)
 
 
 def test_averages_after_two_calls() -> None:
@@ -91,9 +91,9 @@ def test_agrees_with_a_slow_sum_also_where_it_clamps(scale: float, clamp: bool) 
     assert float(elr_loss(logits, target, rows, 2.5)) == pytest.approx(sum(expected) / 30)
 
 
-def test_gradient_of_the_regulariser_is_the_papers_formula() -> None:
+def test_gradient_of_the_regularizer_is_the_papers_formula() -> None:
     logits, rows = torch.randn(8, 5, dtype=torch.float64, requires_grad=True), torch.rand(8, 5).double().softmax(1) * 0.9
-    elr_regulariser(logits, rows, reduction="none").sum().backward()
+    elr_regularizer(logits, rows, reduction="none").sum().backward()
     probs = logits.detach().softmax(1)
     agreement = (rows * probs).sum(1, keepdim=True)
     torch.testing.assert_close(logits.grad, probs * (agreement - rows) / (1 - agreement))
@@ -104,7 +104,7 @@ def test_float64_logits_are_differentiated_in_float64() -> None:
     logits = Z2.double().requires_grad_()
     assert rows.dtype == torch.float64
     assert torch.autograd.gradcheck(lambda z: elr_loss(z, Y, rows, 3.0), logits)
-    assert torch.autograd.gradcheck(lambda z: elr_regulariser(z, rows, reduction="none"), logits)
+    assert torch.autograd.gradcheck(lambda z: elr_regularizer(z, rows, reduction="none"), logits)
 
 
 @pytest.mark.parametrize(("classes", "floor"), [(10, -6.908655), (100, -4.615022)])
@@ -113,11 +113,11 @@ def test_floor_of_a_full_memory_that_agrees(classes: int, floor: float) -> None:
     rows = torch.zeros(1, classes)
     for _ in range(300):
         rows = elr_target(rows, logits, 0.7)
-    assert float(elr_regulariser(logits, rows)) == pytest.approx(floor, abs=2e-3)  # 1 - 1e-4 has seven digits
+    assert float(elr_regularizer(logits, rows)) == pytest.approx(floor, abs=2e-3)  # 1 - 1e-4 has seven digits
     rows = torch.zeros(1, classes, dtype=torch.float64)
     for _ in range(300):
         rows = elr_target(rows, logits.double(), 0.7)
-    assert float(elr_regulariser(logits.double(), rows)) == pytest.approx(floor, abs=1e-6)
+    assert float(elr_regularizer(logits.double(), rows)) == pytest.approx(floor, abs=1e-6)
 
 
 @pytest.mark.parametrize("clamp", [False, True])
@@ -131,7 +131,7 @@ def test_sure_predictions_of_16_bit_logits_give_a_finite_float32_loss(dtype: tor
     losses.sum().backward()
     assert rows.dtype == losses.dtype == torch.float32 and bool(losses.isfinite().all())
     assert logits.grad is not None and bool(logits.grad.isfinite().all())
-    assert float(elr_regulariser(logits[:1].detach(), rows[:1])) > -9.3, "log 1e-4, not log 0"
+    assert float(elr_regularizer(logits[:1].detach(), rows[:1])) > -9.3, "log 1e-4, not log 0"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -142,9 +142,9 @@ def test_16_bit_logits_are_taken_at_their_float32_values(dtype: torch.dtype) -> 
     assert torch.equal(losses, elr_loss(logits.float(), target, rows, reduction="none"))
 
 
-def test_regulariser_falls_as_prediction_and_average_agree() -> None:
+def test_regularizer_falls_as_prediction_and_average_agree() -> None:
     rows = torch.tensor([[0.8, 0.1, 0.05]])
-    values = [float(elr_regulariser(torch.tensor([[z, 0.0, 0.0]]), rows)) for z in (-4.0, -1.0, 0.0, 1.0, 4.0)]
+    values = [float(elr_regularizer(torch.tensor([[z, 0.0, 0.0]]), rows)) for z in (-4.0, -1.0, 0.0, 1.0, 4.0)]
     assert values == sorted(values, reverse=True) and values[0] < 0
 
 
@@ -153,7 +153,7 @@ def test_inputs_are_left_alone_and_the_average_has_no_gradient() -> None:
     kept = rows.detach().clone()
     new = elr_target(rows, logits, 0.7)
     assert not new.requires_grad and torch.equal(rows, kept)
-    elr_regulariser(logits, rows / 4).backward()
+    elr_regularizer(logits, rows / 4).backward()
     assert rows.grad is None and logits.grad is not None
 
 

@@ -67,7 +67,7 @@ def test_penalty_is_the_divergence_of_the_mean_from_the_prior() -> None:
     assert torch.autograd.gradcheck(lambda m: prior_penalty(m, prior), (mean.clone().requires_grad_(),))
 
 
-def test_penalty_of_joint_optimisation_less_its_constant_by_hand() -> None:
+def test_penalty_of_joint_optimization_less_its_constant_by_hand() -> None:
     logits = torch.tensor([[2, 0, -1], [0.5, 1, 0], [0, 0, 1], [1, -1, 0.5]], dtype=torch.float64)
     mean, equal = logits.softmax(1).mean(0), torch.full((3,), 1 / 3, dtype=torch.float64)
     for penalty in (prior_penalty(mean), prior_penalty(mean, equal)):

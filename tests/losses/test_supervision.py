@@ -18,7 +18,7 @@ def _near(found: Tensor, expected: list[list[float]]) -> None:
     torch.testing.assert_close(found, torch.tensor(expected, dtype=found.dtype), rtol=0, atol=6e-5)
 
 
-def test_normalised_logits_have_one_scale_for_the_block() -> None:
+def test_normalized_logits_have_one_scale_for_the_block() -> None:
     found = logit_norm(Z1)
     _near(found, [[1.9596, 0, -0.9798], [0.4899, 0.9798, 0]])
     assert found.square().mean().item() == pytest.approx(1, abs=2e-8)
@@ -34,11 +34,11 @@ def test_gradient_flows_through_the_scale() -> None:
 
 
 def test_pseudo_labels_of_two_views() -> None:
-    normalised = [logit_norm(Z1), logit_norm(Z2)]
-    _near(pseudo_labels(normalised, 1.0), [[0.6963, 0.2236, 0.0801], [0.2037, 0.6523, 0.1440]])
-    _near(pseudo_labels(normalised, 0.5), [[0.8958, 0.0924, 0.0118], [0.0851, 0.8724, 0.0425]])
+    normalized = [logit_norm(Z1), logit_norm(Z2)]
+    _near(pseudo_labels(normalized, 1.0), [[0.6963, 0.2236, 0.0801], [0.2037, 0.6523, 0.1440]])
+    _near(pseudo_labels(normalized, 0.5), [[0.8958, 0.0924, 0.0118], [0.0851, 0.8724, 0.0425]])
     one = logit_norm(Z1).softmax(1).square()
-    torch.testing.assert_close(pseudo_labels(normalised[:1], 0.5), one / one.sum(1, keepdim=True))
+    torch.testing.assert_close(pseudo_labels(normalized[:1], 0.5), one / one.sum(1, keepdim=True))
 
 
 def test_pseudo_labels_have_no_gradient() -> None:

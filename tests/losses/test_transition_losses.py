@@ -54,7 +54,7 @@ def test_forward_loss_with_the_identity_is_cross_entropy_to_the_bit(dtype: torch
     assert torch.equal(found, cross_entropy(logits, target, reduction="none"))
 
 
-def test_log_probabilities_of_given_labels_are_normalised_and_give_the_forward_loss() -> None:
+def test_log_probabilities_of_given_labels_are_normalized_and_give_the_forward_loss() -> None:
     found = given_log_probs(LOGITS, MATRIX)
     assert torch.allclose(found, (LOGITS.softmax(1) @ MATRIX).log(), rtol=1e-14, atol=0)
     assert F.cross_entropy(found, FORWARD_TARGET).item() == pytest.approx(F.nll_loss(found, FORWARD_TARGET).item(), abs=1e-15)

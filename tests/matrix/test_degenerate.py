@@ -29,7 +29,7 @@ _VAL = {"val_fraction": 0.15}  # without it the plateau schedule would have noth
 
 
 class Contrary(Network):
-    """Surely predicts another class than the one in its inputs, whatever its few weights have learnt."""
+    """Surely predicts another class than the one in its inputs, whatever its few weights have learned."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)

@@ -44,7 +44,7 @@ def _learn(method: NoisyLabelMethod, folder: Path) -> Run:
 
 
 @pytest.fixture(scope="module", params=PACKAGED)
-def learnt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def learned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     torch.manual_seed(0)
     return _learn(PACKAGED[request.param](_NETWORK), tmp_path_factory.mktemp(request.param))
 
@@ -53,36 +53,36 @@ def _last(run: Run, name: str) -> float:
     return [value for epoch, _, found, value in run.state["curves"] if found == name and epoch == 2][-1]
 
 
-def test_three_epochs_teach_easy_classes(learnt: Run) -> None:
-    assert _last(learnt, "test/acc") > 0.8  # a third by chance
-    assert _last(learnt, "val/acc") > 0.6  # a tenth of its labels are wrong
-    assert_sound(learnt.method, learnt.state["curves"])
+def test_three_epochs_teach_easy_classes(learned: Run) -> None:
+    assert _last(learned, "test/acc") > 0.8  # a third by chance
+    assert _last(learned, "val/acc") > 0.6  # a tenth of its labels are wrong
+    assert_sound(learned.method, learned.state["curves"])
 
 
-def test_predictions_are_probabilities_of_every_row_in_order(learnt: Run) -> None:
-    found = make_trainer(learnt.folder, 1).predict(learnt.method, datamodule=learnt.data)
+def test_predictions_are_probabilities_of_every_row_in_order(learned: Run) -> None:
+    found = make_trainer(learned.folder, 1).predict(learned.method, datamodule=learned.data)
     probs, index, target = (torch.cat([batch[name] for batch in found]) for name in ("probs", "index", "target"))
     assert index.tolist() == list(range(60)) and probs.shape == (60, 3)
     assert bool((probs >= 0).all())
     torch.testing.assert_close(probs.sum(1), torch.ones(60))
-    assert float((probs.argmax(1) == target).float().mean()) == pytest.approx(_last(learnt, "test/acc"))
+    assert float((probs.argmax(1) == target).float().mean()) == pytest.approx(_last(learned, "test/acc"))
 
 
-def test_the_memory_has_a_row_a_sample(learnt: Run) -> None:
-    assert len(learnt.method.memory) == _ROWS
-    assert {name: len(table) for name, table in learnt.state["memory"].items()} == dict.fromkeys(learnt.method.memory, _ROWS)
+def test_the_memory_has_a_row_a_sample(learned: Run) -> None:
+    assert len(learned.method.memory) == _ROWS
+    assert {name: len(table) for name, table in learned.state["memory"].items()} == dict.fromkeys(learned.method.memory, _ROWS)
 
 
-def test_the_checkpoint_alone_rebuilds_the_method(learnt: Run) -> None:
-    again = type(learnt.method).load_from_checkpoint(learnt.folder / "last.ckpt")
-    assert again.hparams == learnt.method.hparams
-    assert_same(dict(again.networks.state_dict()), learnt.state["networks"])
-    assert_same({name: again.memory[name] for name in again.memory}, learnt.state["memory"])
+def test_the_checkpoint_alone_rebuilds_the_method(learned: Run) -> None:
+    again = type(learned.method).load_from_checkpoint(learned.folder / "last.ckpt")
+    assert again.hparams == learned.method.hparams
+    assert_same(dict(again.networks.state_dict()), learned.state["networks"])
+    assert_same({name: again.memory[name] for name in again.memory}, learned.state["memory"])
 
 
-def test_what_is_selected_has_a_row_a_sample(learnt: Run) -> None:
-    assert len(learnt.selections) == 3
-    for mask, prob in learnt.selections:
+def test_what_is_selected_has_a_row_a_sample(learned: Run) -> None:
+    assert len(learned.selections) == 3
+    for mask, prob in learned.selections:
         if mask is not None:
             assert mask.shape == (_ROWS,) and mask.dtype == torch.bool
         if prob is not None:

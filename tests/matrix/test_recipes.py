@@ -147,7 +147,7 @@ def test_the_summary_tells_what_was_trained(name, trained):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_memorisation_is_reported_where_the_truth_is_known_and_nowhere_else(name, trained):
+def test_memorization_is_reported_where_the_truth_is_known_and_nowhere_else(name, trained):
     run = trained(name)
     summary = summary_of(run.folder)
     reported = {row["name"] for row in read_csv(run.folder / "metrics.csv")} | set(summary["diagnostics"])

@@ -88,7 +88,7 @@ class ToyFiles:
         arguments: of the data class, so that it reads these files.
         classes: of the data, before noise.
         test_rows: test rows, as many of each class.
-        truth: whether the true labels are known, so that memorisation is reported; labels that get noise are true.
+        truth: whether the true labels are known, so that memorization is reported; labels that get noise are true.
     """
 
     arguments: dict[str, Any]

@@ -115,7 +115,7 @@ def test_all_wrong_batch_leaves_the_consistency_term_alone(losses: dict[str, Ten
     assert float(method.means.compute()["train/selected"]) == 0
 
 
-def test_warm_up_step_penalises_confidence_and_counts_every_sample(losses: dict[str, Tensor]) -> None:
+def test_warm_up_step_penalizes_confidence_and_counts_every_sample(losses: dict[str, Tensor]) -> None:
     robust, standard = torch.tensor([[2.0, -1.0, 0.5], [-3.0, -2.0, -1.0]]), torch.randn(2, 3)
     target = torch.tensor([0, 1])
     method = _method(robust, standard, target, 3, warmup_epochs=4)

@@ -111,7 +111,7 @@ def test_losses_of_one_network_do_not_reach_the_other(losses: dict[str, Tensor])
 # ---- Co-teaching+
 
 
-def test_only_samples_in_disagreement_are_learnt(losses: dict[str, Tensor]) -> None:
+def test_only_samples_in_disagreement_are_learned(losses: dict[str, Tensor]) -> None:
     method = _method(CoTeachingPlus, L1, L2, 1, warmup_epochs=1)
     _run(method, Y, 1)  # half of one sample is none: then all of them are taken
     assert losses["first"].item() == pytest.approx(CE1[2], abs=1e-6)
@@ -155,14 +155,14 @@ def test_the_authors_rule_without_disagreement_can_be_had(
     assert losses["first"].item() == pytest.approx(factor * sum(CE1) / 4, abs=1e-6)
 
 
-@pytest.mark.parametrize(("index", "learnt"), [([5, 0, 7, 9], [2, 1]), ([5, 3, 0, 9], [2, 1]), ([0, 5, 7, 9], [1, 2, 3])])
-def test_row_zero_in_disagreement_drops_the_last_sample(index: list[int], learnt: list[int], losses: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize(("index", "learned"), [([5, 0, 7, 9], [2, 1]), ([5, 3, 0, 9], [2, 1]), ([0, 5, 7, 9], [1, 2, 3])])
+def test_row_zero_in_disagreement_drops_the_last_sample(index: list[int], learned: list[int], losses: dict[str, Tensor]) -> None:
     first = torch.tensor([[2.0, 0, 0], [0, 1, 0], [0, 0, 3], [1, 0, 0]])
     second = torch.tensor([[1.0, 0, 0], [0, 0, 2], [0, 1, 0], [0, 0, 1]])  # another class on samples 1, 2, 3
     method = _method(CoTeachingPlus, first, second, 1, warmup_epochs=0, forget_rate=0.0, drop_index_zero=True)
     method.memory.allocate(10)
     _run(method, Y, 1, index=torch.tensor(index))
-    assert losses["first"].item() == pytest.approx(F.cross_entropy(first[learnt], Y[learnt]).item(), abs=1e-6)
+    assert losses["first"].item() == pytest.approx(F.cross_entropy(first[learned], Y[learned]).item(), abs=1e-6)
     _run(_method(CoTeachingPlus, first, second, 1, warmup_epochs=0, forget_rate=0.0), Y, 1)
     assert losses["first"].item() == pytest.approx(F.cross_entropy(first[1:], Y[1:]).item(), abs=1e-6)
 

@@ -110,7 +110,7 @@ def _step(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lam: float, **options
 
 
 @pytest.mark.parametrize("name", ["mixup_alpha", "cutmix_alpha"])
-def test_mixed_batches_are_learnt_with_mixed_labels(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_mixed_batches_are_learned_with_mixed_labels(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _step(monkeypatch, tmp_path, 0.3, **{name: 0.7})
 
 

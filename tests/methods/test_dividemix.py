@@ -334,7 +334,7 @@ def test_evaluated_subsets_are_drawn_anew_each_epoch(tmp_path: Path) -> None:
     assert not torch.equal(drawn[1][0], drawn[2][0]) and not torch.equal(drawn[1][0], drawn[1][1])
 
 
-def test_labeled_samples_alone_are_learnt(fixed_mixing: None, tmp_path: Path) -> None:
+def test_labeled_samples_alone_are_learned(fixed_mixing: None, tmp_path: Path) -> None:
     method = _method(PlainMLP, learn="labeled", lambda_u=0.0, warmup_epochs=0)
     sizes: list[int] = []
     method.networks["first"].register_forward_hook(
@@ -403,7 +403,7 @@ def test_the_sum_of_logits_is_evaluated() -> None:
         ({"temperature": 0.0}, "temperature must be a positive number, got 0.0"),
         ({"alpha": 0.0}, "alpha must be a positive number, got 0.0"),
         ({"alpha": float("inf")}, "alpha must be a positive number, got inf"),
-        ({"learn": "labelled"}, "learn must be 'all' or 'labeled', got 'labelled'"),
+        ({"learn": "labeled"}, "learn must be 'all' or 'labeled', got 'labeled'"),
         ({"average_epochs": 2.5}, "average_epochs must be a whole number of at least 1, got 2.5"),
         ({"clip_norm": 0.0}, "clip_norm must be a positive number, or None for no limit, got 0.0"),
         ({"lambda_u": -1.0}, "lambda_u must be a number of 0 or more, got -1.0"),

@@ -60,10 +60,10 @@ def _batch(phase: str = "train", epoch: int = 0, step: int = 0, steps: int = 1, 
 
 
 @pytest.mark.parametrize(
-    ("momentum", "regularisation", "expected"), [(0.7, 3.0, (0.833846, 0.042863)), (0.9, 7.0, (0.962685, 0.282760))]
+    ("momentum", "regularization", "expected"), [(0.7, 3.0, (0.833846, 0.042863)), (0.9, 7.0, (0.962685, 0.282760))]
 )
-def test_two_steps_of_elr(momentum: float, regularisation: float, expected: tuple[float, float]) -> None:
-    method = _met(ELR(4, TableNet, target_momentum=momentum, regularisation=regularisation))
+def test_two_steps_of_elr(momentum: float, regularization: float, expected: tuple[float, float]) -> None:
+    method = _met(ELR(4, TableNet, target_momentum=momentum, regularization=regularization))
     table = method.networks["network"].table
     assert isinstance(table, nn.Parameter)
     for logits, loss in zip((Z1, Z2), expected, strict=True):
@@ -176,7 +176,7 @@ def test_second_pass_observes_the_first_networks_average_on_unmixed_inputs(losse
     assert method.memory["observed_epoch"].tolist() == [0, -1, 0, -1, 0]
 
 
-def test_the_weight_of_the_regulariser_rises_with_the_networks_own_steps(losses: dict[str, Tensor]) -> None:
+def test_the_weight_of_the_regularizer_rises_with_the_networks_own_steps(losses: dict[str, Tensor]) -> None:
     for epoch, place, taken in ((0, 0, 1), (0, 4, 5), (2, 3, 14), (3, 0, 16), (9, 0, 46)):
         method = _prepared("second", coefficient_ramp_steps=20)
         method.training_step(_batch("second", epoch, place, steps=5), 0)
@@ -496,9 +496,9 @@ def test_an_averaged_copy_that_is_not_finite_is_named(tmp_path: Path) -> None:
     ("cls", "kwargs", "message"),
     [
         (ELR, {"target_momentum": 1.0}, r"target_momentum must be a fraction in \[0, 1\), got 1.0"),
-        (ELR, {"regularisation": -1.0}, "regularisation must be a number of 0 or more, got -1.0"),
+        (ELR, {"regularization": -1.0}, "regularization must be a number of 0 or more, got -1.0"),
         (ELRPlus, {"target_momentum": -0.1}, r"target_momentum must be a fraction in \[0, 1\), got -0.1"),
-        (ELRPlus, {"regularisation": -1.0}, "regularisation must be a number of 0 or more, got -1.0"),
+        (ELRPlus, {"regularization": -1.0}, "regularization must be a number of 0 or more, got -1.0"),
         (ELRPlus, {"average_decay": 1.5}, r"average_decay must be a fraction in \[0, 1\], got 1.5"),
         (ELRPlus, {"average_ramp_steps": -1}, "average_ramp_steps must be a whole number of 0 or more, or None, got -1"),
         (ELRPlus, {"coefficient_ramp_steps": -2}, "coefficient_ramp_steps must be a whole number of 0 or more, got -2"),

@@ -108,7 +108,7 @@ class Plain:
         return torch.stack(guesses)
 
     def meta(self, x: Tensor, y: Tensor, g: Tensor, xt: Tensor, yt: Tensor) -> tuple[Tensor, Tensor]:
-        """-dV/da, clipped but not normalised, and lambda, by derivatives of derivatives."""
+        """-dV/da, clipped but not normalized, and lambda, by derivatives of derivatives."""
         theta = {name: p.detach().clone().requires_grad_() for name, p in self.network.named_parameters()}
         rate, count = self.o["meta_rate"], len(x)
         a = torch.full((count,), 1 / count, requires_grad=True)
@@ -535,7 +535,7 @@ class Blind(BatchNormMLP):
 
 
 class OneClass(Symmetric):
-    """All training rows are labelled 1."""
+    """All training rows are labeled 1."""
 
     def __call__(self, targets: Tensor, num_classes: int, *args: Any, **kwargs: Any) -> NoisyTargets:
         return NoisyTargets(torch.ones_like(targets), targets.clone(), None, None, float((targets != 1).double().mean()))
@@ -565,7 +565,7 @@ def test_nothing_is_nan(case: str, options: dict[str, Any], tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("options", EDGES)
-def test_samples_without_weight_are_all_mislabelled_and_the_clean_part_is_empty(options: dict[str, Any]) -> None:
+def test_samples_without_weight_are_all_mislabeled_and_the_clean_part_is_empty(options: dict[str, Any]) -> None:
     method = make(PlainMLP, **options)
     method._trainer = SimpleNamespace(world_size=1, global_rank=0)  # type: ignore[assignment]
     batch = PlanBatch("train", {}, 0, 0, False, False, share={"train": 4})

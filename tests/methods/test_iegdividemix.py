@@ -192,7 +192,7 @@ def test_weights_and_trusted_batches_are_exchanged_and_weights_given_back(
     batch = record.batches[0]
     for call, name in ((first, "first"), (second, "second")):
         peer = {"first": "second", "second": "first"}[name]
-        assert call["wrong"] is None, "all samples are taken as mislabelled"
+        assert call["wrong"] is None, "all samples are taken as mislabeled"
         assert torch.equal(call["trusted"], batch[f"trusted_{peer if exchange else name}"].views[0])  # type: ignore[arg-type]
         assert torch.equal(call["weights"].float(), method.memory[f"weight_{name}"][batch["train"].index])
     assert torch.equal(first["guess"], second["guess"]), "one guess for both"

@@ -48,7 +48,7 @@ def _step(forget_rate: float, epoch: int = 1, **kwargs: Any) -> tuple[JoCoR, Ten
 
 
 @pytest.mark.parametrize(("rate", "kept"), [(0.5, [1, 0]), (0.75, [1]), (0.25, [1, 0, 3]), (0.0, [0, 1, 2, 3])])
-def test_samples_with_the_smallest_joint_loss_are_learnt(rate: float, kept: list[int]) -> None:
+def test_samples_with_the_smallest_joint_loss_are_learned(rate: float, kept: list[int]) -> None:
     method, loss = _step(rate)
     assert loss.item() == pytest.approx(sum(J[i] for i in kept) / len(kept), abs=1e-6)
     assert (method.memory["selected_epoch"] == 1).nonzero().flatten().tolist() == sorted(kept)

@@ -154,7 +154,7 @@ def test_what_is_looked_at_by_hand() -> None:
     assert mask.tolist() == [True, False, True, True, True, False]
     own = LOGITS.softmax(1)[torch.arange(4), TARGET]
     assert prob[ROWS].tolist() == pytest.approx(own.tolist(), abs=1e-7) and float(prob[5]) == 0
-    assert method.epoch_metrics["train/relabelled"] == pytest.approx(1 / 5)
+    assert method.epoch_metrics["train/relabeled"] == pytest.approx(1 / 5)
 
 
 def test_nothing_is_shown_without_data() -> None:
@@ -268,8 +268,8 @@ def test_a_run_equals_a_slow_loop(labels: Any, prior: list[float] | None, tmp_pa
         if isinstance(value, Tensor):
             torch.testing.assert_close(found[name], value, rtol=0, atol=2e-5)
     assert [value for _, value in curves.series("train/loss")] == pytest.approx(losses, abs=2e-5)
-    relabelled = dict(enumerate(changed, 9))
-    assert dict(curves.series("train/relabelled")) == pytest.approx(relabelled) and max(changed) > 0
+    relabeled = dict(enumerate(changed, 9))
+    assert dict(curves.series("train/relabeled")) == pytest.approx(relabeled) and max(changed) > 0
     assert [batch.phase for batch in batches if batch.last_of_epoch] == ["relabel"] * 12 + ["train"] * 2
 
 

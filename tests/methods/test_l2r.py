@@ -359,7 +359,7 @@ def test_a_step_is_lost_where_all_weights_are_zero_and_nowhere_else(norm: Any, t
     assert all(each) and [value for _, value in curves.series("train/lost_steps")] == pytest.approx(each)
 
 
-# ---- what is learnt from
+# ---- what is learned from
 
 
 def test_trusted_rows_are_trained_on_in_trusted_batches_alone(tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ def test_trusted_rows_are_trained_on_in_trusted_batches_alone(tmp_path: Path) ->
     assert bool((data.given_target != data.clean_target)[data.info.train_rows].any())
 
 
-class Relabelled(ToyData):
+class Relabeled(ToyData):
     """Labels of which a fifth is wrong; the true labels of the rows that `permute` names are permuted among them."""
 
     permute: tuple[int, ...] = ()
@@ -402,11 +402,11 @@ def test_truth_of_other_rows_never_reaches_training(tmp_path: Path) -> None:
     for permuted in ((), tuple(row for row in range(40) if row not in (0, 1, 2, 10))):
         torch.manual_seed(4)
         method = _method(DropoutMLP, mixup_alpha=1.0, weight_norm="epoch")
-        data = Relabelled(num_train=40, trusted_labels=str(file))
+        data = Relabeled(num_train=40, trusted_labels=str(file))
         data.permute = permuted
         states.append(fit(method, data, tmp_path / str(len(states)), 2))
         truth = data.clean_target
-    assert not torch.equal(truth, Relabelled(num_train=40).load().clean)  # type: ignore[arg-type]
+    assert not torch.equal(truth, Relabeled(num_train=40).load().clean)  # type: ignore[arg-type]
     assert_same(states[1], states[0])
 
 

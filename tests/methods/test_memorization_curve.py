@@ -31,14 +31,14 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Series:
     return {name: [value for _, value in curves.series(name)] for name in names}
 
 
-def test_right_labels_are_learnt_before_wrong_ones(series: Series) -> None:
+def test_right_labels_are_learned_before_wrong_ones(series: Series) -> None:
     for epoch in range(5):
         assert series["memorization/clean_acc"][epoch] > series["memorization/noisy_as_given"][epoch], epoch
         assert series["memorization/clean_loss"][epoch] < series["memorization/noisy_loss"][epoch], epoch
         assert series["memorization/loss_auroc"][epoch] > 0.8, epoch
 
 
-def test_wrong_labels_are_learnt_by_heart_in_the_end(series: Series) -> None:
+def test_wrong_labels_are_learned_by_heart_in_the_end(series: Series) -> None:
     assert series["memorization/noisy_as_given"][-1] > 0.98
     assert series["memorization/noisy_as_true"][-1] < 0.02
     assert series["memorization/noisy_as_true"][2] > 0.8, "early the network knew better"

@@ -66,7 +66,7 @@ def test_figures_of_eight_samples() -> None:
     assert found["clean_confident"] == pytest.approx(2 / 3) and found["noisy_confident"] == pytest.approx(1 / 3)
 
 
-def test_perfect_memoriser() -> None:
+def test_perfect_memorizer() -> None:
     given, clean = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 1, 0, 1])
     found = memorization(pred=given, loss=torch.zeros(4), given=given, clean=clean, num_classes=3)
     assert (found["clean_acc"], found["noisy_as_given"], found["noisy_as_true"], found["noisy_other"]) == (1, 1, 0, 0)

@@ -60,7 +60,7 @@ def test_without_any_known_truth_all_rows_are_counted_as_unknown() -> None:
 @pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf])
 def test_a_value_outside_the_unit_interval_is_named(value: float) -> None:
     values = torch.tensor([0.5, 0.5, value, 0.5, 0.5])
-    with pytest.raises(ValueError, match=r"values\[2\] is .*normalised losses"):
+    with pytest.raises(ValueError, match=r"values\[2\] is .*normalized losses"):
         mixture_histogram(values, RIGHT, WRONG)
 
 

@@ -73,7 +73,7 @@ def test_without_a_truth_the_estimate_is_measured_alone() -> None:
 def test_of_a_truth_with_more_classes_those_of_the_estimate_are_compared() -> None:
     truth = torch.full((8, 8), 0.0, dtype=torch.float64)
     truth[:6, :6] = _symmetric(6, 0.4)
-    truth[6:, :6] = 1 / 6  # samples of outside classes, labelled at random
+    truth[6:, :6] = 1 / 6  # samples of outside classes, labeled at random
     assert transition_error(ESTIMATE, truth) == pytest.approx(0.3400320533, abs=1e-9)
     assert transition_metrics(ESTIMATE, truth) == transition_metrics(ESTIMATE, _symmetric(6, 0.4))
     assert transition_record(3, ESTIMATE, truth, {})["truth"] == _symmetric(6, 0.4).tolist()

@@ -57,7 +57,7 @@ def test_number_of_parameters(net: ACTNet) -> None:
 def test_number_of_entries_with_one_linear_layer() -> None:
     net = ACTNet(num_classes=100, head="linear")
     entries = sum(tensor.numel() for tensor in net.state_dict().values())
-    # weights and biases of the convolutions; scale, shift, two statistics and a counter of each normalisation; 256 -> 100
+    # weights and biases of the convolutions; scale, shift, two statistics and a counter of each normalization; 256 -> 100
     pairs = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 196), (196, 16)]
     assert entries == sum(a * b * 9 + b + 4 * b + 1 for a, b in pairs) + 256 * 100 + 100 == 542_478
     assert sum(tensor.numel() for tensor in ACTNet(num_classes=100).state_dict().values()) == 701_711

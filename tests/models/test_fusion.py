@@ -270,7 +270,7 @@ def test_a_checkpoint_rebuilds_the_network_of_a_run(fusion: Fusion, precision: A
     before = {name: parameter.clone() for name, parameter in method.networks.named_parameters()}
     fit(method, data, tmp_path, 2, precision=precision)
     trained = dict(method.networks.named_parameters())
-    for name in (name for name in trained if name.endswith("weight")):  # batch normalisation takes the biases away
+    for name in (name for name in trained if name.endswith("weight")):  # batch normalization takes the biases away
         assert not torch.equal(before[name].to(trained[name].dtype), trained[name]), name
     again = CrossEntropy.load_from_checkpoint(tmp_path / "last.ckpt").eval()  # float32, as every new module
     method.float().eval()

@@ -39,7 +39,7 @@ def test_forward_and_backward_reach_every_parameter(kind: type[Network]) -> None
 
 
 def test_number_of_parameters_of_the_thin_network_by_hand() -> None:
-    def block(width: int, channels: int) -> int:  # two normalisations and two convolutions
+    def block(width: int, channels: int) -> int:  # two normalizations and two convolutions
         return 2 * width + 9 * width * channels + 2 * channels + 9 * channels * channels
 
     first = sum(block(*sizes) + sizes[0] * sizes[1] for sizes in ((32, 32), (32, 64), (64, 128)))
@@ -68,20 +68,20 @@ def test_only_first_blocks_project_and_do_it_after_the_first_relu(place: int, pr
     features: Any = PreActResNet32(4).features
     block = features[place].eval()
     hidden = torch.randn(2, block.conv1.in_channels, 4, 4)
-    active = normalised(hidden, block.bn1)
+    active = normalized(hidden, block.bn1)
     residual = F.conv2d(active, block.conv1.weight, stride=stride, padding=1)
-    residual = F.conv2d(normalised(residual, block.bn2), block.conv2.weight, padding=1)
+    residual = F.conv2d(normalized(residual, block.bn2), block.conv2.weight, padding=1)
     shortcut = F.conv2d(active, block.projection.weight, stride=stride) if projected else hidden
     assert (block.projection is not None) == projected
     torch.testing.assert_close(block(hidden), residual + shortcut)
 
 
-def test_the_thin_network_ends_in_normalisation_relu_and_mean() -> None:
+def test_the_thin_network_ends_in_normalization_relu_and_mean() -> None:
     torch.manual_seed(0)
     net = PreActResNet32(4, in_channels=1).eval()
     images = torch.randn(2, 1, 8, 8)
     features: Any = net.features
-    hidden = normalised(features[:16](images), features[16]).mean((2, 3))
+    hidden = normalized(features[:16](images), features[16]).mean((2, 3))
     torch.testing.assert_close(net(images), F.linear(hidden, net.head.weight, net.head.bias))
     net(images.requires_grad_()).square().sum().backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
@@ -104,7 +104,7 @@ def first_block(net: ResNet18 | PreActResNet18) -> Any:
     return net.features[3].eval()
 
 
-def normalised(hidden: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+def normalized(hidden: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     return F.relu(F.batch_norm(hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias))
 
 
@@ -112,9 +112,9 @@ def test_pre_activation_block_starts_its_shortcut_after_the_first_relu() -> None
     torch.manual_seed(0)
     block = first_block(PreActResNet18(4))
     hidden = torch.randn(2, 64, 4, 4)
-    active = normalised(hidden, block.bn1)
+    active = normalized(hidden, block.bn1)
     residual = F.conv2d(active, block.conv1.weight, padding=1)
-    residual = F.conv2d(normalised(residual, block.bn2), block.conv2.weight, padding=1)
+    residual = F.conv2d(normalized(residual, block.bn2), block.conv2.weight, padding=1)
     torch.testing.assert_close(block(hidden), residual + active)
 
 

@@ -54,7 +54,7 @@ def test_nothing_is_frozen_by_default() -> None:
     assert frozen(TorchvisionNet(num_classes=5, name="resnet18")) == set()
 
 
-def test_all_but_head_leaves_the_head_and_batch_normalisation() -> None:
+def test_all_but_head_leaves_the_head_and_batch_normalization() -> None:
     net = TorchvisionNet(num_classes=5, name="resnet18", freeze="all_but_head")
     left = {name for name, _ in net.net.named_parameters()} - frozen(net)
     assert {"fc.weight", "fc.bias", "bn1.weight", "layer4.1.bn2.bias"} <= left
@@ -62,7 +62,7 @@ def test_all_but_head_leaves_the_head_and_batch_normalisation() -> None:
     assert all(batchnorm_modes(net.train()).values())
 
 
-def test_all_but_head_without_batch_normalisation_leaves_the_head_alone() -> None:
+def test_all_but_head_without_batch_normalization_leaves_the_head_alone() -> None:
     net = TorchvisionNet(num_classes=5, name="resnet18", freeze="all_but_head", train_batchnorm=False)
     assert {name for name, _ in net.net.named_parameters()} - frozen(net) == {"fc.weight", "fc.bias"}
 
@@ -78,7 +78,7 @@ def test_prefixes_freeze_whole_parts_only() -> None:
     }
 
 
-def test_frozen_batch_normalisation_stays_in_evaluation_mode() -> None:
+def test_frozen_batch_normalization_stays_in_evaluation_mode() -> None:
     net = TorchvisionNet(num_classes=5, name="resnet18", freeze=["layer1"], train_batchnorm=False)
     for modes in (batchnorm_modes(net), batchnorm_modes(net.eval().train()), batchnorm_modes(net.train(True))):
         assert {name for name, training in modes.items() if not training} == {
@@ -95,7 +95,7 @@ def test_frozen_running_statistics_do_not_move() -> None:
     assert "bn1.running_mean" not in moved and "layer1.0.bn1.running_mean" in moved
 
 
-def test_frozen_parts_survive_a_change_to_synchronised_batch_normalisation() -> None:
+def test_frozen_parts_survive_a_change_to_synchronized_batch_normalization() -> None:
     net = TorchvisionNet(num_classes=5, name="resnet18", freeze=["bn1"], train_batchnorm=False)
     nn.SyncBatchNorm.convert_sync_batchnorm(net)
     assert not net.train().net.get_submodule("bn1").training

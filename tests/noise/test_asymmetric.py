@@ -132,7 +132,7 @@ def test_in_place_without_a_label_mapped_twice_has_the_plain_matrix() -> None:
 
 def test_ways_of_drawing_that_exclude_each_other_are_refused() -> None:
     for option in ("exact", "in_place"):
-        with pytest.raises(ValueError, match=f"{option}=True needs sampler='vectorised'"):
+        with pytest.raises(ValueError, match=f"{option}=True needs sampler='vectorized'"):
             Asymmetric(0.4, sampler="legacy", **{option: True})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="choose one of exact=True and in_place=True"):
         Asymmetric(0.4, exact=True, in_place=True)

@@ -19,8 +19,8 @@ KINDS: list[Noise] = [
     Asymmetric(0.4, mapping="cifar10"),
     Asymmetric(0.4, mapping="cifar10_dmi"),
     Asymmetric(0.4, mapping="next"),
-    OpenSet(0.2, sampler="vectorised"),
-    OpenSet(0.4, open_ratio=0.5, closed="asymmetric", sampler="vectorised"),
+    OpenSet(0.2, sampler="vectorized"),
+    OpenSet(0.4, open_ratio=0.5, closed="asymmetric", sampler="vectorized"),
 ]
 BALANCED = torch.arange(10).repeat(2000)
 every_kind = pytest.mark.parametrize("noise", KINDS, ids=repr)
@@ -70,7 +70,7 @@ def test_the_input_is_not_changed_and_not_shared(noise: Noise) -> None:
 
 
 @every_kind
-@pytest.mark.parametrize("sampler", ["vectorised", "legacy"])
+@pytest.mark.parametrize("sampler", ["vectorized", "legacy"])
 def test_global_random_state_is_untouched(noise: Noise, sampler: str) -> None:
     torch.manual_seed(3)
     np.random.seed(3)  # noqa: NPY002
@@ -156,7 +156,7 @@ def test_a_rate_outside_zero_to_one_is_refused(rate: float) -> None:
 
 
 def test_an_unknown_sampler_or_seed_is_refused() -> None:
-    with pytest.raises(ValueError, match="sampler must be 'vectorised' or 'legacy', got 'fast'"):
+    with pytest.raises(ValueError, match="sampler must be 'vectorized' or 'legacy', got 'fast'"):
         Symmetric(0.4, sampler="fast")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="seed must be in"):
         Symmetric(0.4, seed=-1)

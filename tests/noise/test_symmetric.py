@@ -47,9 +47,9 @@ def test_exact_depends_on_the_seed_only() -> None:
 
 
 def test_exact_is_refused_for_the_legacy_sampler() -> None:
-    with pytest.raises(ValueError, match="exact=True needs sampler='vectorised'"):
+    with pytest.raises(ValueError, match="exact=True needs sampler='vectorized'"):
         Symmetric(0.4, exact=True, sampler="legacy")
 
 
 def test_repr_names_the_arguments() -> None:
-    assert repr(Symmetric(0.4)) == "Symmetric(rate=0.4, own_class=False, sampler='vectorised', seed=0, exact=False)"
+    assert repr(Symmetric(0.4)) == "Symmetric(rate=0.4, own_class=False, sampler='vectorized', seed=0, exact=False)"

@@ -78,7 +78,7 @@ def test_panels_are_titled_share_axes_and_have_one_legend(make_run: MakeRun, tmp
         "test accuracy",
         "correct labels fitted",
         "wrong labels: truth recovered",
-        "wrong labels memorised",
+        "wrong labels memorized",
     ]
 
 

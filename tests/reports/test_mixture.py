@@ -122,7 +122,7 @@ def test_both_histograms_are_on_one_scale_of_total_area_one(tmp_path: Path, save
     assert {place: heights[place] for place in np.flatnonzero(heights)} == pytest.approx({40: 0.4 * 64})
 
 
-def test_groups_differ_in_colour_and_without_it(tmp_path: Path, saved: list[Figure]) -> None:
+def test_groups_differ_in_color_and_without_it(tmp_path: Path, saved: list[Figure]) -> None:
     mixture_figure(_summary(1), tmp_path / "a.png")
     right, wrong = (patch for patch in saved[0].axes[0].patches if isinstance(patch, StepPatch))
     assert to_rgba(right.get_facecolor())[:3] == to_rgba("#0072B2")[:3] and not right.get_hatch()
@@ -183,13 +183,13 @@ def test_labels_of_unknown_truth_have_a_name_of_their_own(tmp_path: Path, saved:
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 5, 8])
-def test_axes_are_labelled_and_nothing_overlaps_or_is_cut_off(tmp_path: Path, saved: list[Figure], epochs: int) -> None:
+def test_axes_are_labeled_and_nothing_overlaps_or_is_cut_off(tmp_path: Path, saved: list[Figure], epochs: int) -> None:
     mixture_figure(_summary(epochs), tmp_path / "a.png")
     figure = saved[0]
     figure.draw_without_rendering()
     panels = [axis for axis in figure.axes if axis.axison]
     assert len(panels) == epochs
-    assert panels[0].get_ylabel() == "density" and panels[-1].get_xlabel() == "normalised loss"
+    assert panels[0].get_ylabel() == "density" and panels[-1].get_xlabel() == "normalized loss"
     assert figure._suptitle is not None  # type: ignore[attr-defined]
     boxes = [figure.legends[0].get_window_extent(), figure._suptitle.get_window_extent()]  # type: ignore[attr-defined]
     boxes += [axis.get_tightbbox() for axis in panels]

@@ -17,7 +17,7 @@ def _row(table: str, start: str) -> list[str]:
 def test_numbers_are_percent_in_the_order_of_the_columns(make_run: MakeRun) -> None:
     table = comparison_table([read_run(make_run())])
     header = " ".join(_row(table, "method"))
-    assert header == "method last by val max* mean of last 10 memorised precision recall F1"
+    assert header == "method last by val max* mean of last 10 memorized precision recall F1"
     assert _row(table, "ELR") == ["ELR", "62.50", "71.88", "75.00", "62.50", "±", "10.21", "50.0", "90.0", "80.0", "84.7"]
     assert "All numbers in percent. digits, symmetric 40 % (39.8 % of labels wrong), seed 0." in table
 
@@ -31,7 +31,7 @@ def test_columns_line_up(make_run: MakeRun) -> None:
     runs = [read_run(make_run("a", method="ELR")), read_run(make_run("b", method="CoTeaching", test={}))]
     lines = comparison_table(runs).splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("method"))
-    for heading, last_of_cell in (("last", "62.50"), ("memorised", "50.0"), ("F1", "84.7")):
+    for heading, last_of_cell in (("last", "62.50"), ("memorized", "50.0"), ("F1", "84.7")):
         end = lines[start].index(heading) + len(heading)
         assert lines[start + 1][:end].endswith(last_of_cell)
         assert lines[start + 2][end - 1] != " "

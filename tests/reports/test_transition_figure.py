@@ -132,18 +132,18 @@ def test_a_number_stands_in_the_column_of_its_given_label_and_nothing_is_minus_z
     assert texts == {(0, 0): "0.70", (1, 0): "0.30", (0, 1): "0", (1, 1): "1.00"}
 
 
-def test_numbers_are_told_from_the_colour_behind_them(tmp_path: Path, saved: list[Figure]) -> None:
+def test_numbers_are_told_from_the_color_behind_them(tmp_path: Path, saved: list[Figure]) -> None:
     transition_figure(_summary(5, rate=0.6), tmp_path / "a.png")
 
-    def luminance(colour: NDArray[np.float64]) -> float:
-        linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    def luminance(color: NDArray[np.float64]) -> float:
+        linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
         return float(linear @ (0.2126, 0.7152, 0.0722))
 
     for axis in _panels(saved[0]):
-        colours = axis.images[0].to_rgba(_matrix(axis))
+        colors = axis.images[0].to_rgba(_matrix(axis))
         for text in axis.texts:
             column, row = (int(place) for place in text.get_position())
-            behind, own = luminance(colours[row, column, :3]), 1.0 if text.get_color() == "white" else 0.0
+            behind, own = luminance(colors[row, column, :3]), 1.0 if text.get_color() == "white" else 0.0
             assert (max(behind, own) + 0.05) / (min(behind, own) + 0.05) > 3, text
 
 

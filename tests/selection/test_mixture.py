@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from noisylab.selection import Mixture, fit_mixture, mixture, normalise
+from noisylab.selection import Mixture, fit_mixture, mixture, normalize
 
 TWO_GROUPS = [0, 0.02, 0.04, 0.06, 0.08, 0.10, 0.90, 0.92, 0.94, 0.96, 0.98, 1]
 ONE_BETWEEN = [0, 0.02, 0.05, 0.04, 0.03, 0.01, 0.06, 0.9, 0.95, 1, 0.85, 0.5]
@@ -23,7 +23,7 @@ def losses(kind: str, size: int, seed: int) -> Tensor:
     """Made-up losses of 60 % clean samples, from 0 to 1."""
     generator = torch.Generator().manual_seed(seed)
     clean, wrong = torch.randn(size, generator=generator, dtype=torch.float64).split([size * 6 // 10, size - size * 6 // 10])
-    return normalise(
+    return normalize(
         {
             "separated": torch.cat([0.1 + 0.03 * clean, 0.9 + 0.05 * wrong]),
             "overlapping": torch.cat([0.3 + 0.12 * clean, 0.6 + 0.15 * wrong]),
@@ -54,19 +54,19 @@ def slow_fit(
     shares = [[float(x in low), float(x not in low)] for x in values]
     before, converged, iteration = -math.inf, False, 0
 
-    def maximise() -> tuple[list[float], list[float], list[float]]:
+    def maximize() -> tuple[list[float], list[float], list[float]]:
         counts = [math.fsum(r[k] for r in shares) for k in (0, 1)]
         means = [math.fsum(r[k] * x for r, x in zip(shares, values, strict=True)) / counts[k] for k in (0, 1)]
         squares = [math.fsum(r[k] * (x - means[k]) ** 2 for r, x in zip(shares, values, strict=True)) for k in (0, 1)]
         variances = [square / count + reg_covar for square, count in zip(squares, counts, strict=True)]
         return means, variances, [count / len(values) for count in counts]
 
-    means, variances, weights = maximise()
+    means, variances, weights = maximize()
     while iteration < max_iter and not converged:
         joint = [[w * density(x, m, v) for m, v, w in zip(means, variances, weights, strict=True)] for x in values]
         shares = [[p / sum(pair) for p in pair] for pair in joint]
         bound = math.fsum(math.log(sum(pair)) for pair in joint) / len(values)
-        means, variances, weights = maximise()
+        means, variances, weights = maximize()
         converged, before, iteration = abs(bound - before) < tol, bound, iteration + 1
     return means, variances, weights, converged, iteration
 
@@ -108,7 +108,7 @@ def test_from_the_worse_split_em_ends_where_the_reference_may_end(reverse: bool,
     values = torch.tensor(ONE_BETWEEN, dtype=torch.float64)
     low, high = sorted(ONE_BETWEEN)[:8], sorted(ONE_BETWEEN)[8:]
     sums = [[len(group), sum(group), sum(x * x for x in group)] for group in ((high, low) if reverse else (low, high))]
-    monkeypatch.setattr(mixture, "_start", lambda x, floor: mixture._maximise(sums, (0.0, 0.0), floor))
+    monkeypatch.setattr(mixture, "_start", lambda x, floor: mixture._maximize(sums, (0.0, 0.0), floor))
     found = fit_mixture(values)
     assert found.means == pytest.approx((0.088752, 0.925000), abs=1e-6)
     assert (found.clean_prob(values) > 0.5).tolist() == [True] * 7 + [False] * 4 + [True]
@@ -144,10 +144,10 @@ def test_start_is_the_best_of_all_splits() -> None:
         draw = random.Random(seed)
         power = draw.choice([0.3, 1, 2, 8, -0.4])
         values = [draw.random() ** power for _ in range(draw.randint(2, 60))]
-        start = mixture._start(normalise(torch.tensor(values, dtype=torch.float64)), 1e-9)
+        start = mixture._start(normalize(torch.tensor(values, dtype=torch.float64)), 1e-9)
         low, high = min(values), max(values)
-        centres = [low + (high - low) * mean for mean in start.means]
-        mine = ([x for x in values if 2 * x < sum(centres)], [x for x in values if 2 * x >= sum(centres)])
+        centers = [low + (high - low) * mean for mean in start.means]
+        mine = ([x for x in values if 2 * x < sum(centers)], [x for x in values if 2 * x >= sum(centers)])
         assert [len(group) / len(values) for group in mine] == pytest.approx(start.weights)
         assert inertia(mine) <= inertia(best_split(values)) * (1 + 1e-4) + 1e-12
 
@@ -217,7 +217,7 @@ def test_any_type_is_fitted_as_its_float64_values(dtype: torch.dtype) -> None:
     prob = found.clean_prob(values)
     assert prob.dtype == torch.float64
     assert torch.equal(prob, found.clean_prob(values.double()))
-    assert normalise(values).dtype == torch.float64
+    assert normalize(values).dtype == torch.float64
 
 
 def test_autocast_changes_nothing() -> None:
@@ -233,7 +233,7 @@ def test_input_is_not_changed_and_gives_no_gradient() -> None:
     values = losses("overlapping", 100, 0).requires_grad_()
     before = values.detach().clone()
     found = fit_mixture(values)
-    results = [found.clean_prob(values), normalise(values)]
+    results = [found.clean_prob(values), normalize(values)]
     for result in results:
         assert not result.requires_grad
         result.zero_()
@@ -264,7 +264,7 @@ def test_values_are_read_back_once_an_iteration(max_iter: int, monkeypatch: pyte
     with ReadBacks() as others:
         assert fit_mixture(values, max_iter=max_iter, tol=0).iterations == max_iter
     assert reads.count(7) == max_iter + 1, "the sums of each iteration and of the start"
-    assert len(reads) == max_iter + 3, "the range of the values; the start's centres are on the host"
+    assert len(reads) == max_iter + 3, "the range of the values; the start's centers are on the host"
     assert others.found == {"_local_scalar_dense": 1}, "the best bin, on the host"
 
 
@@ -275,7 +275,7 @@ def test_values_that_are_all_equal_are_all_clean(values: list[float]) -> None:
     assert found == Mixture((values[0],) * 2, (0.01, 0.01), (1.0, 0.0), converged=True, iterations=0)
     assert found.clean_prob(tensor).tolist() == [1.0] * len(values)
     assert found.clean_prob(torch.tensor([-9.0, 9.0])).tolist() == [1.0, 1.0]
-    assert normalise(tensor).tolist() == [0.0] * len(values)
+    assert normalize(tensor).tolist() == [0.0] * len(values)
 
 
 def test_two_distinct_values_are_a_component_each() -> None:
@@ -293,7 +293,7 @@ def test_values_that_hardly_differ_are_finite(gap: float) -> None:
     prob = found.clean_prob(values)
     # reg_covar makes one Gaussian of both, so that the posterior is the weight
     assert prob.tolist() == pytest.approx([found.weights[0]] * 3)
-    assert sorted(set(normalise(values).tolist())) == [0, 1]
+    assert sorted(set(normalize(values).tolist())) == [0, 1]
 
 
 @pytest.mark.parametrize("lost", [0, 1])
@@ -313,12 +313,12 @@ def test_component_that_loses_all_weight_leaves_the_other(lost: int, monkeypatch
 @pytest.mark.parametrize("wrong", [[math.nan], [math.inf, -math.inf], [math.nan, math.inf, 1.0, math.nan]])
 def test_values_that_are_not_finite_are_counted(wrong: list[float]) -> None:
     values, count = torch.tensor([0.0, 1.0, 2.0, *wrong]), sum(not math.isfinite(x) for x in wrong)
-    for call in (fit_mixture, normalise, fit_mixture(torch.arange(4)).clean_prob):
+    for call in (fit_mixture, normalize, fit_mixture(torch.arange(4)).clean_prob):
         with pytest.raises(ValueError, match=f"but {count} of {len(values)} are NaN or infinite"):
             call(values)
 
 
-@pytest.mark.parametrize("call", [fit_mixture, normalise])
+@pytest.mark.parametrize("call", [fit_mixture, normalize])
 def test_values_that_cannot_be_fitted_are_refused(call: object) -> None:
     assert callable(call)
     with pytest.raises(ValueError, match="is empty"):
@@ -345,7 +345,7 @@ def test_many_values_stay_finite(kind: str) -> None:
     if kind == "spike":  # most losses are 0 to float precision
         values = torch.cat([torch.zeros(size - 10, dtype=torch.float64), values[:10]])
     if kind == "outlier":
-        values = normalise(torch.cat([values, torch.tensor([1e4], dtype=torch.float64)]))
+        values = normalize(torch.cat([values, torch.tensor([1e4], dtype=torch.float64)]))
     found = fit_mixture(values, max_iter=50, tol=0)
     numbers = [*found.means, *found.variances, *found.weights]
     assert all(math.isfinite(number) for number in numbers) and sum(found.weights) == pytest.approx(1, abs=1e-12)
@@ -397,11 +397,11 @@ def test_components_that_coincide_have_their_weights_as_posterior() -> None:
     assert fitted.clean_prob(torch.tensor([-1.7e308, 0, 0.2, 1.7e308], dtype=torch.float64)).tolist() == pytest.approx([0.75] * 4)
 
 
-def test_normalised_losses_reach_from_zero_to_one() -> None:
+def test_normalized_losses_reach_from_zero_to_one() -> None:
     values = torch.tensor([3.0, -1.0, 0.0, 7.0])
-    assert normalise(values).tolist() == [0.5, 0.0, 0.125, 1.0]
+    assert normalize(values).tolist() == [0.5, 0.0, 0.125, 1.0]
     small = torch.tensor([5e-324, 0.0, 1e-323], dtype=torch.float64)  # 1 / range is infinite
-    assert normalise(small).tolist() == [0.5, 0.0, 1.0]
+    assert normalize(small).tolist() == [0.5, 0.0, 1.0]
 
 
 @pytest.mark.gpu

@@ -23,8 +23,8 @@ def _cutout(image: Image.Image, size: float, place: tuple[int, int]) -> Image.Im
     half, (row, column), image = int(size) // 2, place, image.copy()
     if half:
         box = (column - half, row - half, column + half - 1, row + half - 1)
-        colour = Image.new("RGB", (1, 1), (125, 122, 113)).convert(image.mode).getpixel((0, 0))
-        ImageDraw.Draw(image).rectangle(box, fill=colour)
+        color = Image.new("RGB", (1, 1), (125, 122, 113)).convert(image.mode).getpixel((0, 0))
+        ImageDraw.Draw(image).rectangle(box, fill=color)
     return image
 
 

@@ -75,9 +75,9 @@ def test_auto_augment_keeps_the_two_operations_of_a_sub_policy_together():
 def test_signs_are_even(name):
     operation, magnitude = RandAugment(n=1, m=9, p=1.0).plan(Draws(0, torch.arange(8000)))
     drawn = magnitude[operation == OPERATIONS.index(name) + 1]
-    centre = 1.0 if name == "color" else 0.0
-    assert abs((drawn > centre).double().mean().item() - 0.5) < 5 * 0.5 / len(drawn) ** 0.5
-    assert torch.allclose((drawn - centre).abs(), torch.tensor(LEVELS[name][9], dtype=torch.float64))
+    center = 1.0 if name == "color" else 0.0
+    assert abs((drawn > center).double().mean().item() - 0.5) < 5 * 0.5 / len(drawn) ** 0.5
+    assert torch.allclose((drawn - center).abs(), torch.tensor(LEVELS[name][9], dtype=torch.float64))
 
 
 def test_rand_augment_draws_operations_and_levels_evenly():

@@ -97,7 +97,7 @@ def test_normal_has_the_right_moments_and_tails():
     ],
     ids=["positions", "keys", "key_from", "calls", "elements", "shapes", "normals"],
 )
-def test_neighbouring_streams_are_uncorrelated(pair):
+def test_neighboring_streams_are_uncorrelated(pair):
     first, second = pair(torch.arange(N))
     assert correlation(first, second) < 5 / N**0.5
     assert correlation(first**2, second**2) < 5 / N**0.5

@@ -33,50 +33,50 @@ from noisylab.transforms import (
 )
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
-COLOUR, GREY, FLOAT, FEATURES = "colour", "grey", "float", "features"
+COLor, GREY, FLOAT, FEATURES = "color", "gray", "float", "features"
 RANDOM: list[tuple[View, str]] = [
-    (RandomCrop(4), COLOUR),
+    (RandomCrop(4), COLor),
     (RandomCrop(2, fill=9), GREY),
     (RandomCrop(3), FLOAT),
-    (RandomHorizontalFlip(), COLOUR),
-    (RandomCropFlip(4), COLOUR),
-    (Cutout(5), COLOUR),
+    (RandomHorizontalFlip(), COLor),
+    (RandomCropFlip(4), COLor),
+    (Cutout(5), COLor),
     (Cutout(6, fill=0.5), FLOAT),
     (GaussianNoise(0.2), FLOAT),
     (Contrast(0.5, 1.5), FLOAT),
-    (AutoAugment(), COLOUR),
-    (RandAugment(), COLOUR),
-    (TrivialAugment(), COLOUR),
+    (AutoAugment(), COLor),
+    (RandAugment(), COLor),
+    (TrivialAugment(), COLor),
     (TrivialAugment(wide=False, fill=128), GREY),
     (AutoAugment(), GREY),
     (RandAugment(), GREY),
     (FeatureNoise(0.1), FEATURES),
     (FeatureScale(0.5, 1.5), FEATURES),
     (FeatureDropout(0.3), FEATURES),
-    (cifar_views()["weak"], COLOUR),
-    (cifar_views()["strong"], COLOUR),
+    (cifar_views()["weak"], COLor),
+    (cifar_views()["strong"], COLor),
     (image_views((0.2,), (0.3,))["weak"], GREY),
     (image_views((0.2,), (0.3,))["strong"], GREY),
     (image_views((0.2,), (0.3,))["strong"], FLOAT),
-    (image_views(MEAN, STD)["strong"], COLOUR),
+    (image_views(MEAN, STD)["strong"], COLor),
     (digit_views()["weak"], GREY),
     (digit_views()["strong"], GREY),
     (feature_views()["strong"], FEATURES),
 ]
 FIXED: list[tuple[View, str]] = [
-    (Normalize(MEAN, STD), COLOUR),
+    (Normalize(MEAN, STD), COLor),
     (Normalize((0.3,), (0.2,)), FLOAT),
     (ToFloat(), GREY),
     (FeatureIdentity(), FEATURES),
-    (Compose(), COLOUR),
+    (Compose(), COLor),
 ]
 
 
 @pytest.fixture(scope="module")
 def samples(make_images):
-    grey = make_images(100, 9, 13, channels=1)
+    gray = make_images(100, 9, 13, channels=1)
     features = torch.randn(100, 17, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return {COLOUR: make_images(100, 15, 15), GREY: grey, FLOAT: grey.float() / 255, FEATURES: features}
+    return {COLor: make_images(100, 15, 15), GREY: gray, FLOAT: gray.float() / 255, FEATURES: features}
 
 
 @pytest.mark.parametrize(("view", "kind"), RANDOM + FIXED, ids=repr)
@@ -212,7 +212,7 @@ def test_cutout_erases_one_square():
     erased = Cutout(4)(x, Draws(0, torch.arange(200))) == 0
     counts = erased[:, 0].sum((1, 2))
     assert (erased == erased[:, :1]).all()
-    assert counts.max() == 16 and counts.min() == 4  # a centre in the first corner leaves 2 x 2
+    assert counts.max() == 16 and counts.min() == 4  # a center in the first corner leaves 2 x 2
 
 
 def test_contrast_keeps_the_mean_and_scales_the_spread():

@@ -12,8 +12,8 @@ from noisylab.transforms import Draws, cifar_views, digit_views, feature_views, 
 
 SETS = {
     "cifar": (cifar_views(), (3, 32, 32)),
-    "grey": (image_views((0.1,), (0.3,)), (1, 28, 28)),
-    "colour": (image_views((0.5,) * 3, (0.2,) * 3), (3, 12, 16)),
+    "gray": (image_views((0.1,), (0.3,)), (1, 28, 28)),
+    "color": (image_views((0.5,) * 3, (0.2,) * 3), (3, 12, 16)),
     "digits": (digit_views(), (1, 8, 8)),
 }
 
@@ -46,7 +46,7 @@ def test_digits_come_to_the_unit_interval_and_shift_by_one_pixel():
     assert set(places.tolist()) == {8 * i + j for i in (3, 4, 5) for j in (3, 4, 5)}
 
 
-def test_grey_images_are_mirrored_only_on_request():
+def test_gray_images_are_mirrored_only_on_request():
     x = torch.zeros(50, 1, 8, 8, dtype=torch.uint8)
     x[..., :3] = 255
     assert "Flip" not in repr(image_views((0.5,), (0.5,))["weak"])

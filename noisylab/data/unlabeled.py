@@ -13,10 +13,10 @@ from noisylab.data.imagelist import ImageList, Sieve, account_of, decode, file_r
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.transforms.image import Normalize
 
-__all__ = ["Unlabelled", "unlabelled_images", "unlabelled_rows"]
+__all__ = ["Unlabeled", "unlabeled_images", "unlabeled_rows"]
 
 
-class Unlabelled(NamedTuple):
+class Unlabeled(NamedTuple):
     """Pictures without labels.
 
     Args:
@@ -32,19 +32,19 @@ class Unlabelled(NamedTuple):
     account: list[str]
 
 
-def unlabelled_images(folder: str | Path, data: NoisyDataModule) -> tuple[DenseRows | FileRows, list[str]]:
-    """The images of a folder and their names, all of which must be readable; see `unlabelled_rows`."""
-    found = unlabelled_rows(folder, data)
+def unlabeled_images(folder: str | Path, data: NoisyDataModule) -> tuple[DenseRows | FileRows, list[str]]:
+    """The images of a folder and their names, all of which must be readable; see `unlabeled_rows`."""
+    found = unlabeled_rows(folder, data)
     return found.rows, found.names
 
 
-def unlabelled_rows(folder: str | Path, data: NoisyDataModule, skip: bool = False) -> Unlabelled:
+def unlabeled_rows(folder: str | Path, data: NoisyDataModule, skip: bool = False) -> Unlabeled:
     """Images without labels, for prediction by a model that was trained on `data`.
 
     Args:
         folder: where the images are, sub-folders included.
         data: a data module of images after its ``setup``; its evaluation view is used, and images in memory are brought to
-            the size and colours of its training images, or become features as these did.
+            the size and colors of its training images, or become features as these did.
         skip: leave out images that cannot be read, instead of refusing the folder.
 
     Raises:
@@ -79,7 +79,7 @@ def unlabelled_rows(folder: str | Path, data: NoisyDataModule, skip: bool = Fals
         pixels, faults = decode(images, (width, height), channels == 1, truncated, depth)
         images = sieve.keep(images, faults)
         rows = DenseRows(pixels)
-    return Unlabelled(rows, images.names, sieve.names, account_of(images))
+    return Unlabeled(rows, images.names, sieve.names, account_of(images))
 
 
 def _holds_pixels(data: NoisyDataModule) -> bool:

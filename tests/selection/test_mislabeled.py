@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisylab.selection.meta_weights import Rule, hard_weights, mislabelled, sum_to_one
+from noisylab.selection.meta_weights import Rule, hard_weights, mislabeled, sum_to_one
 
 W = torch.tensor([0.05, 0.2, 0.1, 0.05])
 
@@ -46,43 +46,43 @@ def test_weights_that_are_alike_are_all_smallest(value: float) -> None:
         (0.0, "quantile", [1, 0, 0, 1]),
     ],
 )
-def test_samples_of_small_weight_are_mislabelled(threshold: float, rule: Rule, expected: list[int]) -> None:
-    assert mislabelled(W, threshold, rule).int().tolist() == expected
+def test_samples_of_small_weight_are_mislabeled(threshold: float, rule: Rule, expected: list[int]) -> None:
+    assert mislabeled(W, threshold, rule).int().tolist() == expected
 
 
 def test_a_threshold_is_excluded_where_something_lies_below() -> None:
-    assert mislabelled(torch.tensor([0.0, 0.25, 0.5, 1.0]), 0.5).tolist() == [True, True, False, False]
-    assert mislabelled(torch.tensor([0.0, 0.25, 0.5, 1.0, 2.0]), 0.5, "quantile").tolist() == [True, True, False, False, False]
+    assert mislabeled(torch.tensor([0.0, 0.25, 0.5, 1.0]), 0.5).tolist() == [True, True, False, False]
+    assert mislabeled(torch.tensor([0.0, 0.25, 0.5, 1.0, 2.0]), 0.5, "quantile").tolist() == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize("rule", ["hard_weights", "quantile"])
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 1.0, 1.1])
 @pytest.mark.parametrize("weights", [torch.zeros(4), torch.full((3,), 0.25), torch.tensor([0.7])])
-def test_weights_that_are_alike_are_all_mislabelled(weights: Tensor, threshold: float, rule: Rule) -> None:
-    assert bool(mislabelled(weights, threshold, rule).all())
+def test_weights_that_are_alike_are_all_mislabeled(weights: Tensor, threshold: float, rule: Rule) -> None:
+    assert bool(mislabeled(weights, threshold, rule).all())
 
 
 @pytest.mark.parametrize(("count", "half"), [(4, 2), (5, 3), (1, 1)])
-def test_without_any_order_half_of_the_samples_are_mislabelled(count: int, half: int) -> None:
-    found = mislabelled(torch.full((count,), float("nan")), 0.2)
+def test_without_any_order_half_of_the_samples_are_mislabeled(count: int, half: int) -> None:
+    found = mislabeled(torch.full((count,), float("nan")), 0.2)
     assert int(found.sum()) == half
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.99, 1.0, 2.0])
 @pytest.mark.parametrize("rule", ["hard_weights", "quantile"])
-def test_some_sample_is_always_mislabelled(threshold: float, rule: Rule) -> None:
+def test_some_sample_is_always_mislabeled(threshold: float, rule: Rule) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(10):
         weights = torch.rand(7, generator=generator).sub(0.3).clamp(min=0)
         before = weights.clone()
-        found = mislabelled(weights, threshold, rule)
+        found = mislabeled(weights, threshold, rule)
         assert bool(found.any()) and torch.equal(weights, before)
         assert bool(found[weights.argmin()]), "the smallest weight first"
 
 
 def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="rule must be one of hard_weights, quantile, got 'soft'"):
-        mislabelled(W, 0.5, "soft")  # type: ignore[arg-type]
+        mislabeled(W, 0.5, "soft")  # type: ignore[arg-type]
     for value in (-0.1, float("nan")):
         with pytest.raises(ValueError, match="threshold must be at least 0, got"):
-            mislabelled(W, value)
+            mislabeled(W, value)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisylab.losses import ActivePassive, Focal, active_passive, focal, normalised
+from noisylab.losses import ActivePassive, Focal, active_passive, focal, normalized
 
 Z = torch.tensor([[2.0, 0, -1, 0.5], [0, 0, 0, 0], [-1, 3, 0.5, 1]])
 Y = torch.tensor([0, 1, 3])
@@ -31,10 +31,10 @@ def _slow(logits: Tensor, target: Tensor, base: str, exponent: float) -> Tensor:
     return torch.tensor(found, dtype=torch.float64)
 
 
-def test_values_of_normalised_cross_entropy() -> None:
-    losses = normalised(Z, Y, reduction="none")
+def test_values_of_normalized_cross_entropy() -> None:
+    losses = normalized(Z, Y, reduction="none")
     torch.testing.assert_close(losses, torch.tensor([0.043504, 0.25, 0.236626]), rtol=0, atol=1e-6)
-    assert float(normalised(Z, Y)) == pytest.approx(0.176710, abs=1e-6)
+    assert float(normalized(Z, Y)) == pytest.approx(0.176710, abs=1e-6)
 
 
 @pytest.mark.parametrize(("alpha", "beta", "expected"), [(1.0, 1.0, 6.103203), (10.0, 0.1, 2.359750)])
@@ -47,7 +47,7 @@ def test_values_with_reverse_cross_entropy(alpha: float, beta: float, expected: 
 def test_agrees_with_a_slow_sum(base: str, exponent: float, scale: float) -> None:
     logits, target = scale * torch.randn(30, 6, dtype=torch.float64), torch.randint(6, (30,))
     named = {"gce": {"q": exponent}, "focal": {"gamma": exponent}}.get(base, {})
-    losses = normalised(logits, target, base=base, reduction="none", **named)  # type: ignore[arg-type]
+    losses = normalized(logits, target, base=base, reduction="none", **named)  # type: ignore[arg-type]
     torch.testing.assert_close(losses, _slow(logits, target, base, exponent))
 
 
@@ -81,9 +81,9 @@ def test_focal_loss_agrees_with_a_slow_sum(gamma: float) -> None:
 
 
 @pytest.mark.parametrize("base", ["ce", "focal", "gce"])
-def test_normalised_losses_of_all_labels_sum_to_one(base: str) -> None:
+def test_normalized_losses_of_all_labels_sum_to_one(base: str) -> None:
     logits = 3 * torch.randn(1, 5, dtype=torch.float64).expand(5, 5)
-    losses = normalised(logits, torch.arange(5), base=base, reduction="none")  # type: ignore[arg-type]
+    losses = normalized(logits, torch.arange(5), base=base, reduction="none")  # type: ignore[arg-type]
     assert float(losses.sum()) == pytest.approx(1) and bool((losses >= 0).all())
 
 
@@ -91,7 +91,7 @@ def test_normalised_losses_of_all_labels_sum_to_one(base: str) -> None:
 def test_a_sure_and_right_prediction_has_a_finite_gradient(gamma: float) -> None:
     logits = torch.tensor([[300.0, 0.0, 0.0], [0.0, 300.0, 0.0]], requires_grad=True)
     target = torch.tensor([0, 1])
-    loss = focal(logits, target, gamma=gamma) + normalised(logits, target, base="focal", gamma=gamma)
+    loss = focal(logits, target, gamma=gamma) + normalized(logits, target, base="focal", gamma=gamma)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
     assert logits.grad is not None and bool(logits.grad.isfinite().all())
@@ -115,10 +115,10 @@ def test_a_detached_factor_leaves_the_value_and_weights_the_gradient_of_cross_en
     assert torch.autograd.gradcheck(lambda z: focal(z, target, gamma=gamma, reduction="none"), (logits,))
 
 
-def test_detached_factors_of_the_normalised_focal_loss_are_constants_above_and_below_the_line() -> None:
+def test_detached_factors_of_the_normalized_focal_loss_are_constants_above_and_below_the_line() -> None:
     logits, target = torch.randn(30, 6, dtype=torch.float64).requires_grad_(), torch.randint(6, (30,))
-    detached = normalised(logits, target, base="focal", detach_factor=True, reduction="none")
-    attached = normalised(logits, target, base="focal", reduction="none")
+    detached = normalized(logits, target, base="focal", detach_factor=True, reduction="none")
+    attached = normalized(logits, target, base="focal", reduction="none")
     assert torch.equal(attached, detached)
     # d (a / b) = (da - (a / b) db) / b with a = -f_y log p_y, b = -sum_c f_c log p_c and constant f
     probs = logits.detach().softmax(1)
@@ -130,14 +130,14 @@ def test_detached_factors_of_the_normalised_focal_loss_are_constants_above_and_b
     expected = (own - detached.detach()[:, None] * each.sum(1)) / below
     torch.testing.assert_close(_gradient(detached, logits), expected)
     assert not torch.allclose(_gradient(attached, logits), expected, rtol=0.1)
-    assert torch.autograd.gradcheck(lambda z: normalised(z, target, base="focal", reduction="none"), (logits,))
+    assert torch.autograd.gradcheck(lambda z: normalized(z, target, base="focal", reduction="none"), (logits,))
 
 
 def test_criteria_pass_the_detached_factor_on() -> None:
     logits, target = torch.randn(8, 4, dtype=torch.float64).requires_grad_(), torch.randint(4, (8,))
     for made, value in (
         (Focal(detach_factor=True), focal(logits, target, detach_factor=True)),
-        (ActivePassive("focal", beta=0, detach_factor=True), normalised(logits, target, base="focal", detach_factor=True)),
+        (ActivePassive("focal", beta=0, detach_factor=True), normalized(logits, target, base="focal", detach_factor=True)),
     ):
         torch.testing.assert_close(_gradient(made(logits, target).mean(), logits), _gradient(value, logits))
 
@@ -145,5 +145,5 @@ def test_criteria_pass_the_detached_factor_on() -> None:
 def test_defaults_are_the_reference_values_for_cifar10() -> None:
     made = ActivePassive()
     assert (made.active, made.passive, made.alpha, made.beta, made.q, made.gamma) == ("ce", "rce", 1.0, 1.0, 0.1, 0.5)
-    torch.testing.assert_close(normalised(Z, Y, base="gce"), normalised(Z, Y, base="gce", q=0.1))
+    torch.testing.assert_close(normalized(Z, Y, base="gce"), normalized(Z, Y, base="gce", q=0.1))
     torch.testing.assert_close(active_passive(Z, Y, active="gce"), active_passive(Z, Y, active="gce", q=0.1))

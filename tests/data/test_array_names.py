@@ -80,7 +80,7 @@ def test_test_rows_that_give_way_to_another_file_are_named(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (("x", "x_train", "y"), "a.npz: the arrays x and x_train both stand for x; remove one"),
+        (("x", "x_train", "y"), "a.npz: the arrays x and x_train both stand for x; remove or rename one"),
         (("x", "y", "x_test"), "has no array 'test_y'; it holds x, x_test, y; name the inputs x"),
         (("x", "y", "y_test"), "has no inputs test_x or test_x_<view>; it holds x, y, y_test"),
         (("data", "target"), "has no array 'y'; it holds data, target; name the inputs x, the labels y"),

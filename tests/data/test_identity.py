@@ -92,7 +92,7 @@ def test_what_changed_is_named_by_part() -> None:
     assert changes(then.fitted(), same.fitted()) == {}
     assert "41 rows now and had 40" in changes(then.fitted(), more.fitted())["train"]
     assert "the inputs of the training data are no longer" in changes(then.fitted(), other.fitted())["train"]
-    with pytest.raises(ValueError, match="resume with the data that the run began with"):
+    with pytest.raises(ValueError, match="resume with the data that the run was started with"):
         check_unchanged(then.fitted(), other.fitted())
     tested = ToyData()
     tested.setup()

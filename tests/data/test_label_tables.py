@@ -117,7 +117,7 @@ def test_minus_one_among_numbers_is_no_label(tmp_path: Path) -> None:
     [
         (("-1", "1"), "-1 may be a class or stand for no label"),
         (("-1", "0", "1"), "-1 may be a class or stand for no label"),
-        (("-2", "0", "1"), r"labels below 0 \(-2\); say --data.missing none"),
+        (("-2", "0", "1"), r"labels below 0 \(-2\); set --data.missing none"),
         (("-100", "-1", "3"), r"labels below 0 \(-100, -1\)"),
     ],
 )

@@ -175,7 +175,7 @@ def test_pictures_are_in_the_page_by_their_place(tmp_path: Path) -> None:
     assert sources["0"].startswith("data:image/png;base64,") and sources["2"].startswith("data:image/jpeg;base64,")
 
 
-@pytest.mark.parametrize(("pictures", "message"), [({4: picture()}, "place 4"), ({1: b"GIF89a"}, "neither JPEG nor PNG")])
+@pytest.mark.parametrize(("pictures", "message"), [({4: picture()}, "position 4"), ({1: b"GIF89a"}, "neither JPEG nor PNG")])
 def test_pictures_that_cannot_be_shown_are_refused(tmp_path: Path, pictures: dict[int, bytes], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         written(tmp_path, make_table(None, ["a", "b"]), pictures=pictures)

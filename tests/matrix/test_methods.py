@@ -100,8 +100,8 @@ def test_every_method_can_be_imported_from_the_package() -> None:
 
 @pytest.fixture
 def newcomer() -> Iterator[type[NoisyLabelMethod]]:
-    """The method of docs/methods.md, as if it were in a file of its own in the package."""
-    page = (_ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    """The method of docs/add_a_method.md, as if it were in a file of its own in the package."""
+    page = (_ROOT / "docs" / "add_a_method.md").read_text(encoding="utf-8")
     # under a name of its own: the tests of the page leave a class of that name behind
     code = page.split('```python title="smallloss.py"\n', 1)[1].split("```", 1)[0].replace("SmallLoss", "Newcomer")
     module = sys.modules["noisylab.methods.new"] = types.ModuleType("noisylab.methods.new")

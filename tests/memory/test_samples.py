@@ -153,7 +153,7 @@ def test_another_methods_checkpoint_is_refused() -> None:
     other = SampleMemory()
     other.add("weight")
     other.allocate(4)
-    with pytest.raises(ValueError, match="remembers weight per sample, this method count, loss, table"):
+    with pytest.raises(ValueError, match="holds weight per sample, this method count, loss, table"):
         _memory().load_state_dict(other.state_dict())
 
 

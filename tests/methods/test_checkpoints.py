@@ -132,7 +132,7 @@ def test_checkpoint_for_another_number_of_classes_is_refused(tmp_path: Path) -> 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")  # resumed without the callbacks on purpose
 def test_resume_with_other_data_is_refused(tmp_path: Path) -> None:
     path = _trained(CrossEntropy(3, PlainMLP), tmp_path)
-    with pytest.raises(ValueError, match="remembers 40 training samples, the data has 50"):
+    with pytest.raises(ValueError, match="holds 40 training samples, the data has 50"):
         make_trainer(tmp_path, 2).fit(CrossEntropy(3, PlainMLP), datamodule=ToyData(num_train=50), ckpt_path=path)
 
 

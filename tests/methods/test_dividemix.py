@@ -403,7 +403,7 @@ def test_the_sum_of_logits_is_evaluated() -> None:
         ({"temperature": 0.0}, "temperature must be a positive number, got 0.0"),
         ({"alpha": 0.0}, "alpha must be a positive number, got 0.0"),
         ({"alpha": float("inf")}, "alpha must be a positive number, got inf"),
-        ({"learn": "labeled"}, "learn must be 'all' or 'labeled', got 'labeled'"),
+        ({"learn": "some"}, "learn must be 'all' or 'labeled', got 'some'"),
         ({"average_epochs": 2.5}, "average_epochs must be a whole number of at least 1, got 2.5"),
         ({"clip_norm": 0.0}, "clip_norm must be a positive number, or None for no limit, got 0.0"),
         ({"lambda_u": -1.0}, "lambda_u must be a number of 0 or more, got -1.0"),

@@ -396,9 +396,9 @@ def test_resume_after_any_batch_equals_the_straight_run(
         ({"beta": math.nan}, "beta must be a number of 0 or more, got nan"),
         ({"relabel_epochs": 69}, "warmup_epochs=70 is past the end of the first stage, relabel_epochs=69"),
         ({"labels": "firm"}, "labels must be 'soft' or 'hard', got 'firm'"),
-        ({"prior": [0.5, 0.5]}, "prior must be 3 shares"),
+        ({"prior": [0.5, 0.5]}, "prior must be 3 fractions"),
         ({"prior": [0.5, 0.4, 0.2]}, "sum to 1"),
-        ({"prior": [1.5, -0.5, 0.0]}, "of at least 0"),
+        ({"prior": [1.5, -0.5, 0.0]}, "fractions from 0 to 1 that sum to 1"),
     ],
 )
 def test_wrong_settings_are_refused(options: dict[str, Any], message: str) -> None:

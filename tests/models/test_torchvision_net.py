@@ -136,7 +136,7 @@ def test_weights_out_of_reach_name_the_file_and_the_folder(tmp_path: Path, monke
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
-    message = rf"no network.* put the file resnet18-f37072fd\.pth from https.* into the folder {tmp_path}/hub/checkpoints"
+    message = rf"no network.* put the file resnet18-f37072fd\.pth from https.* into {tmp_path}/hub/checkpoints"
     with pytest.raises(FileNotFoundError, match=message):
         TorchvisionNet(num_classes=5, name="resnet18", weights="DEFAULT")
 

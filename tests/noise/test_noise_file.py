@@ -109,13 +109,13 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", given_target=np.array([{"a": 1}], dtype=object))
     (tmp_path / "text.npz").write_text("labels")
     for name in ("objects.npy", "objects.npz", "text.npz"):
-        with pytest.raises(ValueError, match=r"is no \.npy or \.npz file of plain arrays"):
+        with pytest.raises(ValueError, match=r"is not an \.npy or \.npz file of plain arrays"):
             load_noise(tmp_path / name)
 
 
 def test_a_truncated_file_is_refused(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ValueError, match=r"is no \.npy or \.npz file of plain arrays"):
+    with pytest.raises(ValueError, match=r"is not an \.npy or \.npz file of plain arrays"):
         load_noise(path)
 
 

@@ -56,11 +56,11 @@ $(OLDEST)/bin/python:
 
 $(OLDEST_STAMP): pyproject.toml constraints-oldest.txt | $(OLDEST)/bin/python
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt \
-		-e ".[wandb,tensorboard,views,features]" pytest pytest-xdist scipy
+		-e ".[wandb,tensorboard,views,features]" pytest scipy
 	@touch $@
 
 test-oldest: $(OLDEST_STAMP)
-	$(OLDEST)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(OLDEST_TESTS)
+	$(OLDEST)/bin/python -m pytest -m "not slow" $(OLDEST_TESTS)
 
 slow: $(DEV_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --ignore=tests/faults -m slow

@@ -156,7 +156,7 @@ def test_each_row_of_the_page_has_its_own_picture(run: Ran, pictures: Path) -> N
 
 def test_what_is_printed_names_the_pictures_left_out_the_files_and_the_next_command(run: Ran) -> None:
     assert "3 images of" in run.err
-    assert "33.png, 34.png, 35.png" in run.err
+    assert "33.png, 34.png and 35.png" in run.err
     assert "of 33 labels look wrong (between" in run.out
     assert f"in {run.folder}: label_issues.csv, noise_report.json and issues.html" in run.out
     typed = f"noisylab issues apply --run '{run.folder}' --accepted accepted.csv --out labels_fixed.csv"

@@ -324,7 +324,7 @@ def _bad_arrays() -> dict[str, bytes]:
         "scalar": {"x": np.array(1.0), "y": Y},
         "one class": {"x": X, "y": Y * 0},
         "fractional labels": {"x": X, "y": Y + 0.5},
-        "2-d labels": {"x": X, "y": Y[:, None]},
+        "2-d labels": {"x": X, "y": np.stack([Y, Y], 1)},
         "dates": {"x": X, "y": Y.astype("datetime64[D]")},
         "text inputs": {"x": X.astype(str), "y": Y},
         "five dimensions": {"x": np.zeros((40, 1, 2, 2, 2)), "y": Y},

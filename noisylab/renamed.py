@@ -24,9 +24,8 @@ def old_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         new = names.get(name)
         if new is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        warnings.warn(
-            f"{module}.{name} is now called {new}; the old name goes with version 0.3", DeprecationWarning, stacklevel=2
-        )
+        told = f"{module}.{name} is now called {new}; the old name will be removed in version 0.3"
+        warnings.warn(told, DeprecationWarning, stacklevel=2)
         return getattr(sys.modules[module], new)
 
     return get

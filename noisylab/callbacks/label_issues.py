@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from noisylab.data.base import NoisyDataModule
 from noisylab.issues.ranking import rank_labels
-from noisylab.issues.table import IssueTable
+from noisylab.issues.table import LABEL_ISSUES, IssueTable
 from noisylab.methods.base import NoisyLabelMethod
 
 __all__ = ["LabelIssues"]
@@ -30,7 +30,7 @@ class LabelIssues(Checkpoint):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.path = Path(folder) / "label_issues.csv"
+        self.path = Path(folder) / LABEL_ISSUES
         self.table: IssueTable | None = None
 
     @property

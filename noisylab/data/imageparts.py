@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +26,12 @@ def image_lists(
     missing: Missing = "auto",
 ) -> tuple[ImageList, ImageList | None]:
     """The training and the test images, as `ImageFolder` finds them by its arguments of these names."""
-    columns = file_column, label_column, missing
-    train, test = _image_lists(images, labels_csv, test_images, test_csv, *columns)
+
+    def table(path: str, folder: str) -> ImageList:
+        return read_table(Path(path), Path(folder), file_column, label_column, missing)
+
+    words = frozenset(map(str, missing)) if isinstance(missing, list) else frozenset()
+    train, test = _found(images, labels_csv, test_images, test_csv, table, words)
     others = [test] if test is not None else []
     if labels_csv is not None:
         train = _counted_unlisted(train, *others)
@@ -36,19 +40,27 @@ def image_lists(
     return train, test
 
 
-def _image_lists(
+def _found(
     images: str,
     labels_csv: str | None,
     test_images: str | None,
     test_csv: str | None,
-    file_column: str | None,
-    label_column: str | None,
-    missing: Missing,
+    table: Callable[[str, str], ImageList],
+    words: frozenset[str],
 ) -> tuple[ImageList, ImageList | None]:
-    root, words = Path(images), frozenset(map(str, missing)) if isinstance(missing, list) else frozenset()
+    """The lists of `image_lists`, before it is counted which images no table names.
+
+    Args:
+        images: see there, as for the next three.
+        labels_csv: likewise.
+        test_images: likewise.
+        test_csv: likewise.
+        table: reads a table about a folder.
+        words: names of folders that are no classes.
+    """
+    root = Path(images)
     if labels_csv is not None:
-        train = read_table(Path(labels_csv), root, file_column, label_column, missing)
-        train, tested = _by_parts(train, test_given=test_images is not None or test_csv is not None)
+        train, tested = _by_parts(table(labels_csv, images), test_given=test_images is not None or test_csv is not None)
         if tested is not None:
             return train, tested
     else:
@@ -61,8 +73,7 @@ def _image_lists(
             train = train.noted(*layout.notes)
             return train, None if test is None else _of_classes(train, class_folders(root, test, least=1, without=words))
     if test_csv is not None:
-        test_root = root if test_images is None else Path(test_images)
-        return train, _tested(read_table(Path(test_csv), test_root, file_column, label_column, missing))
+        return train, _tested(table(test_csv, images if test_images is None else test_images))
     if test_images is None:
         return train, None
     return train, _of_classes(train, class_folders(Path(test_images), least=1, without=words))

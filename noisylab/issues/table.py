@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from noisylab.data.labels import in_order
 from noisylab.files import atomic_path
 
-__all__ = ["SIGNALS", "IssueTable", "read_issues"]
+__all__ = ["LABEL_ISSUES", "SIGNALS", "IssueTable", "read_issues"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
+
+LABEL_ISSUES = "label_issues.csv"
+"""Name of the file in a run folder."""
 
 SIGNALS = ("mean_loss", "mean_margin", "clean_prob", "agreement")
 """Columns of what a score came from; empty where a method has none."""

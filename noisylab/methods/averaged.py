@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisylab.ema import AveragedNetwork
@@ -68,8 +65,7 @@ class AveragingMethod(NoisyLabelMethod, ABC):
             with in_mode(self.averages[name], training=False):
                 copies[f"{name}_average"] = self.checked(self.averages[name](inputs)).float()
         if len(copies) > 1:
-            each = torch.stack(list(copies.values()))
-            copies["ensemble_average"] = F.log_softmax(each, 2).logsumexp(0) - math.log(len(each))
+            copies["ensemble_average"] = self.together(list(copies.values()))
         return {**logits, **copies}
 
     def forward(self, inputs: Inputs) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -76,14 +76,17 @@ class Predictor(AcrossRanks):
             return self.all_logits(inputs)["ensemble"]
         return self.checked(self.networks[self.headline](inputs))
 
+    def together(self, logits: Sequence[Tensor]) -> Tensor:
+        """Logits (B, K) of the answer that several networks give together, see `ensemble`."""
+        each = torch.stack(list(logits))
+        return each.mean(0) if self.ensemble == "logits" else F.log_softmax(each, 2).logsumexp(0) - math.log(len(each))
+
     def all_logits(self, inputs: Inputs) -> dict[str, Tensor]:
         """Float32 logits (B, K) of each network and, if there are several, of their "ensemble": the mean of their logits, or
         the log of their mean probability."""
         logits = {name: self.checked(network(inputs)).float() for name, network in self.networks.items()}
         if len(logits) > 1:
-            each = torch.stack(list(logits.values()))
-            by_probs = self.ensemble == "probs"
-            logits["ensemble"] = F.log_softmax(each, 2).logsumexp(0) - math.log(len(each)) if by_probs else each.mean(0)
+            logits["ensemble"] = self.together(list(logits.values()))
         return logits
 
     def given_logits(self, logits: Tensor) -> Tensor:

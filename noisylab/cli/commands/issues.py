@@ -14,7 +14,7 @@ from noisylab.cli.commands.crossfit import check_crossfit, crossfit, crossfit_nu
 from noisylab.cli.commands.fit import fit
 from noisylab.cli.commands.folds import one_process
 from noisylab.cli.commands.issue_defaults import choose_backbone, choose_training
-from noisylab.cli.commands.issues_apply import ANEW, ISSUES, OWN_DATA, class_name, quoted
+from noisylab.cli.commands.issues_apply import ANEW, OWN_DATA, class_name, quoted
 from noisylab.cli.configuration.compose import compose
 from noisylab.cli.configuration.origin import refuse_changed, same_path, shown
 from noisylab.cli.errors import UserError, unknown
@@ -33,7 +33,7 @@ from noisylab.data.missing import Missing
 from noisylab.issues import estimate_rate, read_issues
 from noisylab.issues.page import write_page
 from noisylab.issues.report import noise_report, write_report
-from noisylab.issues.table import IssueTable
+from noisylab.issues.table import LABEL_ISSUES, IssueTable
 from noisylab.issues.thumbnails import thumbnails
 from noisylab.issues.truth import issue_metrics
 
@@ -161,7 +161,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
         say(f"with the list and the page at the end: noisylab issues --run_dir {quoted(folder)} --resume", sys.stderr)
     if status != 0:
         return status
-    if not (folder / ISSUES).is_file():
+    if not (folder / LABEL_ISSUES).is_file():
         raise UserError(f"{folder}: the method never saw an unmixed input, so there is nothing to rank; train without mixup")
     status = _describe(folder, pictures, _run_config(folder), trained[0])
     return crossfit(folder, folds, options) if status == 0 and folds else status
@@ -283,9 +283,9 @@ def _run_config(folder: Path) -> dict[str, Any]:
 
 def _describe_finished(folder: Path, pictures: int) -> int:
     """Write page and report of a run that was trained before."""
-    if not (folder / ISSUES).is_file() and (folder / "config.yaml").is_file():
+    if not (folder / LABEL_ISSUES).is_file() and (folder / "config.yaml").is_file():
         raise UserError(
-            f"--run {folder} has no {ISSUES}: the run is not finished, or its method never saw an unmixed input\n"
+            f"--run {folder} has no {LABEL_ISSUES}: the run is not finished, or its method never saw an unmixed input\n"
             f"  finish it with: noisylab fit --run_dir {folder} --resume"
         )
     config, fitted = _run_config(folder), None
@@ -304,11 +304,11 @@ def _describe(folder: Path, pictures: int, config: dict[str, Any], data: NoisyDa
         config: of the run.
         data: of the run, after ``setup``.
     """
-    table = read_issues(folder / ISSUES, data.info.class_names, data.source.names)
+    table = read_issues(folder / LABEL_ISSUES, data.info.class_names, data.source.names)
     given = data.given_target.numpy()
     if len(table) and (table.index.max() >= len(given) or bool((given[table.index] != table.given).any())):
         raise UserError(
-            f"--run {folder}: the labels of the data are no longer those of {ISSUES}\n"
+            f"--run {folder}: the labels of the data are no longer those of {LABEL_ISSUES}\n"
             "  put the data back as it was, or find the issues of the new data in a new run"
         )
     refuse_changed(data, f"--run {folder}")
@@ -339,7 +339,7 @@ def _words(folder: Path, table: IssueTable, report: dict[str, Any], data: str) -
     if pairs:
         lines.append(f"most often: {', '.join(pairs)}")
     lines += [f"note: {warning}" for warning in report["warnings"]]
-    lines.append(f"in {folder}: {ISSUES}, {_REPORT} and {_PAGE}, which opens in any browser")
+    lines.append(f"in {folder}: {LABEL_ISSUES}, {_REPORT} and {_PAGE}, which opens in any browser")
     if data in OWN_DATA:  # the labels of a published data set are not rewritten
         out = "fixed.npz" if data == Arrays.__name__ else "labels_fixed.csv"
         lines += [

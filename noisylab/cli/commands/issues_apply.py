@@ -14,14 +14,14 @@ from noisylab.data import Arrays, ImageFeatures, ImageFolder
 from noisylab.data.imageparts import split_folders
 from noisylab.issues import read_issues
 from noisylab.issues.apply import Applied, apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
+from noisylab.issues.table import LABEL_ISSUES
 from noisylab.terminal import visible
 
 if TYPE_CHECKING:
     from noisylab.cli.options import Options
 
-__all__ = ["ANEW", "ISSUES", "OWN_DATA", "apply", "class_name", "quoted"]
+__all__ = ["ANEW", "OWN_DATA", "apply", "class_name", "quoted"]
 
-ISSUES = "label_issues.csv"  # in a run folder
 ANEW = "find the issues anew, in another --run_dir"  # where the configuration of a run is damaged
 OWN_DATA = (ImageFolder.__name__, ImageFeatures.__name__, Arrays.__name__)  # whose labels can be rewritten
 
@@ -56,7 +56,7 @@ def apply(options: Options) -> int:
         raise UserError(f"--run {folder}: there is no run (no config.yaml); give the folder that noisylab printed")
     config = compose([str(check_stored(folder, ANEW))], []).config
     arguments: dict[str, Any] = config["data"]["init_args"]
-    table = read_issues(folder / ISSUES)
+    table = read_issues(folder / LABEL_ISSUES)
     fixes = read_accepted(own["accepted"]) if "accepted" in own else top_fixes(table, own["top"])
     name = class_name(config)
     if name in (ImageFolder.__name__, ImageFeatures.__name__) and arguments.get("labels_csv"):

@@ -32,8 +32,8 @@ _HOMES = {
         "JoCoR JointOptimization NoisyLabelMethod RobustLoss TRevision VolMinNet"
     ),
     "noisylab.models": (
-        "MLP ACTNet CoTeachingCNN FusionNet LeNet Network PreActResNet18 PreActResNet32 ResNet18 ResNet34 SmallCNN "
-        "TorchvisionNet WideResNet Wrap"
+        "CNN13 MLP ACTNet CoTeachingCNN FusionNet LeNet Network PreActResNet18 PreActResNet32 ResNet18 ResNet34 ShakeShake "
+        "SmallCNN TorchvisionNet WideResNet Wrap"
     ),
     "noisylab.models.network": "NetFactory",
     "noisylab.noise": ("Asymmetric FromFile Noise NoisyTargets OpenSet PairFlip Symmetric load_noise save_noise"),

@@ -89,6 +89,7 @@ from noisylab.methods import NoisyLabelMethod as NoisyLabelMethod
 from noisylab.methods import RobustLoss as RobustLoss
 from noisylab.methods import TRevision as TRevision
 from noisylab.methods import VolMinNet as VolMinNet
+from noisylab.models import CNN13 as CNN13
 from noisylab.models import MLP as MLP
 from noisylab.models import ACTNet as ACTNet
 from noisylab.models import CoTeachingCNN as CoTeachingCNN
@@ -99,6 +100,7 @@ from noisylab.models import PreActResNet18 as PreActResNet18
 from noisylab.models import PreActResNet32 as PreActResNet32
 from noisylab.models import ResNet18 as ResNet18
 from noisylab.models import ResNet34 as ResNet34
+from noisylab.models import ShakeShake as ShakeShake
 from noisylab.models import SmallCNN as SmallCNN
 from noisylab.models import TorchvisionNet as TorchvisionNet
 from noisylab.models import WideResNet as WideResNet

@@ -1,18 +1,21 @@
 """Networks. Every one derives from `Network` and takes the number of classes first."""
 
 from noisylab.models.act_cnn import ACTNet
+from noisylab.models.cnn13 import CNN13
 from noisylab.models.co_teaching_cnn import CoTeachingCNN
 from noisylab.models.fusion import FusionNet
 from noisylab.models.lenet import LeNet
 from noisylab.models.mlp import MLP
 from noisylab.models.network import Network
 from noisylab.models.resnet import PreActResNet18, PreActResNet32, ResNet18, ResNet34
+from noisylab.models.shake_shake import ShakeShake
 from noisylab.models.small_cnn import SmallCNN
 from noisylab.models.torchvision_net import TorchvisionNet
 from noisylab.models.wide_resnet import WideResNet
 from noisylab.models.wrap import Wrap
 
 __all__ = [
+    "CNN13",
     "MLP",
     "ACTNet",
     "CoTeachingCNN",
@@ -23,6 +26,7 @@ __all__ = [
     "PreActResNet32",
     "ResNet18",
     "ResNet34",
+    "ShakeShake",
     "SmallCNN",
     "TorchvisionNet",
     "WideResNet",

@@ -72,7 +72,7 @@ class Batch:
 
     Args:
         views: one `Inputs` for each view the method asked for, in that order.
-        target: (B,) int64, the given label, in 0..K-1.
+        target: (B,) int64, the given label, in 0..K-1; -1 in the unlabeled rows of a stream that names some.
         index: (B,) int64, the row in the original training set, in 0..N-1.
     """
 
@@ -260,7 +260,7 @@ class DataInfo:
         num_classes: K.
         num_train: N, rows of the original training set, held-out rows included.
         train_rows: (M,) int64 rows that may be trained on with their given labels.
-        given_target: (N,) int64 given labels; -1 in held-out and in trusted rows.
+        given_target: (N,) int64 given labels; -1 in held-out, trusted and unlabeled rows.
         class_names: K names.
         batch_size: samples a batch over all ranks.
         seed: the run's seed; every random draw of training is keyed by it.
@@ -268,6 +268,8 @@ class DataInfo:
         trusted_rows: (T,) int64 rows whose label is known to be right, one class after the other in turn; none of them is in
             `train_rows`, and a batch that names them has the trusted labels.
         trusted_target: (T,) int64 these labels.
+        unlabeled_rows: (U,) int64 rows without a given label that may be trained on, sorted; disjoint from all others. A batch
+            that names them has the target -1 there.
     """
 
     num_classes: int
@@ -280,6 +282,7 @@ class DataInfo:
     num_val: int = 0
     trusted_rows: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     trusted_target: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    unlabeled_rows: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
 
 class ScoredRows(Protocol):

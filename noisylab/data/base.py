@@ -42,7 +42,8 @@ class NoisyDataModule(FittedData):
         val_labels: whether validation compares with the "given" or the "clean" labels.
         val_by: hold out single samples ("sample", stratified by given label) or whole groups ("group"). Where rows are frames of
             clips, a sample is a clip: none has rows on both sides.
-        subset: keep this many training rows, and at most as many validation and test rows, stratified by given label.
+        subset: keep this many training rows, and at most as many unlabeled, validation and test rows, stratified by given
+            label.
         split_seed: names the choice of held-out rows, trusted rows, subsets and folds.
         folds: for data without test rows: divide the training rows into so many parts, the same for every method, noise and seed,
             stratified by true label or, where it is unknown, by given label; clips and, with ``val_by="group"``, groups stay
@@ -158,6 +159,7 @@ class NoisyDataModule(FittedData):
             num_val=len(self._split.val),
             trusted_rows=self._split.trusted.rows,
             trusted_target=self._split.trusted.target,
+            unlabeled_rows=self._split.unlabeled,
         )
 
     @property
@@ -302,7 +304,7 @@ class NoisyDataModule(FittedData):
             epoch=epoch,
             seed=self.seed,
             train_rows=self._split.train,
-            trusted_rows=self._split.trusted.rows,
+            other_rows=torch.cat([self._split.trusted.rows, self._split.unlabeled]),
             batch_size=self.batch_size,
             # the same for any number of ranks, so that either resumes the other, but for what batch normalization needs
             min_last=max(2 * ranks if normalized else 2, min(16, self.batch_size // 4)),

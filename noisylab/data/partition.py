@@ -42,6 +42,7 @@ class Split:
         test: (T,) rows of the test set that are evaluated.
         fold: rows of the training set that are the test set; empty without folds.
         trusted: rows of the training set whose labels are known to be right.
+        unlabeled: (U,) rows of the training set without a given label that may be trained on, sorted.
         train_target: (N,) labels to train on, the trusted ones among them.
         val_target: (N,) labels to compare with in validation, -1 where there is no right answer.
         clips: clip of each row, by split: of "val" and "test", where the labels of a clip agree.
@@ -53,6 +54,7 @@ class Split:
     test: Tensor
     fold: Tensor
     trusted: TrustedRows
+    unlabeled: Tensor
     train_target: Tensor
     val_target: Tensor
     clips: dict[str, Tensor | None]
@@ -61,7 +63,7 @@ class Split:
 def empty_split(source: Source) -> Split:
     """The split of data without rows, of which only the classes are known."""
     none = torch.empty(0, dtype=torch.int64)
-    return Split(source, none, none, none, none, TrustedRows(none, none), none, none, {})
+    return Split(source, none, none, none, none, TrustedRows(none, none), none, none, none, {})
 
 
 def split_rows(
@@ -75,7 +77,7 @@ def split_rows(
 
     Args:
         source: the data.
-        given: (N,) labels of the training set, -1 for rows without one, which are left out of all.
+        given: (N,) labels of the training set, -1 for rows without one, which are `Split.unlabeled`.
         clean: (N,) true labels, -1 where unknown.
         options: how to divide.
         set_apart: given source, true labels, rows of the fold and (R,) rows that may be chosen: the trusted ones.
@@ -110,6 +112,8 @@ def split_rows(
     if not bool(kept.any()):
         raise ValueError("trusted_labels and held-out rows leave no row to train on; name fewer trusted rows")
     train, val = _shrunk(rows[kept], given, options), _shrunk(held, given, options)
+    away = torch.cat([held, fold, trusted.rows])
+    unlabeled = _shrunk(_without_answers(source, rows[given < 0], away, options), given, options)
     # a true class that the model does not have (open-set noise) has no right answer
     val_target = given if options.val_labels == "given" else torch.where(clean < options.num_classes, clean, -1)
     if options.val_labels == "clean" and bool((clean[val] < 0).any()):
@@ -121,7 +125,8 @@ def split_rows(
         clips["test"] = source.test_clip
     if source.clip is not None and clips_agree(source.clip[val], val_target[val]):
         clips["val"] = source.clip
-    return Split(source, train, val, test, fold, trusted, trusted.put_into(given), val_target, clips)
+    target = trusted.put_into(given)
+    return Split(source, train, val, test, fold, trusted, unlabeled, target, val_target, clips)
 
 
 def _held_out(source: Source, given: Tensor, rows: Tensor, options: SplitOptions) -> Tensor:
@@ -136,6 +141,15 @@ def _held_out(source: Source, given: Tensor, rows: Tensor, options: SplitOptions
         return rows[clip_holdout(source.clip[rows], given[rows], options.val_fraction, options.seed)]
     size = round(options.val_fraction * len(rows))
     return stratified_subset(rows, given[rows], size, options.seed, keep_singletons_out=True)
+
+
+def _without_answers(source: Source, rows: Tensor, away: Tensor, options: SplitOptions) -> Tensor:
+    """Those of the unlabeled `rows` that are not `away`, nor of a clip or group, kept whole, of which a row is."""
+    rows = rows[~torch.isin(rows, away)]
+    for whole in (source.clip, source.group if options.val_by == "group" else None):
+        if whole is not None:
+            rows = rows[~torch.isin(whole[rows], whole[away])]
+    return rows
 
 
 def _tested(target: Tensor, fold: Tensor, options: SplitOptions) -> Tensor:

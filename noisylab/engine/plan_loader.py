@@ -27,10 +27,10 @@ class ResolvedPlan:
         train_rows: (M,) rows that may be trained on; used where a stream names none.
         batch_size: samples a batch over all ranks, where a stream names none.
         min_last: smallest last batch.
-        trusted_rows: (T,) rows that a stream may name besides.
+        other_rows: (O,) rows that a stream may name besides: trusted and unlabeled ones.
 
     Raises:
-        ValueError: for an empty stream, a row outside `train_rows` and `trusted_rows`, finite streams of unequal length, or a
+        ValueError: for an empty stream, a row outside `train_rows` and `other_rows`, finite streams of unequal length, or a
             phase of endless streams without `steps`.
     """
 
@@ -43,14 +43,14 @@ class ResolvedPlan:
         train_rows: Tensor,
         batch_size: int,
         min_last: int = 2,
-        trusted_rows: Tensor | None = None,
+        other_rows: Tensor | None = None,
     ) -> None:
         self.plan, self.epoch, self.seed = plan, epoch, seed
         self._rows: dict[tuple[int, str], Tensor] = {}
         self._batch_size = batch_size
         self._min_last = min_last
         self._orders: dict[tuple[int, str, int], Tensor] = {}
-        usable = train_rows if trusted_rows is None else torch.cat([train_rows, trusted_rows])
+        usable = train_rows if other_rows is None else torch.cat([train_rows, other_rows])
         allowed = torch.zeros(int(usable.max()) + 1 if len(usable) else 1, dtype=torch.bool)
         allowed[usable] = True
         for place, phase in enumerate(plan.phases):
@@ -61,7 +61,8 @@ class ResolvedPlan:
                     raise ValueError(f"{where} has no rows; a method must leave an empty stream out of its plan")
                 if int(rows.max()) >= len(allowed) or int(rows.min()) < 0 or not bool(allowed[rows].all()):
                     raise ValueError(
-                        f"{where} names rows that are held out or do not exist; use info.train_rows and info.trusted_rows only"
+                        f"{where} names rows that are held out or do not exist; use info.train_rows, info.unlabeled_rows and "
+                        "info.trusted_rows only"
                     )
                 self._rows[place, name] = rows
         self.phase_steps = [self._steps(place, phase) for place, phase in enumerate(plan.phases)]

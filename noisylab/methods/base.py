@@ -43,10 +43,12 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
         epoch_metrics: what was logged in the current epoch.
         recordable: whether a training step does the same with every batch of an epoch and phase, but for tensors on the device:
             such a step can be a CUDA graph (`noisylab.engine.graphs`).
+        uses_unlabeled: whether the method learns from rows without a label, ``info.unlabeled_rows``; others leave them out.
     """
 
     views: ClassVar[tuple[str, ...]] = ("weak",)
     recordable: ClassVar[bool] = False
+    uses_unlabeled: ClassVar[bool] = False
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)

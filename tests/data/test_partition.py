@@ -53,11 +53,39 @@ def test_every_row_is_in_one_part(options: SplitOptions) -> None:
     assert all(torch.equal(getattr(split, name), getattr(again, name)) for name in ("train", "val", "test", "fold"))
 
 
-def test_rows_without_a_label_are_in_no_part() -> None:
+@pytest.mark.parametrize(
+    "options", [SplitOptions(3, val_fraction=0.5), SplitOptions(3, folds=4, fold=1)], ids=["held out", "folds"]
+)
+def test_rows_without_a_label_are_a_part_of_their_own(options: SplitOptions) -> None:
     given = GIVEN.clone()
     given[[4, 30]] = -1
-    split = split_rows(source(), given, CLEAN, SplitOptions(3, val_fraction=0.5), nothing_apart)
+    split = split_rows(source(), given, CLEAN, options, nothing_apart)
+    assert split.unlabeled.tolist() == [4, 30]
     assert parts(split) == [row for row in range(60) if row not in (4, 30)]
+
+
+def test_a_trusted_row_is_not_unlabeled_besides() -> None:
+    given = GIVEN.clone()
+    given[[4, 30]] = -1
+    split = split_rows(source(), given, CLEAN, SplitOptions(3), lambda *_: TrustedRows(torch.tensor([4]), torch.tensor([1])))
+    assert split.unlabeled.tolist() == [30] and split.train_target[4] == 1
+
+
+def test_unlabeled_rows_of_a_held_out_clip_are_not_trained_on() -> None:
+    given, clip = GIVEN.clone(), torch.arange(60) // 3
+    given[::3] = -1  # one row of each clip
+    clips = replace(source(), clip=clip, clean=None)
+    split = split_rows(clips, given, torch.full_like(given, -1), SplitOptions(3, val_fraction=0.3), nothing_apart)
+    held = set(clip[split.val].tolist())
+    assert held and not held & set(clip[split.unlabeled].tolist())
+    assert len(split.unlabeled) == 20 - len(held)
+
+
+def test_a_subset_keeps_at_most_as_many_unlabeled_rows() -> None:
+    given = GIVEN.clone()
+    given[:40] = -1
+    split = split_rows(source(), given, CLEAN, SplitOptions(3, subset=8), nothing_apart)
+    assert len(split.unlabeled) == len(split.train) == 8 and bool((given[split.unlabeled] == -1).all())
 
 
 def test_trusted_rows_give_up_their_given_label() -> None:

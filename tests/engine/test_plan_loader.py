@@ -198,7 +198,7 @@ TRUSTED = torch.tensor([1, 4, 6, 10, 25])  # outside ROWS, the last one beyond a
 
 
 def _trusted_plan(*phases: Phase, epoch: int = 0, batch_size: int = 4) -> ResolvedPlan:
-    rows = {"train_rows": ROWS, "trusted_rows": TRUSTED}
+    rows = {"train_rows": ROWS, "other_rows": TRUSTED}
     return ResolvedPlan(EpochPlan(phases), epoch=epoch, seed=0, batch_size=batch_size, **rows)
 
 
@@ -210,7 +210,7 @@ def test_a_stream_may_name_trusted_rows_and_one_that_names_none_has_none_of_them
 
 @pytest.mark.parametrize("row", [17, 24, 26, -1])
 def test_other_rows_are_refused_beside_trusted_ones(row: int) -> None:
-    with pytest.raises(ValueError, match=r"held out or do not exist; use info\.train_rows and info\.trusted_rows only"):
+    with pytest.raises(ValueError, match=r"held out or do not exist; use info\.train_rows, info\.unlabeled_rows and"):
         _trusted_plan(Phase(streams={"side": Stream(torch.tensor([1, row]))}))
 
 

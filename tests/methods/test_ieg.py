@@ -499,7 +499,7 @@ def test_trusted_batches_are_whole_in_turn_and_go_on_in_the_next_epoch() -> None
 
     def batches(epoch: int) -> list[list[int]]:
         plan = ResolvedPlan(
-            method.epoch_plan(epoch), epoch=epoch, seed=0, train_rows=ours, batch_size=8, min_last=2, trusted_rows=rows
+            method.epoch_plan(epoch), epoch=epoch, seed=0, train_rows=ours, batch_size=8, min_last=2, other_rows=rows
         )
         streams = [batch.streams["trusted"] for batch in PlanLoader(lambda: plan)]
         assert all(isinstance(stream, StreamRows) and stream.views == ("weak",) for stream in streams)

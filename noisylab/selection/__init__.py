@@ -1,4 +1,4 @@
-"""Rules that select samples as clean."""
+"""Rules that select samples as clean, and unlabeled ones as worth learning from."""
 
 from noisylab.renamed import old_names
 from noisylab.selection.agreement import asymmetric_agreement
@@ -7,9 +7,25 @@ from noisylab.selection.disagreement import small_loss_among
 from noisylab.selection.meta_weights import hard_weights, mislabeled, sum_to_one
 from noisylab.selection.mixture import Mixture, fit_mixture, normalize
 from noisylab.selection.small_loss import keep_count, small_loss
+from noisylab.selection.thresholds import (
+    FixedThreshold,
+    Guesses,
+    LinearThreshold,
+    NoThreshold,
+    PolicyFactory,
+    ThresholdPolicy,
+    Weighted,
+)
 
 __all__ = [
+    "FixedThreshold",
+    "Guesses",
+    "LinearThreshold",
     "Mixture",
+    "NoThreshold",
+    "PolicyFactory",
+    "ThresholdPolicy",
+    "Weighted",
     "asymmetric_agreement",
     "balanced_subset",
     "fit_mixture",

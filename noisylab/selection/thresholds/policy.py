@@ -1,0 +1,260 @@
+"""The interface of a threshold policy: with which weight each unlabeled row of a step enters the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from noisylab.arguments import check_arguments
+from noisylab.upstream.torch import FollowsDevice
+
+__all__ = ["Guesses", "PolicyFactory", "ThresholdPolicy", "Weighted"]
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """What a policy sees of a step: the rows of all ranks, detached, in float32.
+
+    Args:
+        probs: (B, K) class probabilities of the unlabeled rows, from the weak view.
+        index: (B,) int64 positions in the unlabeled set, 0..U-1.
+        step: training step, counted from 0 over the whole run.
+        labeled_probs: (L, K) class probabilities of the labeled rows of the step, where the method has them.
+        labeled_target: (L,) int64 their given labels.
+        logits: (B, K) of the unlabeled rows, where the method has them.
+    """
+
+    probs: Tensor
+    index: Tensor
+    step: int
+    labeled_probs: Tensor | None = None
+    labeled_target: Tensor | None = None
+    logits: Tensor | None = None
+
+    @property
+    def confidence(self) -> Tensor:
+        """(B,) the largest probability of each row."""
+        return self.probs.amax(1)
+
+    @property
+    def predicted(self) -> Tensor:
+        """(B,) int64 the class that it belongs to."""
+        return self.probs.argmax(1)
+
+
+class Weighted(NamedTuple):
+    """What a policy makes of a step.
+
+    Args:
+        weight: (B,) float32 in [0, 1], with which each row enters the loss.
+        probs: (B, K) float32 from which the pseudo-labels are made.
+        threshold: () or (K,) float32 for the log, one for each class where they differ; NaN where there is none.
+    """
+
+    weight: Tensor
+    probs: Tensor
+    threshold: Tensor
+
+
+class ThresholdPolicy(FollowsDevice):
+    """Weighs the unlabeled rows of each training step by the predictions for them.
+
+    A child writes `weigh`. What it remembers are small tables, declared with `add` and written with `put`: float32 or integers
+    whatever the precision of training, on the device of the method, in its checkpoint; neither parameters nor buffers, so nothing
+    casts, broadcasts or averages them. A policy sees the rows of all ranks at once and draws nothing at random, so every rank
+    has the same tables. Policies within a policy are attributes of it and follow by themselves.
+
+    Nothing may be read back from the device in `weigh`: no ``item()``, no masks as an index.
+
+    Args:
+        num_classes: K, at least 1.
+        **given: the arguments of the child's constructor, to be checked against the ranges that their types declare.
+
+    Attributes:
+        needs_labeled: whether `weigh` reads predictions for labeled rows.
+        needs_logits: whether it reads logits.
+        soft_labels: whether the loss takes ``Weighted.probs`` as they are, rather than the class that is largest in them.
+        epoch: the current one, counted from 0.
+
+    Raises:
+        ValueError: for an argument out of its range.
+    """
+
+    needs_labeled: ClassVar[bool] = False
+    needs_logits: ClassVar[bool] = False
+    soft_labels: ClassVar[bool] = False
+
+    def __init__(self, num_classes: int, **given: Any) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        check_arguments(type(self), given)
+        self.num_classes = num_classes
+        self.epoch = 0
+        self._given = given
+        self._starts: dict[str, Tensor] = {}
+        self._per_row: set[str] = set()
+        self._tables: dict[str, Tensor] = {}
+
+    def extra_repr(self) -> str:
+        """The arguments, for ``repr``."""
+        return ", ".join(f"{name}={value!r}" for name, value in self._given.items() if not callable(value))
+
+    # ---- what a child writes
+
+    def weigh(self, seen: Guesses) -> Weighted:
+        """The weights of a step's rows; called once a step, without gradient, with at least one row."""
+        raise NotImplementedError(f"{type(self).__name__} must say in weigh() which rows enter the loss")
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether it, or a policy within it, is told something of held-out rows."""
+        return any(part.needs_validation for part in self._inner())
+
+    # ---- what a method calls
+
+    def allocate(self, num_unlabeled: int) -> None:
+        """Make the tables with one entry for each unlabeled row; those that have that size keep their entries.
+
+        Args:
+            num_unlabeled: U.
+        """
+        for name in self._per_row:
+            start, table = self._starts[name], self._tables.get(name)
+            if table is None or len(table) != num_unlabeled:
+                self._tables[name] = start.expand(num_unlabeled, *start.shape).clone()
+        for part in self._inner():
+            part.allocate(num_unlabeled)
+
+    def reset(self) -> None:
+        """Forget everything, at the start of a new fit."""
+        self.epoch = 0
+        for name, table in self._tables.items():
+            table.copy_(self._starts[name].expand_as(table))
+        for part in self._inner():
+            part.reset()
+
+    def begin_epoch(self, epoch: int, acc_train: Tensor | None = None, acc_val: Tensor | None = None) -> None:
+        """Tell it where training stands; may be called again within an epoch, with newer accuracies.
+
+        Args:
+            epoch: counted from 0.
+            acc_train: () accuracy on the labeled training rows against their given labels, a fraction; None where it is not
+                known, which leaves the one known before, 0 at first.
+            acc_val: () likewise on the held-out rows.
+        """
+        self.epoch = epoch
+        for name, accuracy in (("accuracy_train", acc_train), ("accuracy_validation", acc_val)):
+            if accuracy is not None and name in self._tables:
+                self.put(name, accuracy)
+        for part in self._inner():
+            part.begin_epoch(epoch, acc_train, acc_val)
+
+    @torch.no_grad()
+    def forward(
+        self,
+        probs: Tensor,
+        index: Tensor,
+        step: int,
+        labeled_probs: Tensor | None = None,
+        labeled_target: Tensor | None = None,
+        logits: Tensor | None = None,
+    ) -> Weighted:
+        """The weights of a step's rows, once a step; see `Guesses` for the arguments and `Weighted` for the result.
+
+        Without a row nothing is remembered.
+
+        Raises:
+            ValueError: where it needs predictions for labeled rows, or logits, and is given none.
+        """
+        for needed, value, what in (
+            (self.needs_labeled, labeled_probs, "labeled_probs, the probabilities of the labeled rows"),
+            (self.needs_labeled, labeled_target, "labeled_target, the labels of the labeled rows"),
+            (self.needs_logits, logits, "logits, the unlabeled rows' network outputs"),
+        ):
+            if needed and value is None:
+                raise ValueError(f"{type(self).__name__} needs {what}; use it in a method that gives them, or another policy")
+        wide = [None if value is None else value.detach().float() for value in (probs, labeled_probs, logits)]
+        assert wide[0] is not None
+        if len(probs) == 0:
+            return Weighted(wide[0].new_zeros(0), wide[0], wide[0].new_full((), torch.nan))
+        return self.weigh(Guesses(wide[0], index, step, wide[1], labeled_target, wide[2]))
+
+    # ---- tables
+
+    def add(self, name: str, start: Tensor | float, *, per_row: bool = False) -> None:
+        """Declare a table.
+
+        Args:
+            name: of the table.
+            start: its values at the start of a fit, float32 or integers.
+            per_row: whether there is one such entry for each unlabeled row; `allocate` makes them.
+
+        Raises:
+            ValueError: for a 16-bit float type.
+        """
+        value = torch.as_tensor(start) if isinstance(start, Tensor) else torch.tensor(start, dtype=torch.float32)
+        if value.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(f"table {name!r} has dtype {value.dtype}; policies remember float32 or integers")
+        self._starts[name] = value
+        if per_row:
+            self._per_row.add(name)
+        else:
+            self._tables[name] = value.clone()
+
+    def put(self, name: str, value: Tensor) -> None:
+        """Write a table, in place and in its own dtype."""
+        self[name].copy_(value)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A table, not a copy.
+
+        Raises:
+            RuntimeError: for one that has an entry for each unlabeled row, before `allocate`.
+        """
+        if name not in self._tables and name in self._per_row:
+            raise RuntimeError(f"{type(self).__name__} does not know the unlabeled rows yet; call allocate(num_unlabeled) first")
+        return self._tables[name]
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The epoch and the tables, for ``state_dict``."""
+        return {"epoch": self.epoch, "tables": dict(self._tables)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the epoch and the tables of a checkpoint, in their sizes.
+
+        Raises:
+            ValueError: if the checkpoint is of a policy with other tables.
+        """
+        if state["tables"].keys() - self._starts.keys() or self._starts.keys() - state["tables"].keys() - self._per_row:
+            raise ValueError(
+                f"the checkpoint holds a policy that remembers {sorted(state['tables'])}, {type(self).__name__} remembers "
+                f"{sorted(self._starts)}; go on with the policy that the run began with"
+            )
+        self.epoch = state["epoch"]
+        for name, saved in state["tables"].items():
+            self._tables[name] = saved.to(self._starts[name].device, self._starts[name].dtype, copy=True)
+
+    def follow(self, moved: Callable[[torch.device], torch.device]) -> None:
+        """Keep the tables where the method is; never in its dtype."""
+        for tables in (self._starts, self._tables):
+            for name, table in tables.items():
+                tables[name] = table.to(moved(table.device))
+
+    def _inner(self) -> Iterator[ThresholdPolicy]:
+        """The policies that are attributes of this one, or in a list of modules that is."""
+        waiting = list(self.children())
+        while waiting:
+            part = waiting.pop(0)
+            if isinstance(part, ThresholdPolicy):
+                yield part
+            else:
+                waiting += part.children()
+
+
+PolicyFactory: TypeAlias = Callable[[int], ThresholdPolicy]
+"""Called with the number of classes, returns a new policy."""

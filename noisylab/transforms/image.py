@@ -25,6 +25,7 @@ __all__ = [
     "RandomHorizontalFlip",
     "ToFloat",
     "erase",
+    "inside_boxes",
     "take_pixels",
 ]
 
@@ -305,9 +306,14 @@ def erase(x: Tensor, top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, f
         right: (B,) int64.
         fill: one value for all channels or one for each.
     """
+    hole = inside_boxes(x, top, left, bottom, right)
+    return torch.where(hole, constant(fill, x.dtype, x.device).view(-1, 1, 1), x)
+
+
+def inside_boxes(x: Tensor, top: Tensor, left: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
+    """(B, 1, H, W) bool, where the pixels of each sample lie in its rectangle [top, bottom) x [left, right); see `erase`."""
     row = torch.arange(x.shape[-2], device=x.device)
     column = torch.arange(x.shape[-1], device=x.device)
     inside_rows = (row >= top[:, None]) & (row < bottom[:, None])
     inside_columns = (column >= left[:, None]) & (column < right[:, None])
-    hole = (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
-    return torch.where(hole, constant(fill, x.dtype, x.device).view(-1, 1, 1), x)
+    return (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]

@@ -109,6 +109,8 @@ def plain(value: Any, name: str) -> Any:
         return {str(key): plain(item, f"{name}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, name) for item in value]
+    if inspect.isclass(value) or isinstance(value, functools.partial):  # a factory within a factory's arguments
+        return as_factory(value, object, name).spec()
     raise TypeError(
         f"argument {name} is {value!r}, which a checkpoint cannot store; give numbers, strings, lists or dicts of them"
     )

@@ -17,6 +17,7 @@ from noisylab.losses import Criterion
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import Network
 from noisylab.noise import Noise
+from noisylab.selection.thresholds import ThresholdPolicy
 
 __all__ = ["describe"]
 
@@ -27,7 +28,7 @@ def describe(name: str) -> str:
     Raises:
         UserError: for an unknown name.
     """
-    ours = (NoisyLabelMethod, NoisyDataModule, Noise, Network, Criterion)
+    ours = (NoisyLabelMethod, NoisyDataModule, Noise, Network, Criterion, ThresholdPolicy)
     kinds = (*ours, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
     known: dict[str, type] = {short: cls for kind in kinds for short, cls in known_classes(kind).items()}
     known |= {"Speed": Speed, "RunCheckpoint": RunCheckpoint, "Trainer": L.Trainer}

@@ -8,22 +8,26 @@ from noisylab.selection.meta_weights import hard_weights, mislabeled, sum_to_one
 from noisylab.selection.mixture import Mixture, fit_mixture, normalize
 from noisylab.selection.small_loss import keep_count, small_loss
 from noisylab.selection.thresholds import (
+    AllOf,
     FixedThreshold,
     Guesses,
     LinearThreshold,
     NoThreshold,
     PolicyFactory,
+    StagedThreshold,
     ThresholdPolicy,
     Weighted,
 )
 
 __all__ = [
+    "AllOf",
     "FixedThreshold",
     "Guesses",
     "LinearThreshold",
     "Mixture",
     "NoThreshold",
     "PolicyFactory",
+    "StagedThreshold",
     "ThresholdPolicy",
     "Weighted",
     "asymmetric_agreement",

@@ -17,6 +17,7 @@ import lightning as L
 
 from noisylab.callbacks import RunCheckpoint, Speed
 from noisylab.cli.configuration.checks import check_values
+from noisylab.cli.configuration.listed import merge_items, nodes_in
 from noisylab.cli.configuration.recipefile import Chosen, choose
 from noisylab.cli.configuration.recipes import find_config, text_of
 from noisylab.cli.configuration.registry import (
@@ -25,6 +26,7 @@ from noisylab.cli.configuration.registry import (
     calls,
     class_kind,
     full_name,
+    item_kind,
     locate,
     parameters,
     resolve_class,
@@ -148,14 +150,14 @@ def _complete(node: dict[str, Any], at: list[str]) -> None:
     """Refuse a class that lacks an argument without a default."""
     cls = locate(node["class_path"])
     for name, parameter in parameters(cls).items():
-        value = node["init_args"].get(name)
         if parameter.required and name not in node["init_args"]:
             where = ".".join([*at, name])
             raise UserError(
                 f"{where}: {cls.__name__} needs it, and it is missing\n  write --{where} VALUE, or add it to the recipe"
             )
-        if isinstance(value, dict) and "class_path" in value and class_kind(parameter.hint) is not None:
-            _complete(value, [*at, name])
+        if class_kind(parameter.hint) is not None or item_kind(parameter.hint) is not None:
+            for part, inner in nodes_in(node["init_args"].get(name), name):
+                _complete(inner, [*at, part])
 
 
 def _check_calls(node: Any, where: str) -> None:
@@ -164,7 +166,8 @@ def _check_calls(node: Any, where: str) -> None:
         return
     accepted, arguments = parameters(locate(node["class_path"])), node.get("init_args") or {}
     for name, value in arguments.items():
-        _check_calls(value, f"{where}.{name}")
+        for part, inner in nodes_in(value, name):
+            _check_calls(inner, f"{where}.{part}")
         if isinstance(value, str) and name in accepted and looks_like_path(value) and calls(accepted[name].hint):
             try:
                 check_builder(value, f"{where}.{name}", {other: item for other, item in arguments.items() if other != name})
@@ -322,6 +325,14 @@ def _argument(composed: Composed, node: dict[str, Any], path: list[str], value: 
     if kind is not None:
         node["init_args"][name] = _merge(composed, node["init_args"].get(name), kind, path[1:], value, [*at, name])
         return node
+    items = item_kind(accepted[name].hint)
+    if items is not None:
+
+        def merge(item: Any, rest: list[str], new: Any, place: str) -> Any:
+            return _merge(composed, item, items, rest, new, [*at, name, place])
+
+        node["init_args"][name] = merge_items(node["init_args"].get(name), path[1:], value, where, merge)
+        return node
     if len(path) > 1:
         inner = dict(node["init_args"].get(name) or {})
         inner[".".join(path[1:])] = value
@@ -339,7 +350,10 @@ def with_dict_kwargs(node: Any) -> Any:
     """A class as jsonargparse takes it: arguments that only ``**kwargs`` accept, as in `Wrap`, are under a separate key."""
     if not (isinstance(node, dict) and isinstance(node.get("init_args"), dict)):
         return node
-    arguments = {key: with_dict_kwargs(value) for key, value in node["init_args"].items()}
+    arguments = {
+        key: [with_dict_kwargs(item) for item in value] if isinstance(value, list) else with_dict_kwargs(value)
+        for key, value in node["init_args"].items()
+    }
     cls = locate(node["class_path"])
     more = set(arguments) - set(parameters(cls)) if accepts_any(cls) else set()
     if not more:
@@ -437,7 +451,7 @@ def wrong_value(where: str, value: Any, hint: Any) -> UserError:
 
 def fits(value: Any, hint: Any) -> bool:
     """Whether jsonargparse takes `value` for a type hint; classes given by name are checked where they are resolved."""
-    if hint is Any or hint is inspect.Parameter.empty or class_kind(hint) is not None:
+    if hint is Any or hint is inspect.Parameter.empty or class_kind(hint) is not None or item_kind(hint) is not None:
         return True
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     try:

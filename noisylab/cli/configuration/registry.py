@@ -22,6 +22,7 @@ from noisylab.losses import Criterion
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import Network
 from noisylab.noise import Noise
+from noisylab.selection.thresholds import ThresholdPolicy
 from noisylab.trust import check
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "calls",
     "class_kind",
     "full_name",
+    "item_kind",
     "known_classes",
     "locate",
     "parameters",
@@ -37,7 +39,7 @@ __all__ = [
     "takes_factory",
 ]
 
-_ROOMS = ("noisylab.methods", "noisylab.data", "noisylab.models", "noisylab.noise", "noisylab.losses")
+_ROOMS = ("noisylab.methods", "noisylab.data", "noisylab.models", "noisylab.noise", "noisylab.losses", "noisylab.selection")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def known_classes(kind: type) -> dict[str, type]:
         for cls in candidates
         if inspect.isclass(cls)
         and issubclass(cls, kind)
-        and cls not in (kind, NoisyDataModule, NoisyLabelMethod, Network, Noise)
+        and cls not in (kind, NoisyDataModule, NoisyLabelMethod, Network, Noise, ThresholdPolicy)
         and not inspect.isabstract(cls)
         and not cls.__name__.startswith("_")
         and "<locals>" not in cls.__qualname__
@@ -123,11 +125,12 @@ def locate(path: str) -> type:
 def parameters(cls: type) -> dict[str, Parameter]:
     """The arguments that can be given to `cls`, those passed on to its parents by ``**kwargs`` included.
 
-    What the library itself hands over (``num_classes`` of networks and methods, the parameters of an optimizer) is left out.
+    What the library itself hands over (``num_classes`` of networks, methods and policies, the parameters of an optimizer) is
+    left out.
     """
     found = {name: Parameter(a.hint, a.default, a.required) for name, a in arguments(cls).items()}
     for handed in ("num_classes", "params", "optimizer" if issubclass(cls, torch.optim.lr_scheduler.LRScheduler) else ""):
-        if handed != "num_classes" or issubclass(cls, Network | NoisyLabelMethod):
+        if handed != "num_classes" or issubclass(cls, Network | NoisyLabelMethod | ThresholdPolicy):
             found.pop(handed, None)
     return found
 
@@ -147,10 +150,16 @@ def class_kind(hint: Any) -> type | None:
         return kinds[0] if kinds else None
     if origin is collections.abc.Callable:
         return class_kind(typing.get_args(hint)[1])
-    named = Noise | Network | Criterion | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler
+    named = Noise | Network | Criterion | ThresholdPolicy | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler
     if inspect.isclass(hint) and issubclass(hint, named):
         return hint
     return None
+
+
+def item_kind(hint: Any) -> type | None:
+    """The class whose subclasses an argument takes a list of; None for other arguments."""
+    parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return next((class_kind(typing.get_args(part)[0]) for part in parts if typing.get_origin(part) is list), None)
 
 
 def takes_factory(hint: Any) -> bool:

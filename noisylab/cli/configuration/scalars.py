@@ -287,3 +287,7 @@ def put_back(target: Any, given: Mapping[str, Any]) -> None:
             put_back(found, item)
         elif isinstance(item, list) and isinstance(found, list) and all(isinstance(text, str) for text in item):
             target[key] = list(item)
+        elif isinstance(item, list) and isinstance(found, list):
+            for old, new in zip(item, found, strict=True):
+                if isinstance(old, dict) and hasattr(new, "items"):
+                    put_back(new, old)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -75,18 +75,11 @@ class ThresholdPolicy(FollowsDevice):
         **given: the arguments of the child's constructor, to be checked against the ranges that their types declare.
 
     Attributes:
-        needs_labeled: whether `weigh` reads predictions for labeled rows.
-        needs_logits: whether it reads logits.
-        soft_labels: whether the loss takes ``Weighted.probs`` as they are, rather than the class that is largest in them.
         epoch: the current one, counted from 0.
 
     Raises:
         ValueError: for an argument out of its range.
     """
-
-    needs_labeled: ClassVar[bool] = False
-    needs_logits: ClassVar[bool] = False
-    soft_labels: ClassVar[bool] = False
 
     def __init__(self, num_classes: int, **given: Any) -> None:
         super().__init__()
@@ -111,9 +104,24 @@ class ThresholdPolicy(FollowsDevice):
         raise NotImplementedError(f"{type(self).__name__} must say in weigh() which rows enter the loss")
 
     @property
+    def needs_labeled(self) -> bool:
+        """Whether `weigh` reads predictions for labeled rows: if a policy within it does."""
+        return any(part.needs_labeled for part in self._inner())
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether `weigh` reads logits: if a policy within it does."""
+        return any(part.needs_logits for part in self._inner())
+
+    @property
     def needs_validation(self) -> bool:
-        """Whether it, or a policy within it, is told something of held-out rows."""
+        """Whether it learns of held-out rows in `begin_epoch`: if a policy within it does."""
         return any(part.needs_validation for part in self._inner())
+
+    @property
+    def soft_labels(self) -> bool:
+        """Whether the loss takes ``Weighted.probs`` as they are, rather than the class that is largest in them."""
+        return False
 
     # ---- what a method calls
 

@@ -20,8 +20,8 @@ class AveragedNetwork(FollowsDevice):
     """A copy of a network that follows it: ``m <- decay * m + (1 - decay) * f`` for every parameter.
 
     It starts equal to the network, has no gradients and belongs into no optimizer. Buffers, such as running batch statistics,
-    are its own: forward passes in train mode write them, nothing averages them. Every rank has the same parameters, hence the
-    same average.
+    are its own, written by its forward passes in train mode, unless `update` is told what else to do with them. Every rank has
+    the same parameters, hence the same average.
 
     Where the weights have 16 bits the average is kept in float32 besides, since a small change of it would be rounded away.
 
@@ -44,14 +44,14 @@ class AveragedNetwork(FollowsDevice):
         tensors: dict[int, Any] = {id(old): nn.Parameter(old.detach().clone(), False) for old in network.parameters()}
         tensors |= {id(old): old.detach().clone() for old in network.buffers()}
         self.network = copy.deepcopy(network, tensors)
-        self._exact: list[Tensor] = []  # float32 values of 16-bit parameters; empty for others
+        self._exact: list[Tensor] = []  # float32 values of what is averaged, where any of it has 16 bits
 
     def forward(self, inputs: Any) -> Any:
         """What the averaged network returns."""
         return self.network(inputs)
 
     @torch.no_grad()
-    def update(self, network: nn.Module, decay: float, *, copy_buffers: bool = False) -> None:
+    def update(self, network: nn.Module, decay: float, *, copy_buffers: bool = False, average_buffers: bool = False) -> None:
         """Move the average towards `network`.
 
         Args:
@@ -59,39 +59,47 @@ class AveragedNetwork(FollowsDevice):
             decay: share of the old average, in [0, 1]; 0 makes a copy.
             copy_buffers: also take over the network's buffers, for averages that never run in train mode and have no batch
                 statistics of their own.
+            average_buffers: also average the network's float buffers, as the authors of MixMatch do; others are copied.
 
         Raises:
             ValueError: if `decay` is not in [0, 1].
         """
         if not 0 <= decay <= 1:
             raise ValueError(f"decay must be in [0, 1], got {decay}")
-        own: list[Tensor] = list(self.network.parameters())
-        theirs: list[Tensor] = list(network.parameters())
+        own, theirs = _averaged(self.network, average_buffers), _averaged(network, average_buffers)
         wide = [torch.promote_types(value.dtype, torch.float32) for value in own]
         if all(value.dtype == dtype for value, dtype in zip(own, wide, strict=True)):
             self._exact = []
             _move(own, theirs, decay)
         else:
-            if not self._exact:
+            if len(self._exact) != len(own):
                 self._exact = [value.to(dtype, copy=True) for value, dtype in zip(own, wide, strict=True)]
             moved = [value.to(dtype) for value, dtype in zip(theirs, wide, strict=True)]
             _move(self._exact, moved, decay)
             copy_all(own, self._exact)
-        if copy_buffers:
+        if copy_buffers or average_buffers:
             for mine, other in zip(self.network.buffers(), network.buffers(), strict=True):
-                mine.copy_(other)
+                if copy_buffers or not mine.is_floating_point():
+                    mine.copy_(other)
 
     def get_extra_state(self) -> list[Tensor]:
-        """The float32 values of 16-bit parameters, for ``state_dict``; an empty list for others."""
+        """The float32 values of what is averaged in 16 bits, for ``state_dict``; an empty list for others."""
         return list(self._exact)
 
     def set_extra_state(self, state: list[Tensor]) -> None:
         """Take the float32 values of a checkpoint."""
-        self._exact = [saved.to(own.device, copy=True) for saved, own in zip(state, self.network.parameters(), strict=False)]
+        own = _averaged(self.network, buffers=True)  # parameters first, and without buffers the state ends with them
+        self._exact = [saved.to(value.device, copy=True) for saved, value in zip(state, own, strict=False)]
 
     def follow(self, moved: Callable[[torch.device], torch.device]) -> None:
         """Keep the float32 values where the parameters are; never in their dtype."""
         self._exact = [value.to(moved(value.device)) for value in self._exact]
+
+
+def _averaged(network: nn.Module, buffers: bool) -> list[Tensor]:
+    """What an average is taken of: the parameters, and the float buffers where they are wanted."""
+    found: list[Tensor] = list(network.parameters())
+    return [*found, *(value for value in network.buffers() if value.is_floating_point())] if buffers else found
 
 
 _mover = lru_cache(maxsize=16)(get_ema_multi_avg_fn)  # made once for each decay, not in every step

@@ -17,6 +17,7 @@ __all__ = [
     "LinearDecay",
     "act_plan",
     "forget_rates",
+    "linear_rampup",
     "sigmoid_rampup",
     "step_plan",
 ]
@@ -102,6 +103,21 @@ def sigmoid_rampup(step: int, length: int) -> float:
     if step < 0 or length < 0:
         raise ValueError(f"step and length must be 0 or more, got {step} and {length}")
     return 1.0 if length == 0 else math.exp(-5 * (1 - min(step, length) / length) ** 2)
+
+
+def linear_rampup(passed: float, length: float) -> float:
+    """``min(passed / length, 1)``: from 0 up to 1 at `length`, as the weight of MixMatch's unlabeled loss rises.
+
+    Args:
+        passed: steps, or epochs, so far, 0 or more; parts of an epoch count.
+        length: until 1 is reached, in the same unit; 0 for 1 from the beginning.
+
+    >>> [round(75 * linear_rampup(epoch, 1024), 5) for epoch in (0.5, 16, 512, 2000)]
+    [0.03662, 1.17188, 37.5, 75.0]
+    """
+    if passed < 0 or length < 0:
+        raise ValueError(f"passed and length must be 0 or more, got {passed} and {length}")
+    return 1.0 if length == 0 else min(passed / length, 1.0)
 
 
 class EpochValuesLR(torch.optim.lr_scheduler.LRScheduler):

@@ -92,6 +92,26 @@ def test_buffers_are_copied_where_asked() -> None:
     assert all(torch.equal(value, theirs[name]) for name, value in average.network.named_buffers())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_float_buffers_are_averaged_where_asked(dtype: torch.dtype) -> None:
+    network = BatchNormMLP(3).to(dtype)
+    average, again = AveragedNetwork(network), AveragedNetwork(network)
+    expected = {name: value.float().clone() for name, value in network.state_dict().items()}
+    for step in range(6):
+        network(5 + torch.randn(16, 2, dtype=dtype))
+        _move(network)
+        for each in (average, again) if step >= 3 else (average,):
+            each.update(network, 0.9, average_buffers=True)
+        for name, value in network.state_dict().items():
+            kept = 0.9 if value.is_floating_point() else 0.0  # counters are copied
+            expected[name] = kept * expected[name] + (1 - kept) * value.float()
+        if step == 2:
+            again.load_state_dict(average.state_dict())
+    for name, value in average.network.state_dict().items():
+        torch.testing.assert_close(value.float(), expected[name], rtol=8e-3 if dtype == torch.bfloat16 else 1e-5, atol=1e-6)
+        assert torch.equal(again.network.state_dict()[name], value), name
+
+
 def test_tied_weights_stay_tied() -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     network[1].weight = network[0].weight

@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch.optim import SGD, Adam
 
-from noisylab.schedules import CosineRestarts, EpochValuesLR, LinearDecay, act_plan, forget_rates, sigmoid_rampup, step_plan
+from noisylab.schedules import (
+    CosineRestarts,
+    EpochValuesLR,
+    LinearDecay,
+    act_plan,
+    forget_rates,
+    linear_rampup,
+    sigmoid_rampup,
+    step_plan,
+)
 
 
 def test_plan_of_the_paper() -> None:
@@ -258,3 +267,14 @@ def test_cosine_restarts_follow_tensorflow_s_rule() -> None:
 def test_cosine_restarts_refuse_what_is_no_cycle(given: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="first and stretch"):
         CosineRestarts(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.2), **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("epoch", "weight"), [(0, 0), (0.5, 0.03662), (16, 1.17188), (512, 37.5), (1024, 75), (2000, 75)])
+def test_weight_of_the_unlabeled_loss_rises_in_a_line(epoch: float, weight: float) -> None:
+    assert 75 * linear_rampup(epoch, 1024) == pytest.approx(weight, abs=6e-6)
+
+
+def test_a_line_without_length_is_at_its_end() -> None:
+    assert linear_rampup(0, 0) == 1
+    with pytest.raises(ValueError, match="0 or more"):
+        linear_rampup(-1, 10)

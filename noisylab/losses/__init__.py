@@ -36,6 +36,7 @@ from noisylab.losses.transition import (
     log_volume,
     reweighted_loss,
 )
+from noisylab.losses.unlabeled import guess_loss, mixed_loss, pi_consistency, sharp_guess, weighted_mean
 from noisylab.renamed import old_names
 
 __all__ = [
@@ -74,15 +75,18 @@ __all__ = [
     "given_log_probs",
     "given_share",
     "gls",
+    "guess_loss",
     "importance_weights",
     "joint_matrix",
     "log_volume",
     "logit_norm",
     "mae",
+    "mixed_loss",
     "negative_entropy",
     "normalized",
     "peer_loss",
     "peer_weight",
+    "pi_consistency",
     "predicts_given",
     "prior_penalty",
     "pseudo_labels",
@@ -90,12 +94,14 @@ __all__ = [
     "reweighted_labels",
     "reweighted_loss",
     "sce",
+    "sharp_guess",
     "sharpen",
     "shifted_cross_entropy",
     "soft_cross_entropy",
     "squared_error",
     "symmetric_kl",
     "truncated_gce",
+    "weighted_mean",
 ]
 
 __getattr__ = old_names(

@@ -21,6 +21,7 @@ from noisylab.upstream.torch import (
     copy_all,
     forget_step,
     inductor_cache,
+    multiply_all,
     shut_down_workers,
     standard_gamma,
     tangents_on,
@@ -89,6 +90,15 @@ def test_tensors_are_copied_in_place_and_cast(dtype: torch.dtype) -> None:
         copy_all(targets, sources)
         assert [target.float().flatten().tolist() for target in targets] == [[1, 1], [2, 2, 2]]
         assert [target.data_ptr() for target in targets] == places and targets[0].dtype == dtype
+
+
+def test_tensors_are_multiplied_in_place() -> None:
+    with contract("torch._foreach_mul_", multiply_all):
+        targets = [torch.ones(2), torch.full((3, 1), 2.0, dtype=torch.bfloat16)]
+        places = [target.data_ptr() for target in targets]
+        multiply_all(targets, 0.5)
+        assert [target.float().flatten().tolist() for target in targets] == [[0.5, 0.5], [1, 1, 1]]
+        assert [target.data_ptr() for target in targets] == places
 
 
 def test_gamma_draws_are_those_of_the_distribution() -> None:

@@ -22,6 +22,7 @@ from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.callbacks.diagnostics import Diagnostics
 from noisylab.data.base import NoisyDataModule
+from noisylab.data.semi import left_out
 from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.metrics import balanced_accuracy
@@ -151,11 +152,12 @@ class RunSummary(Checkpoint):
                 "num_classes": info.num_classes,
                 "num_train": info.num_train,
                 "num_train_used": len(info.train_rows),
+                "num_unlabeled": len(info.unlabeled_rows),
                 "num_trusted": len(info.trusted_rows),
                 "folds": data.folds or None,
                 "fold": data.fold if data.folds else None,
                 "class_names": list(info.class_names),
-                "account": list(data.source.account),
+                "account": [*data.source.account, *left_out(method, len(info.unlabeled_rows))],
             },
             "noise": {
                 "kind": None if data.noise is None else data.noise.kind,
@@ -240,7 +242,7 @@ def _predictor(
 
 def _wrong(data: NoisyDataModule) -> float | None:
     """Share of wrong labels among those of known truth; None where none is known."""
-    known = data.clean_target >= 0
+    known = (data.clean_target >= 0) & (data.given_target >= 0)
     return float((data.given_target != data.clean_target)[known].double().mean()) if bool(known.any()) else None
 
 

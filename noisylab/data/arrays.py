@@ -219,7 +219,7 @@ class Arrays(NoisyDataModule):
             for name, part in parts.items():
                 self._measured[name] = measure(part, self.standardize, kept).state() if not _images(part) else self._pixels(part)
                 if _images(part):
-                    looked = some_rows(rows)
+                    looked = some_rows(rows[given[rows] >= 0])
                     small = partial(small_pictures, part[looked])
                     if part.dtype == torch.uint8 and int(part.max()) <= 1:
                         where = f"x{'_' * bool(name)}{name} in {self.path}"

@@ -10,14 +10,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from noisylab.data.drawing import noisy_labels
+from noisylab.data.checks import check_data_arguments
+from noisylab.data.drawing import noisy_labels, without
 from noisylab.data.finite import FirstBad, may_be_bad
 from noisylab.data.identity import FittedData, with_classes
 from noisylab.data.loaders import EvalLoader, build_in_chunks, build_in_workers, chunk_rows, open_in_workers
+from noisylab.data.notes import note
 from noisylab.data.partition import Split, SplitOptions, empty_split, split_rows
+from noisylab.data.planned import planned
 from noisylab.data.protocol import protocol_text
 from noisylab.data.residency import Residency
 from noisylab.data.rows import FileRows, RowStore, TensorStore, build_views
+from noisylab.data.semi import LabelBudget, account_of_labels, left_out
 from noisylab.data.source import Source, check_clips, check_labels
 from noisylab.data.transfer import ahead
 from noisylab.data.trusted import TrustedRows, draw_trusted, read_trusted
@@ -53,6 +57,12 @@ class NoisyDataModule(FittedData):
         trusted_per_class: so many rows of each class give up their given label for the true one and leave the training rows: the
             small trusted set that some methods learn to weight the others by. 0 for none.
         trusted_labels: a CSV file of such rows instead, with labels that were checked; see `read_trusted`.
+        labels_per_class: so many training rows of each class, by given label, keep their label; the others lose it and become
+            unlabeled rows, which semi-supervised methods learn from and others leave out. Held-out, trusted and test rows keep
+            theirs, and `clean_target` all true labels. `None` keeps all labels. See `labeled_rows`.
+        labels_total: so many in all instead.
+        labels_balanced: of `labels_total`: as many of each class as possible, where False takes the shares of the training rows.
+        labels_seed: names the choice of these rows; noise, splits and the run have seeds of their own.
         noise_unit: what wrong labels are drawn for where rows are frames of clips: each "row", or each "clip", whose rows then
             have one given label; must be said there, as the two are different problems. Labels of `FromFile` belong to rows.
         batch_size: training samples a batch, over all ranks.
@@ -78,6 +88,10 @@ class NoisyDataModule(FittedData):
         fold_labels: Literal["true", "given"] = "true",
         trusted_per_class: int = 0,
         trusted_labels: str | None = None,
+        labels_per_class: int | None = None,
+        labels_total: int | None = None,
+        labels_balanced: bool = True,
+        labels_seed: int = 0,
         noise_unit: Literal["row", "clip"] | None = None,
         batch_size: int = 128,
         eval_batch_size: int = 512,
@@ -87,26 +101,22 @@ class NoisyDataModule(FittedData):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= val_fraction < 1:
-            raise ValueError(f"val_fraction must be in [0, 1), got {val_fraction}")
-        if not 0 <= num_workers <= 1024:
-            raise ValueError(f"num_workers must be in 0..1024, got {num_workers}")
-        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "subset": subset, "chunk_size": chunk_size}
-        for name, value in sizes.items():
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if folds < 0 or folds == 1:
-            raise ValueError(f"folds must be at least 2, or 0 for the test set of the data, got {folds}")
-        if not 0 <= fold < max(folds, 1):
-            allowed = f"be in 0..{folds - 1} with folds={folds}" if folds else "be 0 without folds"
-            raise ValueError(f"fold must {allowed}, got {fold}")
-        if trusted_per_class < 0 or (trusted_per_class and trusted_labels is not None):
-            raise ValueError(
-                f"trusted_per_class must be at least 0, and 0 when trusted_labels is given, got {trusted_per_class} and "
-                f"{trusted_labels!r}; draw trusted rows, or name them in a file"
-            )
-        if noise_unit not in ("row", "clip", None):
-            raise ValueError(f"noise_unit must be 'row' or 'clip', got {noise_unit!r}; leave it out if rows are not frames")
+        check_data_arguments(
+            {
+                "val_fraction": val_fraction,
+                "num_workers": num_workers,
+                "batch_size": batch_size,
+                "eval_batch_size": eval_batch_size,
+                "subset": subset,
+                "chunk_size": chunk_size,
+                "folds": folds,
+                "fold": fold,
+                "trusted_per_class": trusted_per_class,
+                "trusted_labels": trusted_labels,
+                "noise_unit": noise_unit,
+            }
+        )
+        self.labels = LabelBudget.of(labels_per_class, labels_total, labels_balanced, labels_seed)
         self.noise, self.val_fraction, self.val_labels, self.val_by = noise, val_fraction, val_labels, val_by
         self.noise_unit, self.trusted_per_class, self.trusted_labels = noise_unit, trusted_per_class, trusted_labels
         self.subset, self.split_seed = subset, split_seed
@@ -174,8 +184,8 @@ class NoisyDataModule(FittedData):
 
     @property
     def given_target(self) -> Tensor:
-        """(N,) int64 labels to train on, held-out rows included."""
-        return self.source.given if self.noisy is None else self.noisy.given_target
+        """(N,) int64 labels to train on, held-out rows included; -1 for unlabeled rows, also those that lost their label."""
+        return self.split.given
 
     @property
     def clean_target(self) -> Tensor:
@@ -206,7 +216,13 @@ class NoisyDataModule(FittedData):
     # ---- Lightning
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the data, draw the noise, split. Idempotent."""
+        """Read the data, draw the noise, split, once; say what rows an attached method leaves out."""
+        self._read_once(stage)
+        if stage == "fit" and self.trainer is not None:
+            for text in left_out(self.trainer.lightning_module, len(self._split.unlabeled)):
+                note(text)
+
+    def _read_once(self, stage: str | None) -> None:
         if self._source is not None:
             return
         source = self.load()
@@ -218,7 +234,11 @@ class NoisyDataModule(FittedData):
             self.noisy = noisy_labels(self.noise, source, self.noise_unit, self.noise_inputs(source))
         given = source.given if self.noisy is None else self.noisy.given_target
         split = split_rows(source, given, self._clean(source), self._split_options, partial(self._set_apart, stage))
-        self.fit_inputs(split.source, split.train, given)
+        if self.noisy is not None and split.given is not given:
+            self.noisy = without(self.noisy, split.given)
+        names = source.class_names[: self.num_classes]
+        split.source.account += account_of_labels(split.train, split.unlabeled, split.given, source.given, self.labels, names)
+        self.fit_inputs(split.source, torch.cat([split.train, split.unlabeled]).sort().values, split.given)
         self._views = dict(self.view_set())
         self._split, self._source = split, split.source
 
@@ -251,6 +271,7 @@ class NoisyDataModule(FittedData):
             folds=self.folds,
             fold=self.fold,
             fold_labels=self.fold_labels,
+            labels=self.labels,
         )
 
     def _set_apart(self, stage: str | None, source: Source, clean: Tensor, fold: Tensor, rows: Tensor) -> TrustedRows:
@@ -288,34 +309,10 @@ class NoisyDataModule(FittedData):
         """The plan of an epoch as the attached method requests it, with its sizes."""
         assert self.trainer is not None
         method: Any = self.trainer.lightning_module
-        plan = method.epoch_plan(epoch)
-        for phase in plan.phases:
-            for stream in phase.streams.values():
-                unknown = [name for name in stream.views if name not in self._views]
-                if unknown:
-                    raise ValueError(
-                        f"the method asks for the view {unknown[0]!r}; {type(self).__name__} offers {', '.join(self._views)}: "
-                        "name one of them where the method has an argument for it"
-                    )
         ranks = self.trainer.world_size
         normalized = ranks > 1 and bool(batch_statistics(method)) and not synchronized(self.trainer)
-        resolved = ResolvedPlan(
-            plan,
-            epoch=epoch,
-            seed=self.seed,
-            train_rows=self._split.train,
-            other_rows=torch.cat([self._split.trusted.rows, self._split.unlabeled]),
-            batch_size=self.batch_size,
-            # the same for any number of ranks, so that either resumes the other, but for what batch normalization needs
-            min_last=max(2 * ranks if normalized else 2, min(16, self.batch_size // 4)),
-        )
-        if normalized and resolved.smallest_share(ranks) < 2:
-            raise ValueError(
-                f"a batch of epoch {epoch} leaves fewer than two samples to one of {ranks} processes, and batch normalization "
-                f"needs two; with {len(self._split.train)} training rows choose a larger data.batch_size than {self.batch_size}, "
-                "or fewer trainer.devices"
-            )
-        return resolved
+        plan, owner = method.epoch_plan(epoch), type(self).__name__
+        return planned(plan, epoch, self.seed, self._split, self._views, self.batch_size, ranks, normalized, owner)
 
     def train_dataloader(self) -> PlanLoader:
         """Batches with their views, on the device, in the order of the epoch's plan."""

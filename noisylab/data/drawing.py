@@ -11,7 +11,7 @@ from torch import Tensor
 from noisylab.data.source import Source
 from noisylab.noise import FromFile, Noise, NoisyTargets
 
-__all__ = ["noisy_labels"]
+__all__ = ["noisy_labels", "without"]
 
 
 def noisy_labels(
@@ -52,3 +52,15 @@ def noisy_labels(
         measured = float((given != clean).double().mean())
         return replace(drawn, given_target=given, clean_target=clean.clone(), measured_rate=measured)
     return noise(clean, classes, inputs, names)
+
+
+def without(noisy: NoisyTargets, given: Tensor) -> NoisyTargets:
+    """The same noise where some rows have lost their label.
+
+    Args:
+        noisy: the noise.
+        given: (N,) int64 given labels, -1 where there is none any more.
+    """
+    labeled = given >= 0
+    measured = float((given != noisy.clean_target)[labeled].double().mean()) if bool(labeled.any()) else 0.0
+    return replace(noisy, given_target=given, measured_rate=measured)

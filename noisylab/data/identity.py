@@ -53,8 +53,8 @@ class FittedData(L.LightningDataModule):
 
         Args:
             source: the data as read.
-            rows: (M,) int64 rows that are trained on.
-            given: (N,) int64 given labels.
+            rows: (M,) int64 rows that are trained on, sorted, unlabeled ones among them.
+            given: (N,) int64 given labels, -1 for unlabeled rows.
         """
 
     def measured(self) -> dict[str, Any]:

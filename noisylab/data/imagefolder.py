@@ -195,7 +195,7 @@ class ImageFolder(NoisyDataModule):
         if self.adopted is not None:
             self._measured = dict(self.adopted["measured"])
         else:
-            self._measured |= self._decide(source, some_rows(rows), given)
+            self._measured |= self._decide(source, some_rows(rows[given[rows] >= 0]), given)
         for store in (source.train, source.test):
             if isinstance(store, FileRows):
                 store.views = dict(self.view_set())

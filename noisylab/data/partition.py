@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from noisylab.data.semi import LabelBudget, labeled_rows
 from noisylab.data.source import Source, clips_agree
 from noisylab.data.splits import clip_holdout, fold_rows, group_holdout, stratified_subset
 from noisylab.data.trusted import TrustedRows
@@ -29,6 +30,7 @@ class SplitOptions:
     folds: int = 0
     fold: int = 0
     fold_labels: Literal["true", "given"] = "true"
+    labels: LabelBudget | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Split:
         fold: rows of the training set that are the test set; empty without folds.
         trusted: rows of the training set whose labels are known to be right.
         unlabeled: (U,) rows of the training set without a given label that may be trained on, sorted.
+        given: (N,) given labels, -1 for rows that have none or have lost it, see `LabelBudget`.
         train_target: (N,) labels to train on, the trusted ones among them.
         val_target: (N,) labels to compare with in validation, -1 where there is no right answer.
         clips: clip of each row, by split: of "val" and "test", where the labels of a clip agree.
@@ -55,6 +58,7 @@ class Split:
     fold: Tensor
     trusted: TrustedRows
     unlabeled: Tensor
+    given: Tensor
     train_target: Tensor
     val_target: Tensor
     clips: dict[str, Tensor | None]
@@ -63,7 +67,7 @@ class Split:
 def empty_split(source: Source) -> Split:
     """The split of data without rows, of which only the classes are known."""
     none = torch.empty(0, dtype=torch.int64)
-    return Split(source, none, none, none, none, TrustedRows(none, none), none, none, none, {})
+    return Split(source, none, none, none, none, TrustedRows(none, none), none, none, none, none, {})
 
 
 def split_rows(
@@ -113,7 +117,13 @@ def split_rows(
         raise ValueError("trusted_labels and held-out rows leave no row to train on; name fewer trusted rows")
     train, val = _shrunk(rows[kept], given, options), _shrunk(held, given, options)
     away = torch.cat([held, fold, trusted.rows])
-    unlabeled = _shrunk(_without_answers(source, rows[given < 0], away, options), given, options)
+    unlabeled = _without_answers(source, rows[given < 0], away, options)
+    if options.labels is not None:
+        chosen = labeled_rows(train, given, options.labels, source.class_names[: options.num_classes], source.clip)
+        unlabeled = torch.cat([unlabeled, train[~torch.isin(train, chosen)]]).sort().values
+        kept[chosen] = False
+        given, train = torch.where(kept, -1, given), chosen  # also of rows that a subset leaves out
+    unlabeled = _shrunk(unlabeled, given, options)
     # a true class that the model does not have (open-set noise) has no right answer
     val_target = given if options.val_labels == "given" else torch.where(clean < options.num_classes, clean, -1)
     if options.val_labels == "clean" and bool((clean[val] < 0).any()):
@@ -126,7 +136,7 @@ def split_rows(
     if source.clip is not None and clips_agree(source.clip[val], val_target[val]):
         clips["val"] = source.clip
     target = trusted.put_into(given)
-    return Split(source, train, val, test, fold, trusted, unlabeled, target, val_target, clips)
+    return Split(source, train, val, test, fold, trusted, unlabeled, given, target, val_target, clips)
 
 
 def _held_out(source: Source, given: Tensor, rows: Tensor, options: SplitOptions) -> Tensor:

@@ -48,7 +48,7 @@ def trusted_batch(data: NoisyDataModule) -> Batch:
     """All trusted rows in order, as a method gets them."""
     info = data.info
     plan = EpochPlan((Phase(streams={"trusted": Stream(info.trusted_rows, order="sequential")}),))
-    rows = {"train_rows": info.train_rows, "trusted_rows": info.trusted_rows}
+    rows = {"train_rows": info.train_rows, "other_rows": info.trusted_rows}
     (batch,) = data.batches(ResolvedPlan(plan, epoch=0, seed=0, batch_size=256, **rows), CPU)
     return batch["trusted"]
 

@@ -27,6 +27,7 @@ from noisylab.cli.running.figures import draw
 from noisylab.cli.running.resumed import WITHOUT_CONFIG, check_epochs, check_same_run, check_stored
 from noisylab.cli.running.session import claim_folder, logger_names, quiet, say, tell_account
 from noisylab.cli.running.trial import check_networks
+from noisylab.data.semi import left_out
 from noisylab.engine.precision import check_trainable
 from noisylab.terminal import visible
 
@@ -121,7 +122,8 @@ def fit(
         # a mistake in the data stops here, before anything is written
         app.datamodule.prepare_data()
         app.datamodule.setup("fit")
-        tell_account(app.datamodule.source.account)
+        unlabeled = len(app.datamodule.split.unlabeled)
+        tell_account([*app.datamodule.source.account, *left_out(app.model, unlabeled)])
         check_networks(app)
         status = _train(app, folder, checkpoint, begun)
         if status == 0:

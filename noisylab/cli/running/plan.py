@@ -10,6 +10,8 @@ import torch
 
 from noisylab.callbacks.summary import versions
 from noisylab.cli.running.app import App
+from noisylab.methods.base import NoisyLabelMethod
+from noisylab.types import DataInfo
 
 __all__ = ["StepTimer", "plan_text"]
 
@@ -66,7 +68,7 @@ def plan_text(app: App, *, folder: str, epochs: int, steps: int, step_seconds: f
         "recipe": app.config[app.subcommand].get("recipe") or "-",
         "method": f"{type(model).__name__} (parameters: {sizes})",
         "data": f"{type(data).__name__}{_place(data)}",
-        "samples": f"{len(info.train_rows):,} training, {trusted}{held:,} held out, {tests:,} test; {info.num_classes} classes",
+        "samples": f"{_training(model, info)}, {trusted}{held:,} held out, {tests:,} test; {info.num_classes} classes",
         **account,
         "noise": noise,
         "schedule": f"{epochs} epochs of {steps} steps, batch {data.batch_size}, seed {data.seed}",
@@ -77,6 +79,16 @@ def plan_text(app: App, *, folder: str, epochs: int, steps: int, step_seconds: f
         "time": f"about {minutes:.1f} minutes, from one step of {1000 * step_seconds:.1f} ms (estimate)",
     }
     return "\n".join(f"{name:<11}{text}" for name, text in lines.items())
+
+
+def _training(model: NoisyLabelMethod, info: DataInfo) -> str:
+    """How many rows are trained on, and how many have no label."""
+    labeled, unlabeled = f"{len(info.train_rows):,}", f"{len(info.unlabeled_rows):,} unlabeled"
+    if not len(info.unlabeled_rows):
+        return f"{labeled} training"
+    if model.uses_unlabeled:
+        return f"{labeled} labeled, {unlabeled}"
+    return f"{labeled} training, {unlabeled} left out ({type(model).__name__} learns from labeled rows alone)"
 
 
 def _place(data: Any) -> str:

@@ -81,6 +81,7 @@ from noisylab.methods import CoTeachingPlus as CoTeachingPlus
 from noisylab.methods import CrossEntropy as CrossEntropy
 from noisylab.methods import DivideMix as DivideMix
 from noisylab.methods import ELRPlus as ELRPlus
+from noisylab.methods import FixMatch as FixMatch
 from noisylab.methods import Forward as Forward
 from noisylab.methods import IEGDivideMix as IEGDivideMix
 from noisylab.methods import JoCoR as JoCoR

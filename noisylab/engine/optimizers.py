@@ -14,7 +14,15 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from noisylab.specs import Factory, as_factory
 from noisylab.types import LRSchedulerFactory, OptimizerFactory
 
-__all__ = ["NamedOptimizers", "one_each", "one_for_all", "optimizer_factory", "scheduler_factory"]
+__all__ = [
+    "NamedOptimizers",
+    "decayed_apart",
+    "one_each",
+    "one_for_all",
+    "optimizer_factory",
+    "scheduler_factory",
+    "with_schedules",
+]
 
 
 def optimizer_factory(given: OptimizerFactory | None, default: type[Optimizer], **arguments: Any) -> Factory[Optimizer]:
@@ -64,7 +72,17 @@ def one_each(
     Raises:
         ValueError: for `ReduceLROnPlateau`, which follows ``val/acc``, by steps.
     """
-    optimizers = [optimizer(network.parameters()) for network in networks.values()]
+    return with_schedules([optimizer(network.parameters()) for network in networks.values()], scheduler, schedule_by)
+
+
+def with_schedules(
+    optimizers: list[Optimizer], scheduler: LRSchedulerFactory | None, schedule_by: Literal["epoch", "step"] = "epoch"
+) -> Any:
+    """The return value of ``configure_optimizers`` with manual optimization: optimizers, each with its schedule; see `one_each`.
+
+    Raises:
+        ValueError: for `ReduceLROnPlateau`, which follows ``val/acc``, by steps.
+    """
     if scheduler is None:
         return optimizers
     schedules = [scheduler(made) for made in optimizers]
@@ -73,6 +91,18 @@ def one_each(
     if any(isinstance(schedule, ReduceLROnPlateau) for schedule in schedules):
         raise ValueError("schedule_by='step' cannot follow val/acc, as ReduceLROnPlateau does; set schedule_by to epoch")
     return optimizers, [{"scheduler": schedule, "interval": "step"} for schedule in schedules]
+
+
+def decayed_apart(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+    """Groups of parameters for an optimizer with weight decay, which biases and normalization are left out of.
+
+    Args:
+        parameters: of networks; those of fewer than two dimensions are not decayed.
+    """
+    every = list(parameters)
+    weights, others = [p for p in every if p.ndim > 1], [p for p in every if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 class NamedOptimizers(L.LightningModule):

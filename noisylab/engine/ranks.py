@@ -74,20 +74,36 @@ class AcrossRanks(QuickModule):
         return gather(values, self.trainer.world_size)
 
     def whole_batch(self, values: Tensor, share: int, fill: float) -> Tensor:
-        """Values (B,) of this rank's part of a stream's batch, joined with those of all other ranks, in the order of the batch.
+        """Values (B, ...) of this rank's part of a stream's batch, joined with those of all other ranks, in the batch's order.
 
         Args:
-            values: (B,) of this rank.
+            values: (B,) or (B, K) of this rank.
             share: rows of the largest rank share, ``batch.share[stream]``.
             fill: stands where a rank's share is shorter; such places come last.
 
         Returns:
-            (B_all,) detached; with one process the values themselves.
+            (B_all, ...) detached; with one process the values themselves.
         """
         if self.trainer.world_size == 1:
             return values.detach()
-        padded = F.pad(values.detach(), (0, share - len(values)), value=fill)
-        return self.gather(padded).T.flatten()
+        padded = F.pad(values.detach(), (*(0, 0) * (values.ndim - 1), 0, share - len(values)), value=fill)
+        return self.gather(padded).transpose(0, 1).flatten(0, 1)
+
+    def whole_stream(self, values: Tensor, batch: PlanBatch, stream: str) -> Tensor:
+        """Values (B, ...) of this rank's samples of a stream, joined with those of all other ranks, with nothing filled up.
+
+        Args:
+            values: (B,) or (B, K) of this rank.
+            batch: the step's.
+            stream: its stream that `values` belong to.
+
+        Returns:
+            (B_all, ...) detached, in the order of the batch; see `own_share`.
+        """
+        if self.trainer.world_size == 1:
+            return values.detach()
+        rows = round(batch.weight_of(stream) * self.trainer.world_size)
+        return self.whole_batch(values, batch.share[stream], 0)[:rows]
 
     def own_share(self, whole: Tensor, count: int) -> Tensor:
         """This rank's `count` entries of what `whole_batch` returned, or of something computed from it in the same order."""

@@ -10,6 +10,7 @@ from noisylab.methods.dividemix import DivideMix
 from noisylab.methods.dmi import DMI
 from noisylab.methods.elr import ELR
 from noisylab.methods.elrplus import ELRPlus
+from noisylab.methods.fixmatch import FixMatch
 from noisylab.methods.forward import Forward
 from noisylab.methods.ieg import IEG
 from noisylab.methods.iegdividemix import IEGDivideMix
@@ -32,6 +33,7 @@ __all__ = [
     "CrossEntropy",
     "DivideMix",
     "ELRPlus",
+    "FixMatch",
     "Forward",
     "IEGDivideMix",
     "JoCoR",

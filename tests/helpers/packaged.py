@@ -32,6 +32,7 @@ from noisylab.methods import (
     CrossEntropy,
     DivideMix,
     ELRPlus,
+    FixMatch,
     Forward,
     IEGDivideMix,
     JoCoR,
@@ -42,7 +43,7 @@ from noisylab.methods import (
     VolMinNet,
 )
 from noisylab.models.network import NetFactory
-from noisylab.schedules import LinearDecay
+from noisylab.schedules import CosineDecay, LinearDecay
 
 __all__ = ["PACKAGED", "Maker", "Selections", "alternatives", "assert_sound", "build", "makers", "method_classes", "written_rows"]
 
@@ -61,6 +62,12 @@ _GENTLE: dict[str, Any] = {
     "optimizer": partial(_SGD, lr=0.03),
 }
 
+_SEMI: dict[str, Any] = {
+    "ema_decay": 0.5,
+    "optimizer": _SGD,
+    "scheduler": partial(CosineDecay, total=60),  # whatever the length of the run
+}
+
 TOYS: dict[type, dict[str, Any]] = {
     ACT: {"lr_plan": "cosine:1,1e-3,3", "clip_norm": 1.0},
     CoTeaching: _DECAY,
@@ -71,6 +78,7 @@ TOYS: dict[type, dict[str, Any]] = {
     ELRPlus: {"average_ramp_steps": 20, "coefficient_ramp_steps": 5, "scheduler": partial(CosineAnnealingLR, T_max=3)},
     Backward: {"hand_over": "last", "clip_norm": 5.0, "optimizer": _SGD},
     DMI: {"hand_over": "last", "optimizer": partial(_SGD, lr=1e-3), "scheduler": partial(CosineAnnealingLR, T_max=3)},
+    FixMatch: _SEMI,
     Forward: {"hand_over": "last", "warmup_scheduler": partial(CosineAnnealingLR, T_max=3)},
     IEG: {**_GENTLE, "scheduler": partial(CosineAnnealingLR, T_max=3)},
     IEGDivideMix: {**_GENTLE, "clip_norm": 5.0},

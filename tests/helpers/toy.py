@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,13 +12,14 @@ import torch
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.rows import DenseRows
 from noisylab.models import MLP
+from noisylab.noise import Noise, NoisyTargets
 from noisylab.transforms.features import FeatureIdentity, FeatureNoise
 
 
 class ToyData(NoisyDataModule):
     """Gaussian blobs around a circle, `classes` of them.
 
-    Data for a method that needs trusted rows has some.
+    Data for a method that needs trusted rows has some, and for one that learns from unlabeled rows half of them have no label.
 
     Views: "weak" and "strong" add keyed noise, little and much; "eval" and "plain" are the features themselves.
 
@@ -29,6 +31,7 @@ class ToyData(NoisyDataModule):
         spread: standard deviation of a blob; the circle has radius 3.
         blob_seed: names the points.
         weak: standard deviation of the weak view's noise.
+        unlabel: whether about half of the rows have no label, see `without_half`; None to go by the method.
     """
 
     def __init__(
@@ -40,18 +43,30 @@ class ToyData(NoisyDataModule):
         spread: float = 1.0,
         blob_seed: int = 0,
         weak: float = 0.1,
+        unlabel: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"batch_size": 8, "eval_batch_size": 16, **kwargs})
         self.num_train, self.num_test, self.classes, self.features = num_train, num_test, classes, features
-        self.spread, self.blob_seed, self.weak = spread, blob_seed, weak
+        self.spread, self.blob_seed, self.weak, self.unlabel = spread, blob_seed, weak, unlabel
 
     def setup(self, stage: str | None = None) -> None:
-        """Two trusted rows a class for a method that needs some, where a test did not say how many."""
+        """Two trusted rows a class for a method that needs some, where a test did not say how many; rows without labels."""
         method: Any = None if self.trainer is None else self.trainer.lightning_module
         if method is not None and method.needs_trusted and not self.has_trusted:
             self.trusted_per_class = 2
+        wanted = method is not None and method.uses_unlabeled if self.unlabel is None else self.unlabel
+        if wanted and self._source is None:
+            self._without_half()
         super().setup(stage)
+
+    def _without_half(self) -> None:
+        """Take labels away, after any noise is drawn."""
+        load, noise = self.load, self.noise
+        if noise is None:
+            self.load = lambda: replace(s := load(), given=without_half(s.given), unlabeled=True)  # type: ignore[method-assign]
+        else:
+            self.noise = _with_fewer(noise)
 
     @property
     def source_classes(self) -> int:
@@ -80,6 +95,28 @@ class ToyData(NoisyDataModule):
             "plain": FeatureIdentity(),
             "eval": FeatureIdentity(),
         }
+
+
+def without_half(given: torch.Tensor) -> torch.Tensor:
+    """The labels without the second two of every four, but for the first of each class."""
+    first = [int((given == c).nonzero()[0]) for c in given.unique().tolist()]
+    gone = torch.arange(len(given)) % 4 >= 2
+    gone[first] = False
+    return torch.where(gone, -1, given)
+
+
+def _with_fewer(noise: Noise) -> Noise:
+    """The same noise, and half of the labels."""
+
+    class Fewer(type(noise)):  # type: ignore[misc]
+        def __init__(self) -> None:
+            vars(self).update(vars(noise))
+
+        def __call__(self, *args: Any) -> NoisyTargets:
+            noisy = super().__call__(*args)
+            return replace(noisy, given_target=without_half(noisy.given_target))
+
+    return Fewer()
 
 
 class PlainMLP(MLP):

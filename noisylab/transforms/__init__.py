@@ -1,6 +1,7 @@
 """Views of samples: batched on the device for small images and features, one by one in workers for large images."""
 
-from noisylab.transforms.autoaugment import CIFAR10_POLICY, AutoAugment, RandAugment
+from noisylab.transforms.augmix import AugMix
+from noisylab.transforms.autoaugment import CIFAR10_POLICY, AutoAugment
 from noisylab.transforms.base import Compose, View
 from noisylab.transforms.draws import Draws, key_from
 from noisylab.transforms.features import FeatureDropout, FeatureIdentity, FeatureNoise, FeatureScale
@@ -15,6 +16,9 @@ from noisylab.transforms.image import (
     ToFloat,
 )
 from noisylab.transforms.pil import PILAutoAugment, PILEval, PILPolicy, PILRandAugment, PILTrain, PILView
+from noisylab.transforms.randaugment import FixMatchStrong, RandAugment
+from noisylab.transforms.rotation import all_rotations, draw_rotations, rotate_quarters
+from noisylab.transforms.soft_cutmix import mix_targets, soft_cutmix
 from noisylab.transforms.trivialaugment import TrivialAugment
 from noisylab.transforms.views import (
     CIFAR10_MEAN,
@@ -38,6 +42,7 @@ __all__ = [
     "CIFAR100_STD",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "AugMix",
     "AutoAugment",
     "Compose",
     "Contrast",
@@ -47,6 +52,7 @@ __all__ = [
     "FeatureIdentity",
     "FeatureNoise",
     "FeatureScale",
+    "FixMatchStrong",
     "GaussianNoise",
     "Normalize",
     "PILAutoAugment",
@@ -62,10 +68,15 @@ __all__ = [
     "ToFloat",
     "TrivialAugment",
     "View",
+    "all_rotations",
     "cifar_views",
     "digit_views",
+    "draw_rotations",
     "feature_views",
     "image_views",
     "key_from",
+    "mix_targets",
+    "rotate_quarters",
+    "soft_cutmix",
     "web_views",
 ]

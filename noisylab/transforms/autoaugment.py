@@ -1,4 +1,4 @@
-"""AutoAugment and RandAugment on uint8 batches, each sample with its own operations, magnitudes and signs."""
+"""AutoAugment on uint8 batches, each sample with its own operations, magnitudes and signs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from noisylab.transforms.draws import Draws
-from noisylab.transforms.policy import OPERATIONS, BLEND_CENTerS, Policy, SHIFT_CENTerS, draw_magnitudes, number_of, two_ways
+from noisylab.transforms.policy import BLEND_CENTERS, OPERATIONS, SHIFT_CENTERS, Policy, draw_magnitudes, number_of, two_ways
 
-__all__ = ["CIFAR10_POLICY", "LEVELS", "OPERATIONS", "AutoAugment", "RandAugment", "Step"]
+__all__ = ["CIFAR10_POLICY", "LEVELS", "OPERATIONS", "AutoAugment", "Step"]
 
 
 class Step(NamedTuple):
@@ -83,7 +83,7 @@ CIFAR10_POLICY: tuple[tuple[Step, Step], ...] = (
 """The 25 sub-policies found on CIFAR-10 (Cubuk et al., CVPR 2019), as the ACT authors' `randaugment` package gives them."""
 
 
-_WAYS = two_ways(LEVELS, BLEND_CENTerS | SHIFT_CENTerS)
+_WAYS = two_ways(LEVELS, BLEND_CENTERS | SHIFT_CENTERS)
 _NUMBER = torch.tensor([[number_of(step.operation) for step in pair] for pair in CIFAR10_POLICY])
 _P = torch.tensor([[step.p for step in pair] for pair in CIFAR10_POLICY], dtype=torch.float32)
 _LEVEL = torch.tensor([[step.level for step in pair] for pair in CIFAR10_POLICY])
@@ -112,37 +112,3 @@ class AutoAugment(Policy):
         chosen = draws.integers(0, len(CIFAR10_POLICY))
         operation = torch.where(draws.uniform(shape=(2,)) < _P[chosen], _NUMBER[chosen], 0)
         return operation, draw_magnitudes(operation, _LEVEL[chosen], _WAYS, draws)
-
-
-@dataclass(frozen=True)
-class RandAugment(Policy):
-    """Each sample draws `n` operations, each applied with probability `p`, all 15 of `OPERATIONS` equally likely.
-
-    The defaults are those of `RandAugment` in the `randaugment` package: two operations, each with probability 1/2 and a level
-    drawn from 1..9. (The package has no arguments; `n` and `m` are the names of Cubuk et al., NeurIPS 2020.)
-
-    Args:
-        n: operations a sample.
-        m: level of all operations, 0..9; `None` draws it for each from 1..9.
-        p: probability of each operation.
-        fill: gray level of pixels from outside the image, 0..255.
-
-    Raises:
-        ValueError: for `n` < 1 or `m` outside 0..9.
-    """
-
-    n: int = 2
-    m: int | None = None
-    p: float = 0.5
-    fill: int = 128
-
-    def __post_init__(self) -> None:
-        if self.n < 1 or not (self.m is None or 0 <= self.m <= 9):
-            raise ValueError(f"RandAugment(n={self.n}, m={self.m}): n must be at least 1, m None or in 0..9.")
-
-    def plan(self, draws: Draws) -> tuple[Tensor, Tensor]:
-        """`n` operations for each sample."""
-        number = draws.integers(1, len(OPERATIONS) + 1, (self.n,))
-        operation = torch.where(draws.bernoulli(self.p, (self.n,)), number, 0)
-        level = draws.integers(1, 10, (self.n,)) if self.m is None else torch.full_like(number, self.m)
-        return operation, draw_magnitudes(operation, level, _WAYS, draws)

@@ -35,6 +35,13 @@ class View(ABC):
             A new tensor with B samples on the same device (an unchanged view may return `x` itself).
         """
 
+    def at(self, epoch: int) -> View:
+        """The view of an epoch, counted from 0: this one, but for views whose strength changes over training.
+
+        A data module asks for it with the epoch of the plan that it builds, so a resumed run sees what it would have seen.
+        """
+        return self
+
 
 class Compose(View):
     """Views applied in order; each draws after the one before it.
@@ -55,6 +62,10 @@ class Compose(View):
         for view in self.views:
             x = view(x, draws)
         return x
+
+    def at(self, epoch: int) -> Compose:
+        """Its views of that epoch."""
+        return Compose(*(view.at(epoch) for view in self.views))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Compose) and self.views == other.views

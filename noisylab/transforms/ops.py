@@ -31,6 +31,8 @@ __all__ = [
     "shear_x",
     "shear_y",
     "solarize",
+    "solarize_add",
+    "square",
     "translate_x",
     "translate_y",
 ]
@@ -47,6 +49,12 @@ def solarize(x: Tensor, threshold: Tensor) -> Tensor:
     limit = _each(threshold.ceil().clamp(0, 256).to(torch.int16))
     inverted = (x.to(torch.int16) >= limit).view(torch.uint8)  # 0 or 1, and -1 is 255
     return inverted.neg_().bitwise_xor_(x)
+
+
+def solarize_add(x: Tensor, addition: Tensor) -> Tensor:
+    """Add `addition` (any float, at least 0) to every pixel, at most up to 255, then invert those at or above 128. Exact."""
+    added = (x.to(torch.int16) + _each(addition.floor().to(torch.int16))).clamp_(max=255).to(torch.uint8)
+    return solarize(added, torch.full_like(addition, 128))
 
 
 def posterize(x: Tensor, bits: Tensor) -> Tensor:
@@ -114,14 +122,14 @@ def sharpness(x: Tensor, factor: Tensor) -> Tensor:
 
 def translate_x(x: Tensor, share: Tensor, fill: int = 128) -> Tensor:
     """Move the image left by `share` of its width (right where negative), nearest pixel. Exact."""
-    columns = _centers(x, -1).view(1, 1, -1) + _pixels(share, x.shape[-1])
-    return _take_or_fill(x, _centers(x, -2).view(1, -1, 1), columns, fill)
+    columns = centers(x, -1).view(1, 1, -1) + _pixels(share, x.shape[-1])
+    return take_or_fill(x, centers(x, -2).view(1, -1, 1), columns, fill)
 
 
 def translate_y(x: Tensor, share: Tensor, fill: int = 128) -> Tensor:
     """Move the image up by `share` of its height (down where negative), nearest pixel. Exact."""
-    rows = _centers(x, -2).view(1, -1, 1) + _pixels(share, x.shape[-2])
-    return _take_or_fill(x, rows, _centers(x, -1).view(1, 1, -1), fill)
+    rows = centers(x, -2).view(1, -1, 1) + _pixels(share, x.shape[-2])
+    return take_or_fill(x, rows, centers(x, -1).view(1, 1, -1), fill)
 
 
 def rotate(x: Tensor, degrees: Tensor, fill: int = 128) -> Tensor:
@@ -131,16 +139,16 @@ def rotate(x: Tensor, degrees: Tensor, fill: int = 128) -> Tensor:
     cos, sin = angle.cos(), angle.sin()
     start_x = middle_x - (cos * middle_x + sin * middle_y) + (cos * 0.5 + sin * 0.5)
     start_y = middle_y - (cos * middle_y - sin * middle_x) + (cos * 0.5 - sin * 0.5)
-    row, column = _centers(x, -2).view(1, -1, 1), _centers(x, -1).view(1, 1, -1)
-    rows = (_fixed(start_y) + row * _fixed(cos)) + column * _fixed(-sin)
-    columns = (_fixed(start_x) + row * _fixed(sin)) + column * _fixed(cos)
-    return _take_or_fill(x, rows >> 16, columns >> 16, fill)
+    row, column = centers(x, -2).view(1, -1, 1), centers(x, -1).view(1, 1, -1)
+    rows = (fixed_point(start_y) + row * fixed_point(cos)) + column * fixed_point(-sin)
+    columns = (fixed_point(start_x) + row * fixed_point(sin)) + column * fixed_point(cos)
+    return take_or_fill(x, rows >> 16, columns >> 16, fill)
 
 
 def shear_x(x: Tensor, slope: Tensor, fill: int = 128) -> Tensor:
     """Row i takes its pixels from `slope` * (i + 1/2) further right, by PIL's cubic (a = -1). Exact."""
     width = x.shape[-1]
-    row, column = _centers(x, -2).view(1, -1, 1), _centers(x, -1).view(1, 1, -1)
+    row, column = centers(x, -2).view(1, -1, 1), centers(x, -1).view(1, 1, -1)
     place = (column + 0.5) + (row + 0.5) * slope.double().view(-1, 1, 1)
     outside = (place < 0) | (place >= width)
     left = place.sub_(0.5).floor()
@@ -164,6 +172,16 @@ def cutout(x: Tensor, size: Tensor, row: Tensor, column: Tensor) -> Tensor:
     half = size.long() // 2
     gray = (122,) if x.shape[1] == 1 else (125, 122, 113)
     return erase(x, row - half, column - half, row + half, column + half, gray)
+
+
+def square(x: Tensor, size: Tensor, row: Tensor, column: Tensor, color: tuple[int, ...]) -> Tensor:
+    """Paint a square whose first pixel is (row, column) and whose last one lies int(`size`) further down and right.
+
+    So it is one pixel larger than `size`, as PIL draws rectangles, and where FixMatch and others clip its start, but not its
+    size, at the upper and left border. Exact.
+    """
+    end = size.long() + 1
+    return erase(x, row, column, row + end, column + end, color)
 
 
 def _each(value: Tensor) -> Tensor:
@@ -207,7 +225,7 @@ def _blend(degenerate: Tensor, x: Tensor, factor: Tensor) -> Tensor:
     return _truncate(x.float().sub_(degenerate).mul_(_each(factor.float())).add_(degenerate))
 
 
-def _centers(x: Tensor, dim: int) -> Tensor:
+def centers(x: Tensor, dim: int) -> Tensor:
     """0, 1, ... along a side, int32."""
     return torch.arange(x.shape[dim], dtype=torch.int32, device=x.device)
 
@@ -217,12 +235,12 @@ def _pixels(share: Tensor, side: int) -> Tensor:
     return (share.double() * side + 0.5).floor().int().view(-1, 1, 1)
 
 
-def _fixed(value: Tensor) -> Tensor:
+def fixed_point(value: Tensor) -> Tensor:
     """16.16 fixed point, (B, 1, 1) int32."""
     return (value * 65536 + 0.5).floor().int().view(-1, 1, 1)
 
 
-def _take_or_fill(x: Tensor, rows: Tensor, columns: Tensor, fill: int) -> Tensor:
+def take_or_fill(x: Tensor, rows: Tensor, columns: Tensor, fill: int) -> Tensor:
     """`take_pixels` with `fill` wherever a row or a column lies outside the image."""
     height, width = x.shape[-2:]
     ringed = F.pad(x, (1, 1, 1, 1), value=fill)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from noisylab.transforms.draws import Draws
-from noisylab.transforms.policy import Policy, SHIFT_CENTerS, draw_magnitudes, number_of, two_ways
+from noisylab.transforms.policy import SHIFT_CENTERS, Policy, draw_magnitudes, number_of, two_ways
 
 __all__ = ["TRIVIAL_LEVELS", "TRIVIAL_WIDE_LEVELS", "TrivialAugment"]
 
@@ -44,7 +44,7 @@ whole factors."""
 TRIVIAL_WIDE_LEVELS = _trivial(shear=0.99, translate=32, rotate=135, bits=2, blend=(0.01, 2.0))
 """The same in the paper's wide ranges."""
 
-_SIGNED = SHIFT_CENTerS | {"rotate": 0.0}
+_SIGNED = SHIFT_CENTERS | {"rotate": 0.0}
 _WAYS, _WIDE_WAYS = two_ways(TRIVIAL_LEVELS, _SIGNED), two_ways(TRIVIAL_WIDE_LEVELS, _SIGNED)
 _NUMBER = torch.tensor([number_of(name) for name in TRIVIAL_LEVELS])
 

@@ -9,10 +9,12 @@ import torch
 from helpers.pretended_gpu import CUDA, PretendedGPU, pretended_gpu
 
 from noisylab.transforms import (
+    AugMix,
     AutoAugment,
     Cutout,
     Draws,
     FeatureDropout,
+    FixMatchStrong,
     RandAugment,
     TrivialAugment,
     cifar_views,
@@ -37,6 +39,9 @@ SETS = {
     "digits": (digit_views(), (1, 8, 8), torch.uint8),
     "features": (feature_views(), (17,), torch.float64),
     "rand": ({"any": RandAugment()}, (3, 16, 16), torch.uint8),
+    "fixmatch": ({"any": FixMatchStrong()}, (3, 16, 16), torch.uint8),
+    "ildoonet": ({"any": RandAugment(convention="ildoonet")}, (1, 16, 16), torch.uint8),
+    "augmix": ({"any": AugMix(width=2, depth=1, all_ops=True)}, (3, 16, 16), torch.uint8),
     "trivial": ({"any": TrivialAugment()}, (3, 16, 16), torch.uint8),
     "auto gray": ({"any": AutoAugment()}, (1, 16, 16), torch.uint8),
     "trivial gray": ({"any": TrivialAugment()}, (1, 16, 16), torch.uint8),
@@ -61,7 +66,7 @@ def test_views_do_not_wait_for_the_device(name, gpu):
         gpu.copies = 0
         result = run(view, shape, dtype)
         assert result.shape == (N, *shape) and result.device == CUDA
-        assert gpu.copies <= 1  # the plan of a policy
+        assert gpu.copies <= 1 + (name == "augmix")  # the plan of a policy, and the weights of a mixture
 
 
 WAITING = {

@@ -70,6 +70,8 @@ def test_input_is_left_as_it_is(make_images):
         function = getattr(ops, name)
         if name in ("autocontrast", "equalize", "invert"):
             function(x)
+        elif name == "square":
+            function(x, value + 8, torch.arange(4), torch.arange(4), (1, 2, 3))
         elif name == "cutout":
             function(x, value + 8, torch.arange(4), torch.arange(4))
         else:

@@ -37,6 +37,11 @@ _HOMES = {
     ),
     "noisylab.models.network": "NetFactory",
     "noisylab.noise": ("Asymmetric FromFile Noise NoisyTargets OpenSet PairFlip Symmetric load_noise save_noise"),
+    "noisylab.selection": (
+        "AdaMatchThreshold AllOf DashThreshold FixedThreshold FlexMatchThreshold FreeMatchThreshold Guesses "
+        "LabeledThreshold LinearThreshold NoThreshold PercentileThreshold PolicyFactory SCRThreshold "
+        "SCSThreshold SoftMatchThreshold StagedThreshold ThresholdPolicy Weighted"
+    ),
     "noisylab.transforms.mixing": "one_hot",
     "noisylab.types": ("Batch DataInfo EpochPlan EvalBatch Inputs LRSchedulerFactory OptimizerFactory Phase PlanBatch Stream"),
 }

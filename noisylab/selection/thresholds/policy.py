@@ -162,6 +162,17 @@ class ThresholdPolicy(FollowsDevice):
         for part in self._inner():
             part.begin_epoch(epoch, acc_train, acc_val)
 
+    def note_loss(self, loss: Tensor) -> None:
+        """Tell it the loss on held-out rows, each time that it is known and before `begin_epoch` of the epoch that follows.
+
+        Only what `needs_validation` has to be told; `DashThreshold` begins with it.
+
+        Args:
+            loss: () mean cross-entropy to the labels of the held-out rows.
+        """
+        for part in self._inner():
+            part.note_loss(loss)
+
     @torch.no_grad()
     def forward(
         self,
@@ -214,9 +225,31 @@ class ThresholdPolicy(FollowsDevice):
         else:
             self._tables[name] = value.clone()
 
+    def add_first_mean(self, name: str, *shape: int) -> None:
+        """Declare a running mean that begins with the first value that it is given, see `follow_first_mean`."""
+        self.add(name, torch.zeros(shape))
+        self.add(f"{name}_begun", torch.tensor(False))
+
     def put(self, name: str, value: Tensor) -> None:
         """Write a table, in place and in its own dtype."""
         self[name].copy_(value)
+
+    def follow_mean(self, name: str, value: Tensor, momentum: float) -> Tensor:
+        """Move a running mean, ``m <- momentum m + (1 - momentum) value``; returns the table."""
+        self.put(name, momentum * self[name] + (1 - momentum) * value)
+        return self[name]
+
+    def follow_first_mean(self, name: str, value: Tensor, momentum: float) -> Tensor:
+        """Move a running mean of `add_first_mean`, which is the value itself the first time; returns the table."""
+        begun = self[f"{name}_begun"]
+        self.put(name, torch.where(begun, momentum * self[name] + (1 - momentum) * value, value))
+        begun.fill_(True)
+        return self[name]
+
+    def shares(self, predicted: Tensor) -> Tensor:
+        """(K,) float32 the share of rows (B,) predicted as each class; sum 1."""
+        counts = predicted.new_zeros(self.num_classes).index_add_(0, predicted, torch.ones_like(predicted))
+        return counts.float() / len(predicted)
 
     def __getitem__(self, name: str) -> Tensor:
         """A table, not a copy.

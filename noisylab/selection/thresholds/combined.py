@@ -25,6 +25,7 @@ class AllOf(ThresholdPolicy):
 
     Example:
         >>> from functools import partial
+        >>> from noisylab.selection import FixedThreshold
         >>> policy = AllOf(2, [partial(FixedThreshold, threshold=0.6), partial(FixedThreshold, threshold=0.8)])
         >>> policy(torch.tensor([[0.7, 0.3], [0.1, 0.9]]), torch.tensor([0, 1]), step=0).weight
         tensor([0., 1.])
@@ -67,6 +68,7 @@ class StagedThreshold(ThresholdPolicy):
         accuracy: on the labeled training rows, a fraction; None to go by `last_epoch`.
 
     Example:
+        >>> from noisylab.selection import FixedThreshold, NoThreshold
         >>> policy = StagedThreshold(2, NoThreshold, FixedThreshold, last_epoch=5)
         >>> weights = []
         >>> for epoch in (5, 6):

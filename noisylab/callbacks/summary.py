@@ -145,6 +145,7 @@ class RunSummary(Checkpoint):
             "recipe": self.recipe,
             "method": type(method).__name__,
             "seed": data.seed,
+            "started_from": method.started_from,
             "protocol": data.protocol_by(monitor),
             "headline": headline["best_by_val"] if best is not None and headline is not val else headline["last10_mean"],
             "data": {

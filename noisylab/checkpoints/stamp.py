@@ -17,11 +17,21 @@ def stamp(
     class_names: Sequence[str],
     data: Mapping[str, Any] | None = None,
     fitted: Mapping[str, Any] | None = None,
+    **others: Any,
 ) -> dict[str, Any]:
     """The identity of a checkpoint: its method and, after a fit, its training data (`data_stamp`) and what a
-    model of them needs (`NoisyDataModule.fitted`)."""
+    model of them needs (`NoisyDataModule.fitted`).
+
+    Args:
+        method: name of the class.
+        num_classes: K.
+        class_names: K names; none before a fit.
+        data: see above.
+        fitted: see above.
+        **others: plain values that do not decide which checkpoints belong to the method.
+    """
     whose = {"method": method, "num_classes": num_classes, "class_names": list(class_names)}
-    return {**whose, "data": dict(data or {}), "fitted": dict(fitted or {})}
+    return {**whose, "data": dict(data or {}), "fitted": dict(fitted or {}), **others}
 
 
 def data_stamp(info: DataInfo) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Literal
 
 from torch import Tensor, nn
@@ -71,6 +72,13 @@ class AveragingMethod(NoisyLabelMethod, ABC):
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits (B, K) of the headline predictor."""
         return self.all_logits(inputs)[self.headline] if self.evaluate else super().forward(inputs)
+
+    def weights_replaced(self, names: Collection[str]) -> None:
+        """Let the averaged copies of these networks start from their weights, too."""
+        super().weights_replaced(names)
+        for name in names:
+            if name in self.averages:
+                self.average(name).update(self.networks[name], 0.0, copy_buffers=True)
 
     def refuse_nonfinite(self) -> None:
         """Check the averaged copies as well as the networks.

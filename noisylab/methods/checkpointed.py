@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Self
+from collections.abc import Collection
+from typing import Any, ClassVar, Self
 
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -29,7 +30,11 @@ class Checkpointed(Predictor):
     Attributes:
         memory: per-sample tables.
         means: of the epoch so far.
+        started_from: what `noisylab.checkpoints.warm_start.warm_start` loaded of earlier runs, plain values.
+        learns_labels: whether the networks' heads learn the given labels; the head of a pre-training is handed to no other run.
     """
+
+    learns_labels: ClassVar[bool] = True
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
@@ -39,6 +44,7 @@ class Checkpointed(Predictor):
         super().__init__(num_classes)
         self.memory = SampleMemory()
         self.means = RunningMeans()
+        self.started_from: list[dict[str, Any]] = []
         self._data: dict[str, dict[str, Any]] = {}  # of this fit: "data", its stamp, and "fitted", what a model of it needs
         self._data_then: dict[str, dict[str, Any]] = {"data": {}, "fitted": {}}  # the same of the checkpoint
 
@@ -78,6 +84,13 @@ class Checkpointed(Predictor):
         tables = {name: self.memory[name] for name in fields if name in self.memory}
         refuse_diverged(dict(self.networks.items()), tables, self.current_epoch, str(self.trainer.precision))
 
+    def weights_replaced(self, names: Collection[str]) -> None:
+        """Called when networks were given other weights than they were built with, before the first fit.
+
+        Args:
+            names: of these networks.
+        """
+
     def note_data(self, info: DataInfo, fitted: dict[str, Any] | None = None) -> None:
         """Record which data this is, for later checkpoints.
 
@@ -113,7 +126,12 @@ class Checkpointed(Predictor):
             self.equalize_ranks()
             self.refuse_nonfinite()
         names = self.info.class_names if hasattr(self, "info") else ()
-        checkpoint["noisylab"] = stamp(type(self).__name__, self.num_classes, names, **self._data)
+        about: dict[str, Any] = {
+            "headline": self.headline,
+            "learns_labels": self.learns_labels,
+            "started_from": self.started_from,
+        }
+        checkpoint["noisylab"] = stamp(type(self).__name__, self.num_classes, names, **self._data, **about)
         checkpoint["noisylab_means"] = self.means.state(self.sum_over_ranks)
         checkpoint["noisylab_metrics"] = dict(self.epoch_metrics)
 
@@ -121,5 +139,6 @@ class Checkpointed(Predictor):
         """Refuse another method's checkpoint, or one for another number of classes, with a ValueError."""
         check_stamp(checkpoint, type(self).__name__, self.num_classes)
         self._data_then = {part: dict(checkpoint["noisylab"].get(part, {})) for part in ("data", "fitted")}
+        self.started_from = list(checkpoint["noisylab"].get("started_from", []))
         self.means.load(checkpoint["noisylab_means"], mine=self.global_rank == 0)
         self.epoch_metrics = dict(checkpoint["noisylab_metrics"])

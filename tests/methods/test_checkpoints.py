@@ -110,6 +110,9 @@ def test_checkpoint_holds_tensors_and_builtins_alone(tmp_path: Path) -> None:
             "method": cls.__name__,
             "num_classes": 3,
             "class_names": ["blob0", "blob1", "blob2"],
+            "headline": next(iter(cls(3, PlainMLP).networks)),
+            "learns_labels": True,
+            "started_from": [],
         }
 
 

@@ -16,6 +16,7 @@ __version__ = "0.2.0.dev0"
 _HOMES = {
     "noisylab.arguments": "AtLeastOne Count Finite Fraction FractionBelowOne Limit NonNegative Positive Range",
     "noisylab.callbacks": ("Curves Diagnostics HeldOutProbabilities LabelIssues RunCheckpoint RunProgress RunSummary Speed"),
+    "noisylab.checkpoints.warm_start": "WarmStart warm_start",
     "noisylab.data": (
         "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule Reuters WebImages"
     ),

@@ -33,6 +33,8 @@ from noisylab.callbacks import RunCheckpoint as RunCheckpoint
 from noisylab.callbacks import RunProgress as RunProgress
 from noisylab.callbacks import RunSummary as RunSummary
 from noisylab.callbacks import Speed as Speed
+from noisylab.checkpoints.warm_start import WarmStart as WarmStart
+from noisylab.checkpoints.warm_start import warm_start as warm_start
 from noisylab.data import CIFAR10 as CIFAR10
 from noisylab.data import CIFAR100 as CIFAR100
 from noisylab.data import MNIST as MNIST

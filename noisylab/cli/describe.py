@@ -10,6 +10,7 @@ import torch
 
 from noisylab.arguments import argument_lines, arguments, split_docstring
 from noisylab.callbacks import RunCheckpoint, Speed
+from noisylab.checkpoints.warm_start import WarmStart
 from noisylab.cli.configuration.registry import known_classes, parameters
 from noisylab.cli.errors import unknown
 from noisylab.data.base import NoisyDataModule
@@ -31,7 +32,7 @@ def describe(name: str) -> str:
     ours = (NoisyLabelMethod, NoisyDataModule, Noise, Network, Criterion, ThresholdPolicy)
     kinds = (*ours, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
     known: dict[str, type] = {short: cls for kind in kinds for short, cls in known_classes(kind).items()}
-    known |= {"Speed": Speed, "RunCheckpoint": RunCheckpoint, "Trainer": L.Trainer}
+    known |= {"Speed": Speed, "RunCheckpoint": RunCheckpoint, "Trainer": L.Trainer, "WarmStart": WarmStart}
     if name not in known:
         raise unknown("--help: class", name, known)
     cls = known[name]

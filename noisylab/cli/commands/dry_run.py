@@ -9,6 +9,7 @@ import lightning as L
 
 from noisylab.cli.running.app import build
 from noisylab.cli.running.plan import StepTimer, plan_text
+from noisylab.cli.running.starting import begin_from
 from noisylab.cli.running.trial import check_networks
 from noisylab.terminal import visible
 
@@ -24,6 +25,7 @@ def dry_run(config: dict[str, Any], options: Options) -> int:
     app = build("fit", config, folder=None)
     data, timer = app.datamodule, StepTimer()
     data.setup("fit")
+    begin_from(app, config)
     check_networks(app)
     trainer = L.Trainer(
         max_epochs=1,

@@ -26,6 +26,7 @@ from noisylab.cli.running.devrun import try_out
 from noisylab.cli.running.figures import draw
 from noisylab.cli.running.resumed import WITHOUT_CONFIG, check_epochs, check_same_run, check_stored
 from noisylab.cli.running.session import claim_folder, logger_names, quiet, say, tell_account
+from noisylab.cli.running.starting import begin_from, keep_notes
 from noisylab.cli.running.trial import check_networks
 from noisylab.data.semi import left_out
 from noisylab.engine.precision import check_trainable
@@ -124,6 +125,10 @@ def fit(
         app.datamodule.setup("fit")
         unlabeled = len(app.datamodule.split.unlabeled)
         tell_account([*app.datamodule.source.account, *left_out(app.model, unlabeled)])
+        if goes_on is None:
+            begin_from(app, config)
+        else:
+            keep_notes(app, folder.path)
         check_networks(app)
         status = _train(app, folder, checkpoint, begun)
         if status == 0:

@@ -22,6 +22,7 @@ from noisylab.cli.running.app import build, config_text
 from noisylab.cli.running.figures import draw
 from noisylab.cli.running.resumed import check_stored
 from noisylab.cli.running.session import claim_folder, quiet, say
+from noisylab.cli.running.starting import refuse_start
 from noisylab.engine.precision import check_trainable
 from noisylab.files import atomic_path
 from noisylab.reports import RunFolder, SeedResults, Spread, aggregate, group_by_seed, read_run
@@ -65,6 +66,7 @@ def fit_folds(options: Options) -> int:
                 options = replace(options, configs=[str(check_stored(begun[0], _ANEW))])
         config = compose(options.configs, options.flags, options.row).config
         number = _number(options, config)
+        refuse_start(config, "noisylab folds")
         options = replace(options, flags=[*options.flags, *one_process(config), ("data.folds", str(number))])
         if "print_config" in options.own or "dry_run" in options.own:
             return _show(options, number)

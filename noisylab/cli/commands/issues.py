@@ -23,6 +23,7 @@ from noisylab.cli.launch import first_process
 from noisylab.cli.running.app import build_data
 from noisylab.cli.running.resumed import check_stored
 from noisylab.cli.running.session import claim_folder, quiet, say
+from noisylab.cli.running.starting import refuse_start
 from noisylab.data import Arrays
 from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.base import NoisyDataModule
@@ -47,7 +48,17 @@ _ROWS = 20_000  # in the page, which says so where there are more: a browser hol
 _PICTURES = 1000  # of the first rows, in the page: about 3 KB each
 _PAIRS = 3  # confused pairs that are printed
 _SOURCES = ("images", "arrays", "run")
-_KEYS = ("recipe", "seed_everything", "model", "data", "trainer", "speed", "checkpoint", "ckpt_path")  # parts of a recipe
+_KEYS = (
+    "recipe",
+    "seed_everything",
+    "model",
+    "data",
+    "trainer",
+    "speed",
+    "checkpoint",
+    "ckpt_path",
+    "init_from",
+)  # parts of a recipe
 _FLAGS = (*_SOURCES, "labels", "config", "run_dir", "resume", "backbone", "file_column", "label_column", "crossfit")
 
 _FREE = ("recipe", "seed_everything", "trainer", "speed", "checkpoint")  # parts that do not depend on the data
@@ -124,6 +135,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
         began = compose(options.configs, options.flags).config
         _check_same(options, began)
         if folds:
+            refuse_start(began, "--crossfit")
             flags += one_process(began)
             check_crossfit(build_data(began), folds)
     else:
@@ -140,6 +152,7 @@ def _train_in(options: Options, claimed: Claim | None, stack: contextlib.ExitSta
         if choice is None and folds:
             data = build_data(config)
         if folds:
+            refuse_start(config, "--crossfit")
             flags += one_process(config)
             check_crossfit(data, folds)
         if choice is not None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jsonargparse
 import lightning as L
 
 from noisylab.callbacks import RunCheckpoint, Speed
 from noisylab.cli.configuration.checks import check_values
+from noisylab.cli.configuration.fitting import fits, wrong_value
 from noisylab.cli.configuration.listed import merge_items, nodes_in
 from noisylab.cli.configuration.recipefile import Chosen, choose
 from noisylab.cli.configuration.recipes import find_config, text_of
@@ -33,14 +33,14 @@ from noisylab.cli.configuration.registry import (
     takes_class,
 )
 from noisylab.cli.configuration.scalars import Typed, key_text, plain, read, settle, tree
+from noisylab.cli.configuration.starts import set_start, starts_of
 from noisylab.cli.configuration.trainer import check_trainer
 from noisylab.cli.errors import UserError, unknown
-from noisylab.cli.wording import in_words
 from noisylab.data.base import NoisyDataModule
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.trust import PACKAGES, Untrusted, allow, check, check_builder, looks_like_path
 
-__all__ = ["Composed", "compose", "fits", "switches", "with_dict_kwargs", "wrong_value"]
+__all__ = ["Composed", "compose", "switches", "with_dict_kwargs"]
 
 _TOP = {  # with the type hints of those that are single values
     "recipe": str,
@@ -51,6 +51,7 @@ _TOP = {  # with the type hints of those that are single values
     "speed": None,
     "checkpoint": None,
     "ckpt_path": str | None,
+    "init_from": None,
 }
 _STRUCTURE = re.compile(r"[\[{\r\n\x85\u2028\u2029]|:(\s|$)|^\s*[-?]\s")  # what makes a text more than one value in YAML
 _UNTYPED = ("callbacks", "plugins", "strategy", "profiler")  # of the trainer, checked where they are built
@@ -119,6 +120,7 @@ def compose(files: list[str], flags: list[tuple[str, str | None]], row: str | No
             cls(**composed.config.get(top, {}))
         except ValueError as error:
             raise UserError(f"{top}: {error}") from error
+    starts_of(composed.config)
     check_values(composed.config)
     check_trainer(composed.config["trainer"])
     return composed
@@ -243,6 +245,8 @@ def _set(composed: Composed, path: list[str], value: Any, where: str) -> None:
         _set_trainer(composed, composed.config["trainer"], path[1:], value)
     elif top in _SWITCHES:
         _set_switch(composed, top, composed.config.setdefault(top, {}), path[1:], value)
+    elif top == "init_from":
+        composed.config[top] = set_start(composed.config.get(top), path, value)
     elif len(path) > 1:
         raise UserError(f"{where}: {top} has no parts, got {'.'.join(path)}")
     else:
@@ -436,31 +440,3 @@ def _set_switch(composed: Composed, top: str, switch: dict[str, Any], path: list
         if not fits(item, allowed[name].hint):
             raise wrong_value(f"{top}.{name}", item, allowed[name].hint)
         switch[name] = item
-
-
-def wrong_value(where: str, value: Any, hint: Any) -> UserError:
-    """The error for a value that an argument does not accept.
-
-    Args:
-        where: the key.
-        value: as it was given.
-        hint: the argument's type.
-    """
-    return UserError(f"{where}: wrong value\n  given: {value!r}\n  allowed: {in_words(hint)}")
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether jsonargparse takes `value` for a type hint; classes given by name are checked where they are resolved."""
-    if hint is Any or hint is inspect.Parameter.empty or class_kind(hint) is not None or item_kind(hint) is not None:
-        return True
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    try:
-        parser.add_argument("--value", type=hint)
-    except (ValueError, TypeError):  # a hint that jsonargparse does not know is left to the constructor
-        return True
-    try:
-        parser.parse_object({"value": value})
-    except (jsonargparse.ArgumentError, ValueError, TypeError):
-        return False
-    # whole-number text or a boolean is not what a number asks for
-    return not (isinstance(value, bool) and hint in (int, float))

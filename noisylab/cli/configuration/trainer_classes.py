@@ -15,7 +15,7 @@ from lightning.pytorch.plugins import LayerSync, Precision
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 
-from noisylab.cli.configuration.compose import fits, wrong_value
+from noisylab.cli.configuration.fitting import fits, wrong_value
 from noisylab.cli.configuration.registry import known_classes, parameters
 from noisylab.cli.errors import UserError, reason, unknown
 

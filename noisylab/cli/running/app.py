@@ -22,6 +22,7 @@ from noisylab.cli.configuration.compose import switches, with_dict_kwargs
 from noisylab.cli.configuration.origin import absolute_paths
 from noisylab.cli.configuration.registry import class_kind, locate, parameters, takes_factory
 from noisylab.cli.configuration.scalars import dump, put_back
+from noisylab.cli.configuration.starts import absolute_starts
 from noisylab.cli.configuration.trainer import check_callbacks, check_machine, check_monitors
 from noisylab.cli.configuration.trainer_classes import explained
 from noisylab.cli.errors import UserError
@@ -84,6 +85,7 @@ class App(SetUpOnlyCLI):
         for name, switch in switches("checkpoint").items():
             parser.add_argument(f"--checkpoint.{name}", type=switch.hint, default=switch.default)
         parser.add_argument("--recipe", type=str, default="", help="name of the recipe, for the run folder and the summary")
+        parser.add_argument("--init_from", type=list[dict[str, Any]] | None, help="runs whose weights this one starts from")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed")
         # before the number of classes is asked for
@@ -113,6 +115,9 @@ class App(SetUpOnlyCLI):
         config = self.config[self.subcommand].clone()
         if absolute:
             absolute_paths(config["data"])
+            absolute_starts(config)
+        if not config.get("init_from"):
+            config.pop("init_from", None)
         # what belongs to one call, not to the experiment
         for key in (
             "ckpt_path",

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from noisylab.cli.running.app import build
+from noisylab.cli.running.starting import begin_from
 from noisylab.cli.running.trial import check_networks
 
 __all__ = ["try_out"]
@@ -16,6 +17,7 @@ def try_out(config: dict[str, Any]) -> int:
     app = build("fit", config, folder=None)
     app.datamodule.prepare_data()
     app.datamodule.setup("fit")
+    begin_from(app, config)
     check_networks(app)
     app.trainer.fit(app.model, datamodule=app.datamodule)
     if app.trainer.is_global_zero:

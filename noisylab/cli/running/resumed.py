@@ -12,6 +12,7 @@ import torch
 from noisylab.cli.configuration.compose import compose
 from noisylab.cli.configuration.origin import absolute_paths
 from noisylab.cli.configuration.recipes import load_yaml, text_of
+from noisylab.cli.configuration.starts import absolute_starts
 from noisylab.cli.errors import UserError, short
 from noisylab.cli.running.app import config_text
 
@@ -111,6 +112,9 @@ def check_same_run(folder: Path, config: dict[str, Any]) -> None:
     whole = [load_yaml(config_text(which), str(file)) for which in (before, config)]
     for which in whole:
         absolute_paths(which["data"])
+        absolute_starts(which)
+        for start in which.get("init_from") or ():
+            start.pop("sha256", None)  # which the run wrote down itself
     old, new = (dict(_flat(which)) for which in whole)
     changed = [key for key in sorted(old | new) if old.get(key) != new.get(key) and not _may_change(key)]
     if changed:

@@ -1,0 +1,73 @@
+"""Lets a new run start from the weights of earlier ones, as its configuration says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from noisylab.checkpoints.warm_start import warm_start
+from noisylab.cli.configuration.recipes import load_yaml, text_of
+from noisylab.cli.configuration.starts import starts_of
+from noisylab.cli.errors import UserError
+from noisylab.cli.launch import first_process
+from noisylab.cli.running.app import App
+from noisylab.cli.running.session import say
+
+__all__ = ["begin_from", "keep_notes", "refuse_start"]
+
+
+def begin_from(app: App, config: dict[str, Any]) -> None:
+    """Load the weights that a new run starts from, say how much was loaded, and note the files' hashes for ``config.yaml``.
+
+    Args:
+        app: instantiated, its data set up; not one that resumes.
+        config: what it was built from.
+
+    Raises:
+        UserError: for weights that cannot be loaded.
+    """
+    assert app.subcommand is not None
+    noted = []
+    for start, given in zip(starts_of(config), config.get("init_from") or (), strict=True):
+        try:
+            found = warm_start(app.model, start, app.datamodule.info.class_names)
+        except (ValueError, FileNotFoundError) as error:
+            raise UserError(f"init_from {start.run}: {error}") from error
+        for started in found if first_process() else ():
+            say(str(started), sys.stderr)
+        noted.append({**given, "sha256": found[0].sha256})
+    if noted:
+        app.config[app.subcommand]["init_from"] = noted
+
+
+def keep_notes(app: App, folder: Path) -> None:
+    """Write into the configuration of a resumed run the hashes that it noted when it began.
+
+    Args:
+        app: instantiated, to be resumed with the starts that the run was begun with.
+        folder: of the run.
+    """
+    assert app.subcommand is not None
+    file, config = folder / "config.yaml", app.config[app.subcommand]
+    if config.get("init_from") and file.is_file():
+        noted = (load_yaml(text_of(file), str(file)) or {}).get("init_from") or []
+        config["init_from"] = noted if len(noted) == len(config["init_from"]) else config["init_from"]
+
+
+def refuse_start(config: dict[str, Any], what: str) -> None:
+    """Refuse weights of an earlier run where that run may have seen rows that are to be tested.
+
+    Args:
+        config: checked.
+        what: the flag or command that tests rows of the training set.
+
+    Raises:
+        UserError: if the configuration names any.
+    """
+    if config.get("init_from"):
+        raise UserError(
+            f"init_from: {what} tests every row with a network that never saw it, but the run that it would start from may have "
+            "seen them\n  leave init_from out, or train each fold by itself from a run of that fold: noisylab fit --data.fold 0 "
+            "--init_from DIR"
+        )

@@ -25,14 +25,17 @@ from noisylab.metrics import (
     mixture_metrics,
     mixture_record,
     pack_mixtures,
+    pseudo_label_sums,
     selection_metrics,
     transition_metrics,
     transition_record,
     unpack_mixtures,
 )
-from noisylab.types import EvalBatch
+from noisylab.types import EvalBatch, PlanBatch
 
 __all__ = ["Diagnostics"]
+
+_PSEUDO = {"unlabeled_pred", "unlabeled_weight", "unlabeled_epoch"}  # what the memory of a method has that gives pseudo-labels
 
 
 class Diagnostics(L.Callback):
@@ -40,8 +43,11 @@ class Diagnostics(L.Callback):
 
     The only place where true labels meet a method, and only to be reported: ``memorization/*`` from a scoring pass in eval mode,
     ``memorization_online/*`` from what the training steps saw, ``issues/*`` of the list of labels that look wrong, and
-    ``select/*``, ``labels/*``, ``mixture/*`` and ``transition/*`` where the method exposes them. Samples of unknown truth are
-    left out; without any known truth only the components of a mixture and what an estimated matrix shows by itself are logged.
+    ``select/*``, ``labels/*``, ``mixture/*`` and ``transition/*`` where the method exposes them. Of the pseudo-labels that a
+    method gives to rows without a label, ``unlabeled/used_right`` is the share of the used weight that is on right ones, and
+    ``unlabeled/acc`` the share of right ones among all, used or not: means over the steps, as ``train/loss`` is, and like that
+    also logged every n steps. Samples of unknown truth are left out; without any known truth only the components of a mixture
+    and what an estimated matrix shows by itself are logged.
 
     Args:
         every_n_epochs: how often the scoring pass runs; the last epoch always has one.
@@ -62,6 +68,8 @@ class Diagnostics(L.Callback):
         self.mixtures: dict[str, list[MixtureRecord]] = {}
         self.transition: TransitionRecord | None = None
         self._peak: tuple[float, int] = (-math.inf, -1)
+        self._clean: Tensor | None = None  # on the device, where some rows without a label have a known one
+        self._due: Tensor | None = None  # rows of this step whose pseudo-labels are not yet judged
 
     def state_dict(self) -> dict[str, Any]:
         """The best accuracy so far and its epoch, the last histogram, the mixtures of all epochs, the last transition matrix."""
@@ -75,6 +83,42 @@ class Diagnostics(L.Callback):
         self.histogram = dict(state.get("histogram", {}))
         self.mixtures = {network: unpack_mixtures(packed) for network, packed in state.get("mixtures", {}).items()}
         self.transition = state.get("transition")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Have the truth at hand where pseudo-labels are to be judged."""
+        self._clean = None
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, NoisyDataModule) and isinstance(pl_module, NoisyLabelMethod) and set(pl_module.memory) >= _PSEUDO:
+            clean = data.clean_target
+            if bool((clean[data.info.unlabeled_rows] >= 0).any()):
+                self._clean = clean.to(pl_module.device)
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note the rows that get pseudo-labels in this step."""
+        judged = self._clean is not None and isinstance(batch, PlanBatch) and "unlabeled" in batch.streams
+        self._due = batch["unlabeled"].index if judged else None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Judge them; nothing waits for the device."""
+        self._judge(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Judge them now if another callback saves after the step, before this one is called."""
+        done: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        if done.processed > done.completed:
+            self._judge(trainer, pl_module)
+
+    def _judge(self, trainer: L.Trainer, method: L.LightningModule) -> None:
+        rows, self._due = self._due, None
+        if rows is None or self._clean is None:
+            return
+        assert isinstance(method, NoisyLabelMethod)
+        seen = method.memory["unlabeled_epoch"][rows] == trainer.current_epoch
+        pred, weight = (method.memory[f"unlabeled_{name}"][rows] for name in ("pred", "weight"))
+        for name, (mean, over) in pseudo_label_sums(pred, weight, self._clean[rows], seen).items():
+            method.means.add(f"unlabeled/{name}", mean, over)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compute and log everything that is due."""

@@ -32,7 +32,7 @@ __all__ = ["RunSummary", "versions"]
 
 _GOES_ON = EarlyStoppingReason.NOT_STOPPED
 _LAST = 10
-_DIAGNOSTICS = ("memorization", "memorization_online", "issues", "select", "labels", "mixture", "transition")
+_DIAGNOSTICS = ("memorization", "memorization_online", "issues", "select", "labels", "unlabeled", "mixture", "transition")
 
 
 def versions() -> dict[str, str]:

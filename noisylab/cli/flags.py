@@ -49,6 +49,8 @@ FLAGS = {
     "run_dir": Flag("folder of the run, used as given", "DIR", path=True),
     "resume": Flag("continue the run in --run_dir from its newest readable checkpoint"),
     "overwrite": Flag("replace the run in --run_dir"),
+    "rows": Flag("rows of the recipe with commas between them; default all", "NAMES"),
+    "seeds": Flag("seeds of the runs with commas between them; default 0,1,2", "NUMBERS"),
     "folds": Flag("number of parts that the training rows are divided into; default data.folds of the recipe", "K"),
     "trust": Flag(
         "a module whose classes recipes and run folders may name, as mynet for mynet.MyNet; remembered; may be repeated",
@@ -104,6 +106,11 @@ COMMANDS = {
         "noisylab folds --config RECIPE.yaml --folds 5",
         (*_TRAINING, "folds"),
     ),
+    "study": Command(
+        "train every row of a recipe under several seeds, and print one table",
+        "noisylab study --config threshold_study.yaml --seeds 0,1,2",
+        ("config", "rows", "seeds", "run_dir", "resume", "dry_run", "logger", "trust"),
+    ),
     "issues": Command(
         "find out which labels are wrong",
         "noisylab issues --images DIR --labels labels.csv",
@@ -143,6 +150,10 @@ COMMANDS = {
 }
 
 _WORDS = {  # what a flag does in one command, where another says more than that
+    ("study", "config"): "a recipe with rows; further files go on top of it, for all rows",
+    ("study", "run_dir"): "folder of the study, with a folder ROW/seedSEED for each run",
+    ("study", "resume"): "continue the study in --run_dir: finished runs are kept, stopped ones resumed",
+    ("study", "dry_run"): "print the plan of the first run and the list of all, train nothing",
     ("issues", "images"): "folder of the pictures",
     ("issues", "run"): "a finished run, whose labels are to be described; nothing is trained",
     ("issues apply", "run"): "the run that found the wrong labels",

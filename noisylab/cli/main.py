@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _answer(arguments)
     except BrokenPipeError:  # the reader of our output has gone, as in `noisylab recipes | head`
         silence(sys.stdout)
-        return _SIGPIPE if arguments[:1] in (["fit"], ["folds"], ["issues"]) else 0
+        return _SIGPIPE if arguments[:1] in (["fit"], ["folds"], ["study"], ["issues"]) else 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -108,6 +108,10 @@ def _run(options: Options) -> int:
         from noisylab.cli.configuration.recipefile import choose
 
         choose(options.configs, options.row)  # a name that is misspelled is said at once
+    if name == "study":
+        from noisylab.cli.configuration.studyplan import plan_of
+
+        plan_of(options)  # likewise
     if name == "issues apply":
         from noisylab.cli.commands.issues_apply import apply
 
@@ -129,10 +133,12 @@ def _train_or_evaluate(options: Options) -> int:
     from noisylab.cli.commands.folds import fit_folds
     from noisylab.cli.commands.issues import find_issues
     from noisylab.cli.commands.predict import predict
+    from noisylab.cli.commands.study import run_study
 
     commands = {
         "fit": fit,
         "folds": fit_folds,
+        "study": run_study,
         "issues": find_issues,
         "validate": evaluate,
         "test": evaluate,

@@ -12,6 +12,7 @@ from noisylab.metrics.mixture_quality import (
     pack_mixtures,
     unpack_mixtures,
 )
+from noisylab.metrics.pseudo_labels import pseudo_label_sums
 from noisylab.metrics.running import RunningMeans
 from noisylab.metrics.selection import selection_metrics
 from noisylab.metrics.transition_quality import TransitionRecord, transition_error, transition_metrics, transition_record
@@ -35,6 +36,7 @@ __all__ = [
     "mixture_metrics",
     "mixture_record",
     "pack_mixtures",
+    "pseudo_label_sums",
     "selection_metrics",
     "transition_error",
     "transition_metrics",

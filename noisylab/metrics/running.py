@@ -28,14 +28,18 @@ class RunningMeans:
         self._sums: Tensor | None = None
         self._cells: dict[str, tuple[Tensor, Tensor]] = {}  # views of the sums, made once
 
-    def add(self, name: str, value: Tensor | float, weight: float = 1.0) -> None:
-        """Add a scalar with a weight, usually the number of samples that it is the mean of."""
+    def add(self, name: str, value: Tensor | float, weight: Tensor | float = 1.0) -> None:
+        """Add a scalar with a weight, usually the number of samples that it is the mean of; one that is known on the device
+        alone may be a tensor, as the value may."""
         here = torch.device("cpu") if self._sums is None else self._sums.device
         device = value.device if isinstance(value, Tensor) else here
         if self._sums is None or self._sums.device != device or name not in self._cells:
             self._make_room(name, device)
         total, weights = self._cells[name]
-        if isinstance(value, Tensor):
+        if isinstance(weight, Tensor):
+            weight = weight.detach().to(total.dtype)
+            total.add_(weight * (value.detach() if isinstance(value, Tensor) else value))
+        elif isinstance(value, Tensor):
             total.add_(value.detach().to(total.dtype), alpha=weight)
         else:
             total.add_(value * weight)

@@ -4,6 +4,7 @@ from noisylab.reports.figure import curves_figure
 from noisylab.reports.mixture_picture import mixture_figure
 from noisylab.reports.results import SeedResults, Spread, aggregate, group_by_seed, result_row, results_table
 from noisylab.reports.runs import Curve, RunFolder, RunFolderError, find_runs, read_run, run_labels
+from noisylab.reports.study import StudyRow, study_csv, study_record, study_row, study_table
 from noisylab.reports.table import comparison_table
 from noisylab.reports.transition_picture import transition_figure
 
@@ -13,6 +14,7 @@ __all__ = [
     "RunFolderError",
     "SeedResults",
     "Spread",
+    "StudyRow",
     "aggregate",
     "comparison_table",
     "curves_figure",
@@ -23,5 +25,9 @@ __all__ = [
     "result_row",
     "results_table",
     "run_labels",
+    "study_csv",
+    "study_record",
+    "study_row",
+    "study_table",
     "transition_figure",
 ]

@@ -31,7 +31,7 @@ from noisylab.reports.table import percent, plus_minus
 if TYPE_CHECKING:
     from noisylab.cli.options import Options
 
-__all__ = ["fit_folds", "one_process"]
+__all__ = ["fit_folds", "let_go", "one_process"]
 
 _FIGURES = {"last": "last", "last10_mean": "mean of last 10", "best_by_val": "best by val"}  # key of the summary: column
 _RESULT = "folds.json"
@@ -121,15 +121,24 @@ def _number(options: Options, config: Mapping[str, Any]) -> int:
     return int(text)
 
 
-def one_process(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+def one_process(config: Mapping[str, Any], command: str = "folds") -> list[tuple[str, str | None]]:
     """The flags that make all runs use one process.
 
-    Lightning starts further processes with the command line of this one; each would go through the folds by itself.
+    Lightning starts further processes with the command line of this one; each would go through the runs by itself.
+
+    Args:
+        config: of the first run.
+        command: "folds" or "study", for the error.
     """
     trainer = config["trainer"]
     devices, nodes = trainer.get("devices", "auto"), trainer.get("num_nodes", 1)
     one = devices in ("auto", None, 1, "1") or (isinstance(devices, list) and len(devices) == 1)
     if not one or nodes != 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if command != "folds":
+            raise UserError(
+                f"noisylab {command} trains in one process, got trainer.devices={devices} and {nodes} nodes\n"
+                "  with several, train each run by itself: noisylab fit --config RECIPE --row ROW --seed_everything SEED"
+            )
         raise UserError(
             f"noisylab folds trains in one process, got trainer.devices={devices} and {nodes} nodes\n"
             "  with several, train each fold by itself: noisylab fit ... --data.folds K --data.fold 0 --run_dir DIR/fold0\n"
@@ -207,14 +216,14 @@ def _train(options: Options, claimed: Claim, number: int, finished: set[int]) ->
                 say(f"fold {fold} of 0..{number - 1} {how} {go_on}", sys.stderr)
             raise
         finally:
-            _let_go(options)
+            let_go(options)
         if status:
             say(go_on, sys.stderr)
             return status
     return 0
 
 
-def _let_go(options: Options) -> None:
+def let_go(options: Options) -> None:
     """Let the next run of this process begin as the first did."""
     gc.collect()  # a trainer and its parts hold each other, and with them the memory of the device
     if "wandb" in options.loggers and "wandb" in sys.modules:

@@ -247,7 +247,7 @@ class SemiSupervised(AveragingMethod):
 
     @property
     def _nothing(self) -> Tensor:
-        return torch.zeros((), device=self.device)
+        return torch.zeros((), dtype=torch.float32, device=self.device)
 
     def note_labeled(self, batch: PlanBatch, logits: Tensor) -> None:
         """Observe the predictions for unmixed labeled samples, and count their accuracy.

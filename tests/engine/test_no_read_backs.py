@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,13 +20,13 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 import noisylab.methods
 from noisylab.callbacks import Curves, Diagnostics, RunCheckpoint, RunProgress
-from noisylab.memory import SampleMemory
 from noisylab.methods import NoisyLabelMethod
 from noisylab.methods.reweighting import ReweightingMethod
 from noisylab.models import Network, SmallCNN
 from noisylab.noise import Symmetric
 from noisylab.transforms import mixing
 from noisylab.types import Batch, DataInfo, PlanBatch
+from noisylab.upstream.torch import FollowsDevice
 
 
 def test_the_counter_counts() -> None:
@@ -78,10 +79,12 @@ def _on_fake_cuda(make: Any, network: Any) -> NoisyLabelMethod:
     with torch.device("cuda"):
         method = make(network)
     for module in method.modules():
-        if isinstance(module, SampleMemory):
+        if isinstance(module, FollowsDevice):
             module.to("cuda")
     method._device = torch.device("cuda:0")
     method.info = DataInfo(3, 20, torch.arange(20), torch.zeros(20, dtype=torch.int64), ("a", "b", "c"), 8, 0)
+    if method.uses_unlabeled:
+        method.info = replace(method.info, train_rows=torch.arange(10), unlabeled_rows=torch.arange(10, 20))
     method.memory.allocate(20)
     owners = {**dict.fromkeys(method.optimizer_names, method), **dict(method.networks.items())}
     optimizers = {

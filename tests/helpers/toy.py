@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.rows import DenseRows
+from noisylab.data.semi import LabelBudget
 from noisylab.models import MLP
-from noisylab.noise import Noise, NoisyTargets
 from noisylab.transforms.features import FeatureIdentity, FeatureNoise
 
 
@@ -31,7 +30,7 @@ class ToyData(NoisyDataModule):
         spread: standard deviation of a blob; the circle has radius 3.
         blob_seed: names the points.
         weak: standard deviation of the weak view's noise.
-        unlabel: whether about half of the rows have no label, see `without_half`; None to go by the method.
+        unlabel: whether half of the rows lose their label; None to go by the method.
     """
 
     def __init__(
@@ -51,22 +50,14 @@ class ToyData(NoisyDataModule):
         self.spread, self.blob_seed, self.weak, self.unlabel = spread, blob_seed, weak, unlabel
 
     def setup(self, stage: str | None = None) -> None:
-        """Two trusted rows a class for a method that needs some, where a test did not say how many; rows without labels."""
+        """Two trusted rows a class, or labels for half of the rows, for a method that needs it, where a test did not say."""
         method: Any = None if self.trainer is None else self.trainer.lightning_module
         if method is not None and method.needs_trusted and not self.has_trusted:
             self.trusted_per_class = 2
         wanted = method is not None and method.uses_unlabeled if self.unlabel is None else self.unlabel
-        if wanted and self._source is None:
-            self._without_half()
+        if wanted and self.labels is None and self._source is None:
+            self.labels = LabelBudget(total=(len(self.load().given) + 1) // 2, balanced=False)
         super().setup(stage)
-
-    def _without_half(self) -> None:
-        """Take labels away, after any noise is drawn."""
-        load, noise = self.load, self.noise
-        if noise is None:
-            self.load = lambda: replace(s := load(), given=without_half(s.given), unlabeled=True)  # type: ignore[method-assign]
-        else:
-            self.noise = _with_fewer(noise)
 
     @property
     def source_classes(self) -> int:
@@ -95,28 +86,6 @@ class ToyData(NoisyDataModule):
             "plain": FeatureIdentity(),
             "eval": FeatureIdentity(),
         }
-
-
-def without_half(given: torch.Tensor) -> torch.Tensor:
-    """The labels without the second two of every four, but for the first of each class."""
-    first = [int((given == c).nonzero()[0]) for c in given.unique().tolist()]
-    gone = torch.arange(len(given)) % 4 >= 2
-    gone[first] = False
-    return torch.where(gone, -1, given)
-
-
-def _with_fewer(noise: Noise) -> Noise:
-    """The same noise, and half of the labels."""
-
-    class Fewer(type(noise)):  # type: ignore[misc]
-        def __init__(self) -> None:
-            vars(self).update(vars(noise))
-
-        def __call__(self, *args: Any) -> NoisyTargets:
-            noisy = super().__call__(*args)
-            return replace(noisy, given_target=without_half(noisy.given_target))
-
-    return Fewer()
 
 
 class PlainMLP(MLP):

@@ -191,14 +191,18 @@ def _poison(train: tuple[int, ...], test: tuple[int, ...], value: float, source:
 
 
 class _Order(L.Callback):
-    """Keeps the rows that were trained on, in order."""
+    """Keeps the rows that were trained on, in the order in which their views are built: stream by stream, in one chunk."""
 
     def __init__(self) -> None:
-        self.rows: list[int] = []
+        self.streams: dict[tuple[int, str, str], list[int]] = {}
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        for samples in batch.streams.values():
-            self.rows += samples.index.tolist()
+        for name, samples in batch.streams.items():
+            self.streams.setdefault((batch.epoch, batch.phase, name), []).extend(samples.index.tolist())
+
+    @property
+    def rows(self) -> list[int]:
+        return [row for rows in self.streams.values() for row in rows]
 
 
 def _poisoned(
@@ -211,9 +215,10 @@ def _poisoned(
 ) -> None:
     method = PACKAGED[name](DropoutMLP)
     poison = partial(_poison, train, test, value)
-    data = Changed(poison, noise=Symmetric(0.4), trusted_per_class=2 if method.needs_trusted else 0)
+    trusted = 2 if method.needs_trusted else 0
+    data = Changed(poison, noise=Symmetric(0.4), trusted_per_class=trusted, unlabel=method.uses_unlabeled)
     data.setup()
-    assert set(train) <= set(data.info.train_rows.tolist())
+    assert set(train) <= {*data.info.train_rows.tolist(), *data.info.unlabeled_rows.tolist()}
     fit(method, data, folder, 2, callbacks=callbacks)
 
 

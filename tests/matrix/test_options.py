@@ -27,7 +27,8 @@ def _train(method: NoisyLabelMethod, folder: Path) -> None:
     assert_sound(method, curves.rows)
     assert [epoch for epoch, loss in curves.series("train/loss") if math.isfinite(loss)] == [0, 1]
     unchanged = [name for name, value in method.networks.named_parameters() if bool((value == before[name]).all())]
-    assert not unchanged
+    # batch normalization takes away a bias before it, which without weight decay may stay as it is
+    assert not [name for name in unchanged if not name.endswith(".body.1.bias")]
 
 
 @pytest.mark.parametrize("cls", method_classes())

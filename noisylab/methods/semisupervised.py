@@ -373,6 +373,8 @@ class SemiSupervised(AveragingMethod):
             if found is not None:
                 self.accuracy["validation"].fill_(found)
                 held = self.accuracy["validation"][0]
+            if "val/loss" in self.epoch_metrics:
+                self.policy.note_loss(torch.tensor(self.epoch_metrics["val/loss"]))
         for name in ("right", "seen"):
             self.accuracy[name].zero_()
         self.policy.begin_epoch(epoch, self._accuracy(), held)

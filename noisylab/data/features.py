@@ -81,6 +81,7 @@ class ImageFeatures(NoisyDataModule):
         file_column: likewise.
         label_column: likewise.
         missing: likewise.
+        use_unlabeled: likewise.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -104,6 +105,7 @@ class ImageFeatures(NoisyDataModule):
         file_column: str | None = None,
         label_column: str | None = None,
         missing: Missing = "auto",
+        use_unlabeled: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -113,6 +115,7 @@ class ImageFeatures(NoisyDataModule):
         self.backbone, self.image_size, self.cache = backbone, image_size, cache
         self.allow_truncated, self.skip_unreadable = allow_truncated, skip_unreadable
         self.file_column, self.label_column, self.missing = file_column, label_column, missing
+        self.use_unlabeled = use_unlabeled
         self.skipped: list[str] = []
         self._side, self._scale = 0, 1.0
         self.depth: Depth | None = None
@@ -141,12 +144,14 @@ class ImageFeatures(NoisyDataModule):
 
     @cached_property
     def _classes(self) -> LabelNames:
-        return LabelNames.of(np.array(self._lists[0].labels), None, f"the labels of {self._lists[0].where}")
+        return LabelNames.of(np.array(self._lists[0].classes), None, f"the labels of {self._lists[0].where}")
 
     @cached_property
     def _lists(self) -> tuple[ImageList, ImageList | None]:
         columns = self.file_column, self.label_column
-        return image_lists(self.images, self.labels_csv, self.test_images, self.test_csv, *columns, self.missing)
+        return image_lists(
+            self.images, self.labels_csv, self.test_images, self.test_csv, *columns, self.missing, self.use_unlabeled
+        )
 
     @cached_property
     def _network(self) -> Backbone:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from noisylab.data.missing import Missing, unlabeled_names
 from noisylab.data.pictures import looks_like_image, suffixes
 
 __all__ = [
@@ -96,11 +97,13 @@ class Layout(NamedTuple):
         train: name of the folder of the training images.
         test: of the test images, or `None`.
         notes: what is said about the others.
+        unlabeled: of images without a label to train on besides, or `None`.
     """
 
     train: str
     test: str | None
     notes: tuple[str, ...]
+    unlabeled: str | None = None
 
 
 def require_folder(folder: Path) -> None:
@@ -174,12 +177,16 @@ def same_folders(folders: Sequence[Path]) -> tuple[Path, Path] | None:
     return None
 
 
-def layout_of(root: Path) -> Layout | None:
+def layout_of(root: Path, missing: Missing = "auto") -> Layout | None:
     """Which folders of `root` are the training and the test part; `None` if the folders are classes.
 
     Parts may be called train, training or trn; test, testing, tst or holdout; val, valid, validation, dev or eval; in any
     spelling, also with one and the same word before or behind it (``signs_train`` and ``signs_test``). With a test part, the
-    validation part is not read; without, it is the test part.
+    validation part is not read; without, it is the test part. Beside them there may be a folder of images without a label.
+
+    Args:
+        root: the folder.
+        missing: which folder that is, see `noisylab.data.missing.unlabeled_names`.
 
     Raises:
         FileNotFoundError: when the folder does not exist.
@@ -194,6 +201,8 @@ def layout_of(root: Path) -> Layout | None:
     names = [name for found in parts.values() for name in found]
     others = [path for path in folders if path.name not in names]
     nested = [name for name in names if _holds_classes(root / name)]
+    bare = sorted(unlabeled_names([path.name for path in others if _holds_image(path)], missing)) if nested else []
+    others = [path for path in others if path.name not in bare[:1]]
     empty = [path.name for path in others if not _holds_image(path)] if nested else []
     others = [path for path in others if path.name not in empty]
     if not nested and (others or "train" not in parts):
@@ -224,7 +233,7 @@ def layout_of(root: Path) -> Layout | None:
         size = len(images_below(root / test))
         notes.append(f"{root / test} has no class folders: its {size:,} images have no labels and are not read")
         test = None
-    return Layout(parts["train"][0], test, tuple(notes))
+    return Layout(parts["train"][0], test, tuple(notes), bare[0] if bare else None)
 
 
 def shown(name: str) -> str:

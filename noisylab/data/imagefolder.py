@@ -39,8 +39,9 @@ class ImageFolder(NoisyDataModule):
     with a header and the columns ``file`` (relative to `images`), ``label`` and optionally ``true_label`` (empty where unknown;
     only reports see it, and `noise` cannot be added). Labels are text; classes are their sorted names. If the folders of `images`
     are called ``train`` and ``test`` (or ``val``), in any spelling, these are the training and the test images; with all three,
-    ``val`` is not read. A column ``split`` of a table, with such words, is read alike, see `parts_of`. docs/data.md says which
-    files are images, what is left out, and how pictures are shown; `Source.account` says what was.
+    ``val`` is not read. A column ``split`` of a table, with such words, is read alike, see `parts_of`. Images in a folder
+    ``unlabeled`` beside the class folders or beside ``train``, and those of rows without a label, are unlabeled. docs/data.md
+    says which files are images, what is left out, and how pictures are shown; `Source.account` says what was.
 
     Images of one size of at most 64 pixels a side, up to 1 GiB in all, are decoded once and held in memory, with the views of
     `image_views`; if all are gray they keep one channel. Others are opened by `num_workers` processes whenever they are needed,
@@ -67,10 +68,10 @@ class ImageFolder(NoisyDataModule):
             the data. `skipped` names them.
         file_column: column of the files in the tables, if it is not ``file``.
         label_column: column of the labels, if it is not ``label``.
-        missing: labels in the tables that stand for no label, whose rows are left out: "auto" for the words that pandas reads as
-            missing (``NA``, ``nan``, ``None`` ...) and, among whole numbers, -1; "all" for empty cells, too, which are refused
-            otherwise; "none" to take every word for a class; or a list of labels, which also leaves out class folders of
-            these names.
+        missing: labels in the tables that stand for no label: "auto" (or "all") for empty cells, the words that pandas reads as
+            missing (``NA``, ``nan``, ``None`` ...) and, among whole numbers, -1; "none" to take every word, and every folder, for
+            a class; or a list of labels, and of class folders.
+        use_unlabeled: keep training images without a label as unlabeled rows, behind all others. False leaves them out, unopened.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -98,6 +99,7 @@ class ImageFolder(NoisyDataModule):
         file_column: str | None = None,
         label_column: str | None = None,
         missing: Missing = "auto",
+        use_unlabeled: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -115,6 +117,7 @@ class ImageFolder(NoisyDataModule):
         self.mean, self.std, self.padding, self.flip = mean, std, padding, flip
         self.allow_truncated, self.skip_unreadable = allow_truncated, skip_unreadable
         self.file_column, self.label_column, self.missing = file_column, label_column, missing
+        self.use_unlabeled = use_unlabeled
         self.skipped: list[str] = []
         self.depth: Depth | None = None
         self._measured: dict[str, Any] = {}
@@ -128,13 +131,15 @@ class ImageFolder(NoisyDataModule):
 
     @cached_property
     def _classes(self) -> LabelNames:
-        return LabelNames.of(np.array(self._lists[0].labels), None, f"the labels of {self._lists[0].where}")
+        return LabelNames.of(np.array(self._lists[0].classes), None, f"the labels of {self._lists[0].where}")
 
     @cached_property
     def _lists(self) -> tuple[ImageList, ImageList | None]:
         """The training and the test images."""
         columns = self.file_column, self.label_column
-        return image_lists(self.images, self.labels_csv, self.test_images, self.test_csv, *columns, self.missing)
+        return image_lists(
+            self.images, self.labels_csv, self.test_images, self.test_csv, *columns, self.missing, self.use_unlabeled
+        )
 
     @property
     def image_paths(self) -> list[str]:

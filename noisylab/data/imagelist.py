@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from noisylab.data.folders import (
     sub_folders,
 )
 from noisylab.data.labels import LabelNames, in_order
-from noisylab.data.missing import Missing, doubtful
+from noisylab.data.missing import Missing, doubtful, unlabeled_names
 from noisylab.data.notes import note
 from noisylab.data.pictures import Depth, Head, fault_of, head_of, open_image
 from noisylab.data.rows import DenseRows, FileRows
@@ -44,6 +44,7 @@ __all__ = [
     "file_rows",
     "list_source",
     "read_table",
+    "with_unlabeled",
 ]
 
 _SKIP = ", or leave out what cannot be read (issues, predict: --skip_unreadable; fit: --data.skip_unreadable true)"
@@ -58,8 +59,8 @@ class ImageList:
 
     Args:
         folder: what the names are relative to.
-        names: (N) files.
-        labels: (N) labels.
+        names: (N) files, those of unlabeled images last.
+        labels: (N) labels, empty for an unlabeled image.
         true_labels: (N) true labels, empty where unknown; `None` when nothing is known.
         where: the list's name in messages.
         rows: (N) number of each row in its table, the header being row 1 as in a spreadsheet; `None` for folders.
@@ -92,6 +93,24 @@ class ImageList:
         """The files with their folder."""
         return [str(self.folder / name) for name in self.names]
 
+    @property
+    def classes(self) -> list[str]:
+        """The labels of the images that have one."""
+        return [label for label in self.labels if label]
+
+    def labeled(self) -> ImageList:
+        """The images that have a label; the others are left out."""
+        kept = [place for place, label in enumerate(self.labels) if label]
+        if len(kept) == len(self):
+            return self
+        left = [name for name, label in zip(self.names, self.labels, strict=True) if not label]
+        rest = replace(self.take(kept), left_out=(*self.left_out, *left))
+        return rest.noted(f"{len(left):,} image{'s' * (len(left) > 1)} of {self.where} without a label left out")
+
+    def joined(self, names: Sequence[str]) -> ImageList:
+        """The list with further, unlabeled images behind its own; for lists that come from folders."""
+        return replace(self, names=[*self.names, *names], labels=[*self.labels, *[""] * len(names)])
+
     def noted(self, *notes: str) -> ImageList:
         """The same list with further notes."""
         return replace(self, notes=(*self.notes, *notes))
@@ -116,23 +135,23 @@ class ImageList:
         return replace(self.take(kept), where=where, left_out=(*self.left_out, *left), parts=None, part_column="")
 
 
-def class_folders(root: Path, below: str = "", *, least: int = 2, without: Collection[str] = ()) -> ImageList:
-    """The images of ``root/below/<class>/``, class by class, each in the order of its names.
+def class_folders(root: Path, below: str = "", *, least: int = 2, missing: Missing = "auto") -> ImageList:
+    """The images of ``root/below/<class>/``, class by class, each in the order of its names; behind them those without a label.
 
     Args:
         root: names are relative to it.
         below: a folder in it.
         least: class folders that there must be.
-        without: names of folders whose images have no label, which are left out.
+        missing: which folders hold images without a label, see `unlabeled_names`.
 
     Raises:
         FileNotFoundError: when the folder does not exist.
         ValueError: when it has fewer than `least` class folders, one of them holds no image, or two are one by a link.
     """
     folder = root / below
-    found, skipped = sub_folders(folder)
-    skipped += [f"{path.name} (no label, as missing says)" for path in found if path.name in without]
-    found = [path for path in found if path.name not in without]
+    every, skipped = sub_folders(folder)
+    without = unlabeled_names([path.name for path in every], missing)
+    found = [path for path in every if path.name not in without]
     listings = {path.name: list_images(path) for path in found}
     skipped += [f"{name} (runs of noisylab)" for name, inner in listings.items() if inner.runs and not inner.images]
     classes = [path for path in found if listings[path.name].images or not listings[path.name].runs]
@@ -175,7 +194,33 @@ def class_folders(root: Path, below: str = "", *, least: int = 2, without: Colle
         notes.append(f"{listed(parts)} in {folder}: taken as a class, though called like a part of a data set")
     pairs = [(image.relative_to(root).as_posix(), path.name) for path in classes for image in listings[path.name].images]
     names, labels = [name for name, _ in pairs], [label for _, label in pairs]
-    return ImageList(root, names, labels, str(folder), listing=together, notes=tuple(notes))
+    images = ImageList(root, names, labels, str(folder), listing=together, notes=tuple(notes))
+    for path in every:
+        if path.name in without:
+            images = with_unlabeled(images, path, missing)
+    return images
+
+
+def with_unlabeled(images: ImageList, folder: Path, missing: Missing = "auto") -> ImageList:
+    """A list from class folders, and behind it the images of a folder, which have no label.
+
+    Args:
+        images: the list.
+        folder: within the list's own.
+        missing: what named the folder.
+    """
+    listing = list_images(folder)
+    together = Listing()
+    for part in (images.listing or Listing(), listing):
+        together.add(part)
+    many = f"{len(listing.images):,} image{'s' * (len(listing.images) != 1)}"
+    hint = "" if isinstance(missing, list) else "; if that is a class, say --data.missing none"
+    notes = [
+        f"{folder}: {many} without a label{hint}",
+        *([f"left out of {folder}: {', '.join(listing.skipped)}"] if listing.skipped else []),
+    ]
+    names = [path.relative_to(images.folder).as_posix() for path in listing.images]
+    return replace(images.joined(names), listing=together).noted(*notes)
 
 
 def check_images(images: ImageList) -> list[Head]:
@@ -262,8 +307,8 @@ def account_of(images: ImageList) -> list[str]:
     left = listing.left + Counter({"unreadable": images.unreadable})
     line = f"{images.where}: {read + left.total():,} image file{'s' * (read + left.total() != 1)}, {read:,} read"
     line += f", {left.total():,} left out: {_counted(left)}" if left.total() else ""
-    counts = Counter(images.labels)
-    if counts.keys() - {""}:
+    counts = Counter(images.classes)
+    if counts:
         names = in_order(counts)
         sizes = ", ".join(f"{shown(name)} {counts[name]:,}" for name in names)
         few = f"{min(counts.values()):,} to {max(counts.values()):,} images each"
@@ -282,12 +327,14 @@ def _counted(counts: Mapping[str, int]) -> str:
 def list_source(parts: Sequence[tuple[ImageList, DenseRows | FileRows]], classes: LabelNames) -> Source:
     """The `Source` made of a list of training images and its rows and, optionally, a list of test images and its rows."""
     train, store = parts[0]
+    labels = np.array(train.labels, dtype=np.str_)
     source = Source(
         account=[line for images, _ in parts for line in account_of(images)],
         train=store,
-        given=classes.numbers(np.array(train.labels), f"the labels of {train.where}", files=train.names),
+        given=classes.numbers(labels, f"the labels of {train.where}", files=train.names, skip=labels == ""),
         class_names=classes.names,
         names=train.names,
+        unlabeled=bool((labels == "").any()),
     )
     if train.true_labels is not None:
         truth, what = np.array(train.true_labels), f"true_label of {train.where}"
@@ -312,7 +359,7 @@ def read_table(
         folder: what its files are relative to.
         file_column: the column of the files, if it has another name than ``file``.
         label_column: the column of the labels, if it has another name than ``label``.
-        missing: which labels are none; their rows are left out.
+        missing: which labels are none. Files of such rows that are not there are left out, with a note.
 
     Raises:
         FileNotFoundError: when the table or the folder does not exist.
@@ -331,6 +378,13 @@ def read_table(
         for place, path_of in enumerate(real):
             if count[path_of] > 1 and names[place]:
                 faults[place] = faults[place] or f"{names[place]} is a file that is listed more than once, by another path"
+    gone = [place for place, label in enumerate(table.labels) if not label and not faults[place]]
+    gone = [place for place in gone if not (folder / names[place]).exists()]
+    if gone:
+        notes = [
+            *notes,
+            f"{len(gone):,} unlabeled images of {path} are not there and left out ({listed([names[p] for p in gone])})",
+        ]
     images = ImageList(
         folder,
         names,
@@ -343,6 +397,9 @@ def read_table(
         parts=table.parts,
         part_column=table.part_column,
     )
+    if gone:
+        there = [place for place in range(len(images)) if place not in {*gone}]
+        images, faults = images.take(there), [faults[place] for place in there]
     return Sieve().keep(images, faults)
 
 

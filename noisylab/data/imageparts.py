@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from noisylab.data.folders import images_below, layout_of, listed, shown
-from noisylab.data.imagelist import ImageList, class_folders, read_table
+from noisylab.data.imagelist import ImageList, class_folders, read_table, with_unlabeled
 from noisylab.data.labels import twins
 from noisylab.data.missing import Missing
 
@@ -24,14 +24,18 @@ def image_lists(
     file_column: str | None,
     label_column: str | None,
     missing: Missing = "auto",
+    use_unlabeled: bool = True,
 ) -> tuple[ImageList, ImageList | None]:
-    """The training and the test images, as `ImageFolder` finds them by its arguments of these names."""
+    """The training and the test images, as `ImageFolder` finds them by its arguments of these names.
+
+    Training images without a label come after the others; test images without one are left out.
+    """
 
     def table(path: str, folder: str) -> ImageList:
         return read_table(Path(path), Path(folder), file_column, label_column, missing)
 
-    words = frozenset(map(str, missing)) if isinstance(missing, list) else frozenset()
-    train, test = _found(images, labels_csv, test_images, test_csv, table, words)
+    train, test = _found(images, labels_csv, test_images, test_csv, table, missing)
+    train, test = train if use_unlabeled else train.labeled(), None if test is None else test.labeled()
     others = [test] if test is not None else []
     if labels_csv is not None:
         train = _counted_unlisted(train, *others)
@@ -46,7 +50,7 @@ def _found(
     test_images: str | None,
     test_csv: str | None,
     table: Callable[[str, str], ImageList],
-    words: frozenset[str],
+    missing: Missing,
 ) -> tuple[ImageList, ImageList | None]:
     """The lists of `image_lists`, before it is counted which images no table names.
 
@@ -56,7 +60,7 @@ def _found(
         test_images: likewise.
         test_csv: likewise.
         table: reads a table about a folder.
-        words: names of folders that are no classes.
+        missing: which folders are no classes.
     """
     root = Path(images)
     if labels_csv is not None:
@@ -64,19 +68,21 @@ def _found(
         if tested is not None:
             return train, tested
     else:
-        layout = layout_of(root)
-        train = class_folders(root, "" if layout is None else layout.train, without=words)
+        layout = layout_of(root, missing)
+        train = class_folders(root, "" if layout is None else layout.train, missing=missing)
+        if layout is not None and layout.unlabeled is not None:
+            train = with_unlabeled(train, root / layout.unlabeled, missing)
         test = None if layout is None or layout.test is None else layout.test
         if layout is not None and test is not None and (test_images is not None or test_csv is not None):
             train = train.noted(*layout.notes, f"{root / test} is not read: test images are given")
         elif layout is not None:
             train = train.noted(*layout.notes)
-            return train, None if test is None else _of_classes(train, class_folders(root, test, least=1, without=words))
+            return train, None if test is None else _of_classes(train, class_folders(root, test, least=1, missing=missing))
     if test_csv is not None:
         return train, _tested(table(test_csv, images if test_images is None else test_images))
     if test_images is None:
         return train, None
-    return train, _of_classes(train, class_folders(Path(test_images), least=1, without=words))
+    return train, _of_classes(train, class_folders(Path(test_images), least=1, missing=missing))
 
 
 def _by_parts(images: ImageList, test_given: bool) -> tuple[ImageList, ImageList | None]:
@@ -113,15 +119,15 @@ def _tested(images: ImageList) -> ImageList:
     return images.part(kind).noted(f"{images.where}, by its column {images.part_column}: {said}")
 
 
-def split_folders(root: Path) -> tuple[str, str | None] | None:
+def split_folders(root: Path, missing: Missing = "auto") -> tuple[str, str | None] | None:
     """Names of the training and the test folder, if the folders of `root` are parts of the data; see `layout_of`."""
-    layout = layout_of(root)
+    layout = layout_of(root, missing)
     return None if layout is None else (layout.train, layout.test)
 
 
 def _of_classes(train: ImageList, test: ImageList) -> ImageList:
     """The test images, if their classes are those of the training images."""
-    known, asked = set(train.labels), set(test.labels)
+    known, asked = set(train.classes), set(test.classes)
     unknown = sorted(asked - known)
     if unknown:
         near = [f"{shown(there)} is probably {shown(here)}. " for here, there in _pairs(known, unknown)][:1]

@@ -264,8 +264,8 @@ def check_label_table(
     if count[""]:
         first = next(place for place, label in enumerate(labels) if label == "")
         raise ValueError(
-            f"{where} has {count['']} labels without text, the first of {names[first]}; name them, or leave the rows out: "
-            "--data.missing all"
+            f"{where} has {count['']} labels without text, the first of {names[first]}; name them, or take the rows for "
+            "unlabeled ones: --data.missing auto"
         )
     if len(count) < 2:
         found = f"only one class, {next(iter(count))}" if count else "no row"

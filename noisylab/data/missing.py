@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-__all__ = ["DOUBTFUL", "MISSING", "Missing", "Unlabeled", "doubtful", "unlabeled"]
+__all__ = ["DOUBTFUL", "MISSING", "UNLABELED_FOLDERS", "Missing", "Unlabeled", "doubtful", "unlabeled", "unlabeled_names"]
 
 Missing: TypeAlias = Literal["auto", "all", "none"] | list[str]
-"""Which labels are none: the words of `MISSING` and -1 ("auto"), empty ones, too ("all"), none of them, or those listed."""
+"""Which labels are none: empty ones, the words of `MISSING` and -1 ("auto", or "all"), none of them, or those listed."""
 
 MISSING = frozenset(
     {"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN"}
@@ -22,11 +22,16 @@ MISSING = frozenset(
 """Words that pandas reads as missing (pandas 2, ``read_csv``, ``na_values``)."""
 
 DOUBTFUL = frozenset(
-    {"?", "??", "???", "-", "--", "---", ".", "..", "...", "n.a.", "na", "none", "nil", "missing", "unlabeled"}
-    | {"undefined", "tbd", "todo", "#n/a", "#value!", "#ref!", "#name?", "#null!", "#div/0!", "nat", "<unk>"}
+    {"?", "??", "???", "-", "--", "---", ".", "..", "...", "n.a.", "na", "none", "nil", "missing", "unlabeled", "unlabelled"}
+    | {"unsup", "unsupervised", "undefined", "tbd", "todo", "#n/a", "#value!", "#ref!", "#name?", "#null!", "#div/0!"}
+    | {"nat", "<unk>"}
 )
 """Words, in lower case, that may mean that there is no label; they are classes, and a user is told."""
 
+UNLABELED_FOLDERS = frozenset({"unlabeled", "unlabelled"})
+"""Names, in lower case, of the folder beside the class folders whose images have no label."""
+
+_FORGOTTEN = 0.1  # share of empty labels up to which they may have been forgotten
 _DOUBTFUL = DOUBTFUL | {word.lower() for word in MISSING}
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 
@@ -46,11 +51,30 @@ class Unlabeled(NamedTuple):
         """The message for the user; empty if every row has a label."""
         if not self.words:
             return []
-        count, words = self.words.total(), ", ".join(f"{word!r} {number:,}" for word, number in self.words.most_common(5))
-        return [
-            f"{where}: {count:,} of {len(self.mask):,} rows have no label ({words}) and are left out of training; "
-            "if that is a class, say --data.missing none"
-        ]
+        count, many = self.words.total(), len(self.mask)
+        words = ", ".join(f"{repr(word) if word else 'empty'} {number:,}" for word, number in self.words.most_common(5))
+        labeled = many - int(self.mask.sum())
+        line = f"{where}: {count:,} of {many:,} rows have no label ({words}), {labeled:,} are labeled"
+        if set(self.words) - {""}:
+            line += "; if that is a class, say --data.missing none"
+        if 0 < self.words[""] <= _FORGOTTEN * many:
+            line += "; if empty labels were forgotten, fill them in or remove the rows"
+        return [line]
+
+
+def unlabeled_names(names: Collection[str], missing: Missing) -> frozenset[str]:
+    """Those of the class folders whose images have no label: ``unlabeled`` in any spelling, or what `missing` lists.
+
+    Args:
+        names: of the folders.
+        missing: see `Missing`; "none" takes every folder for a class.
+
+    >>> sorted(unlabeled_names(["cat", "Unlabelled", "unsup"], "auto")), sorted(unlabeled_names(["cat", "unsup"], ["unsup"]))
+    (['Unlabelled'], ['unsup'])
+    """
+    if isinstance(missing, list):
+        return frozenset(names) & frozenset(map(str, missing))
+    return frozenset(() if missing == "none" else (name for name in names if name.lower() in UNLABELED_FOLDERS))
 
 
 def unlabeled(labels: Sequence[str], missing: Missing, where: str, classes: Collection[str] = ()) -> Unlabeled:
@@ -75,8 +99,7 @@ def unlabeled(labels: Sequence[str], missing: Missing, where: str, classes: Coll
     elif isinstance(missing, list):
         gone = different & set(map(str, missing))
     else:
-        gone = different & MISSING
-        gone |= (different & {""}) if missing == "all" else set()
+        gone = different & (MISSING | {""})
         gone |= _below_zero(set(labels) - gone - {""}, where) - set(classes)
     mask = np.array([label in gone for label in labels], dtype=bool)
     return Unlabeled(mask, Counter(label for label in labels if label in gone))
@@ -108,7 +131,7 @@ def doubtful(classes: Collection[str], where: str) -> list[str]:
     """The message about classes that may mean "no label", such as ``?``, and -1 if all labels are whole numbers."""
     numbers = all(map(_WHOLE.fullmatch, classes))
     return [
-        f"{where}: {name!r} is taken for a class; if it stands for no label, leave its rows out: "
+        f"{where}: {name!r} is taken for a class; if it stands for no label, say so: "
         f"--data.missing '{json.dumps([name], ensure_ascii=False)}'"
         for name in classes
         if name.strip().lower() in _DOUBTFUL or (numbers and int(name) == -1)

@@ -32,7 +32,8 @@ class Source:
         names: a name for each training row (its file), or `None`.
         test_names: the same for the test rows.
         account: what was read and what was left out, a sentence each, in the order in which a user is told before training.
-        unlabeled: whether a label may be -1: such rows are neither trained on nor tested, and keep their numbers.
+        unlabeled: whether a label may be -1: such rows keep their numbers; semi-supervised methods learn from them, and they are
+            not tested.
     """
 
     train: RowStore
@@ -57,7 +58,7 @@ class Source:
 
 
 def check_labels(source: Source) -> None:
-    """Refuse labels outside the classes, unequal lengths and classes without a sample."""
+    """Refuse labels outside the classes, unequal lengths and, where all rows are labeled, classes without a sample."""
     classes = len(source.class_names)
     if len(source.given) != len(source.train):
         raise ValueError(f"{len(source.train)} training inputs but {len(source.given)} labels; they must have the same length")
@@ -71,7 +72,7 @@ def check_labels(source: Source) -> None:
                 f"{int(labels[bad[0]])}. Number the classes from 0, or give all class names"
             )
     counts = torch.bincount(source.given[source.given >= 0], minlength=classes)
-    if bool((counts == 0).any()):
+    if bool((counts == 0).any()) and bool((source.given >= 0).all()):
         empty = [source.class_names[i] for i in (counts == 0).nonzero().flatten().tolist()]
         raise ValueError(f"no training sample has the class {', '.join(empty[:10])}; remove the class or add samples")
 

@@ -215,13 +215,13 @@ class LabelTable(NamedTuple):
     """Files and labels of N rows.
 
     Args:
-        names: (N) files.
-        labels: (N) labels as written.
+        names: (N) files, those of unlabeled rows last.
+        labels: (N) labels as written, empty for an unlabeled row.
         true_labels: (N) true labels, empty where unknown; `None` without such a column.
         rows: (N) number of each row in the table, the header being row 1 as in a spreadsheet.
         faults: (N) why a row cannot be used; empty for one that can.
-        left_out: files of rows without a label, which are not among the N.
-        notes: what a user is told of them.
+        left_out: files of rows without a label in parts that are not trained on, which are not among the N.
+        notes: what a user is told of rows without a label.
         parts: (N) "train", "val" or "test", where a column says so; else `None`.
         part_column: that column.
     """
@@ -242,13 +242,14 @@ def read_label_table(
 ) -> LabelTable:
     """The rows of a comma-separated table with the columns ``file``, ``label`` and perhaps ``true_label`` and ``split``.
 
-    Of a part of the data other than training in which no row has a label, all rows are left out.
+    Training rows without a label come after all others, in their order, so that those keep their places whatever is added; in
+    other parts of the data such rows are left out.
 
     Args:
         path: the table, in UTF-8, with a header.
         file_column: the column of the files, if it has another name.
         label_column: the column of the labels, likewise.
-        missing: see `noisylab.data.missing.Missing`; rows without a label are left out, with a warning.
+        missing: see `noisylab.data.missing.Missing`; how many there are is said in a warning.
 
     Raises:
         FileNotFoundError: when the table does not exist.
@@ -284,8 +285,8 @@ def read_label_table(
         if not any(label for label, one in zip(labels, parts, strict=True) if one == part)
     }
     bare = bare if {*parts} - bare - {""} else set()
-    gone = unlabeled(labels, missing, where)
-    without = gone.mask | np.array([part in bare for part in parts], dtype=bool)
+    gone, unread = unlabeled(labels, missing, where), np.array([part in bare for part in parts], dtype=bool)
+    without = gone.mask | unread
     count = Counter(names)
     faults = [
         "has no file"
@@ -304,19 +305,27 @@ def read_label_table(
     kept = [place for place, out in enumerate(without.tolist()) if not out or faults[place]]
     if not kept:
         raise ValueError(f"{path} has no row with a label; is {label_column} the column of the labels?")
-    notes = [*_told(gone, labels, missing, where), *parted.notes]
+    pool = [place for place in gone.mask.nonzero()[0].tolist() if parts[place] in ("", "train") and not faults[place]]
+    away = sorted({*without.nonzero()[0].tolist()} - {*kept, *pool})
+    read = (~unread).nonzero()[0].tolist()
+    counted = Unlabeled(gone.mask[read], Counter(labels[place] for place in read if gone.mask[place]))
+    notes = [*_told(counted, labels, missing, where), *parted.notes]
+    lost = Counter(parts[place] for place in away if not unread[place])
+    notes += [f"{many:,} {part} rows of {path} without a label are left out" for part, many in sorted(lost.items())]
     notes += [
         f"the {parts.count(part):,} {part} rows of {path} have no labels and are not read; predict --images reads such pictures"
         for part in sorted(bare)
     ]
+    kept += pool
+    parts = ["train" if part == "" and without[place] else part for place, part in enumerate(parts)]
     truth = cells.get("true_label")
     return LabelTable(
         names=[names[place] for place in kept],
-        labels=[labels[place] for place in kept],
+        labels=["" if without[place] else labels[place] for place in kept],
         true_labels=None if truth is None else [truth[place] for place in kept],
         rows=[rows[place][0] for place in kept],
         faults=[faults[place] for place in kept],
-        left_out=[names[place] for place in without.nonzero()[0].tolist()],
+        left_out=[names[place] for place in away],
         notes=notes,
         parts=None if parted.parts is None else [parts[place] for place in kept],
         part_column=parted.column,

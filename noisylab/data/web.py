@@ -58,11 +58,11 @@ class WebImages(NoisyDataModule):
 
     @cached_property
     def _classes(self) -> LabelNames:
-        return LabelNames.of(np.array(self._train.labels), None, f"the folder names of {self._train.where}")
+        return LabelNames.of(np.array(self._train.classes), None, f"the folder names of {self._train.where}")
 
     def load(self) -> Source:
         """List the files and decode each once; see `examine`."""
-        parts = [self._train, class_folders(self.root, "val")]
+        parts = [self._train, class_folders(self.root, "val").labeled()]
         for part in parts:
             check_images(part)
             Sieve().keep(part, unreadable(part, self.allow_truncated))

@@ -20,9 +20,8 @@ from typing import TypeAlias
 import numpy as np
 
 from noisylab.data.arrayfile import ArrayFile
-from noisylab.data.folders import require_folder
-from noisylab.data.imagelist import class_folders
-from noisylab.data.imageparts import split_folders
+from noisylab.data.folders import layout_of, require_folder
+from noisylab.data.imagelist import class_folders, with_unlabeled
 from noisylab.data.labels import Array, LabelNames, read_labels
 from noisylab.data.missing import Missing
 from noisylab.data.table import files_on_disk, read_records
@@ -166,7 +165,9 @@ def apply_to_table(
     return _applied(changes, same, present)
 
 
-def apply_to_folders(images_root: str | Path, table: IssueTable, fixes: Fixes, out: str | Path) -> Applied:
+def apply_to_folders(
+    images_root: str | Path, table: IssueTable, fixes: Fixes, out: str | Path, *, missing: Missing = "auto"
+) -> Applied:
     """Write a table of labels for images in class folders; the images stay where they are.
 
     With the columns ``file`` and ``label`` it lists all images of the folders, held-out ones, too. Training with
@@ -178,6 +179,7 @@ def apply_to_folders(images_root: str | Path, table: IssueTable, fixes: Fixes, o
         table: the ranked labels; they must be of these images.
         fixes: by file, relative to `images_root`.
         out: the new table; it must not be there yet.
+        missing: which folders hold images without a label, as the run was told; such images have an empty one in the table.
 
     Raises:
         FileExistsError: when `out` already exists.
@@ -188,10 +190,12 @@ def apply_to_folders(images_root: str | Path, table: IssueTable, fixes: Fixes, o
     root = Path(images_root)
     _refuse_existing(out)
     require_folder(root)
-    split = split_folders(root)
-    images = class_folders(root, "" if split is None else split[0])
+    layout = layout_of(root, missing)
+    images = class_folders(root, "" if layout is None else layout.train, missing=missing)
+    if layout is not None and layout.unlabeled is not None:
+        images = with_unlabeled(images, root / layout.unlabeled, missing)
     present = dict(zip(images.names, images.labels, strict=True))
-    changes, same = _changes(_for_table(fixes, table, present, str(root)), present, sorted(set(images.labels)), str(root))
+    changes, same = _changes(_for_table(fixes, table, present, str(root)), present, sorted(set(images.classes)), str(root))
     written = _written(present, root)
     _write_labels(out, "file", {written[name]: changes.get(name, label) for name, label in present.items()})
     return _applied(changes, same, present)

@@ -77,7 +77,6 @@ TABLES: list[tuple[str, Row, Sequence[Row], tuple[str, ...]]] = [
         [*ROWS, *((f"x{row}.png", "cat") for row in range(12))],
         ("12 of 27 images", "row 17: x0.png does not exist", "row 26: x9.png", "and 2 more", "looked for in flat"),
     ),
-    ("rows without a label", ("file", "label"), [*ROWS[:-1], (ROWS[-1][0], "")], ("row 16: 14.png has no label",)),
     ("one class", ("file", "label"), [(name, "cat") for name, _ in ROWS], ("only one class, cat", "at least two classes")),
     (
         "a class with one picture",
@@ -116,6 +115,18 @@ def test_labels_that_are_no_class_folder_are_named_with_their_rows(refused: Call
     assert "2 of 15 labels" in text
     assert f"row 15: {SORTED[-2][0]} is cow" in text
     assert "Correct these labels or rename the folders" in text
+
+
+def test_an_empty_cell_is_said_and_its_image_is_not_ranked(
+    capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    write_table(Path("t.csv"), ("file", "label"), [*ROWS[:-1], (ROWS[-1][0], "")])
+    source = ("--images", "flat", "--labels", "t.csv", "--backbone", "none")
+    assert main(["issues", *source, *SHORT, "--dry_run"]) == 0
+    printed = capsys.readouterr()
+    assert "14 images, " in printed.err and "14 training, 0 held out" in printed.out
+    assert "1 of 15 rows have no label (empty 1), 14 are labeled; if empty labels were forgotten" in printed.out
+    assert "row 16: 14.png has no label" in refused(*source, "--data.missing", "none")
 
 
 RECIPE = """model:

@@ -130,14 +130,15 @@ def test_a_link_that_leads_to_itself_is_a_broken_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("names", "none"), [(("None", "dog", "cat"), "None"), (("-1", "0", "1"), "-1")])
-def test_folders_of_images_without_label_are_said_and_left_out_as_that_says(
+def test_folders_that_may_hold_images_without_label_are_said_and_what_is_said_of_them_counts(
     tmp_path: Path, names: tuple[str, ...], none: str
 ) -> None:
     write_folders(tmp_path, names)
-    assert f"'{none}' is taken for a class; if it stands for no label, leave its rows out: --data.missing" in account(tmp_path)[1]
+    assert f"'{none}' is taken for a class; if it stands for no label, say so: --data.missing" in account(tmp_path)[1]
     train, _ = image_lists(str(tmp_path), None, None, None, None, None, [none])
-    assert sorted(set(train.labels)) == sorted(set(names) - {none})
-    assert account_of(train)[1] == f"left out of {tmp_path}: {none} (no label, as missing says)"
+    assert sorted(set(train.classes)) == sorted(set(names) - {none})
+    assert account_of(train)[1] == f"{tmp_path / none}: 3 images without a label"
+    assert (train.names[-1].partition("/")[0], train.labels[-4:]) == (none, [max(set(names) - {none}), "", "", ""])
 
 
 def test_a_folder_that_is_a_link_to_another_class_is_refused(tmp_path: Path) -> None:

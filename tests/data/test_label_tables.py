@@ -77,12 +77,36 @@ def test_what_cannot_be_read_is_refused_by_line(tmp_path: Path, content: str | b
     assert told in refused(tmp_path, content)
 
 
-def test_words_for_no_label_are_left_out_counted_and_named(tmp_path: Path) -> None:
+def test_rows_without_a_label_are_counted_named_and_come_last(tmp_path: Path) -> None:
     path = table(tmp_path, rows("x", "NA", "y", "None", "NA", "x"))
-    with pytest.warns(UserWarning, match=r"3 of 6 rows have no label \('NA' 2, 'None' 1\) and are left out of training; if"):
+    with pytest.warns(UserWarning, match=r"3 of 6 rows have no label \('NA' 2, 'None' 1\), 3 are labeled; if that"):
         found = read_label_table(path)
-    assert (found.names, found.rows) == (["0.png", "2.png", "5.png"], [2, 4, 7])
-    assert found.left_out == ["1.png", "3.png", "4.png"]
+    assert found.names == ["0.png", "2.png", "5.png", "1.png", "3.png", "4.png"]
+    assert (found.labels, found.rows) == (["x", "y", "x", "", "", ""], [2, 4, 7, 3, 5, 6])
+    assert found.left_out == []
+
+
+def test_an_empty_cell_is_no_label_and_a_few_may_have_been_forgotten(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"2 of 4 rows have no label \(empty 2\), 2 are labeled$"):
+        assert read_label_table(table(tmp_path, rows("x", "", "y", " "))).labels == ["x", "y", "", ""]
+    with pytest.warns(UserWarning, match=r"\(empty 1\), 11 are labeled; if empty labels were forgotten, fill them in or remove"):
+        read_label_table(table(tmp_path, rows(*"xyxyxy", "", *"xyxyx")))
+    assert "no row with a label" in refused_with_warning(tmp_path, rows("", ""))
+
+
+def refused_with_warning(tmp_path: Path, content: str) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return refused(tmp_path, content)
+
+
+def test_rows_of_other_parts_without_a_label_are_left_out(tmp_path: Path) -> None:
+    content = "file,label,split\na,x,train\nb,,train\nc,y,train\nd,x,test\ne,,test\nf,,\n"
+    with pytest.warns(UserWarning, match="3 of 6 rows"):
+        found = read_label_table(table(tmp_path, content))
+    assert (found.names, found.labels) == (["a", "c", "d", "b", "f"], ["x", "y", "x", "", ""])
+    assert (found.parts, found.left_out) == (["train", "train", "test", "train", "train"], ["e"])
+    assert any("1 test rows of" in line and "without a label are left out" in line for line in found.notes)
 
 
 def test_what_counts_as_no_label_can_be_said(tmp_path: Path) -> None:
@@ -92,9 +116,9 @@ def test_what_counts_as_no_label_can_be_said(tmp_path: Path) -> None:
         kept = read_label_table(path, missing="none")
         assert (kept.labels, kept.faults[3]) == (["x", "NA", "none", ""], "3.png has no label")
     with pytest.warns(UserWarning, match="2 of 4 rows"):
-        assert read_label_table(path, missing=["none", ""]).labels == ["x", "NA"]
+        assert read_label_table(path, missing=["none", ""]).labels == ["x", "NA", "", ""]
     with pytest.warns(UserWarning, match="2 of 4 rows"), pytest.warns(UserWarning, match="'none' is taken for a class"):
-        assert read_label_table(path, missing="all").labels == ["x", "none"]
+        assert read_label_table(path, missing="all").labels == ["x", "none", "", ""]
     with pytest.raises(ValueError, match="missing must be auto, all, none or a list"):
         read_label_table(path, missing="NA")  # type: ignore[arg-type]
 
@@ -107,7 +131,7 @@ def test_a_word_that_may_be_no_label_is_a_class_and_is_said(tmp_path: Path, word
 
 def test_minus_one_among_numbers_is_no_label(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"1 of 4 rows have no label \('-1' 1\)"):
-        assert read_label_table(table(tmp_path, rows("2", "-1", "0", "1"))).labels == ["2", "0", "1"]
+        assert read_label_table(table(tmp_path, rows("2", "-1", "0", "1"))).labels == ["2", "0", "1", ""]
     assert read_label_table(table(tmp_path, rows("x", "-1", "0"))).labels == ["x", "-1", "0"]
     assert read_label_table(table(tmp_path, rows("2", "-1", "0")), missing="none").labels == ["2", "-1", "0"]
 
@@ -126,14 +150,24 @@ def test_numbers_below_zero_that_may_be_classes_are_refused(tmp_path: Path, labe
         read_label_table(table(tmp_path, rows(*labels)))
 
 
-def test_images_without_a_label_are_left_out_of_the_data_and_are_not_unlisted(tmp_path: Path) -> None:
+def test_images_without_a_label_are_unlabeled_rows_behind_the_others_and_are_not_unlisted(tmp_path: Path) -> None:
     for n in range(5):
         write_image(tmp_path / "p" / f"{n}.png", seed=n)
     path = table(tmp_path, rows("b", "a", "NA", "b"))
     with pytest.warns(UserWarning, match="1 of 4 rows"):
         data: Any = ImageFolder(str(tmp_path / "p"), labels_csv=str(path))
         data.setup()
-    assert (data.source.names, data.given_target.tolist()) == (["0.png", "1.png", "3.png"], [1, 0, 1])
+    assert (data.source.names, data.given_target.tolist()) == (["0.png", "1.png", "3.png", "2.png"], [1, 0, 1, -1])
+    assert (data.info.train_rows.tolist(), data.info.unlabeled_rows.tolist()) == ([0, 1, 2], [3])
+    (tmp_path / "p" / "2.png").rename(tmp_path / "2.png")
+    with pytest.warns(UserWarning, match="1 of 4 rows"):
+        (data := ImageFolder(str(tmp_path / "p"), labels_csv=str(path))).setup()
+    assert data.source.names == ["0.png", "1.png", "3.png"]
+    assert any("1 unlabeled images of" in line and "are not there and left out (2.png)" in line for line in data.source.account)
+    (tmp_path / "2.png").rename(tmp_path / "p" / "2.png")
+    with pytest.warns(UserWarning, match="1 of 4 rows"):
+        (data := ImageFolder(str(tmp_path / "p"), labels_csv=str(path), use_unlabeled=False)).setup()
+    assert data.given_target.tolist() == [1, 0, 1] and len(data.info.unlabeled_rows) == 0
     assert any("1 of 4 rows have no label" in line for line in data.source.account)
     with pytest.warns(UserWarning, match="1 of 4 rows"):
         assert unlisted_images(read_table(path, tmp_path / "p")) == ["4.png"]

@@ -1,4 +1,4 @@
-"""Arrays in which some rows have no label: they are left out, said, and the others keep their numbers."""
+"""Arrays in which some rows have no label: it is said how many, and all rows keep their numbers."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ LABELS = [2, -1, 0, 1, -1, 2, 0, 1]
 
 
 def test_rows_of_minus_one_are_not_trained_on_and_the_others_keep_their_numbers(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match=r"2 of 8 rows have no label \('-1' 2\) and are left out of training"):
+    with pytest.warns(UserWarning, match=r"2 of 8 rows have no label \('-1' 2\), 6 are labeled; if that is"):
         data = arrays(tmp_path, LABELS)
     assert (data.num_classes, data.info.class_names) == (3, ("0", "1", "2"))
     assert data.info.train_rows.tolist() == [0, 2, 3, 5, 6, 7]
+    assert data.info.unlabeled_rows.tolist() == [1, 4]
     assert data.given_target.tolist() == data.info.given_target.tolist() == LABELS
     assert [("2 of 8 rows" in line) for line in data.source.account] == [True, False]  # and how columns are scaled
 

@@ -244,7 +244,7 @@ def test_labels_among_which_wrong_ones_can_be_found_pass() -> None:
         (
             ["a", "a", "", "b", "b"],
             None,
-            r"l.csv has 1 labels without text, the first of 2.png; name them, or leave the rows out",
+            r"l.csv has 1 labels without text, the first of 2.png; name them, or take the rows for unlabeled ones",
         ),
         ("aabbcdd", None, r"1 of 4 classes of l.csv have a single sample, .*\n  row 6: 4.png is c\nAdd samples"),
     ],

@@ -230,19 +230,22 @@ def _data_flags(options: Options, stream: TextIO) -> Flags:
     tested = said.get("test_images"), said.get("test_csv")
     columns = said.get("file_column"), said.get("label_column")
     listed, _ = image_lists(own["images"], table, *tested, *columns, said.get("missing", "auto"))
-    known = _class_folders(listed) if table is not None else None
-    check_label_table(listed.labels, listed.names, listed.where, listed.rows, known)
-    readable, heads = Sieve(True).heads(listed)  # unreadable ones are named by the data set itself
+    labeled = listed.labeled()
+    known = _class_folders(labeled) if table is not None else None
+    check_label_table(labeled.labels, labeled.names, labeled.where, labeled.rows, known)
+    readable, heads = Sieve(True).heads(labeled)  # unreadable ones are named by the data set itself
     if "skip_unreadable" in own or said.get("skip_unreadable"):
         check_label_table(readable.labels, readable.names, f"{listed.where}, without unreadable images,", readable.rows, known)
     sides = sorted(min(head.width, head.height) for head in heads)
     color = not all(head.gray for head in heads)
     backbone, words = choose_backbone(own.get("backbone", "auto"), sides[len(sides) // 2] if sides else 0, color)
-    _tell(f"{len(listed.names):,} images, trained on {words}" if backbone else f"{len(listed.names):,} images, {words}", stream)
+    _tell(f"{len(labeled):,} images, trained on {words}" if backbone else f"{len(labeled):,} images, {words}", stream)
     flags: Flags = [("data", "ImageFolder" if backbone is None else "ImageFeatures"), ("data.images", own["images"])]
     flags += [("data.backbone", backbone)] if backbone is not None else []
     for name, key in _OF_TABLES.items():
         flags += [(f"data.{key}", own[name])] if name in own else []
+    if len(labeled) < len(listed) and not options.configs and "model" not in dict(options.flags):
+        flags.append(("data.use_unlabeled", "false"))  # the method chosen here has no use for them
     return [*flags, ("data.skip_unreadable", "true")] if "skip_unreadable" in own else flags
 
 

@@ -58,21 +58,21 @@ def apply(options: Options) -> int:
     arguments: dict[str, Any] = config["data"]["init_args"]
     table = read_issues(folder / LABEL_ISSUES)
     fixes = read_accepted(own["accepted"]) if "accepted" in own else top_fixes(table, own["top"])
-    name = class_name(config)
+    name, missing = class_name(config), arguments.get("missing", "auto")
     if name in (ImageFolder.__name__, ImageFeatures.__name__) and arguments.get("labels_csv"):
         columns = {key: arguments.get(key) or key.removesuffix("_column") for key in ("label_column", "file_column")}
         applied, key = apply_to_table(arguments["labels_csv"], fixes, out, **columns), "labels_csv"
     elif name in (ImageFolder.__name__, ImageFeatures.__name__):
-        applied, key = apply_to_folders(arguments["images"], table, fixes, out), "labels_csv"
+        applied, key = apply_to_folders(arguments["images"], table, fixes, out, missing=missing), "labels_csv"
     elif name == Arrays.__name__:
-        applied, key = apply_to_arrays(arguments["path"], table, fixes, out, missing=arguments.get("missing", "auto")), "path"
+        applied, key = apply_to_arrays(arguments["path"], table, fixes, out, missing=missing), "path"
     else:
         raise UserError(
             f"the labels of {name} are those of a published data set, and are not rewritten; corrections apply to runs on your "
             "own data: ImageFolder, ImageFeatures, Arrays"
         )
     root = Path(shown(arguments["images"])) if "images" in arguments and not arguments.get("labels_csv") else None
-    split = None if root is None else split_folders(root)
+    split = None if root is None else split_folders(root, missing)
     tested = None if root is None or split is None or split[1] is None else root / split[1]
     print(visible(_applied(applied, out, folder, key, tested)))
     return 0

@@ -123,9 +123,9 @@ def test_an_empty_cell_is_said_and_its_image_is_not_ranked(
     write_table(Path("t.csv"), ("file", "label"), [*ROWS[:-1], (ROWS[-1][0], "")])
     source = ("--images", "flat", "--labels", "t.csv", "--backbone", "none")
     assert main(["issues", *source, *SHORT, "--dry_run"]) == 0
-    printed = capsys.readouterr()
-    assert "14 images, " in printed.err and "14 training, 0 held out" in printed.out
-    assert "1 of 15 rows have no label (empty 1), 14 are labeled; if empty labels were forgotten" in printed.out
+    printed = capsys.readouterr().out
+    assert "14 images, " in printed and "14 training, 0 held out" in printed
+    assert "1 of 15 rows have no label (empty 1), 14 are labeled; if empty labels were forgotten" in printed
     assert "row 16: 14.png has no label" in refused(*source, "--data.missing", "none")
 
 

@@ -15,6 +15,7 @@ from noisylab.data.splits import stratified_subset
 from noisylab.issues.ranking import rank_labels
 from noisylab.issues.truth import issue_metrics
 from noisylab.methods.base import NoisyLabelMethod
+from noisylab.methods.semisupervised import SemiSupervised
 from noisylab.metrics import (
     MixtureRecord,
     TransitionRecord,
@@ -95,8 +96,9 @@ class Diagnostics(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the rows that get pseudo-labels in this step."""
-        judged = self._clean is not None and isinstance(batch, PlanBatch) and "unlabeled" in batch.streams
-        self._due = batch["unlabeled"].index if judged else None
+        self._due = None
+        if self._clean is not None and isinstance(batch, PlanBatch) and "unlabeled" in batch.streams:
+            self._due = pl_module.guessed(batch) if isinstance(pl_module, SemiSupervised) else batch["unlabeled"].index
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -169,9 +169,9 @@ class SemiSupervised(AveragingMethod):
         super().setup(stage)
         if stage == "fit":
             self._places = None
-            rows = len(self.unlabeled_rows())
-            self.policy.allocate(rows)
-            if not rows:
+            self._num_unlabeled = len(self.unlabeled_rows())
+            self.policy.allocate(self._num_unlabeled)
+            if not self._num_unlabeled:
                 rank_zero_warn(
                     f"the data has no unlabeled rows: {type(self).__name__} trains on its {len(self.info.train_rows)} labeled "
                     "rows alone"
@@ -196,6 +196,10 @@ class SemiSupervised(AveragingMethod):
         size = round(batch.weight_of(stream) * self.trainer.world_size)
         left = min(total - batch.step * size % total, size)
         return len(range(self.global_rank, left, self.trainer.world_size))
+
+    def guessed(self, batch: PlanBatch) -> Tensor:
+        """This rank's rows, none twice, whose guesses in a step are remembered."""
+        return batch["unlabeled"].index[: self.once(batch, "unlabeled", self._num_unlabeled)]
 
     # ---- a step
 
@@ -301,13 +305,13 @@ class SemiSupervised(AveragingMethod):
         places = self.whole_stream(self.places(samples.index), batch, "unlabeled")
         found = policy(whole, places, batch.epoch * batch.steps + batch.step, **labels)
         own = Weighted(self.own_share(found.weight, len(samples)), self.own_share(found.probs, len(samples)), found.threshold)
-        new = self.once(batch, "unlabeled", self._num_unlabeled)
+        seen = self.guessed(batch)
         for name, values in (
             ("unlabeled_weight", own.weight),
             ("unlabeled_pred", own.probs.argmax(1)),
             ("unlabeled_epoch", torch.full_like(samples.index, batch.epoch)),
         ):
-            self.memory.write(name, samples.index[:new], values[:new])
+            self.memory.write(name, seen, values[: len(seen)])
         rows = batch.weight_of("unlabeled")
         self.means.add("unlabeled/used", found.weight.mean(), rows)
         self.means.add("unlabeled/threshold", found.threshold.mean(), rows)

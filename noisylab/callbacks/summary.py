@@ -130,6 +130,8 @@ class RunSummary(Checkpoint):
         }
         val = _predictor(curves.series("val/acc"), epochs, method, method.headline, "val")
         for split, found in (("test", test["headline"]), ("val", val)):
+            if top := curves.series(f"{split}/top5"):
+                found["top5"] = top[-1][1]
             if clips := curves.series(f"{split}/acc_sample"):
                 found["acc_sample"] = clips[-1][1]
         headline = test["headline"] if test["headline"]["last"] is not None else val

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from noisylab.engine.precision import prepare_precision
 from noisylab.engine.ranks import AcrossRanks
 from noisylab.methods.scoring import score_rows
-from noisylab.metrics.accuracy import ClipProbabilities, SplitConfusions, ValidationLoss, accuracies, accuracy
+from noisylab.metrics.accuracy import ClipProbabilities, SplitConfusions, TopFive, ValidationLoss, accuracies, accuracy
 from noisylab.types import DataInfo, EvalBatch, Inputs, PlanBatch
 
 __all__ = ["Predictor"]
@@ -49,6 +49,7 @@ class Predictor(AcrossRanks):
         self.confusions = SplitConfusions(num_classes)
         self.clip_probs = ClipProbabilities()
         self.val_loss = ValidationLoss()
+        self.top_five = TopFive()
         self.last_confusions: dict[tuple[str, str], Tensor] = {}
         self.epoch_metrics: dict[str, float] = {}
 
@@ -121,6 +122,7 @@ class Predictor(AcrossRanks):
                 logits = {name: self.given_logits(values) for name, values in logits.items()}
             self.val_loss.update(logits[self.headline], batch.target)
         self.confusions.update(batch.split, logits, batch.target)
+        self.top_five.update(batch.split, logits[self.headline], batch.target)
         clip = self.trainer.datamodule.clips(batch.split)  # type: ignore[attr-defined]
         if clip is not None:
             probs = F.softmax(logits[self.headline], 1)
@@ -139,12 +141,12 @@ class Predictor(AcrossRanks):
         self.confusions.reset()
         clips = self.clip_probs.compute(self.sum_over_ranks)
         self.clip_probs.reset()
-        losses = self.val_loss.compute(self.sum_over_ranks)
+        losses, tops = self.val_loss.compute(self.sum_over_ranks), self.top_five.compute(self.sum_over_ranks)
         for split in dict.fromkeys(split for split, _ in confusions):
             self.refuse_bad_inputs(split)
         if not self.trainer.sanity_checking:
             self.last_confusions = confusions
-            self.log_epoch({**accuracies(confusions, self.headline, clips), **losses})
+            self.log_epoch({**accuracies(confusions, self.headline, clips), **tops, **losses})
 
     on_test_epoch_end = on_validation_epoch_end
 

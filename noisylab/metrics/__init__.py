@@ -1,6 +1,6 @@
 """Metrics over whole tables of samples: selection, transition matrices, memorization, mixtures, accuracy."""
 
-from noisylab.metrics.accuracy import ClipProbabilities, SplitConfusions, accuracies, accuracy, balanced_accuracy
+from noisylab.metrics.accuracy import ClipProbabilities, SplitConfusions, TopFive, accuracies, accuracy, balanced_accuracy
 from noisylab.metrics.corrected import corrected_metrics
 from noisylab.metrics.label_issues import label_issue_metrics
 from noisylab.metrics.memorization import auroc, label_groups, loss_histogram, memorization
@@ -22,6 +22,7 @@ __all__ = [
     "MixtureRecord",
     "RunningMeans",
     "SplitConfusions",
+    "TopFive",
     "TransitionRecord",
     "accuracies",
     "accuracy",

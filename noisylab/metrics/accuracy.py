@@ -1,4 +1,5 @@
-"""Confusion matrices of every predictor on every evaluation split, and accuracy per clip where rows are frames of clips."""
+"""Confusion matrices of every predictor on every evaluation split, accuracy among the five most probable classes, and accuracy
+per clip where rows are frames of clips."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-__all__ = ["ClipProbabilities", "SplitConfusions", "ValidationLoss", "accuracies", "accuracy", "balanced_accuracy"]
+__all__ = ["ClipProbabilities", "SplitConfusions", "TopFive", "ValidationLoss", "accuracies", "accuracy", "balanced_accuracy"]
 
 
 def accuracy(confusion: Tensor) -> float:
@@ -59,6 +60,43 @@ class SplitConfusions(nn.Module):
     def reset(self) -> None:
         """Forget all counts."""
         self._matrices.clear()
+
+
+class TopFive:
+    """Share of the samples whose label is among the five classes of the headline predictor's highest logits; for K above five.
+
+    Of equal logits those of the lower class come first, as they do for the class that is predicted.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Tensor] = {}
+
+    def update(self, split: str, logits: Tensor, target: Tensor) -> None:
+        """Count the rows of a batch; those whose `target` is -1 do not count.
+
+        Args:
+            split: name of the split.
+            logits: (B, K) float; with five classes or fewer nothing is counted.
+            target: (B,) int64.
+        """
+        if logits.shape[1] <= 5:
+            return
+        label = target.clamp_min(0)[:, None]
+        own, classes = logits.gather(1, label), torch.arange(logits.shape[1], device=logits.device)
+        ahead = ~(logits < own) & ((logits != own) | (classes < label))  # a NaN is right in no row
+        known = target >= 0
+        counts = torch.stack([(known & (ahead.sum(1) < 5)).sum(), known.sum()])
+        self._counts[split] = self._counts[split] + counts if split in self._counts else counts
+
+    def compute(self, sum_over_ranks: Callable[[Tensor], Tensor] = lambda counts: counts) -> dict[str, float]:
+        """Return ``<split>/top5`` of every split that was counted, NaN without known labels, and reset.
+
+        Args:
+            sum_over_ranks: sums a tensor over all ranks, which must then all call this.
+        """
+        counts = {split: sum_over_ranks(found).tolist() for split, found in self._counts.items()}
+        self._counts.clear()
+        return {f"{split}/top5": right / all_ if all_ else float("nan") for split, (right, all_) in counts.items()}
 
 
 class ClipProbabilities:

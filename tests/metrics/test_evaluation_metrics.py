@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from noisylab.metrics import ClipProbabilities, SplitConfusions, accuracies, accuracy, balanced_accuracy
+from noisylab.metrics import ClipProbabilities, SplitConfusions, TopFive, accuracies, accuracy, balanced_accuracy
 
 CONFUSION = torch.tensor([[3, 1, 0], [0, 2, 0], [0, 0, 0]])
 
@@ -43,6 +43,30 @@ def test_names_of_the_logged_accuracies() -> None:
     found = accuracies(two, "robust")
     assert set(found) == {"test/acc", "test/balanced_acc", "test/acc_robust", "test/acc_standard"}
     assert found["test/acc"] == found["test/acc_robust"] == 5 / 6
+
+
+def test_the_label_among_five_counts_as_a_loop_over_rows_says() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randint(0, 4, (60, 8), generator=draw).float()  # with many equal ones
+    target = torch.randint(-1, 8, (60,), generator=draw)
+    right = total = 0
+    for row, label in zip(logits.tolist(), target.tolist(), strict=True):
+        first = sorted(range(8), key=lambda place: (-row[place], place))[:5]
+        right, total = right + (label in first), total + (label >= 0)
+    five = TopFive()
+    for part in (slice(0, 7), slice(7, 60)):
+        five.update("test", logits[part], target[part])
+    five.update("val", logits, torch.full((60,), -1))
+    found = five.compute()
+    assert found["test/top5"] == right / total and 0.5 < right / total < 0.9
+    assert math.isnan(found["val/top5"]) and five.compute() == {}
+
+
+def test_five_classes_have_no_top_five_and_what_is_not_a_number_is_never_right() -> None:
+    five = TopFive()
+    five.update("val", torch.eye(5), torch.arange(5))
+    five.update("test", torch.full((3, 9), math.nan), torch.tensor([0, 4, 8]))
+    assert five.compute() == {"test/top5": 0.0}
 
 
 # ---- clips: rows 0, 2 and 5 are clip 7, row 1 is clip 9, rows 3 and 4 are clip 4

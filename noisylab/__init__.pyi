@@ -88,6 +88,7 @@ from noisylab.methods import Forward as Forward
 from noisylab.methods import IEGDivideMix as IEGDivideMix
 from noisylab.methods import JoCoR as JoCoR
 from noisylab.methods import JointOptimization as JointOptimization
+from noisylab.methods import MixMatch as MixMatch
 from noisylab.methods import NoisyLabelMethod as NoisyLabelMethod
 from noisylab.methods import RobustLoss as RobustLoss
 from noisylab.methods import TRevision as TRevision

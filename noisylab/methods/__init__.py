@@ -17,6 +17,7 @@ from noisylab.methods.iegdividemix import IEGDivideMix
 from noisylab.methods.jocor import JoCoR
 from noisylab.methods.jointoptimization import JointOptimization
 from noisylab.methods.l2r import L2R
+from noisylab.methods.mixmatch import MixMatch
 from noisylab.methods.robustloss import RobustLoss
 from noisylab.methods.trevision import TRevision
 from noisylab.methods.volminnet import VolMinNet
@@ -38,6 +39,7 @@ __all__ = [
     "IEGDivideMix",
     "JoCoR",
     "JointOptimization",
+    "MixMatch",
     "NoisyLabelMethod",
     "RobustLoss",
     "TRevision",

@@ -262,6 +262,16 @@ class SemiSupervised(AveragingMethod):
         """
         samples, new = batch["labeled"], self.once(batch, "labeled", len(self.info.train_rows))
         self.observe(samples.index[:new], logits[:new], samples.target[:new])
+        self.count_accuracy(batch, logits)
+
+    def count_accuracy(self, batch: PlanBatch, logits: Tensor) -> None:
+        """Count how many labeled samples are predicted as they are labeled.
+
+        Args:
+            batch: the step's.
+            logits: (B, K) of its labeled samples, or of mixtures in which they are the larger part.
+        """
+        samples = batch["labeled"]
         right = (logits.detach().argmax(1) == samples.target).float()
         counts = self.sum_over_ranks(torch.stack([right.sum(), right.new_full((), len(right))]))
         for name, value in (("right", counts[0]), ("seen", counts[1])):

@@ -38,6 +38,7 @@ def soft_cutmix(
     boxes: Literal["batch", "row"] = "batch",
     dominant: bool = True,
     mask: Tensor | None = None,
+    order: Tensor | None = None,
 ) -> CutMixed:
     """A box of a partner pasted into each image, and the targets mixed by the areas.
 
@@ -52,6 +53,7 @@ def soft_cutmix(
         boxes: one lam and one box for the "batch", as the authors of CutMix have it, or one for each "row".
         dominant: take the larger of lam and 1 - lam, as MixMatch does.
         mask: (B,) weight of each target; see `mix_targets`.
+        order: (B,) int64 partners, where the caller has drawn them.
 
     Raises:
         ValueError: for an `alpha` that is not positive, or inputs that are no images.
@@ -72,7 +74,7 @@ def soft_cutmix(
     center = torch.stack([torch.randint(height, (count,)), torch.randint(width, (count,))], 1)
     edges, left = cutmix_boxes(height, width, lam, center)
     packed = to_device(torch.cat([edges.double(), left[:, None]], 1), inputs.device).expand(len(inputs), 5)
-    order = torch.randperm(len(inputs), device=inputs.device)
+    order = torch.randperm(len(inputs), device=inputs.device) if order is None else order
     hole = inside_boxes(inputs, *packed[:, :4].long().unbind(1))
     share = packed[:, 4].float()
     return CutMixed(torch.where(hole, inputs[order], inputs), mix_targets(target, order, share, mask), order, share)

@@ -37,6 +37,7 @@ from noisylab.methods import (
     IEGDivideMix,
     JoCoR,
     JointOptimization,
+    MixMatch,
     NoisyLabelMethod,
     RobustLoss,
     TRevision,
@@ -44,6 +45,7 @@ from noisylab.methods import (
 )
 from noisylab.models.network import NetFactory
 from noisylab.schedules import CosineDecay, LinearDecay
+from noisylab.selection.thresholds import FixedThreshold
 
 __all__ = ["PACKAGED", "Maker", "Selections", "alternatives", "assert_sound", "build", "makers", "method_classes", "written_rows"]
 
@@ -85,6 +87,7 @@ TOYS: dict[type, dict[str, Any]] = {
     JoCoR: _DECAY,
     JointOptimization: {"window": 2},
     L2R: {"meta_batch_size": 6, "optimizer": _SGD, "scheduler": partial(CosineAnnealingLR, T_max=9), "schedule_by": "step"},
+    MixMatch: {**_SEMI, "lambda_u": 5.0, "rampup_steps": 4},
     RobustLoss: {
         "loss": partial(TruncatedGCE, first=1, every=1),
         "optimizer": _SGD,
@@ -116,6 +119,23 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
         {"exchange": True, "second_view": None, "consistency": "fake", "prior_penalty": True},
     ),
     "l2r-mixup": (L2R, {"mixup_alpha": 1.0, "weight_norm": "running", "ema_decay": 0.5}),
+    "mixmatch-study": (
+        MixMatch,
+        {
+            "policy": partial(FixedThreshold, threshold=0.5),
+            "criterion": "ce",
+            "lambda_u": 1.0,
+            "consistency_weight": 1.0,
+            "mask_on": "components",
+            "below": "consistency",
+            "ensure_ratio": True,
+            "skip_above_mean": True,
+            "learn_view": "strong",
+            "guess_bn": "keep",
+            "passes": "joint",
+            "ratio": 1.5,
+        },
+    ),
     "robustloss-cores2": (RobustLoss, {"loss": partial(CORES2, weights=[0.5], first_sieved=1)}),
     "robustloss-peer": (RobustLoss, {"loss": partial(PeerLoss, weights=[0.0, 0.5])}),
 }

@@ -137,6 +137,14 @@ from noisylab.selection import SoftMatchThreshold as SoftMatchThreshold
 from noisylab.selection import StagedThreshold as StagedThreshold
 from noisylab.selection import ThresholdPolicy as ThresholdPolicy
 from noisylab.selection import Weighted as Weighted
+from noisylab.transforms import AugMix as AugMix
+from noisylab.transforms import AutoAugment as AutoAugment
+from noisylab.transforms import Chain as Chain
+from noisylab.transforms import Cutout as Cutout
+from noisylab.transforms import FixMatchStrong as FixMatchStrong
+from noisylab.transforms import RandAugment as RandAugment
+from noisylab.transforms import StrongView as StrongView
+from noisylab.transforms import TrivialAugment as TrivialAugment
 from noisylab.transforms.mixing import one_hot as one_hot
 from noisylab.types import Batch as Batch
 from noisylab.types import DataInfo as DataInfo

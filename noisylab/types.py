@@ -183,12 +183,14 @@ class StreamRows:
         position: (B,) int64 place of each sample in its stream's epoch; the key of its random draws.
         views: names of the views to build.
         key: integer naming (seed, epoch, phase, stream); with `position` and the view it fixes every draw.
+        epoch: 0-based epoch, for views whose strength depends on it.
     """
 
     index: Tensor
     position: Tensor
     views: tuple[str, ...]
     key: int
+    epoch: int = 0
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import Network
 from noisylab.noise import Noise
 from noisylab.selection.thresholds import ThresholdPolicy
+from noisylab.transforms import StrongView
 
 __all__ = ["describe"]
 
@@ -29,7 +30,7 @@ def describe(name: str) -> str:
     Raises:
         UserError: for an unknown name.
     """
-    ours = (NoisyLabelMethod, NoisyDataModule, Noise, Network, Criterion, ThresholdPolicy)
+    ours = (NoisyLabelMethod, NoisyDataModule, Noise, Network, Criterion, ThresholdPolicy, StrongView)
     kinds = (*ours, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
     known: dict[str, type] = {short: cls for kind in kinds for short, cls in known_classes(kind).items()}
     known |= {"Speed": Speed, "RunCheckpoint": RunCheckpoint, "Trainer": L.Trainer, "WarmStart": WarmStart}

@@ -21,7 +21,8 @@ from noisylab.data.notes import note
 from noisylab.data.rows import DenseRows, FileRows, MultiRows, RowStore, SparseRows
 from noisylab.data.scaling import Scaling, measure
 from noisylab.data.suspicions import other_size, repeated, row_digests
-from noisylab.transforms.views import check_image_views, feature_views, image_views
+from noisylab.transforms.base import StrongView
+from noisylab.transforms.views import check_image_views, checked_strong, feature_views, image_views
 
 __all__ = ["Arrays", "pixel_statistics"]
 
@@ -69,6 +70,9 @@ class Arrays(NoisyDataModule):
             `noisylab.data.scaling.measure`): columns of unequal size get zero mean and unit variance, others one common number
             if they need any. True gives each column of dense vectors zero mean and unit variance over all rows of the training
             set, held-out ones included. False leaves all as it is.
+        strong: what the view "strong" does after crop and flip: `RandAugment`, `FixMatchStrong`, `AugMix`, `TrivialAugment`,
+            `AutoAugment` or `Cutout`, with their arguments; `None` for AutoAugment of
+            color images, and contrast and noise of gray ones. Feature vectors keep their own.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -98,6 +102,7 @@ class Arrays(NoisyDataModule):
         flip: float | None = None,
         standardize: bool | Literal["auto"] = "auto",
         missing: Missing = "auto",
+        strong: StrongView | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -108,7 +113,7 @@ class Arrays(NoisyDataModule):
             raise ValueError(f"views must name at least one view and none twice, got {views}; leave it out for all")
         self.path, self.test_path, self.views = path, test_path, views
         self.mean, self.std, self.padding, self.flip = mean, std, padding, flip
-        self.missing = missing
+        self.missing, self.strong = missing, checked_strong(strong)
         if standardize not in (True, False, "auto"):
             raise ValueError(f"standardize must be true, false or 'auto', got {standardize!r}")
         self.standardize = standardize
@@ -264,7 +269,7 @@ class Arrays(NoisyDataModule):
         if not self._measured:
             raise RuntimeError("the views depend on the arrays, which are not read yet; call setup() first")
         each: dict[str, Mapping[str, Any]] = {
-            name: image_views(tuple(found["mean"]), tuple(found["std"]), padding=self.padding, flip=found["flip"])
+            name: image_views(tuple(found["mean"]), tuple(found["std"]), self.padding, found["flip"], self.strong)
             if "mean" in found
             else feature_views()
             for name, found in self._measured.items()

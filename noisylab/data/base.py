@@ -345,7 +345,9 @@ class NoisyDataModule(FittedData):
         return build_in_chunks(batches, build, self.chunk_size or chunk_rows(store.row_size))
 
     def _build(self, store: TensorStore, rows: StreamRows, device: torch.device) -> Batch:
-        views = build_views(self._residency.gather(store, rows.index, device), rows.position, rows.views, rows.key, self._views)
+        views = build_views(
+            self._residency.gather(store, rows.index, device), rows.position, rows.views, rows.key, self._views, rows.epoch
+        )
         index = to_device(rows.index, device)
         if may_be_bad(store):
             self._first_bad.watch("train", index, views)

@@ -18,6 +18,7 @@ from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.download import download, file_md5, unpack
 from noisylab.data.rows import DenseRows
 from noisylab.reading import regular
+from noisylab.transforms.base import StrongView
 from noisylab.transforms.views import (
     CIFAR10_MEAN,
     CIFAR10_STD,
@@ -25,6 +26,7 @@ from noisylab.transforms.views import (
     CIFAR100_STD,
     IMAGENET_MEAN,
     IMAGENET_STD,
+    checked_strong,
     cifar_views,
 )
 
@@ -49,6 +51,7 @@ class _CIFAR(NoisyDataModule):
         mean: tuple[float, float, float] | None = None,
         std: tuple[float, float, float] | None = None,
         padding: int = 4,
+        strong: StrongView | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -63,7 +66,7 @@ class _CIFAR(NoisyDataModule):
             raise ValueError(f"std must be three positive numbers, got {std}")
         if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
             raise ValueError(f"padding must be a whole number of pixels, 0 or more, got {padding!r}")
-        self.root, self.download, self.verify = Path(root), download, verify
+        self.root, self.download, self.verify, self.strong = Path(root), download, verify, checked_strong(strong)
         self.normalize, self.padding = normalize, padding
         self.mean, self.std = (None if values is None else tuple(values) for values in (mean, std))
 
@@ -82,13 +85,13 @@ class _CIFAR(NoisyDataModule):
         return _load(_layout(self._release), self.root, self.verify, self._classes)
 
     def view_set(self) -> Mapping[str, Any]:
-        """Crop and flip, then AutoAugment."""
+        """Crop and flip, then AutoAugment or what was chosen."""
         named = {
             "cifar": self._statistics,
             "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
             "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         }[self.normalize]
-        return cifar_views(self.mean or named[0], self.std or named[1], self.padding)
+        return cifar_views(self.mean or named[0], self.std or named[1], self.padding, self.strong)
 
 
 class CIFAR10(_CIFAR):
@@ -112,6 +115,8 @@ class CIFAR10(_CIFAR):
             0.5 for pixels in [-1, 1] (L2R, IEG).
         std: three positive numbers to divide by; with `mean`.
         padding: pixels on each side of the image that is cropped from, 0 or more; 2 in L2R's code.
+        strong: what the view "strong" does after crop and flip: `RandAugment`, `FixMatchStrong`, `AugMix`, `TrivialAugment`,
+            `AutoAugment` or `Cutout`, with their arguments; `None` for AutoAugment.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -144,6 +149,7 @@ class CIFAR100(_CIFAR):
         mean: see `CIFAR10`; 0.507, 0.487, 0.441 in DivideMix's code, where `std` is 0.267, 0.256, 0.276.
         std: see `CIFAR10`.
         padding: see `CIFAR10`.
+        strong: see `CIFAR10`.
         **kwargs: see `NoisyDataModule`.
     """
 

@@ -10,7 +10,8 @@ import torch
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.rows import DenseRows
 from noisylab.data.splits import stratified_subset
-from noisylab.transforms.views import digit_views
+from noisylab.transforms.base import StrongView
+from noisylab.transforms.views import checked_strong, digit_views
 
 __all__ = ["Digits"]
 
@@ -23,6 +24,8 @@ class Digits(NoisyDataModule):
     Views: "weak" shifts by up to one pixel; "strong" also changes contrast and adds noise.
 
     Args:
+        strong: what the view "strong" does after the shift: `RandAugment`, `FixMatchStrong`, `AugMix`, `TrivialAugment`,
+            `AutoAugment` or `Cutout`, with their arguments; `None` for contrast and noise.
         **kwargs: see `NoisyDataModule`.
 
     Example:
@@ -32,8 +35,9 @@ class Digits(NoisyDataModule):
         (10, 1438)
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, strong: StrongView | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.strong = checked_strong(strong)
 
     @property
     def source_classes(self) -> int:
@@ -61,5 +65,5 @@ class Digits(NoisyDataModule):
         )
 
     def view_set(self) -> Mapping[str, Any]:
-        """Views with shifts, contrast and noise."""
-        return digit_views(scale=16.0)
+        """Views with shifts; contrast and noise, or what was chosen, in the strong one."""
+        return digit_views(scale=16.0, strong=self.strong)

@@ -23,8 +23,9 @@ from noisylab.data.missing import Missing
 from noisylab.data.pictures import Depth, Head
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.data.suspicions import repeated
+from noisylab.transforms.base import StrongView
 from noisylab.transforms.pil import PILTrain
-from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, check_image_views, image_views, web_views
+from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, check_image_views, checked_strong, image_views, web_views
 
 __all__ = ["ImageFolder"]
 
@@ -72,6 +73,9 @@ class ImageFolder(NoisyDataModule):
             missing (``NA``, ``nan``, ``None`` ...) and, among whole numbers, -1; "none" to take every word, and every folder, for
             a class; or a list of labels, and of class folders.
         use_unlabeled: keep training images without a label as unlabeled rows, behind all others. False leaves them out, unopened.
+        strong: what the view "strong" does after crop and flip: `RandAugment`, `FixMatchStrong`, `AugMix`, `TrivialAugment`,
+            `AutoAugment` or `Cutout`, with their arguments; `None` for AutoAugment of color images in memory, contrast and noise
+            of gray ones, and RandAugment of the package `randaugment` of others.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -100,6 +104,7 @@ class ImageFolder(NoisyDataModule):
         label_column: str | None = None,
         missing: Missing = "auto",
         use_unlabeled: bool = True,
+        strong: StrongView | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -118,6 +123,7 @@ class ImageFolder(NoisyDataModule):
         self.allow_truncated, self.skip_unreadable = allow_truncated, skip_unreadable
         self.file_column, self.label_column, self.missing = file_column, label_column, missing
         self.use_unlabeled = use_unlabeled
+        self.strong = checked_strong(strong)
         self.skipped: list[str] = []
         self.depth: Depth | None = None
         self._measured: dict[str, Any] = {}
@@ -240,13 +246,13 @@ class ImageFolder(NoisyDataModule):
 
     def _memory_views(self) -> dict[str, Any]:
         mean, std = self._measured["mean"], self._measured["std"]
-        return dict(image_views(tuple(mean), tuple(std), padding=self.padding, flip=self._measured["flip"]))
+        return dict(image_views(tuple(mean), tuple(std), self.padding, self._measured["flip"], self.strong))
 
     def _file_views(self) -> dict[str, Any]:
         size = 224 if self.size is None else self.size
         resize = round(size * 8 / 7) if self.resize is None else self.resize
         mean = IMAGENET_MEAN if self.mean is None else tuple(self.mean)
-        views = web_views(resize, size, mean, IMAGENET_STD if self.std is None else tuple(self.std))
+        views = web_views(resize, size, mean, IMAGENET_STD if self.std is None else tuple(self.std), self.strong)
         flip = self._measured["flip"]
         return {name: replace(view, flip=flip) if isinstance(view, PILTrain) else view for name, view in views.items()}
 

@@ -71,6 +71,7 @@ def _build_chunk(group: list[PlanBatch], build: Callable[[StreamRows], Batch]) -
                 torch.cat([rows.position for rows in stream]),
                 stream[0].views,
                 stream[0].key,
+                stream[0].epoch,
             )
         ).split([len(rows.index) for rows in stream])
         for name, stream in parts.items()
@@ -105,7 +106,7 @@ def build_in_workers(store: FileRows, batches: Iterable[PlanBatch], targets: Ten
         for batch in batches:
             waiting.append(batch)
             streams = [_rows(batch, name) for name in batch.streams]
-            yield [ViewTask(tuple(s.index.tolist()), tuple(s.position.tolist()), s.views, s.key) for s in streams]
+            yield [ViewTask(tuple(s.index.tolist()), tuple(s.position.tolist()), s.views, s.key, s.epoch) for s in streams]
 
     for views in store.run(tasks(), "train"):
         batch = waiting.popleft()

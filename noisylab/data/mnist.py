@@ -19,7 +19,8 @@ from noisylab.data.download import download
 from noisylab.data.labels import Array
 from noisylab.data.rows import DenseRows
 from noisylab.reading import gunzip, regular
-from noisylab.transforms.views import image_views
+from noisylab.transforms.base import StrongView
+from noisylab.transforms.views import checked_strong, image_views
 
 __all__ = ["MNIST", "FashionMNIST"]
 
@@ -46,12 +47,20 @@ class _IDX(NoisyDataModule):
 
     path_arguments = ("root",)
 
-    def __init__(self, root: str = "data", download: bool = False, padding: int = 0, verify: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        root: str = "data",
+        download: bool = False,
+        padding: int = 0,
+        verify: bool = True,
+        strong: StrongView | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if padding < 0:
             raise ValueError(f"padding must be at least 0 pixels, got {padding}")
         self.root, self.download, self.verify = Path(root), download, verify
-        self.padding, self.flip = padding, 0.0
+        self.padding, self.flip, self.strong = padding, 0.0, checked_strong(strong)
 
     @property
     def source_classes(self) -> int:
@@ -95,8 +104,8 @@ class _IDX(NoisyDataModule):
         )
 
     def view_set(self) -> Mapping[str, Any]:
-        """Shifts and mirroring as asked for; contrast and noise in the strong view."""
-        return image_views((self._mean,), (self._std,), padding=self.padding, flip=self.flip)
+        """Shifts and mirroring as asked for; contrast and noise, or what was chosen, in the strong view."""
+        return image_views((self._mean,), (self._std,), self.padding, self.flip, self.strong)
 
     # ---- files
 
@@ -186,6 +195,8 @@ class MNIST(_IDX):
         padding: largest shift, in pixels. The default 0 is plain images, as in T-Revision and most papers.
         verify: refuse files that do not have the official digests, of the packed or the unpacked file. ``mnist.npz`` has no
             digest; there the numbers of images are checked.
+        strong: what the view "strong" does after the shift: `RandAugment`, `FixMatchStrong`, `AugMix`, `TrivialAugment`,
+            `AutoAugment` or `Cutout`, with their arguments; `None` for contrast and noise.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -220,6 +231,7 @@ class FashionMNIST(_IDX):
         padding: largest shift, in pixels.
         verify: refuse packed files that do not have the official digests, unpacked ones of MNIST, and other numbers of images.
         flip: probability of mirroring an image in training, in [0, 1].
+        strong: see `MNIST`.
         **kwargs: see `NoisyDataModule`.
 
     Example:
@@ -243,9 +255,16 @@ class FashionMNIST(_IDX):
     _mean, _std = 0.2860, 0.3530
 
     def __init__(
-        self, root: str = "data", download: bool = False, padding: int = 0, verify: bool = True, flip: float = 0.0, **kwargs: Any
+        self,
+        root: str = "data",
+        download: bool = False,
+        padding: int = 0,
+        verify: bool = True,
+        flip: float = 0.0,
+        strong: StrongView | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(root, download, padding, verify, **kwargs)
+        super().__init__(root, download, padding, verify, strong, **kwargs)
         if not 0 <= flip <= 1:
             raise ValueError(f"flip must be a probability in [0, 1], got {flip}")
         self.flip = flip

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from noisylab.data.pictures import Depth, UnreadableImage, open_image
-from noisylab.transforms.base import to_device
+from noisylab.transforms.base import View, to_device
 from noisylab.transforms.draws import Draws, key_from
+from noisylab.transforms.pil import PILView
 from noisylab.types import Inputs
 from noisylab.upstream.torch import shut_down_workers
 
@@ -151,7 +152,7 @@ class MultiRows:
         return {name: store.gather(index) for name, store in self.views.items()}
 
 
-def build_views(rows: Inputs, position: Tensor, names: Sequence[str], key: int, views: Any) -> tuple[Inputs, ...]:
+def build_views(rows: Inputs, position: Tensor, names: Sequence[str], key: int, views: Any, epoch: int = 0) -> tuple[Inputs, ...]:
     """The named views of some rows, each with its own random draws, on the device of the rows.
 
     Args:
@@ -160,6 +161,7 @@ def build_views(rows: Inputs, position: Tensor, names: Sequence[str], key: int, 
         names: view names; a repeated name is drawn again.
         key: see `StreamRows.key`.
         views: transform by view name; for several inputs a sample, one transform for all or a mapping with one for each.
+        epoch: whose transforms are applied, where they change over training.
     """
     device = next(iter(rows.values())).device if isinstance(rows, dict) else rows.device
     there = to_device(position, device)
@@ -169,10 +171,15 @@ def build_views(rows: Inputs, position: Tensor, names: Sequence[str], key: int, 
         if isinstance(rows, dict):
             each = view if isinstance(view, Mapping) else dict.fromkeys(rows, view)
             draws = {n: Draws(key_from(key, place, name, n), there, host=position) for n in rows}
-            built.append({n: each[n](x, draws[n]) for n, x in rows.items()})
+            built.append({n: _of_epoch(each[n], epoch)(x, draws[n]) for n, x in rows.items()})
         else:
-            built.append(view(rows, Draws(key_from(key, place, name), there, host=position)))
+            built.append(_of_epoch(view, epoch)(rows, Draws(key_from(key, place, name), there, host=position)))
     return tuple(built)
+
+
+def _of_epoch(view: Any, epoch: int) -> Any:
+    """The transform of an epoch; what is no view of ours, but a function, has one for all."""
+    return view.at(epoch) if isinstance(view, View | PILView) else view
 
 
 @dataclass(frozen=True)
@@ -184,12 +191,14 @@ class ViewTask:
         position: places that, with `key`, name the draws.
         names: view names.
         key: see `StreamRows.key`.
+        epoch: see `StreamRows.epoch`.
     """
 
     index: tuple[int, ...]
     position: tuple[int, ...]
     names: tuple[str, ...]
     key: int
+    epoch: int = 0
 
 
 class _Tasks:
@@ -226,7 +235,8 @@ class _ViewBuilder:
         built = []
         for place, name in enumerate(task.names):
             draws = Draws(key_from(task.key, place, name), torch.tensor(task.position))
-            built.append(torch.stack([self.views[name](image, draws.python(i)) for i, image in enumerate(images)]))
+            view = _of_epoch(self.views[name], task.epoch)
+            built.append(torch.stack([view(image, draws.python(i)) for i, image in enumerate(images)]))
         return tuple(built)
 
 

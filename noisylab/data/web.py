@@ -13,7 +13,8 @@ from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.examined import unreadable
 from noisylab.data.imagelist import ImageList, Sieve, check_images, class_folders, file_rows, list_source
 from noisylab.data.labels import LabelNames
-from noisylab.transforms.views import web_views
+from noisylab.transforms.base import StrongView
+from noisylab.transforms.views import checked_strong, web_views
 
 __all__ = ["WebImages"]
 
@@ -33,6 +34,9 @@ class WebImages(NoisyDataModule):
         resize: length of the shorter side, in pixels.
         crop: side of the square that a network sees, in pixels, at most `resize`.
         allow_truncated: fill up JPEG files that end early, of which the web has some, with gray instead of refusing them.
+        strong: what the view "strong" does after crop and flip: `RandAugment`, `FixMatchStrong`, `AugMix`, `TrivialAugment`,
+            `AutoAugment` or `Cutout`, with their arguments; `None` for RandAugment of
+            the package `randaugment`.
         **kwargs: see `NoisyDataModule`; set `num_workers`.
 
     Raises:
@@ -42,10 +46,18 @@ class WebImages(NoisyDataModule):
 
     path_arguments = ("root",)
 
-    def __init__(self, root: str, resize: int = 448, crop: int = 448, allow_truncated: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        root: str,
+        resize: int = 448,
+        crop: int = 448,
+        allow_truncated: bool = True,
+        strong: StrongView | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.root, self.allow_truncated = Path(root), allow_truncated
-        self._transforms = web_views(resize, crop)
+        self._transforms = web_views(resize, crop, strong=checked_strong(strong))
 
     @property
     def source_classes(self) -> int:

@@ -152,7 +152,7 @@ class ResolvedPlan:
             index, positions = self.rows(position, name)
             share[name], weight[name] = math.ceil(len(index) / world_size), len(index) / world_size
             mine = slice(rank, None, world_size)
-            streams[name] = StreamRows(index[mine], positions[mine], stream.views, self.key(place, name))
+            streams[name] = StreamRows(index[mine], positions[mine], stream.views, self.key(place, name), self.epoch)
         return PlanBatch(
             phase=phase.name,
             streams=streams,

@@ -2,7 +2,7 @@
 
 from noisylab.transforms.augmix import AugMix
 from noisylab.transforms.autoaugment import CIFAR10_POLICY, AutoAugment
-from noisylab.transforms.base import Compose, View
+from noisylab.transforms.base import Chain, Compose, StrongView, View
 from noisylab.transforms.draws import Draws, key_from
 from noisylab.transforms.features import FeatureDropout, FeatureIdentity, FeatureNoise, FeatureScale
 from noisylab.transforms.image import (
@@ -13,6 +13,7 @@ from noisylab.transforms.image import (
     RandomCrop,
     RandomCropFlip,
     RandomHorizontalFlip,
+    ToBytes,
     ToFloat,
 )
 from noisylab.transforms.pil import PILAutoAugment, PILEval, PILPolicy, PILRandAugment, PILTrain, PILView
@@ -44,6 +45,7 @@ __all__ = [
     "IMAGENET_STD",
     "AugMix",
     "AutoAugment",
+    "Chain",
     "Compose",
     "Contrast",
     "Cutout",
@@ -65,6 +67,8 @@ __all__ = [
     "RandomCrop",
     "RandomCropFlip",
     "RandomHorizontalFlip",
+    "StrongView",
+    "ToBytes",
     "ToFloat",
     "TrivialAugment",
     "View",

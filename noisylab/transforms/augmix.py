@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from noisylab.arguments import AtLeastOne, Positive, Range, check_arguments
-from noisylab.transforms.base import View, to_device
+from noisylab.transforms.base import StrongView, to_device
 from noisylab.transforms.draws import Draws
 from noisylab.transforms.policy import apply_plan, check_pixels, number_of
 
@@ -34,7 +34,7 @@ Severity = Annotated[float, Range(0.1, 10)]
 
 
 @dataclass(frozen=True)
-class AugMix(View):
+class AugMix(StrongView):
     """``(1 - m) x + m sum_i w_i chain_i(x)``: the image mixed with `width` chains of operations on it.
 
     w is drawn from Dirichlet(alpha, ...), m from Beta(alpha, alpha), and each operation of a chain with equal probability from

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from noisylab.transforms.draws import Draws
 
-__all__ = ["Compose", "View", "blocks", "constant", "to_device"]
+__all__ = ["Chain", "Compose", "StrongView", "View", "blocks", "constant", "to_device"]
 
 _BLOCK = 1 << 18  # elements: a block of float32 and what it is made from stay in the second-level cache of a core
 
@@ -41,6 +42,53 @@ class View(ABC):
         A data module asks for it with the epoch of the plan that it builds, so a resumed run sees what it would have seen.
         """
         return self
+
+
+class StrongView(View):
+    """A view that a data set of images can have as its "strong" one, between the random crop and the normalization.
+
+    It takes (B, 1 or 3, H, W) uint8 images and returns them as uint8, or as floats in which white is 1.
+    """
+
+    def at(self, epoch: int) -> StrongView:
+        """The view of an epoch; see `View.at`."""
+        return self
+
+
+@dataclass(frozen=True)
+class Chain(StrongView):
+    """Several strong views, one on top of the other: RandAugment, then Cutout, for example.
+
+    Args:
+        views: in the order of application, at least one. What makes floats of the pixels, as AugMix does, comes last, or before
+            Cutout alone.
+
+    Raises:
+        ValueError: for an empty list.
+        TypeError: for one of them that is no `StrongView`.
+    """
+
+    views: list[StrongView]
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.views))
+
+    def __post_init__(self) -> None:
+        wrong = [view for view in self.views if not isinstance(view, StrongView)]
+        if not self.views:
+            raise ValueError("Chain: views must name at least one view, such as RandAugment or Cutout")
+        if wrong:
+            raise TypeError(f"Chain: views must be views of images such as RandAugment or Cutout, got {wrong[0]!r}")
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """All views of `x`, one on top of the other."""
+        for view in self.views:
+            x = view(x, draws)
+        return x
+
+    def at(self, epoch: int) -> Chain:
+        """Its views of that epoch."""
+        return Chain([view.at(epoch) for view in self.views])
 
 
 class Compose(View):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noisylab.transforms.base import View, blocks, constant
+from noisylab.transforms.base import StrongView, View, blocks, constant
 from noisylab.transforms.draws import Draws
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "RandomCrop",
     "RandomCropFlip",
     "RandomHorizontalFlip",
+    "ToBytes",
     "ToFloat",
     "erase",
     "inside_boxes",
@@ -148,23 +149,53 @@ class ToFloat(View):
 
 
 @dataclass(frozen=True)
-class Cutout(View):
+class ToBytes(View):
+    """uint8 in 0..255: float pixels in [0, 1] and integers in 0..`maximum` are scaled and rounded.
+
+    Args:
+        maximum: the largest value an integer pixel can have.
+    """
+
+    maximum: float = 255.0
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """uint8 of the shape of `x`; of bytes up to 255 `x` itself."""
+        if x.dtype == torch.uint8 and self.maximum == 255:
+            return x
+        scale = 255.0 if x.is_floating_point() else 255.0 / self.maximum
+        return x.float().mul(scale).round_().clamp_(0, 255).to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Cutout(StrongView):
     """Erase a square around a pixel drawn per sample; the part outside the image is lost. Any dtype, which is kept.
 
     Args:
         size: side of the square in pixels, > 0.
-        fill: value of the erased pixels.
+        fill: value of the erased pixels; 127 for gray in uint8 images.
+        relative_to: side of the images that `size` is meant for, such as 224; smaller images get the nearest even number of
+            pixels in proportion to their shorter side, at least 2: 4, 6 and 8 of 32 for 30, 40 and 60 of 224. `None` for `size`
+            pixels in any image.
     """
 
     size: int
     fill: float = 0
+    relative_to: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("size", self.size), ("relative_to", self.relative_to)):
+            if value is not None and value < 1:
+                raise ValueError(f"Cutout: {name} must be at least 1 pixel, got {value}")
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
         """The images, each with a hole."""
         height, width = x.shape[-2:]
-        top = draws.integers(0, height) - self.size // 2
-        left = draws.integers(0, width) - self.size // 2
-        return erase(x, top, left, top + self.size, left + self.size, (self.fill,))
+        size = self.size
+        if self.relative_to is not None:
+            size = max(2, 2 * round(self.size * min(height, width) / (2 * self.relative_to)))
+        top = draws.integers(0, height) - size // 2
+        left = draws.integers(0, width) - size // 2
+        return erase(x, top, left, top + size, left + size, (self.fill,))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from noisylab.transforms.base import StrongView
+from noisylab.transforms.draws import Draws
 
 __all__ = ["PILAutoAugment", "PILEval", "PILPolicy", "PILRandAugment", "PILTrain", "PILView"]
 
@@ -35,6 +38,10 @@ class PILView(ABC):
             (3, H, W) float32, normalized, contiguous.
         """
 
+    def at(self, epoch: int) -> PILView:
+        """The view of an epoch, counted from 0; see `View.at`."""
+        return self
+
 
 class PILPolicy(ABC):
     """A random change of an RGB image that keeps its size."""
@@ -53,7 +60,8 @@ class PILTrain(PILView):
         crop: side of the square, in pixels, at most `resize`.
         mean: per channel, of pixels in [0, 1].
         std: likewise.
-        policy: applied to the square; `None` for a weak view.
+        policy: applied to the square; `None` for a weak view. A view of batches is applied to a batch of one, so that every
+            one of them serves for large images, with the same pixels.
         flip: probability of mirroring left to right.
 
     Raises:
@@ -64,7 +72,7 @@ class PILTrain(PILView):
     crop: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    policy: PILPolicy | None = None
+    policy: PILPolicy | StrongView | None = None
     flip: float = 0.5
 
     def __post_init__(self) -> None:
@@ -78,9 +86,18 @@ class PILTrain(PILView):
         if mirrored:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         image = image.crop((left, top, left + self.crop, top + self.crop))
+        if isinstance(self.policy, StrongView):
+            draws = Draws(rng.getrandbits(63), torch.zeros(1, dtype=torch.int64))
+            return _normalized(self.policy(_pixels(image)[None], draws)[0], self.mean, self.std)
         if self.policy is not None:
             image = self.policy(image, rng)
-        return _normalized(image, self.mean, self.std)
+        return _normalized(_pixels(image), self.mean, self.std)
+
+    def at(self, epoch: int) -> PILTrain:
+        """The view with its policy of that epoch."""
+        if not isinstance(self.policy, StrongView):
+            return self
+        return replace(self, policy=self.policy.at(epoch))
 
 
 @dataclass(frozen=True)
@@ -109,7 +126,7 @@ class PILEval(PILView):
         """(3, crop, crop) float32."""
         image = _resize_shorter(image.convert("RGB"), self.resize)
         left, top = round((image.width - self.crop) / 2), round((image.height - self.crop) / 2)
-        return _normalized(image.crop((left, top, left + self.crop, top + self.crop)), self.mean, self.std)
+        return _normalized(_pixels(image.crop((left, top, left + self.crop, top + self.crop))), self.mean, self.std)
 
 
 @dataclass(frozen=True)
@@ -152,11 +169,17 @@ def _resize_shorter(image: Image.Image, side: int) -> Image.Image:
     return image.resize((side, length) if width <= height else (length, side), Image.Resampling.BILINEAR)
 
 
-def _normalized(image: Image.Image, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
-    scale = torch.tensor([1 / (255 * value) for value in std], dtype=torch.float32).view(-1, 1, 1)
+def _pixels(image: Image.Image) -> Tensor:
+    """(3, H, W) uint8."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _normalized(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    top = 255 if pixels.dtype == torch.uint8 else 1
+    pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+    scale = torch.tensor([1 / (top * value) for value in std], dtype=torch.float32).view(-1, 1, 1)
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32).view(-1, 1, 1)
-    return pixels.mul_(scale).add_(shift)
+    return pixels.mul(scale).add_(shift)
 
 
 class _Current(threading.local):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noisylab.transforms import geometry, ops
-from noisylab.transforms.base import View, blocks, to_device
+from noisylab.transforms.base import StrongView, View, blocks, to_device
 from noisylab.transforms.draws import Draws
 
 __all__ = [
@@ -80,7 +80,7 @@ SHIFT_CENTERS = {name: 0.0 for name in _SHIFTS if not name.startswith("rotate")}
 """The same for shears and translations."""
 
 
-class Policy(View):
+class Policy(StrongView):
     """Applies, step by step, the operations that a subclass draws.
 
     Samples are grouped by operation: in each step one call of each operation, on the samples that drew it. Draws are made and

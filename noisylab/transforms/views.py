@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from noisylab.transforms.autoaugment import AutoAugment
-from noisylab.transforms.base import Compose, View
+from noisylab.transforms.base import Compose, StrongView, View
 from noisylab.transforms.features import FeatureIdentity, FeatureNoise, FeatureScale
-from noisylab.transforms.image import Contrast, GaussianNoise, Normalize, RandomCrop, RandomCropFlip, ToFloat
+from noisylab.transforms.image import Contrast, GaussianNoise, Normalize, RandomCrop, RandomCropFlip, ToBytes, ToFloat
 from noisylab.transforms.pil import PILEval, PILRandAugment, PILTrain, PILView
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "check_image_views",
+    "checked_strong",
     "cifar_views",
     "digit_views",
     "feature_views",
@@ -35,7 +36,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def cifar_views(
-    mean: tuple[float, ...] = CIFAR10_MEAN, std: tuple[float, ...] = CIFAR10_STD, padding: int = 4
+    mean: tuple[float, ...] = CIFAR10_MEAN,
+    std: tuple[float, ...] = CIFAR10_STD,
+    padding: int = 4,
+    strong: StrongView | None = None,
 ) -> dict[str, View]:
     """Views of (B, 3, H, W) uint8 color images.
 
@@ -46,12 +50,13 @@ def cifar_views(
         mean: per channel, of pixels in [0, 1].
         std: likewise.
         padding: largest shift of the crop, in pixels.
+        strong: in place of AutoAugment.
     """
     normalize = Normalize(mean, std)
     crop = RandomCropFlip(padding)
     return {
         "weak": Compose(crop, normalize),
-        "strong": Compose(crop, AutoAugment(), normalize),
+        "strong": Compose(crop, strong or AutoAugment(), normalize),
         "eval": normalize,
     }
 
@@ -74,7 +79,27 @@ def check_image_views(
         raise ValueError(f"flip must be a probability in [0, 1], got {flip}")
 
 
-def image_views(mean: tuple[float, ...], std: tuple[float, ...], padding: int = 4, flip: float | None = None) -> dict[str, View]:
+def checked_strong(strong: StrongView | None) -> StrongView | None:
+    """What the strong view is to do, as it was given.
+
+    Raises:
+        TypeError: for what is no view of images.
+    """
+    if strong is None or isinstance(strong, StrongView):
+        return strong
+    raise TypeError(
+        f"strong must be None or a view of images such as RandAugment(n=2, m=9), AugMix() or Cutout(16), got {strong!r}; a view "
+        "of your own derives from noisylab.transforms.StrongView"
+    )
+
+
+def image_views(
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    padding: int = 4,
+    flip: float | None = None,
+    strong: StrongView | None = None,
+) -> dict[str, View]:
     """Views of small images (B, C, H, W), C = 1 or 3, uint8 or, for C = 1, float in [0, 1].
 
     weak: padded crop and flip. strong: the same, then AutoAugment for three channels, contrast (factor 0.5 to 1.5) and noise
@@ -86,6 +111,7 @@ def image_views(mean: tuple[float, ...], std: tuple[float, ...], padding: int = 
         padding: largest shift of the crop, in pixels.
         flip: probability of mirroring; `None` for 0.5 with three channels and 0 with one, since a mirrored digit or letter
             is another sign.
+        strong: what the strong view does after crop and flip instead; float images are rounded to 256 gray levels for it.
 
     Raises:
         ValueError: for another number of channels.
@@ -96,6 +122,8 @@ def image_views(mean: tuple[float, ...], std: tuple[float, ...], padding: int = 
     p = flip if flip is not None else (0.5 if len(mean) == 3 else 0.0)
     crop: View = RandomCropFlip(padding, p=p) if p else RandomCrop(padding)
     change: View = AutoAugment() if len(mean) == 3 else Compose(ToFloat(), Contrast(0.5, 1.5), GaussianNoise(0.25))
+    if strong is not None:
+        change = Compose(ToBytes(), strong)
     return {
         "weak": Compose(crop, normalize),
         "strong": Compose(crop, change, normalize),
@@ -103,7 +131,7 @@ def image_views(mean: tuple[float, ...], std: tuple[float, ...], padding: int = 
     }
 
 
-def digit_views(scale: float = 16.0) -> dict[str, View]:
+def digit_views(scale: float = 16.0, strong: StrongView | None = None) -> dict[str, View]:
     """Views of tiny one-channel images (B, 1, 8, 8) uint8, brought to [0, 1].
 
     weak: shift by at most one pixel. strong: shift, contrast (factor 0.5 to 1.5), noise (standard deviation 0.25).
@@ -111,11 +139,15 @@ def digit_views(scale: float = 16.0) -> dict[str, View]:
 
     Args:
         scale: the largest gray level; pixels are divided by it.
+        strong: what the strong view does after the shift instead, to gray levels that are stretched to 0..255 for it.
     """
     shift, unit = RandomCrop(1), ToFloat(scale)
+    change: tuple[View, ...] = (unit, Contrast(0.5, 1.5), GaussianNoise(0.25))
+    if strong is not None:
+        change = (ToBytes(scale), strong, ToFloat())
     return {
         "weak": Compose(shift, unit),
-        "strong": Compose(shift, unit, Contrast(0.5, 1.5), GaussianNoise(0.25)),
+        "strong": Compose(shift, *change),
         "eval": unit,
     }
 
@@ -139,6 +171,7 @@ def web_views(
     crop: int = 448,
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
+    strong: StrongView | None = None,
 ) -> dict[str, PILView]:
     """Views of large color images, for loader workers.
 
@@ -150,9 +183,10 @@ def web_views(
         crop: side of the square, in pixels, at most `resize`.
         mean: per channel, of pixels in [0, 1].
         std: likewise.
+        strong: in place of RandAugment; needs no extra.
     """
     return {
         "weak": PILTrain(resize, crop, mean, std),
-        "strong": PILTrain(resize, crop, mean, std, policy=PILRandAugment()),
+        "strong": PILTrain(resize, crop, mean, std, policy=strong or PILRandAugment()),
         "eval": PILEval(resize, crop, mean, std),
     }

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from noisylab.transforms import (
+    AugMix,
     AutoAugment,
+    Chain,
     Compose,
     Contrast,
     Cutout,
@@ -15,6 +17,7 @@ from noisylab.transforms import (
     FeatureIdentity,
     FeatureNoise,
     FeatureScale,
+    FixMatchStrong,
     GaussianNoise,
     Normalize,
     RandAugment,
@@ -49,7 +52,8 @@ RANDOM: list[tuple[View, str]] = [
     (TrivialAugment(), COLor),
     (TrivialAugment(wide=False, fill=128), GREY),
     (AutoAugment(), GREY),
-    (RandAugment(), GREY),
+    (FixMatchStrong(), GREY),
+    (AugMix(width=2), COLor),
     (FeatureNoise(0.1), FEATURES),
     (FeatureScale(0.5, 1.5), FEATURES),
     (FeatureDropout(0.3), FEATURES),
@@ -250,3 +254,42 @@ def test_views_made_in_inference_mode_serve_training_later():
     weight = torch.ones(1, requires_grad=True)
     (view(x, Draws(0, torch.arange(2))) * weight).sum().backward()
     assert weight.grad is not None
+
+
+_SIZES = [(30, 32, 4), (40, 32, 6), (60, 32, 8), (30, 64, 8), (40, 64, 12), (60, 64, 18)]
+
+
+@pytest.mark.parametrize(("size", "side", "pixels"), _SIZES)
+def test_holes_relative_to_the_side_have_the_stated_size(size, side, pixels):
+    x, draws = torch.ones(400, 1, side, side + 4), Draws(0, torch.arange(400))
+    holes = Cutout(size, relative_to=224)(x, draws) == 0
+    assert holes.sum(2).amax().item() == holes.sum(3).amax().item() == pixels
+    assert torch.equal(holes, Cutout(pixels)(x, Draws(0, torch.arange(400))) == 0)
+
+
+@pytest.mark.parametrize(("size", "share"), [(4, 1.47), (6, 3.19), (8, 5.49), (16, 19.14), (24, 37.13)])
+def test_holes_cover_the_stated_share(size, share):
+    place = torch.cartesian_prod(torch.arange(32), torch.arange(32))
+    centers = iter(place.unbind(1))
+
+    class Enumerated(Draws):
+        def integers(self, low, high, shape=()):
+            return next(centers)
+
+    holes = Cutout(size)(torch.ones(1024, 1, 32, 32), Enumerated(0, torch.arange(1024))) == 0
+    assert 100 * holes.float().mean().item() == pytest.approx(share, abs=0.006)
+
+
+@pytest.mark.parametrize("settings", [{"size": 0}, {"size": 4, "relative_to": 0}])
+def test_holes_of_no_size_are_refused(settings):
+    with pytest.raises(ValueError, match="Cutout"):
+        Cutout(**settings)
+
+
+def test_views_on_top_of_each_other_draw_one_after_the_other(make_images):
+    x, draws = make_images(9), Draws(2, torch.arange(9))
+    expected = Cutout(8, fill=127)(RandAugment()(x, draws), draws)
+    assert torch.equal(Chain([RandAugment(), Cutout(8, fill=127)])(x, Draws(2, torch.arange(9))), expected)
+    for wrong, error in (([], ValueError), ([ToFloat()], TypeError)):
+        with pytest.raises(error, match="Chain"):
+            Chain(wrong)

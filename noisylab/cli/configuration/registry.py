@@ -23,6 +23,7 @@ from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import Network
 from noisylab.noise import Noise
 from noisylab.selection.thresholds import ThresholdPolicy
+from noisylab.transforms import StrongView
 from noisylab.trust import check
 
 __all__ = [
@@ -39,7 +40,15 @@ __all__ = [
     "takes_factory",
 ]
 
-_ROOMS = ("noisylab.methods", "noisylab.data", "noisylab.models", "noisylab.noise", "noisylab.losses", "noisylab.selection")
+_ROOMS = (
+    "noisylab.methods",
+    "noisylab.data",
+    "noisylab.models",
+    "noisylab.noise",
+    "noisylab.losses",
+    "noisylab.selection",
+    "noisylab.transforms",
+)
 
 
 @dataclass(frozen=True)
@@ -150,7 +159,9 @@ def class_kind(hint: Any) -> type | None:
         return kinds[0] if kinds else None
     if origin is collections.abc.Callable:
         return class_kind(typing.get_args(hint)[1])
-    named = Noise | Network | Criterion | ThresholdPolicy | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler
+    named = (
+        Noise | StrongView | Network | Criterion | ThresholdPolicy | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler
+    )
     if inspect.isclass(hint) and issubclass(hint, named):
         return hint
     return None

@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from noisylab.callbacks import Curves, Diagnostics, LabelIssues, RunCheckpoint, RunProgress, RunSummary, Speed
 from noisylab.cli.configuration.compose import switches, with_dict_kwargs
 from noisylab.cli.configuration.origin import absolute_paths
-from noisylab.cli.configuration.registry import class_kind, locate, parameters, takes_factory
+from noisylab.cli.configuration.registry import class_kind, item_kind, locate, parameters, takes_factory
 from noisylab.cli.configuration.scalars import dump, put_back
 from noisylab.cli.configuration.starts import absolute_starts
 from noisylab.cli.configuration.trainer import check_callbacks, check_machine, check_monitors
@@ -34,6 +34,7 @@ from noisylab.engine.sync_norm import SyncNorm
 from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.noise import Noise
+from noisylab.transforms import StrongView
 from noisylab.upstream.lightning import SetUpOnlyCLI, default_ddp_option, layer_sync, set_layer_sync, subcommand_parser
 
 __all__ = ["App", "build", "build_data", "config_text", "write_config"]
@@ -304,9 +305,11 @@ def _construct(node: dict[str, Any], **handed: Any) -> Any:
         hint = parameters(cls)[name].hint if name in parameters(cls) else None
         kind = class_kind(hint)
         if isinstance(value, dict) and "class_path" in value and kind is not None:
-            # networks, optimizers and schedules are handed over as factories, the data's noise as an object
-            factory = takes_factory(hint) or not issubclass(kind, Noise)
+            # networks, optimizers and schedules are handed over as factories, the data's noise and strong view as objects
+            factory = takes_factory(hint) or not issubclass(kind, Noise | StrongView)
             value = {**value, "init_args": dict(value["init_args"])} if factory else _construct(value)
+        elif isinstance(value, list) and item_kind(hint) is StrongView:
+            value = [_construct(item) for item in value]
         arguments[name] = value
     return cls(**{**arguments, **handed})
 

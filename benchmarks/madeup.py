@@ -11,7 +11,7 @@ from torch import Tensor
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.rows import DenseRows
 from noisylab.engine.plan_loader import ResolvedPlan
-from noisylab.transforms import cifar_views
+from noisylab.transforms import StrongView, cifar_views
 from noisylab.transforms.views import feature_views
 from noisylab.types import EpochPlan, Phase, PlanBatch, Stream
 
@@ -24,12 +24,13 @@ class RandomImages(NoisyDataModule):
     Args:
         rows: N.
         classes: K, at most N.
+        strong: what the strong view does; `None` for AutoAugment.
         **kwargs: see `NoisyDataModule`.
     """
 
-    def __init__(self, rows: int, classes: int = 10, **kwargs: Any) -> None:
+    def __init__(self, rows: int, classes: int = 10, strong: StrongView | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.rows, self.classes = rows, classes
+        self.rows, self.classes, self.strong = rows, classes, strong
 
     @property
     def source_classes(self) -> int:
@@ -52,7 +53,7 @@ class RandomImages(NoisyDataModule):
 
     def view_set(self) -> Mapping[str, Any]:
         """Those of CIFAR."""
-        return cifar_views()
+        return cifar_views(strong=self.strong)
 
 
 class RandomFeatures(RandomImages):
@@ -66,7 +67,7 @@ class RandomFeatures(RandomImages):
     """
 
     def __init__(self, rows: int, classes: int = 10, features: int = 64, **kwargs: Any) -> None:
-        super().__init__(rows, classes, **kwargs)
+        super().__init__(rows, classes, None, **kwargs)
         self.features = features
 
     def inputs(self) -> Tensor:

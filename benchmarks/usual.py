@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -43,16 +44,23 @@ class UsualImages(Dataset[tuple[Any, ...]]):
     Args:
         pixels: (N, 3, 32, 32) uint8.
         given: (N,) int64 given labels.
-        strong: whether there is a second view with AutoAugment.
+        strong: whether there is a second view.
+        policy: what the second view does to an image; `None` for AutoAugment.
     """
 
-    def __init__(self, pixels: Tensor, given: Tensor, strong: bool = True) -> None:
+    def __init__(
+        self,
+        pixels: Tensor,
+        given: Tensor,
+        strong: bool = True,
+        policy: Callable[[Image.Image], Image.Image] | None = None,
+    ) -> None:
         self.pixels = np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
         self.given = given.numpy()
         before = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
         after = [transforms.ToTensor(), transforms.Normalize(CIFAR10_MEAN, CIFAR10_STD)]
         self.weak = transforms.Compose([*before, *after])
-        self.strong = transforms.Compose([*before, _Policy(), *after]) if strong else None
+        self.strong = transforms.Compose([*before, policy or _Policy(), *after]) if strong else None
 
     def __len__(self) -> int:
         return len(self.given)

@@ -22,6 +22,7 @@ from noisylab.losses.dmi import dmi_loss, joint_matrix
 from noisylab.losses.elr import elr_loss, elr_regularizer, elr_target, given_share, predicts_given, reweighted_labels
 from noisylab.losses.entropy import negative_entropy
 from noisylab.losses.f_divergence import f_divergence
+from noisylab.losses.jensen_shannon import jensen_shannon
 from noisylab.losses.mixmatch import prior_penalty, sharpen, squared_error
 from noisylab.losses.normalized import active_passive, focal, normalized
 from noisylab.losses.peer import peer_loss, peer_weight, shifted_cross_entropy
@@ -77,6 +78,7 @@ __all__ = [
     "gls",
     "guess_loss",
     "importance_weights",
+    "jensen_shannon",
     "joint_matrix",
     "log_volume",
     "logit_norm",

@@ -67,6 +67,14 @@ def test_views(run: Run) -> None:
     assert "CIFAR10Policy" in facts["strong PIL view"]
 
 
+def test_views_of_other_policies(run: Run) -> None:
+    pytest.importorskip("randaugment")
+    facts = run(views, "--repeats", 2, "--rows", 32, "--pil_rows", 16, "--batch", 16, "--policies")
+    assert {name for name in by_row(facts) if "Mix" in name or "Rand" in name} == {
+        f"{side} weak + {policy}" for side in ("PIL", "noisylab") for policy in ("RandAugment", "AugMix")
+    }
+
+
 def test_loop_overhead(run: Run) -> None:
     facts = run(loop, "--repeats", 2, "--groups", "act", "ce", "--network", "SmallCNN", "--batch", 8, "--steps", 2)
     rows = [(row["group"].split(",")[0], row["row"]) for row in facts["rows"]]

@@ -22,11 +22,12 @@ from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.callbacks.diagnostics import Diagnostics
 from noisylab.data.base import NoisyDataModule
+from noisylab.data.drawing import without
 from noisylab.data.semi import left_out
 from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.metrics import balanced_accuracy
-from noisylab.noise import digest, save_noise
+from noisylab.noise import NoisyTargets, digest, save_noise
 
 __all__ = ["RunSummary", "versions"]
 
@@ -48,7 +49,8 @@ def versions() -> dict[str, str]:
 
 
 class RunSummary(Checkpoint):
-    """Writes ``noise.npz`` at the start of a run, ``summary.json`` at its end, and ``transition.csv`` where there is an estimate.
+    """Writes ``noise.npz``, the labels of a run with noise or few labels, at its start; at its end ``summary.json`` and, where
+    there is an estimate, ``transition.csv``.
 
     Args:
         folder: the run folder.
@@ -85,8 +87,8 @@ class RunSummary(Checkpoint):
         """Save the noise, start the clock."""
         self._started = time.monotonic()
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if isinstance(data, NoisyDataModule) and data.noisy is not None and data.noise is not None and trainer.is_global_zero:
-            save_noise(self.folder / "noise.npz", data.noisy, data.noise.kind, data.noise.seed, data.source.class_names)
+        if isinstance(data, NoisyDataModule) and trainer.is_global_zero:
+            _save_labels(self.folder / "noise.npz", data)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -241,6 +243,16 @@ def _predictor(
         "balanced_acc": None if confusion is None else balanced_accuracy(confusion),
         "confusion": None if confusion is None else confusion.tolist(),
     }
+
+
+def _save_labels(path: Path, data: NoisyDataModule) -> None:
+    """Write the given labels to a file that `FromFile` reads, where noise or the choice of labeled rows made them."""
+    names = data.source.class_names
+    if data.noisy is not None and data.noise is not None:
+        save_noise(path, data.noisy, data.noise.kind, data.noise.seed, names)
+    elif data.labels is not None:
+        truth = data.source.given if data.source.clean is None else data.source.clean
+        save_noise(path, without(NoisyTargets(data.given_target, truth, None, None, 0.0), data.given_target), "none", None, names)
 
 
 def _wrong(data: NoisyDataModule) -> float | None:

@@ -17,7 +17,7 @@ __all__ = ["noisy_labels", "without"]
 def noisy_labels(
     noise: Noise, source: Source, unit: Literal["row", "clip"] | None = None, inputs: Tensor | None = None
 ) -> NoisyTargets:
-    """Noisy labels of all rows, drawn by row or by clip.
+    """Noisy labels of all labeled rows, drawn by row or by clip; the others stay without one, but for labels from a file.
 
     Args:
         noise: its kind.
@@ -26,14 +26,17 @@ def noisy_labels(
         inputs: (N, ...) what noise that depends on the inputs looks at; `None` for inputs that are not in memory.
 
     Raises:
-        ValueError: for rows without a true label, labels that are wrong already, a unit that is missing, or clips that are.
+        ValueError: for labeled rows without a true label, labels that are wrong already, a unit that is missing, or clips that
+            are.
     """
-    clean = source.given if source.clean is None else source.clean
-    if bool((clean < 0).any()):
-        raise ValueError("noise needs true labels for all rows; the data has rows without one. Leave noise out")
-    wrong = int((clean != source.given).sum())
+    clean, labeled = source.given if source.clean is None else source.clean, source.given >= 0
+    if bool((clean < 0)[labeled].any()):
+        raise ValueError("noise needs true labels for all labeled rows; the data has rows without one. Leave noise out")
+    wrong = int((clean != source.given)[labeled].sum())
     if wrong:
         raise ValueError(f"{wrong} of {len(clean)} labels already differ from the true ones; leave noise out")
+    if not bool(labeled.all()) and not isinstance(noise, FromFile):
+        return _of_labeled(noise, source, clean, unit, inputs)
     classes, names = len(source.class_names), source.class_names
     if source.clip is None:
         if unit == "clip":
@@ -52,6 +55,18 @@ def noisy_labels(
         measured = float((given != clean).double().mean())
         return replace(drawn, given_target=given, clean_target=clean.clone(), measured_rate=measured)
     return noise(clean, classes, inputs, names)
+
+
+def _of_labeled(
+    noise: Noise, source: Source, clean: Tensor, unit: Literal["row", "clip"] | None, inputs: Tensor | None
+) -> NoisyTargets:
+    """Noise of the labeled rows alone, as if there were no others."""
+    rows = (source.given >= 0).nonzero().flatten()
+    clip = None if source.clip is None else source.clip[rows]
+    part = replace(source, given=source.given[rows], clean=clean[rows], clip=clip)
+    drawn = noisy_labels(noise, part, unit, None if inputs is None else inputs[rows])
+    given = torch.full_like(source.given, -1).scatter(0, rows, drawn.given_target)
+    return replace(drawn, given_target=given, clean_target=clean.clone())
 
 
 def without(noisy: NoisyTargets, given: Tensor) -> NoisyTargets:

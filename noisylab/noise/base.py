@@ -27,11 +27,11 @@ class NoisyTargets:
     """The noisy labels of a whole training set, and where the noise came from. All tensors are on the CPU.
 
     Args:
-        given_target: (N,) int64, the labels to train on, each below the number of classes the model sees.
-        clean_target: (N,) int64, the true labels, in 0..C-1 for C source classes.
+        given_target: (N,) int64, the labels to train on, each below the number of classes the model sees; -1 for unlabeled rows.
+        clean_target: (N,) int64, the true labels, in 0..C-1 for C source classes; -1 where unknown, in unlabeled rows.
         transition_matrix: (C, C) float64, rows clean, columns given; each row sums to one. `None` when not known.
         rate: the noise kind's parameter, a fraction in [0, 1); `None` when not known.
-        measured_rate: fraction of rows whose given label differs from the true one, in [0, 1]; 0 without rows.
+        measured_rate: fraction of labeled rows whose given label differs from the true one, in [0, 1]; 0 without such rows.
     """
 
     given_target: Tensor
@@ -118,7 +118,8 @@ class Noise(ABC):
         return sample(clean, matrix, self.seed)
 
     def _noisy(self, given: Tensor, clean: Tensor, matrix: Tensor | None, rate: float | None) -> NoisyTargets:
-        measured = float((given != clean).double().mean()) if len(clean) else 0.0
+        known = (given >= 0) & (clean >= 0)
+        measured = float((given != clean)[known].double().mean()) if bool(known.any()) else 0.0
         return NoisyTargets(given, clean, matrix, rate, measured)
 
     def __repr__(self) -> str:
@@ -132,12 +133,13 @@ def check_fraction(name: str, value: float) -> None:
         raise ValueError(f"{name} must be a fraction in [0, 1), got {value}; 40 percent is written 0.4")
 
 
-def check_targets(targets: Tensor, num_classes: int) -> Tensor:
+def check_targets(targets: Tensor, num_classes: int, unknown: bool = False) -> Tensor:
     """A copy of the labels as (N,) int64 on the CPU.
 
     Args:
         targets: (N,) integer labels, any device; not changed.
         num_classes: C, number of classes, at least 2.
+        unknown: whether -1 may stand for a row without a label.
 
     Raises:
         ValueError: `num_classes` is below 2, the labels are not one row of numbers, or one lies outside 0..C-1.
@@ -149,7 +151,7 @@ def check_targets(targets: Tensor, num_classes: int) -> Tensor:
     if targets.ndim != 1:
         raise ValueError(f"targets must have shape (N,), got {tuple(targets.shape)}; pass one label per sample")
     clean = targets.detach().to("cpu", torch.int64, copy=True)
-    outside = ((clean < 0) | (clean >= num_classes)).nonzero().flatten()
+    outside = ((clean < (-1 if unknown else 0)) | (clean >= num_classes)).nonzero().flatten()
     if len(outside):
         row = int(outside[0])
         raise ValueError(

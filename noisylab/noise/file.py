@@ -31,7 +31,7 @@ class NoiseFile:
     """The content of a noise file; what a foreign file does not state is `None`.
 
     Args:
-        given_target: (N,) int64, the labels to train on.
+        given_target: (N,) int64, the labels to train on, -1 for unlabeled rows.
         kind: the noise kind.
         rate: the kind's parameter, a fraction in [0, 1).
         measured_rate: fraction of labels that differ from the true ones.
@@ -54,7 +54,7 @@ class FromFile(Noise):
 
     Where the file says how its classes are called, labels are matched by name, never by number; so are labels that are text. The
     numbers of other files are the places of the classes, or, without a digest and where all classes are called by whole numbers,
-    their names.
+    their names. Rows with -1, or with empty text, lose their label: a file can make a data set a semi-supervised one.
 
     The transition matrix of the returned `NoisyTargets` is `None`: a file holds labels, not the law they were drawn
     from. The rate is the one in the file, if any.
@@ -102,7 +102,7 @@ class FromFile(Noise):
         """Read the given labels of a whole training set.
 
         Args:
-            targets: (N,) integer, the true labels in 0..C-1, any device; not changed and not kept.
+            targets: (N,) integer, the true labels in 0..C-1, -1 where unknown, any device; not changed and not kept.
             num_classes: C, number of source classes, at least 2.
             inputs: unused.
             class_names: C names, by which the labels of the file are matched.
@@ -112,7 +112,7 @@ class FromFile(Noise):
             ValueError: the file cannot be read as labels, was made for other true labels, has another number of rows,
                 or holds a label out of range.
         """
-        clean = check_targets(targets, num_classes)
+        clean = check_targets(targets, num_classes, unknown=True)
         stored = load_noise(self.path, self.key)
         stored, theirs = self._renumbered(stored, clean, class_names)
         if self.check_digest:
@@ -123,7 +123,7 @@ class FromFile(Noise):
                 "use the file that was made for this training set"
             )
         try:
-            given = check_targets(stored.given_target, self.num_classes(num_classes))
+            given = check_targets(stored.given_target, self.num_classes(num_classes), unknown=True)
         except ValueError as error:
             raise ValueError(f"labels {self.key!r} in {self.path}: {error}") from error
         return self._noisy(given, clean, None, stored.rate)
@@ -143,7 +143,7 @@ class FromFile(Noise):
             raise ValueError(
                 f"the data has two classes with the same name ({', '.join(class_names)}), so labels cannot be matched by name"
             )
-        used = [stored.class_names[number] for number in stored.given_target.unique().tolist()]
+        used = [stored.class_names[number] for number in stored.given_target.unique().tolist() if number >= 0]
         unknown = [name for name in used if name not in place]
         if unknown:
             near = difflib.get_close_matches(unknown[0], place, n=1)
@@ -151,9 +151,9 @@ class FromFile(Noise):
                 f"{self.path} has labels of {len(unknown)} classes that the data lacks, {unknown[0]!r} first"
                 f"{f' (nearest: {near[0]!r})' if near else ''}; give the classes the same names, or use the file of this data set"
             )
-        ours = torch.tensor([place.get(name, -1) for name in stored.class_names])
+        ours = torch.tensor([*(place.get(name, -1) for name in stored.class_names), -1])  # the last for rows without a label
         file_number = {name: number for number, name in enumerate(stored.class_names)}
-        theirs = torch.tensor([file_number.get(name, -1) for name in class_names])
+        theirs = torch.tensor([*(file_number.get(name, -1) for name in class_names), -1])
         return replace(stored, given_target=ours[stored.given_target]), theirs[clean]
 
     def _by_number(self, stored: NoiseFile, class_names: Sequence[str]) -> NoiseFile:
@@ -161,14 +161,15 @@ class FromFile(Noise):
         if not all(re.fullmatch(r"[+-]?[0-9]+(\.0*)?", name) for name in class_names):
             return stored
         place = {int(float(name)): number for number, name in enumerate(class_names)}
-        unknown = [number for number in stored.given_target.unique().tolist() if number not in place]
+        # -1 is no label, unless a class is called so
+        unknown = [number for number in stored.given_target.unique().tolist() if number not in place and number != -1]
         if len(place) < len(class_names) or unknown:
             found = f"label {unknown[0]}, which is no class of the data" if unknown else "numbers"
             raise ValueError(
                 f"{self.path} has {found} ({', '.join(class_names[:_CLASSES])}{', ...' if len(class_names) > _CLASSES else ''}); "
                 "write the names of the classes as text, so that positions are not mistaken for names"
             )
-        return replace(stored, given_target=torch.tensor([place[number] for number in stored.given_target.tolist()]))
+        return replace(stored, given_target=torch.tensor([place.get(number, -1) for number in stored.given_target.tolist()]))
 
     def _check_digest(self, stored: NoiseFile, clean: Tensor) -> None:
         if stored.clean_sha256 is None:
@@ -260,13 +261,14 @@ def _labels(
     """Labels as numbers, and what these stand for, where that is said or the labels are text."""
     if labels.ndim == 1 and labels.dtype.kind == "U":
         found, places = np.unique(labels, return_inverse=True)
-        return torch.from_numpy(places.astype(np.int64)), tuple(found.tolist())
+        first = int(len(found) > 0 and found[0] == "")  # empty text is the smallest
+        return torch.from_numpy(places.astype(np.int64)) - first, tuple(found[first:].tolist())
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{what} of {path} must be one row of integers or text, got shape {labels.shape} of {labels.dtype}; "
             "save the labels as an int64 array of shape (N,)"
         )
     names = None if class_names is None or class_names.dtype.kind != "U" else tuple(class_names.reshape(-1).tolist())
-    if names is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
+    if names is not None and len(labels) and not -1 <= labels.min() <= labels.max() < len(names):
         raise ValueError(f"{what} of {path} holds numbers outside the {len(names)} classes that the file names; save it again")
     return torch.from_numpy(labels.astype(np.int64)), names

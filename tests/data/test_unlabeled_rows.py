@@ -14,7 +14,7 @@ from noisylab.data import Arrays
 from noisylab.data.labels import read_labels
 from noisylab.issues.apply import apply_to_arrays
 from noisylab.issues.table import IssueTable
-from noisylab.noise import Symmetric
+from noisylab.noise import FromFile, Symmetric, save_noise
 
 
 def arrays(tmp_path: Path, y: Any, missing: Any = "auto", more: dict[str, Any] | None = None, **kwargs: Any) -> Any:
@@ -96,8 +96,56 @@ def test_rows_without_a_label_are_in_no_split(tmp_path: Path) -> None:
     assert tested.tolist() == np.flatnonzero(y >= 0).tolist()
     more = {"test_x": np.zeros((4, 2), "f4"), "test_y": np.array([0, -1, 2, 1])}
     assert arrays(tmp_path, y, more=more).split.test.tolist() == [0, 2, 3]
-    with pytest.raises(ValueError, match="noise needs true labels for all rows"):
-        arrays(tmp_path, y, noise=Symmetric(0.2))
+
+
+@pytest.mark.filterwarnings("ignore:.*rows have no label")
+def test_noise_is_drawn_for_labeled_rows_as_if_there_were_no_others(tmp_path: Path) -> None:
+    y = np.tile(LABELS, 5)
+    data, labeled = arrays(tmp_path, y, noise=Symmetric(0.4)), torch.from_numpy(y >= 0)
+    alone = arrays(tmp_path, y[y >= 0], noise=Symmetric(0.4))
+    assert torch.equal(data.given_target[labeled], alone.given_target) and set(data.given_target[~labeled].tolist()) == {-1}
+    assert data.noisy.measured_rate == alone.noisy.measured_rate > 0 and torch.equal(data.clean_target, torch.from_numpy(y))
+    with pytest.raises(ValueError, match="noise needs true labels for all labeled rows"):
+        arrays(tmp_path, y, noise=Symmetric(0.4), more={"y_true": np.where(np.arange(40) == 3, -1, y)})
+
+
+@pytest.mark.filterwarnings("ignore:.*rows have no label")
+def test_a_file_of_labels_carries_which_rows_have_none(tmp_path: Path) -> None:
+    y = np.tile(LABELS, 5)
+    few = arrays(tmp_path, y, labels_per_class=4, noise=Symmetric(0.4))
+    save_noise(tmp_path / "n.npz", few.noisy, "symmetric", 0, few.info.class_names)
+    again = arrays(tmp_path, y, noise=FromFile(tmp_path / "n.npz"))
+    assert torch.equal(again.given_target, few.given_target) and again.noisy.measured_rate == few.noisy.measured_rate
+    assert torch.equal(again.info.unlabeled_rows, few.info.unlabeled_rows) and len(again.info.train_rows) == 12
+    assert "18 of 40 training rows have no label in the file of the labels" in again.source.account
+    with pytest.raises(ValueError, match="made for other true labels"):
+        arrays(tmp_path, np.roll(y, 1), noise=FromFile(tmp_path / "n.npz"))
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        ({"y": np.array(["b", "", "a", "b"])}, [1, -1, 0, 1]),
+        ({"y": np.array([1, -1, 0, 1]), "class_names": np.array(["b", "a"])}, [0, -1, 1, 0]),
+        ({"y": np.array([1, -1, 0, 1])}, [1, -1, 0, 1]),
+    ],
+)
+def test_files_of_others_may_leave_rows_without_a_label(tmp_path: Path, stored: dict[str, Any], read: list[int]) -> None:
+    np.savez(tmp_path / "l.npz", **stored)
+    noise = FromFile(tmp_path / "l.npz", "y", check_digest=False)
+    noisy = noise(torch.tensor([1, 0, 0, 1]), 2, class_names=("a", "b"))
+    assert noisy.given_target.tolist() == read
+    assert noisy.measured_rate == pytest.approx(sum(r != t for r, t in zip(read, [1, 0, 0, 1], strict=True) if r >= 0) / 3)
+    np.savez(tmp_path / "l.npz", y=np.array([1, -2, 0, 1]))
+    with pytest.raises(ValueError, match="got -2 at row 1"):
+        noise(torch.tensor([1, 0, 0, 1]), 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*rows have no label")
+def test_a_class_may_be_without_a_labeled_row(tmp_path: Path) -> None:
+    data = arrays(tmp_path, [0, -1, 1, 0], more={"class_names": np.array(["cat", "dog", "owl"])})
+    assert data.num_classes == 3
+    assert "no labeled training row has the class owl, which can hardly be learned" in data.source.account
 
 
 @pytest.mark.filterwarnings("ignore:.*rows have no label")

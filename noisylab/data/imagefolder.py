@@ -24,6 +24,7 @@ from noisylab.data.pictures import Depth, Head
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.data.suspicions import repeated
 from noisylab.transforms.base import StrongView
+from noisylab.transforms.contrastive import PILSimCLR
 from noisylab.transforms.pil import PILTrain
 from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, check_image_views, checked_strong, image_views, web_views
 
@@ -254,7 +255,9 @@ class ImageFolder(NoisyDataModule):
         mean = IMAGENET_MEAN if self.mean is None else tuple(self.mean)
         views = web_views(resize, size, mean, IMAGENET_STD if self.std is None else tuple(self.std), self.strong)
         flip = self._measured["flip"]
-        return {name: replace(view, flip=flip) if isinstance(view, PILTrain) else view for name, view in views.items()}
+        return {
+            name: replace(view, flip=flip) if isinstance(view, PILTrain | PILSimCLR) else view for name, view in views.items()
+        }
 
     def view_set(self) -> Mapping[str, Any]:
         """Views of images in memory or of image files, known once the images are listed."""

@@ -3,6 +3,7 @@
 from noisylab.transforms.augmix import AugMix
 from noisylab.transforms.autoaugment import CIFAR10_POLICY, AutoAugment
 from noisylab.transforms.base import Chain, Compose, StrongView, View
+from noisylab.transforms.contrastive import ColorJitter, PILSimCLR, RandomGray, RandomResizedCrop, simclr_view
 from noisylab.transforms.draws import Draws, key_from
 from noisylab.transforms.features import FeatureDropout, FeatureIdentity, FeatureNoise, FeatureScale
 from noisylab.transforms.image import (
@@ -46,6 +47,7 @@ __all__ = [
     "AugMix",
     "AutoAugment",
     "Chain",
+    "ColorJitter",
     "Compose",
     "Contrast",
     "Cutout",
@@ -61,12 +63,15 @@ __all__ = [
     "PILEval",
     "PILPolicy",
     "PILRandAugment",
+    "PILSimCLR",
     "PILTrain",
     "PILView",
     "RandAugment",
     "RandomCrop",
     "RandomCropFlip",
+    "RandomGray",
     "RandomHorizontalFlip",
+    "RandomResizedCrop",
     "StrongView",
     "ToBytes",
     "ToFloat",
@@ -81,6 +86,7 @@ __all__ = [
     "key_from",
     "mix_targets",
     "rotate_quarters",
+    "simclr_view",
     "soft_cutmix",
     "web_views",
 ]

@@ -88,10 +88,10 @@ class PILTrain(PILView):
         image = image.crop((left, top, left + self.crop, top + self.crop))
         if isinstance(self.policy, StrongView):
             draws = Draws(rng.getrandbits(63), torch.zeros(1, dtype=torch.int64))
-            return _normalized(self.policy(_pixels(image)[None], draws)[0], self.mean, self.std)
+            return normalized(self.policy(pixels_of(image)[None], draws)[0], self.mean, self.std)
         if self.policy is not None:
             image = self.policy(image, rng)
-        return _normalized(_pixels(image), self.mean, self.std)
+        return normalized(pixels_of(image), self.mean, self.std)
 
     def at(self, epoch: int) -> PILTrain:
         """The view with its policy of that epoch."""
@@ -126,7 +126,7 @@ class PILEval(PILView):
         """(3, crop, crop) float32."""
         image = _resize_shorter(image.convert("RGB"), self.resize)
         left, top = round((image.width - self.crop) / 2), round((image.height - self.crop) / 2)
-        return _normalized(_pixels(image.crop((left, top, left + self.crop, top + self.crop))), self.mean, self.std)
+        return normalized(pixels_of(image.crop((left, top, left + self.crop, top + self.crop))), self.mean, self.std)
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,13 @@ def _resize_shorter(image: Image.Image, side: int) -> Image.Image:
     return image.resize((side, length) if width <= height else (length, side), Image.Resampling.BILINEAR)
 
 
-def _pixels(image: Image.Image) -> Tensor:
+def pixels_of(image: Image.Image) -> Tensor:
     """(3, H, W) uint8."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def _normalized(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def normalized(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """(3, H, W) float32 of uint8 pixels, or of float ones in [0, 1]: less mean, divided by std."""
     top = 255 if pixels.dtype == torch.uint8 else 1
     pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
     scale = torch.tensor([1 / (top * value) for value in std], dtype=torch.float32).view(-1, 1, 1)

@@ -1,4 +1,5 @@
-"""The named sets of views that data modules use: "weak" and "strong" for training, "eval" for evaluation."""
+"""The named sets of views that data modules use: "weak" and "strong" for training, "simclr" for contrastive pre-training, "eval"
+for evaluation."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 
 from noisylab.transforms.autoaugment import AutoAugment
 from noisylab.transforms.base import Compose, StrongView, View
+from noisylab.transforms.contrastive import PILSimCLR, simclr_view
 from noisylab.transforms.features import FeatureIdentity, FeatureNoise, FeatureScale
 from noisylab.transforms.image import Contrast, GaussianNoise, Normalize, RandomCrop, RandomCropFlip, ToBytes, ToFloat
 from noisylab.transforms.pil import PILEval, PILRandAugment, PILTrain, PILView
@@ -43,8 +45,8 @@ def cifar_views(
 ) -> dict[str, View]:
     """Views of (B, 3, H, W) uint8 color images.
 
-    weak: padded crop, flip. strong: the same with draws of its own, then AutoAugment (CIFAR-10 policy). eval: neither.
-    All are normalized.
+    weak: padded crop, flip. strong: the same with draws of its own, then AutoAugment (CIFAR-10 policy). simclr: see
+    `noisylab.transforms.contrastive.simclr_view`. eval: none of these. All are normalized.
 
     Args:
         mean: per channel, of pixels in [0, 1].
@@ -57,6 +59,7 @@ def cifar_views(
     return {
         "weak": Compose(crop, normalize),
         "strong": Compose(crop, strong or AutoAugment(), normalize),
+        "simclr": simclr_view(normalize, flip=0.5),
         "eval": normalize,
     }
 
@@ -103,7 +106,8 @@ def image_views(
     """Views of small images (B, C, H, W), C = 1 or 3, uint8 or, for C = 1, float in [0, 1].
 
     weak: padded crop and flip. strong: the same, then AutoAugment for three channels, contrast (factor 0.5 to 1.5) and noise
-    (standard deviation 0.25) for one. eval: neither. All are normalized.
+    (standard deviation 0.25) for one. simclr: see `noisylab.transforms.contrastive.simclr_view`. eval: none of these. All are
+    normalized.
 
     Args:
         mean: per channel, of pixels in [0, 1]; its length is C.
@@ -127,6 +131,7 @@ def image_views(
     return {
         "weak": Compose(crop, normalize),
         "strong": Compose(crop, change, normalize),
+        "simclr": simclr_view(normalize, flip=p),
         "eval": normalize,
     }
 
@@ -135,7 +140,8 @@ def digit_views(scale: float = 16.0, strong: StrongView | None = None) -> dict[s
     """Views of tiny one-channel images (B, 1, 8, 8) uint8, brought to [0, 1].
 
     weak: shift by at most one pixel. strong: shift, contrast (factor 0.5 to 1.5), noise (standard deviation 0.25).
-    eval: neither. The strong view may leave [0, 1].
+    simclr: a crop of half the image or more brought back to size, brightness and contrast. eval: none of these. The strong view
+    may leave [0, 1].
 
     Args:
         scale: the largest gray level; pixels are divided by it.
@@ -148,6 +154,7 @@ def digit_views(scale: float = 16.0, strong: StrongView | None = None) -> dict[s
     return {
         "weak": Compose(shift, unit),
         "strong": Compose(shift, *change),
+        "simclr": simclr_view(None, flip=0.0, least=0.5, maximum=scale),
         "eval": unit,
     }
 
@@ -155,7 +162,7 @@ def digit_views(scale: float = 16.0, strong: StrongView | None = None) -> dict[s
 def feature_views(std: float = 0.25, low: float = 0.8, high: float = 1.2) -> dict[str, View]:
     """Views of feature vectors (B, D), as float32.
 
-    weak and eval: unchanged. strong: one random factor for the sample, then noise on every feature.
+    weak and eval: unchanged. strong and simclr: one random factor for the sample, then noise on every feature.
 
     Args:
         std: standard deviation of the noise, in units of the features: scale them to unit variance first.
@@ -163,7 +170,8 @@ def feature_views(std: float = 0.25, low: float = 0.8, high: float = 1.2) -> dic
         high: largest factor.
     """
     same = FeatureIdentity()
-    return {"weak": same, "strong": Compose(FeatureScale(low, high), FeatureNoise(std)), "eval": same}
+    strong = Compose(FeatureScale(low, high), FeatureNoise(std))
+    return {"weak": same, "strong": strong, "simclr": strong, "eval": same}
 
 
 def web_views(
@@ -175,7 +183,8 @@ def web_views(
 ) -> dict[str, PILView]:
     """Views of large color images, for loader workers.
 
-    weak: resize, flip, random crop. strong: the same, then RandAugment (needs the extra `noisylab[views]`).
+    weak: resize, flip, random crop. strong: the same, then RandAugment (needs the extra `noisylab[views]`). simclr: see
+    `noisylab.transforms.contrastive.PILSimCLR`.
     eval: resize, central crop. All are normalized.
 
     Args:
@@ -188,5 +197,6 @@ def web_views(
     return {
         "weak": PILTrain(resize, crop, mean, std),
         "strong": PILTrain(resize, crop, mean, std, policy=strong or PILRandAugment()),
+        "simclr": PILSimCLR(crop, mean, std),
         "eval": PILEval(resize, crop, mean, std),
     }

@@ -19,10 +19,10 @@ SETS = {
 
 
 @pytest.mark.parametrize("name", sorted(SETS))
-def test_every_set_has_the_three_views_in_float32(name):
+def test_every_set_has_the_same_views_in_float32(name):
     views, shape = SETS[name]
     x = torch.randint(0, 17, (20, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert list(views) == ["weak", "strong", "eval"]
+    assert list(views) == ["weak", "strong", "simclr", "eval"]
     for view in views.values():
         result = view(x, Draws(0, torch.arange(20)))
         assert result.shape == x.shape and result.dtype == torch.float32 and result.isfinite().all()
@@ -67,7 +67,7 @@ def test_feature_views_change_only_the_strong_one():
 
 def test_web_views_are_named_alike_and_readable():
     views = web_views(40, 32)
-    assert list(views) == ["weak", "strong", "eval"]
+    assert list(views) == ["weak", "strong", "simclr", "eval"]
     assert "PILRandAugment" in repr(views["strong"]) and "policy=None" in repr(views["weak"])
 
 

@@ -11,6 +11,7 @@ from helpers.pretended_gpu import CUDA, PretendedGPU, pretended_gpu
 from noisylab.transforms import (
     AugMix,
     AutoAugment,
+    ColorJitter,
     Cutout,
     Draws,
     FeatureDropout,
@@ -45,6 +46,7 @@ SETS = {
     "trivial": ({"any": TrivialAugment()}, (3, 16, 16), torch.uint8),
     "auto gray": ({"any": AutoAugment()}, (1, 16, 16), torch.uint8),
     "trivial gray": ({"any": TrivialAugment()}, (1, 16, 16), torch.uint8),
+    "jitter": ({"any": ColorJitter()}, (1, 16, 16), torch.float32),
     "cutout": ({"any": Cutout(5)}, (3, 16, 16), torch.uint8),
     "dropout": ({"any": FeatureDropout(0.2)}, (17,), torch.float32),
 }

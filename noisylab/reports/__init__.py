@@ -7,6 +7,7 @@ from noisylab.reports.runs import Curve, RunFolder, RunFolderError, find_runs, r
 from noisylab.reports.study import StudyRow, study_csv, study_record, study_row, study_table
 from noisylab.reports.table import comparison_table
 from noisylab.reports.transition_picture import transition_figure
+from noisylab.reports.unlabeled_picture import has_unlabeled, unlabeled_figure
 
 __all__ = [
     "Curve",
@@ -20,6 +21,7 @@ __all__ = [
     "curves_figure",
     "find_runs",
     "group_by_seed",
+    "has_unlabeled",
     "mixture_figure",
     "read_run",
     "result_row",
@@ -30,4 +32,5 @@ __all__ = [
     "study_row",
     "study_table",
     "transition_figure",
+    "unlabeled_figure",
 ]

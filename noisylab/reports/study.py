@@ -19,8 +19,8 @@ __all__ = ["StudyRow", "study_csv", "study_record", "study_row", "study_table"]
 _FIGURES = {  # name: column of the table, curve, whether of the last epoch alone
     "last": ("last epoch", "test/acc", True),
     "last_tenth": ("last tenth", "test/acc", False),
-    "top5_last": ("top-5, last epoch", "test/acc_top5", True),
-    "top5_last_tenth": ("top-5, last tenth", "test/acc_top5", False),
+    "top5_last": ("top-5, last epoch", "test/top5", True),
+    "top5_last_tenth": ("top-5, last tenth", "test/top5", False),
     "used": ("used", "unlabeled/used", False),
     "used_right": ("right among used", "unlabeled/used_right", False),
     "acc": ("right among all", "unlabeled/acc", False),

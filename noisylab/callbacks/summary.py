@@ -139,7 +139,7 @@ class RunSummary(Checkpoint):
         headline = test["headline"] if test["headline"]["last"] is not None else val
         diagnostics: dict[str, Any] = {}
         for _, _, name, value in curves.rows:
-            if name.split("/")[0] in _DIAGNOSTICS:
+            if name.split("/")[0] in _DIAGNOSTICS and not name.endswith("_step"):
                 diagnostics[name] = value
         watched = next((c for c in trainer.callbacks if isinstance(c, Diagnostics)), None)  # type: ignore[attr-defined]
         info = data.info

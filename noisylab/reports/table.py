@@ -24,6 +24,7 @@ _COLUMNS = [
     ("selection", "recall", "recall"),
     ("selection", "F1", "F1"),
 ]
+_UNLABELED = [("unlabeled", "used", "unlabeled rows used"), ("unlabeled", "right", "right among used")]  # where a run has them
 
 
 def percent(value: float | None, digits: int = 2) -> str:
@@ -56,9 +57,9 @@ def comparison_table(runs: Sequence[RunFolder], *, form: Literal["text", "markdo
     The columns are the headline predictor's test accuracy in the last epoch, in the best epoch by held-out rows (by
     accuracy or loss, as the protocol says), its maximum over the epochs (marked: choosing on the test set is no protocol)
     and its mean and population standard deviation over the last ten epochs; the share of wrong training labels the
-    network gives back at the end;
-    precision, recall and F1 of the samples selected as clean in the last epoch. '-' stands for what a run does not
-    have. What all runs share is said above the table, what differs is in the row's name.
+    network gives back at the end; precision, recall and F1 of the samples selected as clean in the last epoch; where a run
+    learned from unlabeled rows, their mean weight in the loss and the share of it that was on right pseudo-labels, in the last
+    epoch. '-' stands for what a run does not have. What all runs share is said above the table, what differs is in the row's name.
 
     Args:
         runs: at least one; the rows keep their order.
@@ -75,13 +76,15 @@ def comparison_table(runs: Sequence[RunFolder], *, form: Literal["text", "markdo
     if form not in ("text", "markdown"):
         raise ValueError(f"form={form!r} is not known; give 'text' or 'markdown'")
     labels = [label if run.complete else f"{label} †" for run, label in zip(runs, run_labels(runs), strict=True)]
-    rows = [_cells(run) for run in runs]
+    columns = [*_COLUMNS, *(_UNLABELED if any("unlabeled/used" in run.curves for run in runs) else [])]
+    rows = [_cells(run)[: len(columns)] for run in runs]
     head, notes = _setting(runs), _notes(runs)
     if form == "markdown":
-        columns = ["method", *(name for _, _, name in _COLUMNS)]
-        body = markdown_table(columns, [[label, *row] for label, row in zip(labels, rows, strict=True)])
+        body = markdown_table(
+            ["method", *(name for _, _, name in columns)], [[label, *row] for label, row in zip(labels, rows, strict=True)]
+        )
         return f"{head}\n\n{body}\n" + "".join(f"- {note}\n" for note in notes)
-    lines = [*textwrap.wrap(head, _WIDTH), "", *_aligned(labels, rows), ""]
+    lines = [*textwrap.wrap(head, _WIDTH), "", *_aligned(columns, labels, rows), ""]
     for note in notes:
         lines += textwrap.wrap(note, _WIDTH, subsequent_indent="  ")
     return "\n".join(lines) + "\n"
@@ -112,6 +115,7 @@ def _cells(run: RunFolder) -> list[str]:
         plus_minus(run.number("test", "headline", "last10_mean"), run.number("test", "headline", "last10_std")),
         percent(run.at_end("memorization/noisy_as_given"), digits=1),
         *(percent(run.at_end(f"select/{name}"), digits=1) for name in ("precision", "recall", "f1")),
+        *(percent(run.at_end(f"unlabeled/{name}"), digits=1) for name in ("used", "used_right")),
     ]
 
 
@@ -144,6 +148,10 @@ def _notes(runs: Sequence[RunFolder]) -> list[str]:
         "memorized: wrong training labels that the network gives back, at the end of training.",
         "selection: of the samples taken as clean, at the end of training.",
     ]
+    if any("unlabeled/used" in run.curves for run in runs):
+        notes.append(
+            "unlabeled: mean weight of these rows in the last epoch, and the share of it that was on right pseudo-labels."
+        )
     protocols: dict[str, list[str]] = {}
     for run, label in zip(runs, run_labels(runs), strict=True):
         protocols.setdefault(run.protocol, []).append(label)
@@ -155,11 +163,11 @@ def _notes(runs: Sequence[RunFolder]) -> list[str]:
     return notes
 
 
-def _aligned(labels: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    names = [name for _, name, _ in _COLUMNS]
+def _aligned(columns: Sequence[tuple[str, str, str]], labels: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    names = [name for _, name, _ in columns]
     widths = [max(len(text) for text in column) for column in zip(names, *rows, strict=True)]
     groups: list[tuple[str, int, int]] = []  # name, first column, one past the last column
-    for position, (group, _, _) in enumerate(_COLUMNS):
+    for position, (group, _, _) in enumerate(columns):
         if groups and groups[-1][0] == group:
             groups[-1] = (group, groups[-1][1], position + 1)
         else:

@@ -95,7 +95,9 @@ def unlabeled_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) ->
     target = png_path(path)
     for run in runs:
         if not has_unlabeled(run):
-            raise ValueError(f"run {run.path} has no unlabeled/used in metrics.csv: its method uses no unlabeled rows; leave it out")
+            raise ValueError(
+                f"run {run.path} has no unlabeled/used in metrics.csv: its method uses no unlabeled rows; leave it out"
+            )
 
     import matplotlib
     from matplotlib.figure import Figure
@@ -138,7 +140,7 @@ def unlabeled_figure(runs: Sequence[RunFolder], path: str | os.PathLike[str]) ->
             [handles[label] for label in order],
             order,
             loc="outside upper center",
-            ncols=4 if columns > 1 else 2,
+            ncols=4 if columns > 2 else 2,
             fontsize=9.5,
             frameon=False,
             handlelength=2.8,

@@ -18,7 +18,17 @@ from noisylab.cli.running.figures import draw
 from noisylab.cli.running.resumed import check_same_run
 from noisylab.cli.running.session import logger_names, quiet, say
 from noisylab.files import atomic_path
-from noisylab.reports import RunFolder, StudyRow, read_run, study_csv, study_record, study_row, study_table
+from noisylab.reports import (
+    RunFolder,
+    StudyRow,
+    has_unlabeled,
+    read_run,
+    study_csv,
+    study_record,
+    study_row,
+    study_table,
+    unlabeled_figure,
+)
 
 if TYPE_CHECKING:
     from noisylab.cli.options import Options
@@ -141,6 +151,10 @@ class _Series:
             self._conclude()
         table = self._conclude()
         say(f"\n{table}\nstudy: {self.folder / 'study.json'}", sys.stdout)
+        first = [self._done.get(StudyRun(row, self.study.seeds[0])) for row in self.study.rows]
+        shown = [run for run in first if run is not None and has_unlabeled(run)]
+        if shown:
+            say(f"figure: {unlabeled_figure(shown, self.folder / 'unlabeled.png')}", sys.stdout)
         if failed:
             say(f"{len(failed)} of {len(self.study.runs)} runs ended with an error; {self.go_on}", sys.stderr)
         return 1 if failed else 0

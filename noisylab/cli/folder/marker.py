@@ -39,7 +39,7 @@ _LITTER = (".DS_Store", "Thumbs.db")  # of file managers
 _FILES = (
     *(MARKER, LOCK, "config.yaml", "metrics.csv", "summary.json", "noise.npz", "folds.json", "predictions.csv"),
     *("label_issues.csv", "issues.html", "noise_report.json", "pred_probs.npy", "given_labels.npy", "held_out.npz"),
-    *("mixture.png", "transition.png", "transition.csv", *_LITTER),
+    *("mixture.png", "transition.png", "unlabeled.png", "transition.csv", *_LITTER),
 )
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]+\.partial")
 _SERIES = re.compile(r"fold\d+|crossfit")  # run folders within a run folder

@@ -11,15 +11,16 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
 
 from noisylab.cli.running.loggers import log_outcome
-from noisylab.reports import mixture_figure, transition_figure
+from noisylab.reports import has_unlabeled, mixture_figure, read_run, transition_figure, unlabeled_figure
 
 __all__ = ["draw"]
 
 
 def draw(folder: Path, trainer: L.Trainer | None = None) -> None:
-    """Draw ``mixture.png`` and ``transition.png``, where the method fitted mixtures to its losses or estimated a matrix.
+    """Draw ``mixture.png`` and ``transition.png``, where the method fitted mixtures to its losses or estimated a matrix, and
+    ``unlabeled.png``, where it learned from rows without a label.
 
-    The loggers are shown both and told what the run came to. The summary of an older version may know nothing of either.
+    The loggers are shown them and told what the run came to. The summary of an older version may know nothing of them.
 
     Args:
         folder: of a finished run.
@@ -27,7 +28,7 @@ def draw(folder: Path, trainer: L.Trainer | None = None) -> None:
     """
     file = folder / "summary.json"
     summary = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    mixture, transition = folder / "mixture.png", folder / "transition.png"
+    mixture, transition, unlabeled = (folder / f"{name}.png" for name in ("mixture", "transition", "unlabeled"))
     if any(summary.get("mixture", {}).values()) and not (trainer is None and mixture.is_file()):
         mixture_figure(summary, mixture)
         if trainer is not None:
@@ -36,6 +37,12 @@ def draw(folder: Path, trainer: L.Trainer | None = None) -> None:
         transition_figure(summary, transition)
         if trainer is not None:
             _show("transition", transition, trainer)
+    if "unlabeled/used" in (summary.get("diagnostics") or {}) and not (trainer is None and unlabeled.is_file()):
+        run = read_run(folder)
+        if has_unlabeled(run):
+            unlabeled_figure([run], unlabeled)
+            if trainer is not None:
+                _show("unlabeled", unlabeled, trainer)
     if trainer is not None:
         log_outcome(summary, trainer)
 

@@ -91,7 +91,7 @@ def step_plan(lr: float, total: int, milestones: Sequence[int] = (60, 120, 150))
     return [lr * 0.1 ** sum(epoch >= m for m in milestones) for epoch in range(total)]
 
 
-def sigmoid_rampup(step: int, length: int) -> float:
+def sigmoid_rampup(step: float, length: float) -> float:
     """``exp(-5 (1 - min(step, length) / length)^2)``: from 0.0067 at step 0 up to 1 at `length` (Laine and Aila, ICLR 2017).
 
     Args:

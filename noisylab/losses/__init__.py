@@ -22,6 +22,7 @@ from noisylab.losses.dmi import dmi_loss, joint_matrix
 from noisylab.losses.elr import elr_loss, elr_regularizer, elr_target, given_share, predicts_given, reweighted_labels
 from noisylab.losses.entropy import negative_entropy
 from noisylab.losses.f_divergence import f_divergence
+from noisylab.losses.fairness import fairness
 from noisylab.losses.jensen_shannon import jensen_shannon
 from noisylab.losses.mixmatch import prior_penalty, sharpen, squared_error
 from noisylab.losses.normalized import active_passive, focal, normalized
@@ -70,6 +71,7 @@ __all__ = [
     "elr_regularizer",
     "elr_target",
     "f_divergence",
+    "fairness",
     "focal",
     "forward_loss",
     "gce",

@@ -17,7 +17,9 @@ from noisylab.methods.iegdividemix import IEGDivideMix
 from noisylab.methods.jocor import JoCoR
 from noisylab.methods.jointoptimization import JointOptimization
 from noisylab.methods.l2r import L2R
+from noisylab.methods.meanteacher import MeanTeacher
 from noisylab.methods.mixmatch import MixMatch
+from noisylab.methods.pimodel import PiModel
 from noisylab.methods.robustloss import RobustLoss
 from noisylab.methods.trevision import TRevision
 from noisylab.methods.volminnet import VolMinNet
@@ -39,8 +41,10 @@ __all__ = [
     "IEGDivideMix",
     "JoCoR",
     "JointOptimization",
+    "MeanTeacher",
     "MixMatch",
     "NoisyLabelMethod",
+    "PiModel",
     "RobustLoss",
     "TRevision",
     "VolMinNet",

@@ -133,6 +133,7 @@ class SemiSupervised(AveragingMethod):
         self.memory.add("unlabeled_epoch", dtype=torch.int32, fill=-1)
         self._places: Tensor | None = None  # see `places`
         self._num_unlabeled = 0
+        self._length: int | None = None  # see `run_length`
 
     @property
     def network(self) -> Network:
@@ -168,7 +169,7 @@ class SemiSupervised(AveragingMethod):
         """Let the policy know how many unlabeled rows there are; say if there are none."""
         super().setup(stage)
         if stage == "fit":
-            self._places = None
+            self._places = self._length = None
             self._num_unlabeled = len(self.unlabeled_rows())
             self.policy.allocate(self._num_unlabeled)
             if not self._num_unlabeled:
@@ -181,6 +182,14 @@ class SemiSupervised(AveragingMethod):
     def needs_validation(self) -> bool:
         """Whether the policy goes by the accuracy on held-out rows."""
         return self.policy.needs_validation
+
+    def check_ready(self, held_out: bool, trusted: bool) -> None:
+        """Refuse a policy that goes by held-out rows where there are none; see `NoisyLabelMethod.check_ready`."""
+        if self.needs_validation and not held_out:
+            raise ValueError(
+                f"{type(self.policy).__name__} goes by how well the network does on held-out rows, but no rows are held out; set "
+                "data.val_fraction to 0.1, or give another policy"
+            )
 
     def places(self, index: Tensor) -> Tensor:
         """Where rows (B,) of the training set are in the unlabeled set, 0..U-1."""
@@ -302,7 +311,7 @@ class SemiSupervised(AveragingMethod):
             What concerns this rank's rows; all of it without gradient.
         """
         samples, policy = batch["unlabeled"], self.policy
-        if self.accuracy_source == "running":
+        if self.accuracy_source == "running" and (batch.epoch or batch.step):  # in the first step there is none
             policy.begin_epoch(batch.epoch, self._accuracy())
         labels: dict[str, Any] = {}
         if policy.needs_labeled and labeled_logits is not None:
@@ -391,10 +400,10 @@ class SemiSupervised(AveragingMethod):
                 self.policy.note_loss(torch.tensor(self.epoch_metrics["val/loss"]))
         for name in ("right", "seen"):
             self.accuracy[name].zero_()
-        self.policy.begin_epoch(epoch, self._accuracy(), held)
+        self.policy.begin_epoch(epoch, self._accuracy() if epoch else None, held)
 
     def _accuracy(self) -> Tensor:
-        """() accuracy on labeled rows, 0 before there is any."""
+        """() accuracy on labeled rows; a running one is 0 at the beginning of an epoch."""
         if self.accuracy_source == "running":
             return (self.accuracy["right"] / self.accuracy["seen"].clamp(min=1))[0]
         return self.accuracy[self.accuracy_source][0].clone()
@@ -407,21 +416,23 @@ class SemiSupervised(AveragingMethod):
 
     @property
     def run_length(self) -> int:
-        """Steps of the whole run; epochs with ``schedule_by="epoch"``.
+        """Steps of the whole run.
 
         Raises:
             ValueError: if the Trainer has no end.
         """
+        if self._length is not None:
+            return self._length
         trainer, epochs = self.trainer, self.trainer.max_epochs or -1
         steps = self.epoch_plan(0).phases[0].steps or 1
         limit = trainer.limit_train_batches
         if limit is not None:
             steps = min(steps, limit) if isinstance(limit, int) else max(int(steps * limit), 1)
         if epochs < 0 and trainer.max_steps < 0:
-            raise ValueError("this schedule spans the run; set trainer.max_epochs, or its argument total")
+            raise ValueError("a schedule or ramp spans the run, which has no end; set trainer.max_epochs, or give its length")
         most = trainer.max_steps if trainer.max_steps > 0 else epochs * steps
-        total = most if epochs < 0 else min(epochs * steps, most)
-        return total if self.schedule_by == "step" else math.ceil(total / steps)
+        self._length = most if epochs < 0 else min(epochs * steps, most)
+        return self._length
 
     def configure_optimizers(self) -> Any:
         """One optimizer for network and rotation head, with its schedule; one that spans the run learns how long this is."""
@@ -432,7 +443,8 @@ class SemiSupervised(AveragingMethod):
         def spanning(made: Optimizer) -> Any:
             schedule: Any = self.scheduler(made) if self.scheduler is not None else None
             if getattr(schedule, "total", 0) is None:
-                schedule.total = self.run_length
+                steps = self.run_length
+                schedule.total = steps if self.schedule_by == "step" else self.trainer.max_epochs
             return schedule
 
         return with_schedules([optimizer], spanning if self.scheduler is not None else None, self.schedule_by)

@@ -37,15 +37,17 @@ from noisylab.methods import (
     IEGDivideMix,
     JoCoR,
     JointOptimization,
+    MeanTeacher,
     MixMatch,
     NoisyLabelMethod,
+    PiModel,
     RobustLoss,
     TRevision,
     VolMinNet,
 )
 from noisylab.models.network import NetFactory
 from noisylab.schedules import CosineDecay, LinearDecay
-from noisylab.selection.thresholds import FixedThreshold
+from noisylab.selection.thresholds import DashThreshold, FixedThreshold, FreeMatchThreshold, PercentileThreshold
 
 __all__ = ["PACKAGED", "Maker", "Selections", "alternatives", "assert_sound", "build", "makers", "method_classes", "written_rows"]
 
@@ -86,6 +88,8 @@ TOYS: dict[type, dict[str, Any]] = {
     IEGDivideMix: {**_GENTLE, "clip_norm": 5.0},
     JoCoR: _DECAY,
     JointOptimization: {"window": 2},
+    MeanTeacher: {**_SEMI, "consistency": 2.0, "ramp_epochs": 1.5},
+    PiModel: {**_SEMI, "consistency": 2.0, "ramp_epochs": 1.5},
     L2R: {"meta_batch_size": 6, "optimizer": _SGD, "scheduler": partial(CosineAnnealingLR, T_max=9), "schedule_by": "step"},
     MixMatch: {**_SEMI, "lambda_u": 5.0, "rampup_steps": 4},
     RobustLoss: {
@@ -109,6 +113,18 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
     "dividemix-subsets": (
         DivideMix,
         {"learn": "labeled", "lambda_u": 0.0, "warmup_subset": 120, "eval_subset": 150, "average_epochs": 3, "clip_norm": 5.0},
+    ),
+    "fixmatch-dash": (FixMatch, {"policy": partial(DashThreshold, rho=2.0, warmup_epochs=1, interval=1)}),
+    "fixmatch-free": (FixMatch, {"policy": partial(FreeMatchThreshold, momentum=0.9), "fairness_weight": 0.1}),
+    "fixmatch-running": (
+        FixMatch,
+        {
+            "policy": partial(PercentileThreshold),
+            "accuracy_source": "running",
+            "include_labeled": True,
+            "normalizer": "selected",
+            "passes": "separate",
+        },
     ),
     "ieg-ict": (
         IEG,
@@ -136,6 +152,8 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
             "ratio": 1.5,
         },
     ),
+    "meanteacher-all": (MeanTeacher, {"teacher_bn": "eval", "consistency_on": "all", "distance": "sum", "ramp_decay": 0.3}),
+    "pimodel-both": (PiModel, {"gradient": "both", "consistency_on": "all", "ramp": "sigmoid", "clip_norm": 1.0}),
     "robustloss-cores2": (RobustLoss, {"loss": partial(CORES2, weights=[0.5], first_sieved=1)}),
     "robustloss-peer": (RobustLoss, {"loss": partial(PeerLoss, weights=[0.0, 0.5])}),
 }

@@ -117,7 +117,7 @@ def study_table(rows: Sequence[StudyRow]) -> str:
         several = len(row.seeds) > 1
         cells = ["-" if found is None else plus_minus(found.mean, found.std if several else None) for found in spreads]
         seeds = ", ".join(map(str, row.seeds)) + (f" ({', '.join(map(str, row.missing))} missing)" if row.missing else "")
-        lines.append([row.name, *cells, seeds or "none yet"])
+        lines.append([row.name, *cells, seeds.strip()])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
         "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])

@@ -59,7 +59,8 @@ def comparison_table(runs: Sequence[RunFolder], *, form: Literal["text", "markdo
     and its mean and population standard deviation over the last ten epochs; the share of wrong training labels the
     network gives back at the end; precision, recall and F1 of the samples selected as clean in the last epoch; where a run
     learned from unlabeled rows, their mean weight in the loss and the share of it that was on right pseudo-labels, in the last
-    epoch. '-' stands for what a run does not have. What all runs share is said above the table, what differs is in the row's name.
+    epoch. '-' stands for what a run does not have. What all runs share is said above the table, what differs is in the
+    row's name.
 
     Args:
         runs: at least one; the rows keep their order.

@@ -84,4 +84,4 @@ def test_a_study_row_takes_means_of_the_last_tenth_over_the_seeds(make_run: Make
     assert study_record([row])[0]["used"]["values"] == pytest.approx([0.1, 0.2])
     head, line = study_table([row]).splitlines()[:2]
     assert head.split("  ")[0] == "row" and "61.85" not in line and "66.85 ± 5.00" in line and "1, 2 (0 missing)" in line
-    assert study_table([study_row("late", {0: None})]).splitlines()[1].split() == ["late", "none", "yet"]
+    assert study_table([study_row("late", {0: None})]).splitlines()[1].split() == ["late", "(0", "missing)"]

@@ -18,7 +18,8 @@ _HOMES = {
     "noisylab.callbacks": ("Curves Diagnostics HeldOutProbabilities LabelIssues RunCheckpoint RunProgress RunSummary Speed"),
     "noisylab.checkpoints.warm_start": "WarmStart warm_start",
     "noisylab.data": (
-        "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule Reuters WebImages"
+        "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule PackedImages Reuters "
+        "WebImages"
     ),
     "noisylab.engine.optimizers": "one_each one_for_all optimizer_factory scheduler_factory",
     "noisylab.engine.step": "step",

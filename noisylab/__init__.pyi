@@ -44,6 +44,7 @@ from noisylab.data import FashionMNIST as FashionMNIST
 from noisylab.data import ImageFeatures as ImageFeatures
 from noisylab.data import ImageFolder as ImageFolder
 from noisylab.data import NoisyDataModule as NoisyDataModule
+from noisylab.data import PackedImages as PackedImages
 from noisylab.data import Reuters as Reuters
 from noisylab.data import WebImages as WebImages
 from noisylab.engine.optimizers import one_each as one_each

@@ -7,6 +7,7 @@ from noisylab.data.digits import Digits
 from noisylab.data.features import ImageFeatures
 from noisylab.data.imagefolder import ImageFolder
 from noisylab.data.mnist import MNIST, FashionMNIST
+from noisylab.data.packed import PackedImages
 from noisylab.data.reuters import Reuters
 from noisylab.data.unlabeled import unlabeled_images
 from noisylab.data.web import WebImages
@@ -22,6 +23,7 @@ __all__ = [
     "ImageFeatures",
     "ImageFolder",
     "NoisyDataModule",
+    "PackedImages",
     "Reuters",
     "WebImages",
     "unlabeled_images",

@@ -103,11 +103,13 @@ def split_rows(
         kept[fold] = False
     # trusted rows before any are held out, since which those are depends on the noise; but a clip or group is held out as a whole
     single = options.val_by == "sample" and source.clip is None
+    if source.held is not None:
+        kept[source.held] = False
     trusted = TrustedRows(rows[:0], rows[:0])
     if single:
         trusted = set_apart(source, clean, fold, rows[kept])
         kept[trusted.rows] = False
-    held = _held_out(source, given, rows[kept], options)
+    held = _held_out(source, given, rows[kept], options) if source.held is None else _of_the_data(source.held, given, options)
     kept[held] = False
     if not single:
         trusted = set_apart(source, clean, fold, rows[kept])
@@ -151,6 +153,16 @@ def _held_out(source: Source, given: Tensor, rows: Tensor, options: SplitOptions
         return rows[clip_holdout(source.clip[rows], given[rows], options.val_fraction, options.seed)]
     size = round(options.val_fraction * len(rows))
     return stratified_subset(rows, given[rows], size, options.seed, keep_singletons_out=True)
+
+
+def _of_the_data(held: Tensor, given: Tensor, options: SplitOptions) -> Tensor:
+    """The rows that the data itself holds out."""
+    if options.val_fraction or options.folds:
+        raise ValueError(
+            f"the data holds {len(held)} rows out for validation itself; leave out val_fraction={options.val_fraction} and "
+            f"folds={options.folds}"
+        )
+    return held[given[held] >= 0]
 
 
 def _without_answers(source: Source, rows: Tensor, away: Tensor, options: SplitOptions) -> Tensor:

@@ -34,6 +34,7 @@ class Source:
         account: what was read and what was left out, a sentence each, in the order in which a user is told before training.
         unlabeled: whether a label may be -1: such rows keep their numbers; semi-supervised methods learn from them, and they are
             not tested.
+        held: (V,) rows, sorted, that the data itself holds out for validation; `None` where `val_fraction` says which.
     """
 
     train: RowStore
@@ -49,6 +50,7 @@ class Source:
     test_names: list[str] | None = None
     account: list[str] = field(default_factory=list)
     unlabeled: bool = False
+    held: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Add notes about odd classes, such as two that are probably the same, to the account."""

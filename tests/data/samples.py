@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import pickle
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,6 +45,22 @@ def write_cifar(root: Path, classes: int, rows: int, test_rows: int, protocol: i
     meta = {"label_names": names} if ten else {"fine_label_names": names, "coarse_label_names": ["all"]}
     (folder / ("batches.meta" if ten else "meta")).write_bytes(pickle.dumps(meta, protocol=protocol))
     return folder
+
+
+def write_packed(path: Path, classes: int, rows: int, test_rows: int, side: int = 8) -> None:
+    """Images packed into one file; row i of a part has the class i mod `classes`."""
+    stored: dict[str, Any] = {"class_names": np.array([f"class{c}" for c in range(classes)])}
+    for part, count in (("train", rows), ("test", test_rows)):
+        files = []
+        for row in range(count):
+            pixels = np.random.default_rng(row).integers(0, 256, (side, side, 3), dtype=np.uint8)
+            with io.BytesIO() as file:
+                Image.fromarray(pixels).save(file, format="PNG")
+                files.append(file.getvalue())
+        stored[f"{part}_bytes"] = np.frombuffer(b"".join(files), dtype=np.uint8)
+        stored[f"{part}_offsets"] = np.cumsum([0, *map(len, files)])
+        stored[f"{part}_labels"] = (np.arange(count) % classes).astype(np.uint8)
+    np.savez(path, **stored)
 
 
 def idx(array: np.ndarray[Any, Any]) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import write_cifar, write_folders, write_idx, write_reuters
+from samples import write_cifar, write_folders, write_idx, write_packed, write_reuters
 from torch import Tensor, nn
 
 from noisylab.cli import main
@@ -23,7 +23,19 @@ from noisylab.cli.configuration.compose import compose
 from noisylab.cli.configuration.recipefile import read_file
 from noisylab.cli.configuration.recipetable import lines_of
 from noisylab.cli.configuration.registry import class_kind, full_name, locate, parameters
-from noisylab.data import CIFAR10, CIFAR100, MNIST, Arrays, Digits, FashionMNIST, ImageFeatures, ImageFolder, Reuters, WebImages
+from noisylab.data import (
+    CIFAR10,
+    CIFAR100,
+    MNIST,
+    Arrays,
+    Digits,
+    FashionMNIST,
+    ImageFeatures,
+    ImageFolder,
+    PackedImages,
+    Reuters,
+    WebImages,
+)
 from noisylab.models.network import Network
 from noisylab.noise import FromFile, digest
 from noisylab.types import Inputs
@@ -162,6 +174,13 @@ def _arrays(folder: Path, given: dict[str, Any]) -> ToyFiles:
     return ToyFiles(arguments, classes=classes, test_rows=30, truth=given.get("noise") is not None)
 
 
+def _packed(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    write_packed(folder / "toy.npz", classes=3, rows=60, test_rows=30)
+    few = {} if given.get("labeled") is None else {"labeled": 6, "unlabeled": 8, "validation": 2 * bool(given.get("validation"))}
+    arguments = {**few, **_nothing(given, "keep", "test_rows"), "path": str(folder / "toy.npz")}
+    return ToyFiles(arguments, classes=3, test_rows=30)
+
+
 def _reuters(folder: Path, given: dict[str, Any]) -> ToyFiles:
     write_reuters(folder, each=20, views=("EN", "FR", "GR", "IT", "SP"))
     arguments = {"root": str(folder), "original": "EN", "per_class": None, "test_fraction": 0.2}
@@ -177,6 +196,7 @@ FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
     FashionMNIST: _idx,
     ImageFeatures: _image_features,
     ImageFolder: _image_folder,
+    PackedImages: _packed,
     Reuters: _reuters,
     WebImages: _web,
 }

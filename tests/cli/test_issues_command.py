@@ -439,3 +439,15 @@ def test_folds_that_were_broken_off_are_continued(arrays: Arrays, monkeypatch: p
     assert ran.status == 0
     assert "fold 0 of 0..1 is finished" in ran.out
     np.testing.assert_array_equal(np.load("c/pred_probs.npy"), np.load(arrays.ran.folder / "pred_probs.npy"))
+
+
+def test_unlabeled_rows_have_no_probabilities_and_are_said(tmp_path: Path) -> None:
+    y = np.arange(40) % 2
+    y[::5] = -1
+    names = np.array(["no", "yes"])
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(40, 3)).astype("f4"), y=y, class_names=names)
+    ran = noisylab("issues", "--arrays", tmp_path / "d.npz", "--crossfit", "2", *SHORT, "--run_dir", tmp_path / "r")
+    assert ran.status == 0 and "of 32 rows" in ran.out and "8 unlabeled rows have nan and -1 there" in ran.out
+    probs, given = (np.load(tmp_path / "r" / name) for name in ("pred_probs.npy", "given_labels.npy"))
+    assert given.tolist() == y.tolist() and np.isnan(probs[y < 0]).all() and np.allclose(probs[y >= 0].sum(1), 1, atol=1e-5)
+    assert {int(row["index"]) for row in rows_of(tmp_path / "r")} == set(np.flatnonzero(y >= 0).tolist())

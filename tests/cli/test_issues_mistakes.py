@@ -236,6 +236,10 @@ FLAGS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
         (*GOOD, "--crossfit", "2", "--data.val_fraction", "0.2", *SHORT),
         ("3 of 15 rows are left out of training", "data.val_fraction"),
     ),
+    (
+        (*GOOD, "--crossfit", "2", "--data.labels_per_class", "2", *SHORT),
+        ("--crossfit 2 ranks the labels of all rows, and labels_per_class=2, labels_seed=0 takes those of most away",),
+    ),
     ((*GOOD, "--pictures", "many"), ("--pictures: expected a whole number, 0 or more, got 'many'",)),
     ((*GOOD, "--top", "5%"), ("--top belongs to noisylab issues apply",)),
     ((*GOOD, "--out", "x.csv"), ("--out belongs to noisylab issues apply",)),

@@ -17,10 +17,11 @@ from helpers.runs import fit
 from helpers.toy import PlainMLP, ToyData
 from torch import Tensor
 
-from noisylab.callbacks import RunSummary
+from noisylab.callbacks import Diagnostics, RunSummary
 from noisylab.cli.main import main
 from noisylab.data import Arrays, Digits
 from noisylab.data.semi import LabelBudget, labeled_rows, study_split
+from noisylab.issues import rank_labels
 from noisylab.methods import CrossEntropy
 from noisylab.noise import FromFile, Symmetric
 from noisylab.transforms.draws import key_from
@@ -189,6 +190,21 @@ def test_columns_are_measured_on_unlabeled_rows_too(tmp_path: Path) -> None:
     for data in (whole, few):
         data.setup()
     assert torch.equal(whole.source.train.values, few.source.train.values)  # type: ignore[union-attr]
+
+
+def test_diagnostics_look_at_labeled_rows_alone(tmp_path: Path) -> None:
+    data = ToyData(60, labels_per_class=6, val_fraction=0.2, noise=Symmetric(0.4, seed=1))
+    method = Both(3, PlainMLP)
+    fit(method, data, tmp_path, 2, last=(Diagnostics(),))
+    rows = data.info.train_rows
+    wrong = data.given_target[rows] != data.clean_target[rows]
+    figures = method.epoch_metrics
+    pred = method.memory["observed_pred"][rows].long()
+    as_given = float((pred == data.given_target[rows])[wrong].double().mean())
+    assert bool(wrong.any()) and figures["memorization_online/noisy_as_given"] == pytest.approx(as_given)
+    table = rank_labels(method, data)
+    assert table is not None and sorted(table.index.tolist()) == rows.tolist()
+    assert all(0 <= value <= 1 for name, value in figures.items() if name.startswith("issues/") and "auroc" in name)
 
 
 # ---- what is said

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, zip_longest
 
 import pytest
 import torch
@@ -189,6 +189,52 @@ def test_smallest_share_of_a_rank() -> None:
     assert share(24, 8, 3) == 2
     assert share(6, 1, 2) == 0
     assert share(5, 8, 2, endless=True) == 4
+
+
+# ---- labeled and unlabeled rows
+
+
+LABELED, POOL = ROWS[:7], torch.arange(30, 41)
+
+
+def _few_labels(labeled: int, unlabeled: int, epoch: int = 0, **stream: bool) -> ResolvedPlan:
+    streams = {
+        "labeled": Stream(LABELED, batch_size=labeled, **stream),  # type: ignore[arg-type]
+        "unlabeled": Stream(POOL, ("weak", "strong"), batch_size=unlabeled, endless=True),
+    }
+    plan = EpochPlan((Phase("train", streams, steps=9 if stream.get("endless") else None),))
+    return ResolvedPlan(plan, epoch=epoch, seed=0, train_rows=LABELED, other_rows=POOL, batch_size=64)
+
+
+@pytest.mark.parametrize(("labeled", "unlabeled"), [(4, 4), (2, 5), (3, 7), (2, 14)])
+@pytest.mark.parametrize("endless", [False, True])
+def test_labeled_and_unlabeled_rows_have_batch_sizes_of_their_own(labeled: int, unlabeled: int, endless: bool) -> None:
+    plan = _few_labels(labeled, unlabeled, epoch=2, endless=endless)
+    sizes = [len(batch) for batch in _index(plan, "labeled")]
+    assert sizes == ([labeled] * 9 if endless else {4: [4, 3], 2: [2, 2, 3], 3: [3, 4]}[labeled])
+    pool = _index(plan, "unlabeled")
+    assert [len(batch) for batch in pool] == [unlabeled] * len(sizes)  # whole, also where a batch is larger than the pool
+    flat = list(chain(*pool))
+    assert all(sorted(flat[start:][:11]) == POOL.tolist() for start in range(0, len(flat) - 10, 11))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_both_streams_go_on_from_any_step_under_any_number_of_ranks(ranks: int) -> None:
+    straight = {name: _index(_few_labels(3, 7, endless=True), name) for name in ("labeled", "unlabeled")}
+    loaders = [PlanLoader(lambda: _few_labels(3, 7, endless=True), rank=rank, world_size=ranks) for rank in range(ranks)]
+    for loader in loaders:
+        loader.load_state_dict({"epoch": 0, "position": 4})
+    for step, batches in enumerate(zip(*loaders, strict=True), start=4):
+        for name, whole in straight.items():
+            parts = [batch.streams[name].index for batch in batches]  # type: ignore[union-attr]
+            together = [row for row in chain(*zip_longest(*(part.tolist() for part in parts))) if row is not None]
+            assert together == whole[step]
+    assert step == 8
+
+
+def test_the_smallest_share_of_two_streams_is_that_of_the_shorter_batch() -> None:
+    assert _few_labels(3, 7, endless=True).smallest_share(2) == 1
+    assert _few_labels(4, 28, endless=True).smallest_share(2) == 2
 
 
 # ---- trusted rows

@@ -36,14 +36,14 @@ def crossfit_number(options: Options) -> int:
 
 
 def check_crossfit(data: NoisyDataModule, folds: int) -> None:
-    """Refuse data that cannot give probabilities for every row, before hours of training.
+    """Refuse data that cannot give probabilities for every labeled row, before hours of training.
 
     Args:
         data: after ``setup``, without folds.
         folds: K, at least 2.
 
     Raises:
-        UserError: for data with test rows of its own, with training rows that are left out, or with fewer rows than folds.
+        UserError: for data with test rows of its own, with labeled rows that are left out, or with fewer of them than folds.
     """
     rows, tested = data.info.num_train, data.source.test_target
     if tested is not None and len(tested):
@@ -51,14 +51,20 @@ def check_crossfit(data: NoisyDataModule, folds: int) -> None:
             f"--crossfit {folds} turns the training rows into test sets, but this data has {len(tested)} test rows of its own\n"
             "  give the folder or file with only the training rows, or leave --crossfit out"
         )
-    left = rows - len(data.info.train_rows)
+    if data.labels is not None:
+        raise UserError(
+            f"--crossfit {folds} ranks the labels of all rows, and {data.labels} takes those of most away\n"
+            "  leave out data.labels_per_class and data.labels_total, or leave --crossfit out"
+        )
+    labeled = int((data.given_target >= 0).sum())
+    left = labeled - len(data.info.train_rows)
     if left:
         raise UserError(
             f"--crossfit {folds} writes one row of pred_probs.npy for each label, but {left} of {rows} rows are left out of "
             "training\n  leave out data.val_fraction, data.subset, data.folds and trusted rows, or leave --crossfit out"
         )
-    if folds > rows:
-        raise UserError(f"--crossfit {folds}: there are only {rows} rows; give fewer folds")
+    if folds > labeled:
+        raise UserError(f"--crossfit {folds}: there are only {labeled} {'labeled ' * (labeled < rows)}rows; give fewer folds")
 
 
 def crossfit(folder: Path, folds: int, options: Options) -> int:
@@ -103,7 +109,7 @@ def _collect(folder: Path, series: Path, folds: int, config: str) -> None:
         with np.load(held, allow_pickle=False) as found:
             probs[found["index"]] = found["probs"]
     data.teardown()
-    missing = np.flatnonzero(np.isnan(probs).any(1))
+    missing = np.flatnonzero(np.isnan(probs).any(1) & (given >= 0))
     if len(missing):
         raise UserError(
             f"{len(missing)} of {len(given)} rows were in no fold, the first is {missing[0]}; give data without held-out, "
@@ -112,4 +118,7 @@ def _collect(folder: Path, series: Path, folds: int, config: str) -> None:
     for name, values in ((_PROBS, probs), (_LABELS, given)):
         with atomic_path(folder / name) as partial, partial.open("wb") as file:
             np.save(file, values)
-    say(f"out-of-sample probabilities of {len(given):,} rows: {folder / _PROBS}, labels: {folder / _LABELS}", sys.stdout)
+    without = int((given < 0).sum())
+    rest = f"; {without:,} unlabeled rows have nan and -1 there" if without else ""
+    ranked = f"out-of-sample probabilities of {len(given) - without:,} rows"
+    say(f"{ranked}: {folder / _PROBS}, labels: {folder / _LABELS}{rest}", sys.stdout)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from noisylab.arguments import AtLeastOne, Positive, Range, check_arguments
-from noisylab.transforms.base import StrongView, to_device
+from noisylab.transforms.base import StrongView, blocks, to_device
 from noisylab.transforms.draws import Draws
 from noisylab.transforms.policy import apply_plan, check_pixels, number_of
 
@@ -115,11 +115,14 @@ class AugMix(StrongView):
         plan = operation.view(rows * width, deepest), magnitude.view(rows * width, deepest)
         chains = apply_plan(chains, *plan, torch.zeros(rows * width, deepest, 2), fill=0).view(rows, width, *x.shape[1:])
         shares = to_device(share, x.device).view(rows, 1 + width, 1, 1, 1)
-        # One product and one sum after the other: the order must not depend on the batch's shape.
-        mixed = x.float().mul_(shares[:, 0])
-        for number in range(width):
-            mixed.add_(chains[:, number].float().mul_(shares[:, number + 1]))
-        return mixed.div_(255.0)
+        result = torch.empty(x.shape, dtype=torch.float32, device=x.device)
+        for block in blocks(x):
+            # One product and one sum after the other: the order must not depend on the batch's shape.
+            mixed = result[block].copy_(x[block]).mul_(shares[block, 0])
+            for number in range(width):
+                mixed.add_(chains[block, number].float().mul_(shares[block, number + 1]))
+            mixed.div_(255.0)
+        return result
 
 
 def _magnitude(name: str, level: Tensor, size: tuple[int, int]) -> Tensor:

@@ -31,13 +31,16 @@ def shear_y_nearest(x: Tensor, slope: Tensor, fill: int = 0) -> Tensor:
 def shear_x_bilinear(x: Tensor, slope: Tensor, fill: int = 0) -> Tensor:
     """Row i takes its pixels from `slope` * (i + 1/2) further right, bilinearly. Exact."""
     row, column = _places(x)
-    return _bilinear(x, row, column + row * _each(slope), fill)
+    columns, width = column + row * _each(slope), x.shape[-1]
+    outside = (columns < 0) | (columns >= width)
+    # No row lies between two rows, so two of the four neighbors are enough.
+    value = _between(x.contiguous(), centers(x, -2).view(1, -1, 1), columns.sub_(0.5))
+    return torch.where(outside[:, None], fill, value.to(torch.int16)).to(torch.uint8)
 
 
 def shear_y_bilinear(x: Tensor, slope: Tensor, fill: int = 0) -> Tensor:
     """Column j takes its pixels from `slope` * (j + 1/2) further down, bilinearly. Exact."""
-    row, column = _places(x)
-    return _bilinear(x, column * _each(slope) + row, column, fill)
+    return shear_x_bilinear(x.transpose(2, 3), slope, fill).transpose(2, 3).contiguous()
 
 
 def rotate_bilinear(x: Tensor, degrees: Tensor, fill: int = 0) -> Tensor:
@@ -50,7 +53,15 @@ def rotate_bilinear(x: Tensor, degrees: Tensor, fill: int = 0) -> Tensor:
     row, column = _places(x)
     columns = (column * _each(cos) + row * _each(sin)) + _each(start_x)
     rows = (column * _each(-sin) + row * _each(cos)) + _each(start_y)
-    return _bilinear(x, rows, columns, fill)
+    height, width = x.shape[-2:]
+    outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
+    rows, columns = rows.sub_(0.5), columns.sub_(0.5)
+    top = rows.floor()
+    down, top, x = rows.sub_(top)[:, None], top.int(), x.contiguous()
+    above = _between(x, top.clamp(0, height - 1), columns)
+    below = _between(x, (top + 1).clamp_(0, height - 1), columns)
+    value = below.sub_(above).mul_(down).add_(above)
+    return torch.where(outside[:, None], fill, value.to(torch.int16)).to(torch.uint8)
 
 
 def _places(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,23 +73,9 @@ def _each(value: Tensor) -> Tensor:
     return value.double().view(-1, 1, 1)
 
 
-def _bilinear(x: Tensor, rows: Tensor, columns: Tensor, fill: int) -> Tensor:
-    """Pixels at float64 places (B, H, W) or what broadcasts to it; `fill` where a place lies outside the image."""
-    height, width = x.shape[-2:]
-    shape = (len(x), height, width)
-    rows, columns = rows.expand(shape), columns.expand(shape)
-    outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
-    rows, columns = rows - 0.5, columns - 0.5
-    top, left = rows.floor(), columns.floor()
-    down, right = (rows - top)[:, None], (columns - left)[:, None]
-    top, left = top.int(), left.int()
-    x = x.contiguous()
-
-    def line(row: Tensor) -> Tensor:
-        first, second = (take_pixels(x, row, (left + k).clamp_(0, width - 1)).to(torch.int16) for k in (0, 1))
-        return (second - first).double().mul_(right).add_(first.double())
-
-    above = line(top.clamp(0, height - 1))
-    below = line((top + 1).clamp_(0, height - 1))
-    value = below.sub_(above).mul_(down).add_(above)
-    return torch.where(outside[:, None], fill, value.to(torch.int16)).to(torch.uint8)
+def _between(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """(B, C, H, W) float64 values in whole rows, at float64 columns (B, H, W) between the centers of pixels."""
+    left = columns.floor()
+    right, left = (columns - left)[:, None], left.int()
+    first, second = (take_pixels(x, rows, (left + k).clamp_(0, x.shape[-1] - 1)).to(torch.int16) for k in (0, 1))
+    return second.sub_(first).double().mul_(right).add_(first.double())

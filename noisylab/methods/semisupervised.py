@@ -423,7 +423,7 @@ class SemiSupervised(AveragingMethod):
         """
         if self._length is not None:
             return self._length
-        trainer, epochs = self.trainer, self.trainer.max_epochs or -1
+        trainer, epochs = self.trainer, -1 if self.trainer.max_epochs is None else self.trainer.max_epochs
         steps = self.epoch_plan(0).phases[0].steps or 1
         limit = trainer.limit_train_batches
         if limit is not None:
@@ -431,7 +431,7 @@ class SemiSupervised(AveragingMethod):
         if epochs < 0 and trainer.max_steps < 0:
             raise ValueError("a schedule or ramp spans the run, which has no end; set trainer.max_epochs, or give its length")
         most = trainer.max_steps if trainer.max_steps > 0 else epochs * steps
-        self._length = most if epochs < 0 else min(epochs * steps, most)
+        self._length = max(most if epochs < 0 else min(epochs * steps, most), 1)
         return self._length
 
     def configure_optimizers(self) -> Any:

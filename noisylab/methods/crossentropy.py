@@ -9,11 +9,11 @@ from torch.optim import SGD
 
 from noisylab.arguments import FractionBelowOne, NonNegative
 from noisylab.engine.optimizers import one_for_all, optimizer_factory, scheduler_factory
-from noisylab.losses import cross_entropy
+from noisylab.losses import cross_entropy, jensen_shannon
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.models.network import NetFactory
 from noisylab.transforms.mixing import cutmix, mixup
-from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
+from noisylab.types import EpochPlan, LRSchedulerFactory, OptimizerFactory, Phase, PlanBatch, Stream, join_inputs
 
 __all__ = ["CrossEntropy"]
 
@@ -22,18 +22,21 @@ class CrossEntropy(NoisyLabelMethod):
     """Trains one network on the given labels, right or wrong.
 
     Every other method is compared with this one. It first learns what the right labels have in common and then memorizes the
-    wrong
-    ones: its test accuracy peaks early and falls, so look at the best epoch and at the last ones.
+    wrong ones: its test accuracy peaks early and falls, so look at the best epoch and at the last ones.
 
     Objective: ``L = mean_i -log p_i[y_i]``, with y_i the given label of sample i and p_i the network's probabilities. With mixup,
     inputs ``x' = lam x_i + (1 - lam) x_j`` and ``L = lam CE(x', y_i) + (1 - lam) CE(x', y_j)``, lam from Beta(alpha, alpha), one
-    draw and one pairing a batch; CutMix pastes a box instead.
+    draw and one pairing a batch; CutMix pastes a box instead. With `jsd_weight` w, ``L + w JSD(p(weak), p(strong), p(strong'))``:
+    the network is also to predict the same for a weak and two strong views of a sample, as AugMix trains with w = 12 and the
+    strong view `AugMix`.
 
-    **Paper**: mixup, Zhang et al., ICLR 2018; label smoothing, Szegedy et al., CVPR 2016; CutMix, Yun et al., ICCV 2019.
+    **Paper**: mixup, Zhang et al., ICLR 2018; label smoothing, Szegedy et al., CVPR 2016; CutMix, Yun et al., ICCV 2019; AugMix,
+    Hendrycks et al., ICLR 2020.
 
     **Authors' code**: none; the defaults are those of the benchmark of KlemenVovk/noisy-labels (SGD, 0.1 at epoch 60).
 
-    **Differences**: with mixup or CutMix no unmixed input is seen in training, so nothing is observed online.
+    **Differences**: with mixup or CutMix no unmixed input is seen in training, so nothing is observed online. The three views of
+    `jsd_weight` are cropped and mirrored each anew; the authors of AugMix take one crop for all three.
 
     Args:
         num_classes: K.
@@ -42,6 +45,7 @@ class CrossEntropy(NoisyLabelMethod):
         smoothing: "torch" spreads the fraction over all classes, "others" over the other classes.
         mixup_alpha: of Beta(alpha, alpha); 0 for none.
         cutmix_alpha: the same for CutMix; at most one of the two may be positive.
+        jsd_weight: of the divergence between three views, 0 for none; without mixup and CutMix.
         optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 5e-4 if None.
         scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
 
@@ -62,6 +66,7 @@ class CrossEntropy(NoisyLabelMethod):
         smoothing: Literal["torch", "others"] = "torch",
         mixup_alpha: NonNegative = 0.0,
         cutmix_alpha: NonNegative = 0.0,
+        jsd_weight: NonNegative = 0.0,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
     ) -> None:
@@ -69,7 +74,12 @@ class CrossEntropy(NoisyLabelMethod):
         self.save_hyperparameters()
         if mixup_alpha > 0 and cutmix_alpha > 0:
             raise ValueError(f"mixup_alpha={mixup_alpha} and cutmix_alpha={cutmix_alpha}: choose one, set the other to 0")
-        self.label_smoothing, self.smoothing = label_smoothing, smoothing
+        if jsd_weight > 0 and (mixup_alpha > 0 or cutmix_alpha > 0):
+            raise ValueError(
+                f"jsd_weight={jsd_weight} compares views that are not mixed; set mixup_alpha={mixup_alpha} and "
+                f"cutmix_alpha={cutmix_alpha} to 0, or jsd_weight"
+            )
+        self.label_smoothing, self.smoothing, self.jsd_weight = label_smoothing, smoothing, jsd_weight
         self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
         self.optimizer = optimizer_factory(optimizer, SGD, lr=0.1, momentum=0.9, weight_decay=5e-4)
         self.scheduler = scheduler_factory(scheduler)
@@ -79,11 +89,21 @@ class CrossEntropy(NoisyLabelMethod):
         losses = cross_entropy(logits, target, smoothing=self.label_smoothing, convention=self.smoothing, reduction="none")
         return self.mean(losses)
 
+    def epoch_plan(self, epoch: int) -> EpochPlan:
+        """All training rows once, in one view, or in the three that are compared."""
+        views = ("weak", "strong", "strong") if self.jsd_weight > 0 else self.views
+        return EpochPlan((Phase(streams={"train": Stream(views=views)}),))
+
     def training_step(self, batch: PlanBatch, batch_idx: int) -> Tensor:
-        """One batch: cross-entropy to the given labels, mixed if asked."""
+        """One batch: cross-entropy to the given labels, mixed or compared with other views if asked."""
         samples = batch["train"]
-        (inputs,) = samples.views
-        if self.mixup_alpha > 0 or self.cutmix_alpha > 0:
+        inputs = samples.views[0]
+        if self.jsd_weight > 0:
+            logits, *others = self(join_inputs(samples.views)).chunk(3)
+            self.observe(samples.index, logits, samples.target)
+            divergence = self.mean(jensen_shannon(logits, *others, reduction="none"))
+            loss = self._loss(logits, samples.target) + self.jsd_weight * divergence
+        elif self.mixup_alpha > 0 or self.cutmix_alpha > 0:
             assert isinstance(inputs, Tensor)
             mix, alpha = (mixup, self.mixup_alpha) if self.mixup_alpha > 0 else (cutmix, self.cutmix_alpha)
             mixed, order, lam = mix(inputs, alpha)

@@ -155,3 +155,30 @@ def test_nesterov_step() -> None:
 def test_impossible_settings_are_refused(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CrossEntropy(**{"num_classes": 3, "network": PlainMLP, **kwargs})
+
+
+def test_a_run_with_compared_views_equals_a_plain_loop(tmp_path: Path) -> None:
+    sgd = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+    method = _Recording(num_classes=3, network=PlainMLP, jsd_weight=12.0, optimizer=sgd)
+    network = copy.deepcopy(method.networks["network"])
+    make_trainer(tmp_path, 1).fit(method, datamodule=ToyData(num_train=30, noise=Symmetric(0.4)))
+    optimizer = sgd(network.parameters())
+    for batch in method.batches:
+        samples = batch["train"]
+        assert len(samples.views) == 3 and not torch.equal(samples.views[1], samples.views[2])
+        logits = network(torch.cat(samples.views)).split(len(samples))
+        loss = F.cross_entropy(logits[0], samples.target)
+        probs = [z.softmax(1) for z in logits]
+        mixture = (sum(probs) / 3).clamp(1e-7, 1).log()
+        for p in probs:
+            loss = loss + 12 * F.kl_div(mixture, p, reduction="batchmean") / 3
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    _assert_close(method.networks["network"], network)
+    assert int((method.memory["observed_epoch"] == 0).sum()) == 30
+
+
+def test_compared_views_are_not_mixed() -> None:
+    with pytest.raises(ValueError, match=r"jsd_weight=12.0 compares views that are not mixed; set mixup_alpha=0.2"):
+        CrossEntropy(3, PlainMLP, jsd_weight=12.0, mixup_alpha=0.2)

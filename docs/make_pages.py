@@ -13,7 +13,7 @@ import math
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from method_pages import MARK, MethodEntry, RecipeEntry, outdated_pages, write_p
 
 from noisylab import methods
 from noisylab.arguments import argument_lines, split_docstring
-from noisylab.cli.configuration.recipetable import lines_of
+from noisylab.cli.configuration.recipetable import RecipeLine, lines_of
 from noisylab.cli.configuration.registry import parameters
 from noisylab.files import atomic_path
 from noisylab.methods import CrossEntropy, NoisyLabelMethod
@@ -87,12 +87,18 @@ def inputs_needed(docstring: str, optional: Collection[str] = ()) -> str:
     return ", ".join(f"{name} (oracle{', optional' if name in optional else ''})" for name in marked) or "none"
 
 
+@cache
+def _recipe_lines() -> list[tuple[Path, list[RecipeLine]]]:
+    """Every packaged recipe and its lines, read once for all methods."""
+    return [(path, lines_of(path)) for path in sorted((ROOT / "configs").glob("*.yaml"))]
+
+
 def recipes_of(cls: type[NoisyLabelMethod]) -> list[RecipeEntry]:
     """The packaged recipes that train the method, and their rows."""
     found: list[RecipeEntry] = []
-    for path in sorted((ROOT / "configs").glob("*.yaml")):
+    for path, lines in _recipe_lines():
         said = ""
-        for line in lines_of(path):
+        for line in lines:
             if line.method == cls.__name__:
                 cells = {name: getattr(line, name) for name in ("data", "noise", "expected", "measured", "source")}
                 found.append({"path": f"configs/{path.name}", "row": line.row, "cells": cells})

@@ -17,6 +17,8 @@ from PIL import Image
 from samples import train_batches
 
 from noisylab.data import Arrays, ImageFolder
+from noisylab.data.notes import DataNote
+from noisylab.data.semi import study_split
 from noisylab.noise import Asymmetric, FromFile, load_noise
 
 Run = Callable[..., None]
@@ -107,6 +109,19 @@ def test_a_limit_takes_the_same_stratified_rows_of_images_and_labels(run: Run, s
     with pytest.raises(ValueError, match="made for other true labels"):
         run("cifar_n_labels", "--source", source, "--out", tmp_path / "all")
         read(tmp_path / "a.npz", noise=FromFile(tmp_path / "all" / "cifar10n_worst.npz"))
+
+
+def test_the_study_has_its_rows_in_three_parts(run: Run, source: Path, tmp_path: Path) -> None:
+    sizes = ("--sizes", 1, 2, 3, "--labeled", 1, "--test-rows", 12)
+    run("semi_study", "--source", source, "--out", tmp_path / "a.npz", *sizes)
+    with pytest.warns(DataNote, match="30 of 50 rows have no label"):
+        data = read(tmp_path / "a.npz", val_by="group", val_fraction=0.2)
+    split = study_split(torch.arange(60) % 10, 1, 2, 3, keep=1)
+    rows = torch.cat([split.validation, split.labeled, split.unlabeled]).sort().values
+    found = {"val": split.validation, "train": split.labeled, "unlabeled": split.unlabeled}
+    for part, expected in found.items():
+        assert torch.equal(rows[getattr(data.split, part)], expected.sort().values), part
+    assert torch.equal(data.clean_target, rows % 10) and len(data.split.test) == 12
 
 
 def test_images_become_files_with_tables(run: Run, source: Path, tmp_path: Path) -> None:
@@ -210,7 +225,17 @@ def test_a_missing_source_is_explained(run: Run, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "name", ["cifar10_jpeg", "tinyimagenet100_32", "mnist", "cifar_n_labels", "noisy_label_files", "ravdess", "reuters_1200"]
+    "name",
+    [
+        "cifar10_jpeg",
+        "tinyimagenet100_32",
+        "mnist",
+        "cifar_n_labels",
+        "noisy_label_files",
+        "ravdess",
+        "reuters_1200",
+        "semi_study",
+    ],
 )
 def test_every_converter_explains_itself(run: Run, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):

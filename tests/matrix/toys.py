@@ -169,6 +169,8 @@ def _arrays(folder: Path, given: dict[str, Any]) -> ToyFiles:
     for view in given.get("views") or [""]:
         name = f"x_{view}" if view else "x"
         stored |= {name: rng.normal(size=(60, 5)).astype("f4"), f"test_{name}": rng.normal(size=(30, 5)).astype("f4")}
+    if "semi" in given.get("path", ""):  # every second row has no label
+        stored["y"] = np.where(np.arange(60) % 2 > 0, -1, stored["y"])
     np.savez(folder / "toy.npz", **stored)
     arguments = {**_nothing(given, "test_path"), **dict.fromkeys(["mean", "std"]), "path": str(folder / "toy.npz")}
     return ToyFiles(arguments, classes=classes, test_rows=30, truth=given.get("noise") is not None)
@@ -267,10 +269,12 @@ def make_toy(name: str, folder: Path) -> Toy:
     values = {
         **{f"model.{argument}": full_name(ToyNet) for argument in networks},
         **{f"model.{argument}": 1 for argument in epoch_arguments(model)},
+        **({"model.steps_per_epoch": ROWS // BATCH} if model["init_args"].get("steps_per_epoch") else {}),
         **{f"data.{argument}": value for argument, value in files.arguments.items()},
         **{f"data.noise.{argument}": value for argument, value in write_noise(data, files, folder).items()},
         **LENGTHS,
         **({"data.trusted_per_class": 1} if data["init_args"].get("trusted_per_class") else {}),
+        **({"data.labels_per_class": 2} if data["init_args"].get("labels_per_class") else {}),
         **DEVICE,
     }
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD
 
 from noisylab.arguments import AtLeastOne, Count, FractionBelowOne, Limit, NonNegative, Positive
@@ -20,6 +20,8 @@ from noisylab.models.network import NetFactory
 from noisylab.selection.balanced import balanced_subset
 from noisylab.selection.mixture import fit_mixture, normalize
 from noisylab.selection.mixture_fit import MixtureFit
+from noisylab.selection.thresholds import PolicyFactory, ThresholdPolicy
+from noisylab.specs import as_factory
 from noisylab.transforms.draws import key_from
 from noisylab.transforms.mixing import mix, mix_weight
 from noisylab.types import (
@@ -97,6 +99,9 @@ class DivideMix(NoisyLabelMethod):
         warmup_subset: samples that each network sees in an epoch of the warm-up, drawn anew with equal classes by given label;
             None for all (64,000 on Clothing1M).
         eval_subset: the same for the epochs after it: their losses are fitted and split (32,000 on Clothing1M).
+        policy: factory of a threshold policy for each network, which weighs the squared error of an unlabeled sample by the mean
+            guess for it (of a mixed one: the sample with the larger share); None for all samples alike, as in the paper. See
+            docs/thresholds.md.
         clip_norm: largest gradient norm of each network; None for no limit.
         optimizer: factory of both optimizers; SGD with rate 0.02, momentum 0.9 and weight decay 5e-4 if None.
         scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
@@ -126,6 +131,7 @@ class DivideMix(NoisyLabelMethod):
         learn: Literal["all", "labeled"] = "all",
         warmup_subset: int | None = None,
         eval_subset: int | None = None,
+        policy: PolicyFactory | None = None,
         clip_norm: Limit = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
@@ -135,6 +141,8 @@ class DivideMix(NoisyLabelMethod):
         self.automatic_optimization = False
         if learn == "labeled" and lambda_u > 0:
             raise ValueError(f"learn='labeled' leaves unlabeled samples out of the loss, so lambda_u must be 0, got {lambda_u}")
+        if learn == "labeled" and policy is not None:
+            raise ValueError(f"learn='labeled' leaves unlabeled samples out of the loss, so policy must be None, got {policy}")
         for name, size in (("warmup_subset", warmup_subset), ("eval_subset", eval_subset)):
             if size is not None and size < num_classes:
                 raise ValueError(f"{name} must be at least one sample per class, {num_classes}, got {size}; or None for all")
@@ -151,16 +159,40 @@ class DivideMix(NoisyLabelMethod):
             self.memory.add(f"losses_{name}", average_epochs, fill=-1.0)  # of the last epochs, in [0, 1]
             self.memory.add(f"clean_prob_{name}", fill=0.5)
             self.memory.add(f"split_epoch_{name}", dtype=torch.int32, fill=-1)
+        made = {} if policy is None else {name: as_factory(policy, ThresholdPolicy, "policy")(num_classes) for name in _PEER}
+        self.policies = nn.ModuleDict(made)
+        self._train_rows: Tensor | None = None  # where the method is
+        if made:
+            self.memory.add("unlabeled_weight")
+            self.memory.add("unlabeled_pred", dtype=torch.int64, fill=-1)
+            self.memory.add("unlabeled_epoch", dtype=torch.int32, fill=-1)
 
     @property
     def headline(self) -> str:
         """Both networks together."""
         return "ensemble"
 
+    @property
+    def needs_validation(self) -> bool:
+        """Whether a policy goes by the accuracy on held-out rows."""
+        return any(policy.needs_validation for policy in self._policies().values())
+
+    def _policies(self) -> dict[str, ThresholdPolicy]:
+        return {name: policy for name, policy in self.policies.items() if isinstance(policy, ThresholdPolicy)}
+
+    def setup(self, stage: str) -> None:
+        """Let the policies know the training rows, each of which may be unlabeled in some epoch."""
+        super().setup(stage)
+        if stage == "fit":
+            self._train_rows = None
+            for policy in self._policies().values():
+                policy.allocate(len(self.info.train_rows))
+
     # ---- co-divide
 
     def prepare_epoch(self, epoch: int) -> None:
         """Co-divide: the losses of both networks before either trains, their mixtures, the posteriors."""
+        self._tell_policies(epoch)
         if epoch < self.warmup_epochs:
             return
         rows = {name: self._subset(self.eval_subset, epoch, name) for name in _PEER}
@@ -187,6 +219,16 @@ class DivideMix(NoisyLabelMethod):
                     f"epoch {epoch}: all but {len(unlabeled)} samples look correctly labeled to the peer of the {name} network, "
                     "which mixes labeled samples among themselves in this epoch"
                 )
+
+    def _tell_policies(self, epoch: int) -> None:
+        """What threshold policies go by: the accuracies and the loss of the epoch before."""
+        for name, policy in self._policies().items():
+            if epoch == 0:
+                policy.reset()
+            found = self.epoch_metrics.get(_of("train/labeled_acc", name)), self.last_accuracy("val")
+            if "val/loss" in self.epoch_metrics:
+                policy.note_loss(torch.tensor(self.epoch_metrics["val/loss"]))
+            policy.begin_epoch(epoch, *(None if accuracy is None else torch.tensor(accuracy) for accuracy in found))
 
     @property
     def _fewest(self) -> int:
@@ -243,9 +285,7 @@ class DivideMix(NoisyLabelMethod):
         name = batch.phase
         loss = self._warmup_loss(batch["train"], name) if "train" in batch.streams else self._mixmatch_loss(batch, name)
         step(self, {name: loss}, clip_norm=self.clip_norm)
-        self.means.add(
-            "train/loss" if name == "first" else f"train/loss_{name}", loss, batch.weight_of(next(iter(batch.streams)))
-        )
+        self.means.add(_of("train/loss", name), loss, batch.weight_of(next(iter(batch.streams))))
 
     def _warmup_loss(self, samples: Batch, name: str) -> Tensor:
         logits = self.networks[name](samples.views[0])
@@ -255,23 +295,25 @@ class DivideMix(NoisyLabelMethod):
 
     def _mixmatch_loss(self, batch: PlanBatch, name: str) -> Tensor:
         labeled, network = batch["labeled"], self.networks[name]
-        inputs, targets = list(labeled.views), []
+        inputs, targets, weight = list(labeled.views), [], None
         with without_gradient():  # in train mode: these passes count in the batch statistics
             if "unlabeled" in batch.streams:
                 unlabeled = batch["unlabeled"]
                 own, peers = [network(view) for view in unlabeled.views], self.networks[_PEER[name]]
                 with in_mode(peers, training=False):
                     guesses = [*own, *peers(join_inputs(unlabeled.views)).split(len(unlabeled))]
-                guess = sharpen(_mean_probs(guesses), self.temperature)
+                guess = _mean_probs(guesses)
                 inputs += unlabeled.views
-                targets = [guess] * len(unlabeled.views)
                 self._observe(name, unlabeled, own[0])
             own = [network(view) for view in labeled.views]
             self._observe(name, labeled, own[0])
             mean = _mean_probs(own)
-            weight = self.memory[f"clean_prob_{_PEER[name]}"][labeled.index, None].to(mean.dtype)
-            refined = (mean * (1 - weight)).scatter_add(1, labeled.target[:, None], weight)
-            targets = [sharpen(refined, self.temperature)] * len(labeled.views) + targets
+            clean = self.memory[f"clean_prob_{_PEER[name]}"][labeled.index, None].to(mean.dtype)
+            refined = (mean * (1 - clean)).scatter_add(1, labeled.target[:, None], clean)
+            targets = [sharpen(refined, self.temperature)] * len(labeled.views)
+            if "unlabeled" in batch.streams:
+                guess, weight = self._weigh(name, batch, guess, mean)
+                targets += [guess] * len(unlabeled.views)
         target, whole = torch.cat(targets), join_inputs(inputs)
         lam = mix_weight(self.alpha)
         lam = max(lam, 1 - lam)
@@ -281,8 +323,35 @@ class DivideMix(NoisyLabelMethod):
         logits = network(mix(whole, partners, lam))
         loss = self.mean(soft_cross_entropy(logits[:size], target[:size], reduction="none"))
         if len(partners) > size:
-            loss = loss + self._lambda_u(batch) * self.mean(squared_error(logits[size:], target[size:]))
+            losses = squared_error(logits[size:], target[size:])
+            if weight is not None:
+                losses = losses * weight.repeat(len(losses) // len(weight))
+            loss = loss + self._lambda_u(batch) * self.mean(losses)
         return loss + prior_penalty(self.mean_rows(F.softmax(logits.float(), 1)))
+
+    def _weigh(self, name: str, batch: PlanBatch, guess: Tensor, labeled_probs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The sharpened guesses (B, K) for this rank's unlabeled samples, and their weights (B,) where there is a policy."""
+        if name not in self.policies:
+            return sharpen(guess, self.temperature), None
+        samples, policy = batch["unlabeled"], self._policies()[name]
+        whole = {"unlabeled": [guess, self._places(samples.index)], "labeled": [labeled_probs, batch["labeled"].target]}
+        (probs, index), labels = ([self.whole_stream(v, batch, part) for v in values] for part, values in whole.items())
+        found = policy(probs, index, self.global_step, *labels, logits=probs.clamp(min=torch.finfo(probs.dtype).tiny).log())
+        weight, guess = (self.own_share(values, len(samples)) for values in (found.weight, found.probs))
+        right = (labels[0].argmax(1) == labels[1]).float().mean()
+        self.means.add(_of("train/labeled_acc", name), right, batch.weight_of("labeled"))
+        self.means.add(_of("unlabeled/used", name), found.weight.mean(), batch.weight_of("unlabeled"))
+        if name == "first":
+            self.memory.write("unlabeled_weight", samples.index, weight)
+            self.memory.write("unlabeled_pred", samples.index, guess.argmax(1))
+            self.memory["unlabeled_epoch"].index_fill_(0, samples.index, batch.epoch)
+        return guess if policy.soft_labels else sharpen(guess, self.temperature), weight
+
+    def _places(self, index: Tensor) -> Tensor:
+        """Where rows (B,) of the training set are among those that may be trained on."""
+        if self._train_rows is None or self._train_rows.device != index.device:
+            self._train_rows = self.info.train_rows.to(index.device)
+        return torch.searchsorted(self._train_rows, index)
 
     def _lambda_u(self, batch: PlanBatch) -> float:
         passed = batch.epoch + batch.step / batch.steps - self.warmup_epochs
@@ -314,6 +383,11 @@ class DivideMix(NoisyLabelMethod):
     def configure_optimizers(self) -> Any:
         """One optimizer for each network, each with its schedule."""
         return one_each(self.networks, self.optimizer, self.scheduler)
+
+
+def _of(what: str, name: str) -> str:
+    """The name in the log of a number of one network."""
+    return what if name == "first" else f"{what}_{name}"
 
 
 def _mean_probs(logits: list[Tensor]) -> Tensor:

@@ -24,6 +24,7 @@ from noisylab.methods import NoisyLabelMethod
 from noisylab.methods.reweighting import ReweightingMethod
 from noisylab.models import Network, SmallCNN
 from noisylab.noise import Symmetric
+from noisylab.selection import ThresholdPolicy
 from noisylab.transforms import mixing
 from noisylab.types import Batch, DataInfo, PlanBatch
 from noisylab.upstream.torch import FollowsDevice
@@ -81,6 +82,8 @@ def _on_fake_cuda(make: Any, network: Any) -> NoisyLabelMethod:
     for module in method.modules():
         if isinstance(module, FollowsDevice):
             module.to("cuda")
+        if isinstance(module, ThresholdPolicy):
+            module.allocate(10)
     method._device = torch.device("cuda:0")
     method.info = DataInfo(3, 20, torch.arange(20), torch.zeros(20, dtype=torch.int64), ("a", "b", "c"), 8, 0)
     if method.uses_unlabeled:

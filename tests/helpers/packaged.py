@@ -47,7 +47,19 @@ from noisylab.methods import (
 )
 from noisylab.models.network import NetFactory
 from noisylab.schedules import CosineDecay, LinearDecay
-from noisylab.selection.thresholds import DashThreshold, FixedThreshold, FreeMatchThreshold, PercentileThreshold
+from noisylab.selection.thresholds import (
+    AdaMatchThreshold,
+    AllOf,
+    DashThreshold,
+    FixedThreshold,
+    FlexMatchThreshold,
+    FreeMatchThreshold,
+    LabeledThreshold,
+    NoThreshold,
+    PercentileThreshold,
+    SoftMatchThreshold,
+    StagedThreshold,
+)
 
 __all__ = ["PACKAGED", "Maker", "Selections", "alternatives", "assert_sound", "build", "makers", "method_classes", "written_rows"]
 
@@ -102,6 +114,14 @@ TOYS: dict[type, dict[str, Any]] = {
 }
 """Arguments for a short run, where the defaults and one epoch a stage will not do; what a method requires must be here."""
 
+# lenient ones, so that some rows pass all of them; the product of their weights depends on what each remembers
+_POLICIES = [
+    partial(FlexMatchThreshold, threshold=0.5),
+    partial(SoftMatchThreshold, momentum=0.5),
+    partial(AdaMatchThreshold, momentum=0.5, threshold=0.5),
+    partial(StagedThreshold, first=partial(LabeledThreshold, quantile=0.1), then=NoThreshold, last_epoch=1),
+]
+
 VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
     "ce-mixup": (CrossEntropy, {"mixup_alpha": 1.0}),
     "ce-plateau": (CrossEntropy, {"scheduler": _PLATEAU}),
@@ -126,6 +146,7 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
             "passes": "separate",
         },
     ),
+    "fixmatch-policies": (FixMatch, {"policy": partial(AllOf, policies=_POLICIES), "ratio": 2.0}),
     "ieg-ict": (
         IEG,
         {"second_view": None, "consistency": "ict", "weight_norm": "epoch", "ce_factor": "dynamic", "meta_point": "current"},

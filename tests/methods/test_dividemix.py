@@ -10,12 +10,13 @@ import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import ToyData, make_trainer
+from helpers import SaveEveryBatch, ToyData, assert_same, fit, make_trainer
 from helpers.toy import BatchNormMLP, DropoutMLP, PlainMLP
 from torch import Tensor
 
 from noisylab.methods import DivideMix, dividemix
 from noisylab.noise import Symmetric
+from noisylab.selection import AllOf, FixedThreshold, FlexMatchThreshold, FreeMatchThreshold, PercentileThreshold
 from noisylab.selection.mixture import fit_mixture
 from noisylab.types import DataInfo, PlanBatch
 
@@ -79,10 +80,13 @@ def _sharp(p: list[float]) -> list[float]:
 class _Reference:
     """The authors' algorithm, sample by sample, given the batches; partners are all samples in reverse order, lam is 0.7."""
 
-    def __init__(self, method: DivideMix, data: ToyData, *, penalty: bool, average: int = 1) -> None:
+    def __init__(
+        self, method: DivideMix, data: ToyData, *, penalty: bool, average: int = 1, threshold: float | None = None
+    ) -> None:
         self.nets = {name: copy.deepcopy(network) for name, network in method.networks.items()}
         self.opts = {name: _SGD(network.parameters()) for name, network in self.nets.items()}
-        self.data, self.penalty, self.average = data, penalty, average
+        self.data, self.penalty, self.average, self.threshold = data, penalty, average, threshold
+        self.used: list[float] = []
         self.history: dict[str, list[Tensor]] = {"first": [], "second": []}
         self.prob: dict[str, Tensor] = {}
 
@@ -124,7 +128,10 @@ class _Reference:
         with torch.no_grad():
             guesses = [net(view).softmax(1) for net in (network, peer) for view in u.views]
             own = [network(view).softmax(1) for view in x.views]
-        guessed = [_sharp([float(sum(g[i, c] for g in guesses)) / 4 for c in range(3)]) for i in range(len(u))]
+        means = [[float(sum(g[i, c] for g in guesses)) / 4 for c in range(3)] for i in range(len(u))]
+        guessed = [_sharp(mean) for mean in means]
+        kept = [float(self.threshold is None or max(mean) >= self.threshold) for mean in means]
+        self.used += kept
         refined = []
         for i, index in enumerate(x.index.tolist()):
             w, y = float(self.prob[peer_name][index]), int(x.target[i])
@@ -137,7 +144,8 @@ class _Reference:
         p = network(mixed).softmax(1)
         size = 2 * len(x)
         lx = -(mixed_target[:size] * p[:size].log()).sum() / size
-        lu = ((p[size:] - mixed_target[size:]) ** 2).sum() / (3 * (len(p) - size))
+        lu = sum(k * ((p[size + i] - mixed_target[size + i]) ** 2).sum() for i, k in enumerate([*kept, *kept]))
+        lu = lu / (3 * (len(p) - size))
         place = batch.epoch + batch.step / batch.steps
         weight = lambda_u * min(max((place - warmup_epochs) / rampup, 0), 1)
         penalty = sum(torch.log((1 / 3) / p[:, c].mean()) / 3 for c in range(3))
@@ -155,12 +163,15 @@ def fixed_mixing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "randperm", reverse)
 
 
-@pytest.mark.parametrize(("penalty", "average"), [(False, 1), (True, 2)])
-def test_training_follows_the_authors_algorithm(penalty: bool, average: int, fixed_mixing: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("penalty", "average", "threshold"), [(False, 1, None), (True, 2, None), (False, 1, 0.7)])
+def test_training_follows_the_authors_algorithm(
+    penalty: bool, average: int, threshold: float | None, fixed_mixing: None, tmp_path: Path
+) -> None:
     data = _data()
-    method = _method(confidence_penalty=penalty, average_epochs=average)
+    policy = None if threshold is None else partial(FixedThreshold, threshold=threshold)
+    method = _method(confidence_penalty=penalty, average_epochs=average, policy=policy)
     data.setup()
-    reference = _Reference(method, data, penalty=penalty, average=average)
+    reference = _Reference(method, data, penalty=penalty, average=average, threshold=threshold)
     record = _fit(method, data, tmp_path, epochs=4)
     epochs = {batch.epoch for batch in record.batches}
     assert epochs == {0, 1, 2, 3}
@@ -177,6 +188,7 @@ def test_training_follows_the_authors_algorithm(penalty: bool, average: int, fix
                 torch.testing.assert_close(
                     record.after[number][name][key], value, rtol=1e-4, atol=1e-5, msg=f"{number} {name} {key}"
                 )
+    assert threshold is None or 0 < sum(reference.used) < len(reference.used), "the threshold tells nothing apart"
 
 
 def test_both_networks_are_measured_before_either_trains(tmp_path: Path) -> None:
@@ -389,6 +401,21 @@ def test_samples_of_both_parts_are_observed_in_the_first_pass(tmp_path: Path) ->
     assert any(i in observed[1] for i in first[0]["unlabeled"].index.tolist())
 
 
+def test_each_network_has_a_policy_of_its_own_that_knows_accuracies_and_rows(tmp_path: Path) -> None:
+    policy = partial(AllOf, policies=[partial(PercentileThreshold, factor=2.0), FreeMatchThreshold, FlexMatchThreshold])
+    method = _method(policy=policy)
+    _fit(method, _data(val_fraction=0.2), tmp_path, epochs=3)
+    first, second = method.policies["first"].policies, method.policies["second"].policies
+    assert not torch.equal(first[1].mean_probs, second[1].mean_probs)
+    for (accuracy, _, flex), name in ((first, "train/labeled_acc"), (second, "train/labeled_acc_second")):
+        assert accuracy["accuracy_train"].item() == pytest.approx(method.epoch_metrics[name], abs=1e-6)
+        assert flex["selected"].shape == method.info.train_rows.shape
+    shown = method.memory["unlabeled_epoch"] == 2
+    used = method.memory["unlabeled_weight"][shown]
+    assert 0 < method.epoch_metrics["unlabeled/used"] < 1 and set(used.tolist()) == {0.0, 1.0}
+    assert bool((method.memory["unlabeled_pred"][shown] >= 0).all())
+
+
 def test_the_sum_of_logits_is_evaluated() -> None:
     method, x = _method(PlainMLP), torch.randn(5, 2)
     first, second = (network(x) for network in method.networks.values())
@@ -412,6 +439,7 @@ def test_the_sum_of_logits_is_evaluated() -> None:
         ({"average_epochs": 0}, "average_epochs must be a whole number of at least 1, got 0"),
         ({"warmup_epochs": -1}, "warmup_epochs must be a whole number of 0 or more, got -1"),
         ({"learn": "labeled"}, "lambda_u must be 0, got 20.0"),
+        ({"learn": "labeled", "lambda_u": 0.0, "policy": FixedThreshold}, "policy must be None, got "),
         ({"eval_subset": 2}, "eval_subset must be at least one sample per class, 3, got 2"),
         ({"warmup_subset": 1}, "warmup_subset must be at least one sample per class, 3, got 1"),
     ],
@@ -419,3 +447,12 @@ def test_the_sum_of_logits_is_evaluated() -> None:
 def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _method(**arguments)
+
+
+def test_policies_go_on_from_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    policy = partial(AllOf, policies=[FreeMatchThreshold, partial(FlexMatchThreshold, threshold=0.6)])
+    saver = SaveEveryBatch(tmp_path)
+    whole = fit(_method(DropoutMLP, policy=policy), _data(), tmp_path / "whole", 3, callbacks=(saver,))
+    again = fit(_method(DropoutMLP, policy=policy), _data(), tmp_path / "again", 3, resume=saver.files[-3])
+    assert_same(again["networks"], whole["networks"])
+    assert_same(again["memory"], whole["memory"])

@@ -52,4 +52,4 @@ class FlexMatchThreshold(ThresholdPolicy):
         self.put("selected", torch.where(last >= 0, predicted[last.clamp(min=0)], selected))
         counts = selected.new_zeros(self.num_classes + 1).index_add_(0, selected + 1, torch.ones_like(selected))
         most = (counts if self.warmup else counts[1:]).max().clamp(min=1)
-        self.put("learned", counts[1:] / most)
+        self.put("learned", counts[1:].float() / most)

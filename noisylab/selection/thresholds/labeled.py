@@ -46,7 +46,7 @@ class LabeledThreshold(ThresholdPolicy):
             confidence, predicted = seen.labeled_probs.max(1)
             right = predicted == seen.labeled_target
             found = (
-                (confidence * right).sum() / right.sum()
+                (confidence * right).sum() / right.sum().float()
                 if self.quantile is None
                 else quantile_of(confidence, self.quantile, right)
             )
@@ -78,7 +78,7 @@ def quantile_of(values: Tensor, share: float, among: Tensor | None = None) -> Te
         return rising[low].lerp(rising[min(low + 1, last)], last * share - low)
     rising = values.masked_fill(~among, torch.inf).sort().values
     end = (among.sum() - 1).clamp(min=0)
-    place = end * share
+    place = end.float() * share
     first = place.floor().long()
     lower, upper = rising.gather(0, torch.stack((first, torch.minimum(first + 1, end))))
     return torch.where(lower == upper, lower, lower + (upper - lower) * (place - first))

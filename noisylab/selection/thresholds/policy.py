@@ -210,15 +210,11 @@ class ThresholdPolicy(FollowsDevice):
 
         Args:
             name: of the table.
-            start: its values at the start of a fit, float32 or integers.
+            start: its values at the start of a fit; fractions are kept in float32.
             per_row: whether there is one such entry for each unlabeled row; `allocate` makes them.
-
-        Raises:
-            ValueError: for a 16-bit float type.
         """
-        value = torch.as_tensor(start) if isinstance(start, Tensor) else torch.tensor(start, dtype=torch.float32)
-        if value.dtype in (torch.float16, torch.bfloat16):
-            raise ValueError(f"table {name!r} has dtype {value.dtype}; policies remember float32 or integers")
+        value = start if isinstance(start, Tensor) else torch.tensor(start, dtype=torch.float32)
+        value = value.float() if value.is_floating_point() else value
         self._starts[name] = value
         if per_row:
             self._per_row.add(name)

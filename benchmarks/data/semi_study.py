@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from converting import EncodedImages, arguments, read, write_arrays
+from converting import Array, EncodedImages, arguments, read, write_arrays
 
 from noisylab.data.semi import study_split
 from noisylab.data.splits import group_holdout
@@ -20,12 +20,26 @@ _DATA = {"c10": ("cifar10_jpeg", (100, 400, 1600)), "tin100": ("tinyimagenet100_
 """The source, and of each class the rows to validate with, the labeled and the unlabeled ones."""
 
 
+def shrunk(pixels: Array, side: int | None) -> Array:
+    """Images (M, H, W, 3) of uint8 at `side` x `side` pixels, each the mean of a box; as they are without."""
+    whole = pixels.shape[1]
+    if side is None or side == whole:
+        return pixels
+    if side < 1 or whole % side:
+        raise SystemExit(f"--side {side} does not divide the {whole} pixels of an image")
+    boxes = pixels.reshape(len(pixels), side, whole // side, side, whole // side, 3)
+    return np.rint(boxes.mean((2, 4))).astype(np.uint8)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__ or "", rows=False)
     parser.add_argument("--data", choices=list(_DATA), default="c10", help="CIFAR-10 or Tiny ImageNet (default: c10)")
     parser.add_argument("--labeled", type=int, help="keep so many labeled rows of each class, the first ones (default: all)")
     parser.add_argument("--test-rows", type=int, help="keep the first test rows (default: all)")
     parser.add_argument("--split-seed", type=int, default=0, help="names the rows of each part (default: 0)")
+    parser.add_argument(
+        "--side", type=int, help="make the images so many pixels wide and high, means of boxes (default: as they are)"
+    )
     parser.add_argument("--sizes", type=int, nargs=3, metavar="N", help="rows of each class in the three parts")
     options = parser.parse_args(argv)
     name, sizes = _DATA[options.data]
@@ -39,12 +53,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     test_rows = np.arange(len(test.labels))[: options.test_rows]
     write_arrays(
         options.out,
-        x=train.pixels(rows.numpy()),
+        x=shrunk(train.pixels(rows.numpy()), options.side),
         y=torch.where(torch.isin(rows, split.unlabeled), -1, truth[rows]).numpy(),
         y_true=truth[rows].numpy(),
         group=torch.where(held > 0, drawn, 1 - drawn).numpy(),
         class_names=arrays["class_names"],
-        test_x=test.pixels(test_rows),
+        test_x=shrunk(test.pixels(test_rows), options.side),
         test_y=test.labels[test_rows].astype(np.int64),
     )
 

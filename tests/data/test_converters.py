@@ -122,6 +122,13 @@ def test_the_study_has_its_rows_in_three_parts(run: Run, source: Path, tmp_path:
     for part, expected in found.items():
         assert torch.equal(rows[getattr(data.split, part)], expected.sort().values), part
     assert torch.equal(data.clean_target, rows % 10) and len(data.split.test) == 12
+    run("semi_study", "--source", source, "--out", tmp_path / "b.npz", *sizes, "--side", 8)
+    with np.load(tmp_path / "a.npz") as whole, np.load(tmp_path / "b.npz") as small:
+        first = whole["x"].shape[1] // 8
+        assert small["x"].shape[1:] == (8, 8, 3)
+        assert abs(small["x"][3, 1, 2, 0] - whole["x"][3, first : 2 * first, 2 * first : 3 * first, 0].mean()) <= 0.5
+    with pytest.raises(SystemExit, match="--side 7 does not divide"):
+        run("semi_study", "--source", source, "--out", tmp_path / "c.npz", *sizes, "--side", 7)
 
 
 def test_images_become_files_with_tables(run: Run, source: Path, tmp_path: Path) -> None:

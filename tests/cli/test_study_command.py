@@ -57,6 +57,7 @@ def summary(folder: Path) -> Any:
     return json.loads((folder / "summary.json").read_text())
 
 
+@pytest.mark.slow
 def test_each_run_is_the_one_that_fit_makes(finished: Path) -> None:
     assert sorted(str(path.relative_to(finished)) for path in finished.glob("*/*/summary.json")) == [
         f"{row}/seed{seed}/summary.json" for row in ("plain", "small") for seed in (1, 3)
@@ -66,6 +67,7 @@ def test_each_run_is_the_one_that_fit_makes(finished: Path) -> None:
     assert Path("alone/metrics.csv").read_bytes() == (finished / "small/seed3/metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_table_has_mean_and_population_deviation_of_the_runs(finished: Path) -> None:
     rows = list(csv.DictReader((finished / "study.csv").read_text().splitlines()))
     record = json.loads((finished / "study.json").read_text())
@@ -81,6 +83,7 @@ def test_the_table_has_mean_and_population_deviation_of_the_runs(finished: Path)
         assert f"{row['row']:<5}  {100 * mean:.2f} ± {100 * std:.2f}".replace("  ", " ") in " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_with_what_is_missing_or_stopped(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(finished, "S")
     shutil.rmtree("S/small/seed3")
@@ -94,6 +97,7 @@ def test_a_study_goes_on_with_what_is_missing_or_stopped(finished: Path, capsys:
     assert Path("S/small/seed3/metrics.csv").read_bytes() == (finished / "small/seed3/metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_one_run_that_fails_does_not_stop_the_others(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,7 +31,8 @@ _HOMES = {
     "noisylab.memory": "SampleMemory",
     "noisylab.methods": (
         "ACT DMI ELR IEG L2R Backward CoTeaching CoTeachingPlus CrossEntropy DivideMix ELRPlus FixMatch Forward "
-        "IEGDivideMix JoCoR JointOptimization MeanTeacher MixMatch NoisyLabelMethod PiModel RobustLoss TRevision VolMinNet"
+        "IEGDivideMix JoCoR JointOptimization LinearProbe MeanTeacher MixMatch NoisyLabelMethod PiModel RobustLoss RotNet "
+        "SimCLR TRevision VolMinNet"
     ),
     "noisylab.models": (
         "CNN13 MLP ACTNet CoTeachingCNN FusionNet LeNet Network PreActResNet18 PreActResNet32 ResNet18 ResNet34 ShakeShake "

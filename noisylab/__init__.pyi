@@ -89,11 +89,14 @@ from noisylab.methods import Forward as Forward
 from noisylab.methods import IEGDivideMix as IEGDivideMix
 from noisylab.methods import JoCoR as JoCoR
 from noisylab.methods import JointOptimization as JointOptimization
+from noisylab.methods import LinearProbe as LinearProbe
 from noisylab.methods import MeanTeacher as MeanTeacher
 from noisylab.methods import MixMatch as MixMatch
 from noisylab.methods import NoisyLabelMethod as NoisyLabelMethod
 from noisylab.methods import PiModel as PiModel
 from noisylab.methods import RobustLoss as RobustLoss
+from noisylab.methods import RotNet as RotNet
+from noisylab.methods import SimCLR as SimCLR
 from noisylab.methods import TRevision as TRevision
 from noisylab.methods import VolMinNet as VolMinNet
 from noisylab.models import CNN13 as CNN13

@@ -16,6 +16,7 @@ __all__ = [
     "DividedStepLR",
     "EpochValuesLR",
     "LinearDecay",
+    "WarmupCosine",
     "act_plan",
     "forget_rates",
     "linear_rampup",
@@ -256,6 +257,59 @@ class DividedStepLR(torch.optim.lr_scheduler.LRScheduler):
         """The rate of the current epoch for every group."""
         passed = sum(self.last_epoch >= milestone for milestone in self.milestones)
         return [rate * self.gamma**passed / (1 + self._weight(self.last_epoch)) for rate in self.base_lrs]
+
+
+class WarmupCosine(torch.optim.lr_scheduler.LRScheduler):
+    """A linear rise, then a cosine down to a small share of the rate (SimCLR as in SupContrast's trainer).
+
+    The rate of epoch e = 1, 2, ... is ``floor lr + (1 - floor) lr (1 + cos(pi e / total)) / 2``. In the first `warmup` epochs it
+    rises instead from `start` to the value of that cosine at their end, and is in each epoch what the trainer's, which rises by
+    step, is in the middle of it.
+
+    Args:
+        optimizer: whose groups are set; those with another rate have the same share of theirs.
+        total: epochs of the run.
+        warmup: epochs of the rise; 0 for none.
+        start: rate from which the first group rises, of at least 0.
+        floor: last rate as a share of the first, in [0, 1].
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Example:
+        >>> schedule = WarmupCosine(torch.optim.SGD([torch.zeros(1)], lr=0.5), total=1000, warmup=0)
+        >>> rates = [round(schedule.rate(epoch), 6) for epoch in (1, 500, 1000)]
+        >>> rates, round(schedule.rate(10), 6)
+        ([0.499999, 0.25025, 0.0005], 0.499877)
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, total: int, warmup: int = 10, start: float = 0.01, floor: float = 1e-3
+    ) -> None:
+        if total < 1 or not 0 <= warmup <= total or not 0 <= start < math.inf or not 0 <= floor <= 1:
+            raise ValueError(
+                "total must be at least 1, warmup in 0..total, start at least 0 and floor in [0, 1], got "
+                f"{total}, {warmup}, {start} and {floor}"
+            )
+        self.total, self.warmup, self.start, self.floor = total, warmup, start, floor
+        super().__init__(optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position of the schedule, without its length: a run resumed for more epochs has a longer one."""
+        return {name: value for name, value in super().state_dict().items() if name != "total"}
+
+    def rate(self, epoch: float) -> float:
+        """The cosine of the first group at the end of `epoch`, counted from 1."""
+        share = self.floor + (1 - self.floor) * (1 + math.cos(math.pi * min(epoch, self.total) / self.total)) / 2
+        return float(self.base_lrs[0]) * share
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        """The rate of the current epoch for every group."""
+        if self.last_epoch < self.warmup:
+            now = self.start + (self.rate(self.warmup) - self.start) * (self.last_epoch + 0.5) / self.warmup
+        else:
+            now = self.rate(self.last_epoch + 1)
+        return [rate * now / self.base_lrs[0] for rate in self.base_lrs]
 
 
 class CosineRestarts(torch.optim.lr_scheduler.LRScheduler):

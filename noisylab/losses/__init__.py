@@ -26,6 +26,7 @@ from noisylab.losses.fairness import fairness
 from noisylab.losses.jensen_shannon import jensen_shannon
 from noisylab.losses.mixmatch import prior_penalty, sharpen, squared_error
 from noisylab.losses.normalized import active_passive, focal, normalized
+from noisylab.losses.nt_xent import nt_xent
 from noisylab.losses.peer import peer_loss, peer_weight, shifted_cross_entropy
 from noisylab.losses.robust import gce, mae, rce, sce, truncated_gce
 from noisylab.losses.softened import bootstrap, gls
@@ -88,6 +89,7 @@ __all__ = [
     "mixed_loss",
     "negative_entropy",
     "normalized",
+    "nt_xent",
     "peer_loss",
     "peer_weight",
     "pi_consistency",

@@ -17,10 +17,13 @@ from noisylab.methods.iegdividemix import IEGDivideMix
 from noisylab.methods.jocor import JoCoR
 from noisylab.methods.jointoptimization import JointOptimization
 from noisylab.methods.l2r import L2R
+from noisylab.methods.linearprobe import LinearProbe
 from noisylab.methods.meanteacher import MeanTeacher
 from noisylab.methods.mixmatch import MixMatch
 from noisylab.methods.pimodel import PiModel
 from noisylab.methods.robustloss import RobustLoss
+from noisylab.methods.rotnet import RotNet
+from noisylab.methods.simclr import SimCLR
 from noisylab.methods.trevision import TRevision
 from noisylab.methods.volminnet import VolMinNet
 
@@ -41,11 +44,14 @@ __all__ = [
     "IEGDivideMix",
     "JoCoR",
     "JointOptimization",
+    "LinearProbe",
     "MeanTeacher",
     "MixMatch",
     "NoisyLabelMethod",
     "PiModel",
     "RobustLoss",
+    "RotNet",
+    "SimCLR",
     "TRevision",
     "VolMinNet",
 ]

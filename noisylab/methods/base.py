@@ -44,11 +44,17 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
         recordable: whether a training step does the same with every batch of an epoch and phase, but for tensors on the device:
             such a step can be a CUDA graph (`noisylab.engine.graphs`).
         uses_unlabeled: whether the method learns from rows without a label, ``info.unlabeled_rows``; others leave them out.
+        needs_embedding: whether networks must end in a linear layer, since the method puts heads of its own beside it.
+        needs_images: whether inputs must be square images (B, C, S, S).
+        trains_encoder: whether more of a network is trained than its head.
     """
 
     views: ClassVar[tuple[str, ...]] = ("weak",)
     recordable: ClassVar[bool] = False
     uses_unlabeled: ClassVar[bool] = False
+    needs_embedding: ClassVar[bool] = False
+    needs_images: ClassVar[bool] = False
+    trains_encoder: ClassVar[bool] = True
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)

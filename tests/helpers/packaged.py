@@ -42,11 +42,12 @@ from noisylab.methods import (
     NoisyLabelMethod,
     PiModel,
     RobustLoss,
+    SimCLR,
     TRevision,
     VolMinNet,
 )
 from noisylab.models.network import NetFactory
-from noisylab.schedules import CosineDecay, LinearDecay
+from noisylab.schedules import CosineDecay, LinearDecay, WarmupCosine
 from noisylab.selection.thresholds import (
     AdaMatchThreshold,
     AllOf,
@@ -109,6 +110,7 @@ TOYS: dict[type, dict[str, Any]] = {
         "optimizer": _SGD,
         "scheduler": partial(CosineAnnealingLR, T_max=3),
     },
+    SimCLR: {"probe_lr": 0.3, "optimizer": _SGD, "scheduler": partial(WarmupCosine, total=3, warmup=1)},
     TRevision: {"hand_over": "last", "revise_optimizer": partial(torch.optim.SGD, lr=1e-3)},
     VolMinNet: {"optimizer": _SGD, "scheduler": partial(CosineAnnealingLR, T_max=3)},
 }
@@ -219,7 +221,7 @@ def makers(classes: Iterable[type[NoisyLabelMethod]]) -> dict[str, Maker]:
     return {_NAMES.get(cls.__name__, cls.__name__.lower()): partial(build, cls) for cls in classes}
 
 
-PACKAGED: dict[str, Maker] = makers(method_classes())
+PACKAGED: dict[str, Maker] = makers(cls for cls in method_classes() if not cls.needs_images)
 """Makers of three-class methods by name; each takes the factory of its networks."""
 PACKAGED |= {name: partial(build, cls, **given) for name, (cls, given) in VARIANTS.items()}
 

@@ -20,7 +20,7 @@ class ToyData(NoisyDataModule):
 
     Data for a method that needs trusted rows has some, and for one that learns from unlabeled rows half of them have no label.
 
-    Views: "weak" and "strong" add keyed noise, little and much; "eval" and "plain" are the features themselves.
+    Views: "weak" adds keyed noise, "strong" and "simclr" five times as much; "eval" and "plain" are the features themselves.
 
     Args:
         num_train: N.
@@ -83,6 +83,7 @@ class ToyData(NoisyDataModule):
         return {
             "weak": FeatureNoise(self.weak),
             "strong": FeatureNoise(5 * self.weak),
+            "simclr": FeatureNoise(5 * self.weak),
             "plain": FeatureIdentity(),
             "eval": FeatureIdentity(),
         }

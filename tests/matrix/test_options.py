@@ -27,11 +27,13 @@ def _train(method: NoisyLabelMethod, folder: Path) -> None:
     assert_sound(method, curves.rows)
     assert [epoch for epoch, loss in curves.series("train/loss") if math.isfinite(loss)] == [0, 1]
     unchanged = [name for name, value in method.networks.named_parameters() if bool((value == before[name]).all())]
+    if not method.trains_encoder:
+        unchanged = [name for name in unchanged if ".head." in name]
     # batch normalization takes away a bias before it, which without weight decay may stay as it is
     assert not [name for name in unchanged if not name.endswith(".body.1.bias")]
 
 
-@pytest.mark.parametrize("cls", method_classes())
+@pytest.mark.parametrize("cls", [cls for cls in method_classes() if not cls.needs_images])
 def test_the_defaults_train(cls: type[NoisyLabelMethod], tmp_path: Path) -> None:
     _train(build(cls, DropoutMLP, toy=False), tmp_path)
 
@@ -41,6 +43,7 @@ def test_the_defaults_train(cls: type[NoisyLabelMethod], tmp_path: Path) -> None
     [
         pytest.param(cls, argument, value, id=f"{cls.__name__}-{argument}={value}")
         for cls in method_classes()
+        if not cls.needs_images
         for argument, value in alternatives(cls)
     ],
 )

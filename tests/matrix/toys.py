@@ -44,6 +44,7 @@ BATCH, ROWS = 16, 48
 """Samples a batch, and at most so many training, validation and test rows: three steps an epoch."""
 EPOCHS = 2
 LENGTHS = {"trainer.max_epochs": EPOCHS, "data.batch_size": BATCH, "data.subset": ROWS, "data.num_workers": 0}
+_FEW_LABELS = {"data.labels_per_class": None, "data.labels_total": ROWS // 4, "data.labels_balanced": False}
 DEVICE = {"trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.precision": "32-true"}
 
 
@@ -274,7 +275,8 @@ def make_toy(name: str, folder: Path) -> Toy:
         **{f"data.noise.{argument}": value for argument, value in write_noise(data, files, folder).items()},
         **LENGTHS,
         **({"data.trusted_per_class": 1} if data["init_args"].get("trusted_per_class") else {}),
-        **({"data.labels_per_class": 2} if data["init_args"].get("labels_per_class") else {}),
+        **(_FEW_LABELS if data["init_args"].get("labels_per_class") else {}),
+        **({"model.steps_per_epoch": 3} if "steps_per_epoch" in (name for name, *_ in _arguments(model)) else {}),
         **DEVICE,
     }
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}

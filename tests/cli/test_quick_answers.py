@@ -22,6 +22,7 @@ QUICK = {
     "help of a command": (["compare", "--help"], 0, "usage: noisylab compare"),
     "misspelled command": (["fitt", "--config", "act_digits.yaml"], 2, "nearest: fit"),
     "misspelled recipe": (["fit", "--config", "act_digit.yaml"], 2, "nearest: act_digits.yaml"),
+    "misspelled row of a study": (["study", "--config", "semi_digits.yaml", "--rows", "fixmach"], 2, "nearest: fixmatch"),
     "flag of another command": (["fit", "--images", "photos"], 2, "--images belongs to noisylab issues"),
     "unknown flag": (["compare", "--ot", "x.png"], 2, "nearest: out"),
 }

@@ -250,7 +250,7 @@ def _save_labels(path: Path, data: NoisyDataModule) -> None:
     names = data.source.class_names
     if data.noisy is not None and data.noise is not None:
         save_noise(path, data.noisy, data.noise.kind, data.noise.seed, names)
-    elif data.labels is not None:
+    elif data.label_budget is not None:
         truth = data.source.given if data.source.clean is None else data.source.clean
         save_noise(path, without(NoisyTargets(data.given_target, truth, None, None, 0.0), data.given_target), "none", None, names)
 

@@ -116,7 +116,7 @@ class NoisyDataModule(FittedData):
                 "noise_unit": noise_unit,
             }
         )
-        self.labels = LabelBudget.of(labels_per_class, labels_total, labels_balanced, labels_seed)
+        self.label_budget = LabelBudget.of(labels_per_class, labels_total, labels_balanced, labels_seed)
         self.noise, self.val_fraction, self.val_labels, self.val_by = noise, val_fraction, val_labels, val_by
         self.noise_unit, self.trusted_per_class, self.trusted_labels = noise_unit, trusted_per_class, trusted_labels
         self.subset, self.split_seed = subset, split_seed
@@ -237,7 +237,9 @@ class NoisyDataModule(FittedData):
         if self.noisy is not None and split.given is not given:
             self.noisy = without(self.noisy, split.given)
         names = source.class_names[: self.num_classes]
-        split.source.account += account_of_labels(split.train, split.unlabeled, split.given, source.given, self.labels, names)
+        split.source.account += account_of_labels(
+            split.train, split.unlabeled, split.given, source.given, self.label_budget, names
+        )
         self.fit_inputs(split.source, torch.cat([split.train, split.unlabeled]).sort().values, split.given)
         self._views = dict(self.view_set())
         self._split, self._source = split, split.source
@@ -271,7 +273,7 @@ class NoisyDataModule(FittedData):
             folds=self.folds,
             fold=self.fold,
             fold_labels=self.fold_labels,
-            labels=self.labels,
+            labels=self.label_budget,
         )
 
     def _set_apart(self, stage: str | None, source: Source, clean: Tensor, fold: Tensor, rows: Tensor) -> TrustedRows:

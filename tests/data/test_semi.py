@@ -254,6 +254,14 @@ def test_fit_and_the_dry_run_say_it_once(tmp_path: Path, capsys: pytest.CaptureF
     assert torch.equal(again.given_target, plain.given_target) and int((again.given_target >= 0).sum()) == 100
 
 
+@pytest.mark.slow
+def test_the_dry_run_of_a_method_that_uses_them_counts_both(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["fit", "--config", "mixmatch_digits.yaml", "--data.subset", "200", "--trainer.accelerator", "cpu", "--dry_run"]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert "samples    100 labeled, 100 unlabeled, " in printed.out and "left out" not in printed.out + printed.err
+
+
 # ---- the stand-in splits of the study
 
 

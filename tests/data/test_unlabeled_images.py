@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from samples import write_folders, write_image, write_table
 
 from noisylab.cli.main import main
 from noisylab.data import ImageFolder
 from noisylab.data.imagelist import account_of
 from noisylab.data.imageparts import image_lists
+from noisylab.data.planned import planned
+from noisylab.types import EpochPlan, Phase, Stream
 
 
 def pool(folder: Path, count: int = 4) -> None:
@@ -72,6 +75,18 @@ def test_true_labels_of_unlabeled_images_are_kept_for_reports(tmp_path: Path) ->
     with pytest.warns(UserWarning, match="2 of 6 rows have no label"):
         data = ready(tmp_path, labels_csv=str(tmp_path / "l.csv"))
     assert (data.given_target.tolist(), data.clean_target.tolist()) == ([0, 0, 1, 1, -1, -1], [0, 0, 1, 1, 1, 0])
+
+
+@pytest.mark.parametrize("load", ["memory", "files"])
+def test_a_batch_of_unlabeled_images_has_no_targets(tmp_path: Path, load: str) -> None:
+    write_folders(tmp_path)
+    pool(tmp_path / "unlabeled")
+    data = ready(tmp_path, load=load, size=8)
+    stream = Stream(data.info.unlabeled_rows, ("weak", "weak"), batch_size=6, endless=True)
+    plan = planned(EpochPlan((Phase(streams={"a": Stream(), "b": stream}),)), 0, 0, data.split, data.view_set(), 6)
+    (batch,) = data.batches(plan, torch.device("cpu"))
+    assert sorted(batch["a"].target.tolist()) == [0, 0, 0, 1, 1, 1] and batch["b"].target.tolist() == [-1] * 6
+    assert set(batch["b"].index.tolist()) == {6, 7, 8, 9} and not torch.equal(*batch["b"].views)  # type: ignore[arg-type]
 
 
 def read(path: Path) -> list[dict[str, str]]:

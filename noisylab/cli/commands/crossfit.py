@@ -51,9 +51,9 @@ def check_crossfit(data: NoisyDataModule, folds: int) -> None:
             f"--crossfit {folds} turns the training rows into test sets, but this data has {len(tested)} test rows of its own\n"
             "  give the folder or file with only the training rows, or leave --crossfit out"
         )
-    if data.labels is not None:
+    if data.label_budget is not None:
         raise UserError(
-            f"--crossfit {folds} ranks the labels of all rows, and {data.labels} takes those of most away\n"
+            f"--crossfit {folds} ranks the labels of all rows, and {data.label_budget} takes those of most away\n"
             "  leave out data.labels_per_class and data.labels_total, or leave --crossfit out"
         )
     labeled = int((data.given_target >= 0).sum())

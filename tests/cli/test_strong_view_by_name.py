@@ -12,6 +12,8 @@ from noisylab.cli import main
 from noisylab.cli.configuration.compose import compose
 from noisylab.cli.describe import describe
 from noisylab.cli.errors import UserError
+from noisylab.cli.running.app import _construct
+from noisylab.transforms import Chain, Cutout, RandAugment
 
 _RECIPE = """
 model:
@@ -59,7 +61,14 @@ def test_a_level_out_of_range_is_refused_in_its_own_words(capsys: pytest.Capture
     assert 'm must be in 0..10 with convention="fixmatch"' in capsys.readouterr().err
 
 
-def test_a_recipe_names_several_in_turn_and_the_run_keeps_them(tmp_path: Path) -> None:
+def test_a_recipe_names_several_in_turn(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(_RECIPE)
+    data = _construct(compose([str(tmp_path / "mine.yaml")], [("data.strong.views.0.n", "3")]).config["data"])
+    assert data.strong == Chain([RandAugment(3, 3), Cutout(2, fill=127)])
+
+
+@pytest.mark.slow
+def test_a_run_keeps_the_names_of_several_in_turn(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(_RECIPE)
     run = tmp_path / "run"
     assert main(["fit", "--config", str(tmp_path / "mine.yaml"), "--trainer.max_steps", "1", "--run_dir", str(run)]) == 0

@@ -53,7 +53,7 @@ RANDOM: list[tuple[View, str]] = [
     (TrivialAugment(wide=False, fill=128), GREY),
     (AutoAugment(), GREY),
     (FixMatchStrong(), GREY),
-    (AugMix(width=2), COLor),
+    (AugMix(width=2, depth=1), COLor),
     (FeatureNoise(0.1), FEATURES),
     (FeatureScale(0.5, 1.5), FEATURES),
     (FeatureDropout(0.3), FEATURES),

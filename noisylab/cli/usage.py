@@ -17,7 +17,7 @@ _SHELLS = ("bash", "zsh", "tcsh")
 _RECIPE = """\
 Every value of a recipe is a flag, too, and classes go by their short names:
   noisylab {name} --config act_digits.yaml --data.noise.rate 0.2 --trainer.max_epochs 30
-What a class takes: noisylab {name} --help ACT (any method, data set, noise, view, network, or Trainer, Speed, RunCheckpoint, WarmStart)
+What a class takes: noisylab {name} --help ACT (method, data set, noise, view, network, Trainer, Speed, RunCheckpoint, WarmStart)
 """
 _MAIN = """\
 Flags of a command: noisylab COMMAND --help. What a class takes: noisylab fit --help ACT

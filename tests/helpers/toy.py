@@ -55,8 +55,8 @@ class ToyData(NoisyDataModule):
         if method is not None and method.needs_trusted and not self.has_trusted:
             self.trusted_per_class = 2
         wanted = method is not None and method.uses_unlabeled if self.unlabel is None else self.unlabel
-        if wanted and self.labels is None and self._source is None:
-            self.labels = LabelBudget(total=(len(self.load().given) + 1) // 2, balanced=False)
+        if wanted and self.label_budget is None and self._source is None:
+            self.label_budget = LabelBudget(total=(len(self.load().given) + 1) // 2, balanced=False)
         super().setup(stage)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -15,7 +15,6 @@ from noisylab.data.splits import stratified_subset
 from noisylab.issues.ranking import rank_labels
 from noisylab.issues.truth import issue_metrics
 from noisylab.methods.base import NoisyLabelMethod
-from noisylab.methods.semisupervised import SemiSupervised
 from noisylab.metrics import (
     MixtureRecord,
     TransitionRecord,
@@ -37,6 +36,15 @@ from noisylab.types import EvalBatch, PlanBatch
 __all__ = ["Diagnostics"]
 
 _PSEUDO = {"unlabeled_pred", "unlabeled_weight", "unlabeled_epoch"}  # what the memory of a method has that gives pseudo-labels
+
+
+@runtime_checkable
+class _Guessing(Protocol):
+    """A method that remembers the guesses for some of the unlabeled rows of a step alone."""
+
+    def guessed(self, batch: PlanBatch) -> Tensor:
+        """This rank's rows whose guesses in a step are remembered."""
+        ...
 
 
 class Diagnostics(L.Callback):
@@ -69,7 +77,7 @@ class Diagnostics(L.Callback):
         self.mixtures: dict[str, list[MixtureRecord]] = {}
         self.transition: TransitionRecord | None = None
         self._peak: tuple[float, int] = (-math.inf, -1)
-        self._clean: Tensor | None = None  # on the device, where some rows without a label have a known one
+        self._clean: Tensor | None = None  # on the device, where some true label is known
         self._due: Tensor | None = None  # rows of this step whose pseudo-labels are not yet judged
 
     def state_dict(self) -> dict[str, Any]:
@@ -91,14 +99,14 @@ class Diagnostics(L.Callback):
         data = getattr(trainer, "datamodule", None)
         if isinstance(data, NoisyDataModule) and isinstance(pl_module, NoisyLabelMethod) and set(pl_module.memory) >= _PSEUDO:
             clean = data.clean_target
-            if bool((clean[data.info.unlabeled_rows] >= 0).any()):
+            if bool((clean >= 0).any()):
                 self._clean = clean.to(pl_module.device)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the rows that get pseudo-labels in this step."""
         self._due = None
         if self._clean is not None and isinstance(batch, PlanBatch) and "unlabeled" in batch.streams:
-            self._due = pl_module.guessed(batch) if isinstance(pl_module, SemiSupervised) else batch["unlabeled"].index
+            self._due = pl_module.guessed(batch) if isinstance(pl_module, _Guessing) else batch["unlabeled"].index
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

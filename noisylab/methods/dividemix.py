@@ -347,6 +347,11 @@ class DivideMix(NoisyLabelMethod):
             self.memory["unlabeled_epoch"].index_fill_(0, samples.index, batch.epoch)
         return guess if policy.soft_labels else sharpen(guess, self.temperature), weight
 
+    def guessed(self, batch: PlanBatch) -> Tensor:
+        """This rank's rows whose guesses in a step are remembered: those of the first network."""
+        rows = batch["unlabeled"].index
+        return rows if batch.phase == "first" else rows[:0]
+
     def _places(self, index: Tensor) -> Tensor:
         """Where rows (B,) of the training set are among those that may be trained on."""
         if self._train_rows is None or self._train_rows.device != index.device:

@@ -15,7 +15,9 @@ from noisylab.callbacks.summary import RunSummary
 from noisylab.data.base import Source
 from noisylab.engine.step import step
 from noisylab.losses import cross_entropy
-from noisylab.methods import NoisyLabelMethod
+from noisylab.methods import DivideMix, NoisyLabelMethod
+from noisylab.noise import Symmetric
+from noisylab.selection import NoThreshold
 from noisylab.types import EpochPlan, Phase, PlanBatch, Stream
 
 
@@ -123,3 +125,25 @@ def test_a_resume_within_an_epoch_changes_none_of_the_figures(tmp_path: Path) ->
 def test_where_no_truth_is_known_only_what_the_method_logs_is_there(tmp_path: Path) -> None:
     _, curves, _ = _fit(tmp_path, _Untold(labels_per_class=4))
     assert {name for _, _, name, _ in curves.rows if name.startswith("unlabeled/")} == {"unlabeled/used"}
+
+
+class _Watched(DivideMix):
+    """Keeps the guesses of the first network after each of its steps."""
+
+    guesses: list[tuple[int, int]]
+
+    def training_step(self, batch: PlanBatch, batch_idx: int) -> None:
+        super().training_step(batch, batch_idx)
+        if batch.phase == "first" and "unlabeled" in batch.streams:
+            rows = batch["unlabeled"].index
+            self.guesses += zip(rows.tolist(), self.memory["unlabeled_pred"][rows].tolist(), strict=True)
+
+
+def test_guesses_of_a_policy_in_dividemix_are_judged_for_the_first_network(tmp_path: Path) -> None:
+    data = ToyData(num_train=60, noise=Symmetric(0.4), spread=2.0)
+    method, curves = _Watched(3, PlainMLP, warmup_epochs=1, policy=NoThreshold), Curves()
+    method.guesses = []
+    make_trainer(tmp_path, 2, (Diagnostics(), curves)).fit(method, datamodule=data)
+    ((epoch, value),) = curves.series("unlabeled/acc")
+    right = [int(data.clean_target[row]) == pred for row, pred in method.guesses]
+    assert epoch == 1 and 0 < sum(right) < len(right) and value == pytest.approx(sum(right) / len(right))

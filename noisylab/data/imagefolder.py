@@ -15,8 +15,9 @@ from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.digests import content_digests, digest_of
 from noisylab.data.examined import examine, with_depth
 from noisylab.data.identity import depth_from, depth_numbers, no_rows
-from noisylab.data.imagelist import ImageList, Sieve, decode, file_rows, list_source
+from noisylab.data.imagelist import ImageList, Sieve, list_source
 from noisylab.data.imageparts import image_lists
+from noisylab.data.imagerows import decode, file_rows
 from noisylab.data.labels import LabelNames
 from noisylab.data.mirrored import decided, small_files, small_pictures, some_rows
 from noisylab.data.missing import Missing

@@ -8,12 +8,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps
-from torch import Tensor
 
 from noisylab.data.base import Source
 from noisylab.data.folders import (
@@ -30,7 +27,7 @@ from noisylab.data.folders import (
 from noisylab.data.labels import LabelNames, in_order
 from noisylab.data.missing import Missing, doubtful, unlabeled_names
 from noisylab.data.notes import note
-from noisylab.data.pictures import Depth, Head, fault_of, head_of, open_image
+from noisylab.data.pictures import Head, head_of
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.data.table import files_on_disk, read_label_table
 
@@ -40,8 +37,6 @@ __all__ = [
     "account_of",
     "check_images",
     "class_folders",
-    "decode",
-    "file_rows",
     "list_source",
     "read_table",
     "with_unlabeled",
@@ -290,13 +285,6 @@ class Sieve:
             note("\n  ".join([f"{len(self._faults)} images cannot be read and are left out:", *_some(self._faults)]))
 
 
-def file_rows(
-    images: ImageList, views: Mapping[str, Any], num_workers: int, allow_truncated: bool, depth: Depth | None = None
-) -> FileRows:
-    """The images as rows that are opened on demand."""
-    return FileRows(images.paths, views, num_workers=num_workers, allow_truncated=allow_truncated, depth=depth)
-
-
 def account_of(images: ImageList) -> list[str]:
     """Sentences about what was read from a list and what was left out.
 
@@ -429,28 +417,3 @@ def _row(images: ImageList, place: int) -> str:
 def _some(lines: Sequence[str]) -> list[str]:
     """The first of many lines, and how many more there are."""
     return [*lines[:_SHOWN], *([f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])]
-
-
-def decode(
-    images: ImageList, size: tuple[int, int], gray: bool, allow_truncated: bool, depth: Depth | None = None
-) -> tuple[Tensor, list[str]]:
-    """Pixels of images; images of another size than (width, height) are scaled and center-cropped.
-
-    Returns:
-        (M, 1 or 3, H, W) uint8 of those that can be read, and as `unreadable` why others cannot.
-    """
-    width, height = size
-    pixels = np.empty((len(images), height, width, 1 if gray else 3), dtype=np.uint8)
-    faults = [""] * len(images)
-    for place, path in enumerate(images.paths):
-        try:
-            image = open_image(path, "L" if gray else "RGB", allow_truncated=allow_truncated, depth=depth)
-        except ValueError as error:
-            faults[place] = fault_of(error)
-            continue
-        if image.size != size:
-            image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)
-        pixels[place] = np.asarray(image).reshape(pixels.shape[1:])
-    if any(faults):
-        pixels = pixels[[not fault for fault in faults]]
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), faults

@@ -9,7 +9,8 @@ from noisylab.data.base import NoisyDataModule
 from noisylab.data.examined import beyond, unreadable
 from noisylab.data.features import ImageFeatures
 from noisylab.data.folders import list_images, require_folder
-from noisylab.data.imagelist import ImageList, Sieve, account_of, decode, file_rows
+from noisylab.data.imagelist import ImageList, Sieve, account_of
+from noisylab.data.imagerows import decode, file_rows
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.transforms.image import Normalize
 

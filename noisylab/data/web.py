@@ -11,7 +11,8 @@ import numpy as np
 
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.examined import unreadable
-from noisylab.data.imagelist import ImageList, Sieve, check_images, class_folders, file_rows, list_source
+from noisylab.data.imagelist import ImageList, Sieve, check_images, class_folders, list_source
+from noisylab.data.imagerows import file_rows
 from noisylab.data.labels import LabelNames
 from noisylab.transforms.base import StrongView
 from noisylab.transforms.views import checked_strong, web_views

@@ -1,0 +1,49 @@
+"""The images of a list as rows: decoded at once, or opened on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from noisylab.data.imagelist import ImageList
+from noisylab.data.pictures import Depth, fault_of, open_image
+from noisylab.data.rows import FileRows
+
+__all__ = ["decode", "file_rows"]
+
+
+def file_rows(
+    images: ImageList, views: Mapping[str, Any], num_workers: int, allow_truncated: bool, depth: Depth | None = None
+) -> FileRows:
+    """The images as rows that are opened on demand."""
+    return FileRows(images.paths, views, num_workers=num_workers, allow_truncated=allow_truncated, depth=depth)
+
+
+def decode(
+    images: ImageList, size: tuple[int, int], gray: bool, allow_truncated: bool, depth: Depth | None = None
+) -> tuple[Tensor, list[str]]:
+    """Pixels of images; images of another size than (width, height) are scaled and center-cropped.
+
+    Returns:
+        (M, 1 or 3, H, W) uint8 of those that can be read, and as `unreadable` why others cannot.
+    """
+    width, height = size
+    pixels = np.empty((len(images), height, width, 1 if gray else 3), dtype=np.uint8)
+    faults = [""] * len(images)
+    for place, path in enumerate(images.paths):
+        try:
+            image = open_image(path, "L" if gray else "RGB", allow_truncated=allow_truncated, depth=depth)
+        except ValueError as error:
+            faults[place] = fault_of(error)
+            continue
+        if image.size != size:
+            image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+        pixels[place] = np.asarray(image).reshape(pixels.shape[1:])
+    if any(faults):
+        pixels = pixels[[not fault for fault in faults]]
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), faults

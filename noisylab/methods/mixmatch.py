@@ -35,8 +35,8 @@ class MixMatch(SemiSupervised):
     """Guesses the labels of unlabeled images as the mean prediction for several views, sharpens them, and learns from labeled and
     unlabeled images that are mixed with each other.
 
-    Objective of a step, with B labeled images x and K views of each of U unlabeled images u: the guess
-    ``q = s_T(mean_k p(u_k))``, without gradient, with ``s_T(p) = p^(1/T) / sum p^(1/T)``; all ``B + K U`` rows, with labels or
+    Objective of a step, with B labeled images x and M views of each of U unlabeled images u: the guess
+    ``q = s_T(mean_m p(u_m))``, without gradient, with ``s_T(p) = p^(1/T) / sum p^(1/T)``; all ``B + M U`` rows, with labels or
     guesses as their targets, are mixed with partners drawn among all of them by ``lam x_i + (1 - lam) x_j``,
     ``lam = max(l, 1 - l)``, l from Beta(alpha, alpha). Then ``L = mean_x CE(z, t) + w(s) L_u``, where L_u is the mean over
     unlabeled rows of ``mean_c (p_c - t_c)^2`` and ``w(s) = lambda_u min(s / rampup_steps, 1)`` at step s. After each step the
@@ -67,7 +67,7 @@ class MixMatch(SemiSupervised):
     Args:
         num_classes: K.
         network: factory of the network.
-        num_views: K, views of each unlabeled image that its guess is averaged over; as many are learned.
+        num_views: M, views of each unlabeled image that its guess is averaged over; as many are learned.
         temperature: T, positive; None to leave guesses as they are, "hard" for the class that is largest.
         mixup_alpha: of Beta(alpha, alpha); 0 for no mixup.
         cutmix_alpha: the same for CutMix, in place of mixup; one lam and one box a step.

@@ -132,6 +132,8 @@ def test_the_plan_is_shown_and_nothing_written(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_mistake_in_the_data_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "S").mkdir()
+    (tmp_path / "S" / ".study.yaml.x1.partial").write_text("half")  # of a process that was killed
     assert main([*STUDY, "--data.path", "nowhere.npz"]) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"a.npz", "two.yaml"}
 

@@ -142,6 +142,7 @@ WHOLE = (
         ("test", "--run_dir", "thesis"),
     ),
     *(("predict",), ("predict", "--run_dir", "nothing"), ("folds",), ("folds", "--config", "ce_digits.yaml", "--folds", "1")),
+    *(("study",), ("study", "--config", "semi_digits.yaml", "--rows", "x"), ("study", "--run_dir", "nothing", "--resume")),
     *(("folds", "--config", "ce_digits.yaml", "--folds", "x"), ("folds", "--config", "ce_digits.yaml", "--data.fold", "1")),
     *(
         ("issues",),

@@ -17,7 +17,7 @@ from noisylab.cli.folder.claim import hold, new_default_folder
 from noisylab.cli.running.figures import draw
 from noisylab.cli.running.resumed import check_same_run
 from noisylab.cli.running.session import logger_names, quiet, say
-from noisylab.files import atomic_path
+from noisylab.files import atomic_path, clear_partials
 from noisylab.reports import (
     RunFolder,
     StudyRow,
@@ -95,6 +95,8 @@ def _begin(study: Study, options: Options) -> Path:
         folder = new_default_folder(study.name)
     else:
         folder = Path(options.own["run_dir"])
+        for name in (PLAN, "study.txt", "study.csv", "study.json", "unlabeled.png"):
+            clear_partials(folder, name)  # of a process that was killed while it wrote
         if "resume" in options.own:
             return folder
         if folder.exists() and not folder.is_dir():

@@ -36,7 +36,7 @@ _HOMES = {
     ),
     "noisylab.models": (
         "CNN13 MLP ACTNet CoTeachingCNN FusionNet LeNet Network PreActResNet18 PreActResNet32 ResNet18 ResNet34 ShakeShake "
-        "SmallCNN TorchvisionNet WideResNet Wrap"
+        "SmallCNN TimmNet TorchvisionNet WideResNet Wrap"
     ),
     "noisylab.models.network": "NetFactory",
     "noisylab.noise": ("Asymmetric FromFile Noise NoisyTargets OpenSet PairFlip Symmetric load_noise save_noise"),

@@ -112,6 +112,7 @@ from noisylab.models import ResNet18 as ResNet18
 from noisylab.models import ResNet34 as ResNet34
 from noisylab.models import ShakeShake as ShakeShake
 from noisylab.models import SmallCNN as SmallCNN
+from noisylab.models import TimmNet as TimmNet
 from noisylab.models import TorchvisionNet as TorchvisionNet
 from noisylab.models import WideResNet as WideResNet
 from noisylab.models import Wrap as Wrap

@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import pickle
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Self
@@ -15,14 +14,14 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
+from noisylab.models.freezing import freeze_parts
 from noisylab.models.network import Network
 from noisylab.reading import regular
 from noisylab.types import Inputs
 
-__all__ = ["TorchvisionNet", "build_classifier", "fetch_weights", "last_linear", "weights_file"]
+__all__ = ["TorchvisionNet", "build_classifier", "fetch_verified", "fetch_weights", "last_linear", "weights_file"]
 
 _SEVERAL_OUTPUTS = ("googlenet", "inception_v3")
-_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class TorchvisionNet(Network):
@@ -72,7 +71,8 @@ class TorchvisionNet(Network):
         self.net.set_submodule(head_name, head)
         self._frozen_batchnorm: list[str] = []
         if freeze is not None:
-            self._freeze(freeze, head_name, train_batchnorm)
+            self._frozen_batchnorm = freeze_parts(self.net, freeze, head_name, train_batchnorm)
+            self.train(self.training)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits (B, K) for images (B, 3, H, W)."""
@@ -84,31 +84,6 @@ class TorchvisionNet(Network):
         for name in self._frozen_batchnorm:
             self.net.get_submodule(name).eval()
         return self
-
-    def _freeze(self, freeze: str | Sequence[str], head_name: str, train_batchnorm: bool) -> None:
-        if isinstance(freeze, str) and freeze != "all_but_head":
-            raise ValueError(f"freeze must be 'all_but_head' or a list of name parts, got {freeze!r}; use [{freeze!r}]")
-        backbone = [name for name, _ in self.net.named_parameters() if not _starts(name, head_name)]
-        prefixes = [""] if isinstance(freeze, str) else list(freeze)
-        for prefix in prefixes:
-            if not any(_starts(name, prefix) for name in backbone):
-                parts = list(dict.fromkeys(name.split(".")[0] for name in backbone))
-                raise ValueError(
-                    f"freeze names {prefix!r}, which begins no parameter name before the head; the network's parts are {parts}"
-                )
-        batchnorm = {name for name, module in self.net.named_modules() if isinstance(module, _BATCH_NORM)}
-        for name in backbone:
-            module_name = name.rpartition(".")[0]
-            if not any(_starts(name, prefix) for prefix in prefixes) or (train_batchnorm and module_name in batchnorm):
-                continue
-            self.net.get_parameter(name).requires_grad_(False)
-            if module_name in batchnorm and module_name not in self._frozen_batchnorm:
-                self._frozen_batchnorm.append(module_name)
-        self.train(self.training)
-
-
-def _starts(name: str, prefix: str) -> bool:
-    return not prefix or name == prefix or name.startswith(f"{prefix}.")
 
 
 def build_classifier(name: str, weights: str | None = None) -> nn.Module:
@@ -163,7 +138,7 @@ def fetch_weights(name: str, weights: str = "DEFAULT") -> Path:
 
     file, url = weights_file(name, weights), _entry(models, name, weights).url
     try:
-        _fetch(url, file)
+        fetch_verified(url, file)
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"the weights {weights!r} of {name!r} cannot be loaded ({error}); put the file {file.name} from {url} into "
@@ -205,7 +180,7 @@ def _entry(models: ModuleType, name: str, weights: str) -> Any:
     return choices[weights]
 
 
-def _fetch(url: str, file: Path) -> None:
+def fetch_verified(url: str, file: Path) -> None:
     """Have a file of weights in its place, verified: torchvision unpickles whatever it finds there."""
     found = re.search(r"-([0-9a-f]{8,})\.", file.name)
     prefix = None if found is None else found.group(1)

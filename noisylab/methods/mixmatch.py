@@ -82,12 +82,12 @@ class MixMatch(SemiSupervised):
         mask_on: what has to pass. "before": rows that do not are left out before mixing; "dominant": all rows are mixed, and the
             larger component decides on a mixed row; "components": each component counts in the cross-entropy if it has passed.
         below: what happens to rows of weight 0: "drop", or "consistency": the squared distance between the predictions for two
-            unmixed views is added to the loss, divided by the batch.
+            unmixed views is added to the loss, divided by the batch; a further pass in train mode.
         consistency_weight: of that, times the ramp.
         ensure_ratio: draw four more unlabeled batches a step, which the policy sees as one, and learn from the first rows that
             pass, as many as a batch has; where there are fewer, with what was found.
         skip_above_mean: leave out the unlabeled loss of a step where it is, with its weight, above its mean over the last 100
-            steps, once there are so many.
+            steps, left-out ones included, once there are so many.
         accuracy_on: whether the accuracy on labeled rows is that of the "clean" weak view, or of the "mixed" rows against the
             larger component's label; nothing is observed online then.
         guess_view: the view that guesses are made on.
@@ -189,12 +189,12 @@ class MixMatch(SemiSupervised):
         batch = batch.with_streams({**batch.streams, "unlabeled": samples})
         target = torch.cat([one_hot(labeled.target, guess), *[guess] * self.num_views])
         weights = torch.cat([weight.new_ones(size), *[weight] * self.num_views])
-        inputs, target, labels = self._mix(join_inputs([labeled.views[0], *learned]), target, weights)
+        inputs, target, left = self._mix(join_inputs([labeled.views[0], *learned]), target, weights)
         logits, rotation = self._see_mixed(batch, inputs, [size, *[len(samples)] * self.num_views])
         if self.accuracy_on == "mixed":
             self.count_accuracy(batch, logits[:size])
         rows = soft_cross_entropy(logits[:size], target[:size], reduction="none")
-        loss = self.labeled_loss(batch, rows) + rotation + self._unlabeled(batch, logits[size:], target[size:], labels[size:])
+        loss = self.labeled_loss(batch, rows) + rotation + self._unlabeled(batch, logits[size:], target[size:], left[size:])
         if self.below == "consistency":
             loss = loss + self._consistency(batch, learned, weight)
         return loss

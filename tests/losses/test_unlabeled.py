@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisylab.losses import guess_loss, mixed_loss, pi_consistency, sharp_guess, weighted_mean
+from noisylab.losses import cross_entropy, guess_loss, mixed_loss, pi_consistency, sharp_guess, weighted_mean
 
 LOGITS = torch.tensor([[0, 0, 1], [1, -1, 0]], dtype=torch.float64)
 GUESS = torch.tensor([[0.1, 0.1, 0.8], [0.6, 0.2, 0.2]], dtype=torch.float64)
@@ -89,3 +89,8 @@ def test_a_guess_is_sharpened_by_a_temperature_to_one_class_or_not_at_all() -> N
 def test_two_dominant_classes_pass_a_sharpened_threshold_earlier() -> None:
     for averaged, sharpened in ((2 / 3, 0.8), (0.75, 0.9)):
         assert sharp_guess(torch.tensor([[averaged, 1 - averaged]]), 0.5).amax().item() == pytest.approx(sharpened)
+
+
+def test_loss_of_a_rotation_head_by_hand() -> None:
+    logits = torch.tensor([[1.0, 0, 0, 0], [0, 2, 0, 0]])
+    assert cross_entropy(logits, torch.tensor([0, 3])).item() == pytest.approx(1.542211, abs=1e-6)

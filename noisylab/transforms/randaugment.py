@@ -136,7 +136,8 @@ class RandAugment(Policy):
     With one channel, color changes nothing, as in PIL. All but "act" shear by the nearest pixel.
 
     **Differences**: pixels from outside the image are gray by default, where the three public codes have black, `fill` 0. The
-    square of "ildoonet" has its center anywhere in the image, there from 1 on.
+    square of "fixmatch" grows with the image, where that code has 16 pixels whatever its side; that of "ildoonet" has its center
+    anywhere in the image, there from 1 on.
 
     Args:
         n: operations a sample.

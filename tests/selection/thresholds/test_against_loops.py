@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -89,5 +90,5 @@ def test_the_rules_of_sed_are_those_of_a_loop_over_rows() -> None:
             several = len(own) > 1
             mu[k] = 0.7 * mu[k] + 0.3 * (loops.mean(own) if several else 0)
             var[k] = 0.7 * var[k] + 0.3 * (loops.variance(own) if several else 1)
-        wanted = [loops.math.exp(-(min(c - mu[k], 0) ** 2) * 4 / (2 * var[k])) for c, k in best]
+        wanted = [math.exp(-(min(c - mu[k], 0) ** 2) * 4 / (2 * var[k])) for c, k in best]
         assert weigh.end_epoch(probs).tolist() == pytest.approx(wanted, abs=1e-5)

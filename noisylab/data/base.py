@@ -101,21 +101,10 @@ class NoisyDataModule(FittedData):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_data_arguments(
-            {
-                "val_fraction": val_fraction,
-                "num_workers": num_workers,
-                "batch_size": batch_size,
-                "eval_batch_size": eval_batch_size,
-                "subset": subset,
-                "chunk_size": chunk_size,
-                "folds": folds,
-                "fold": fold,
-                "trusted_per_class": trusted_per_class,
-                "trusted_labels": trusted_labels,
-                "noise_unit": noise_unit,
-            }
-        )
+        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "subset": subset, "chunk_size": chunk_size}
+        parts = {"val_fraction": val_fraction, "folds": folds, "fold": fold, "noise_unit": noise_unit}
+        trusted = {"trusted_per_class": trusted_per_class, "trusted_labels": trusted_labels}
+        check_data_arguments({**sizes, **parts, **trusted, "num_workers": num_workers})
         self.label_budget = LabelBudget.of(labels_per_class, labels_total, labels_balanced, labels_seed)
         self.noise, self.val_fraction, self.val_labels, self.val_by = noise, val_fraction, val_labels, val_by
         self.noise_unit, self.trusted_per_class, self.trusted_labels = noise_unit, trusted_per_class, trusted_labels
@@ -173,6 +162,11 @@ class NoisyDataModule(FittedData):
         )
 
     @property
+    def held_out(self) -> str:
+        """The rows held out for validation, in words; empty if there are none; known before data is read."""
+        return f"{self.val_fraction:.0%} held-out rows" if self.val_fraction else ""
+
+    @property
     def has_trusted(self) -> bool:
         """Whether some rows are set apart as trusted, with labels known to be right; known before data is read."""
         return self.trusted_per_class > 0 or self.trusted_labels is not None
@@ -209,7 +203,7 @@ class NoisyDataModule(FittedData):
 
     def protocol_by(self, monitor: str) -> str:
         """How the reported figures are chosen if `monitor`, "val/acc" or "val/loss", selects the best epoch."""
-        held = f"{self.val_labels} labels of {self.val_fraction:.0%} held-out rows" if self.val_fraction else ""
+        held = f"{self.val_labels} labels of {self.held_out}" if self.held_out else ""
         fold = f"; the test set is fold {self.fold} of 0..{self.folds - 1} of the training rows" if self.folds else ""
         return protocol_text(held, self._source is None or len(self._split.test) > 0, fold, monitor)
 

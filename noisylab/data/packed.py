@@ -87,6 +87,11 @@ class PackedImages(NoisyDataModule):
         """The number of names in the file."""
         return len(self._file["class_names"])
 
+    @property
+    def held_out(self) -> str:
+        """Those of the study, or the share that `val_fraction` says."""
+        return f"{self.validation} held-out rows of each class" if self.validation else super().held_out
+
     @cached_property
     def _file(self) -> ArrayFile:
         return ArrayFile(self.path)

@@ -54,6 +54,7 @@ def test_rows_are_divided_as_in_the_study(path: str, keep: int | None) -> None:
     assert found == {name: rows.sort().values.tolist() for name, rows in wanted.items()}
     assert data.clean_target.tolist() == labels[used].tolist()
     assert bool((data.info.given_target >= 0).sum() == len(split.labeled))
+    assert data.protocol.startswith("test accuracy in the best epoch by given labels of 3 held-out rows of each class;")
     each = "2" if keep else "4"
     assert f"{len(used)} of 60 rows, {each} labeled, 7 unlabeled and 3 validation rows of each class" in data.source.account[0]
 

@@ -73,7 +73,7 @@ def notes_on(data: NoisyDataModule, stage: str) -> list[str]:
     if data.adopted is None:
         return [UNRECORDED]
     found = changes(data.adopted, data.fitted())
-    if "train" in found and (data.folds or (stage == "validate" and data.val_fraction)):
+    if "train" in found and (data.folds or (stage == "validate" and data.held_out)):
         which = "a fold" if data.folds else "held-out rows"
         raise UserError(
             f"{found['train']}\n  {which} of them would be evaluated, and it is no longer known which rows the model has seen\n"

@@ -287,8 +287,8 @@ def _preflight(subcommand: str, config: dict[str, Any], fitted: dict[str, Any] |
         if data.trusted_labels is not None:
             require_table(data.trusted_labels)
         validated = config.get("trainer", {}).get("limit_val_batches") not in (0, 0.0)
-        method.check_ready(data.val_fraction > 0 and validated, data.has_trusted)
-        check_monitors(config.get("trainer", {}), data.val_fraction > 0)
+        method.check_ready(bool(data.held_out) and validated, data.has_trusted)
+        check_monitors(config.get("trainer", {}), bool(data.held_out))
     # Lightning would advise to switch to automatic optimization, which nobody who runs a recipe can
     for name, nothing in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):
         value = config.get("trainer", {}).get(name)

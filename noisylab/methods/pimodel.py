@@ -50,8 +50,9 @@ class PiModel(SemiSupervised):
         consistency_on: "unlabeled" rows, or "all", for which labeled rows have a second view, too.
         distance: whether d is the "mean" over the classes or their "sum", K times as much.
         gradient: whether it goes through "one" view or "both".
-        view: name of the first view, and that of labeled rows.
+        view: name of the first view of unlabeled rows.
         second_view: name of the second.
+        labeled_view: name of the first view of labeled rows; their second, where there is one, is that of unlabeled ones.
         ratio: unlabeled rows for each labeled one in a step.
         **semisupervised: see `noisylab.methods.semisupervised.SemiSupervised`.
 
@@ -75,6 +76,7 @@ class PiModel(SemiSupervised):
         gradient: Literal["one", "both"] = "one",
         view: str = "weak",
         second_view: str = "weak",
+        labeled_view: str = "weak",
         ratio: Positive = 1.0,
         **semisupervised: Any,
     ) -> None:
@@ -82,7 +84,7 @@ class PiModel(SemiSupervised):
         self.consistency, self.ramp, self.ramp_share, self.ramp_epochs = consistency, ramp, ramp_share, ramp_epochs
         self.consistency_on, self.distance, self.gradient = consistency_on, distance, gradient
         self.unlabeled_views = (view, second_view)
-        self.labeled_views = (view, second_view) if consistency_on == "all" else (view,)
+        self.labeled_views = (labeled_view, second_view) if consistency_on == "all" else (labeled_view,)
 
     def objective(self, batch: PlanBatch) -> Tensor:
         """One step: labels, and how far apart the predictions for two views are."""

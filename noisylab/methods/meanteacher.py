@@ -49,8 +49,8 @@ class MeanTeacher(PiModel):
         ema_decay: largest share of the old weights in the teacher, in [0, 1).
         ramp_decay: the same as long as the ramp lasts; None for `ema_decay`.
         ema_ramp: whether the share is at most ``1 - 1 / (s + 1)``.
-        **consistent: see `noisylab.methods.pimodel.PiModel`; the student has the first view, the teacher the second, through which
-            no gradient goes.
+        **consistent: see `noisylab.methods.pimodel.PiModel`; the student has the first view, the teacher the second,
+            which has no gradient.
 
     Example:
         >>> from noisylab.models import MLP

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from noisylab.cli.commands.compare import compare
+from noisylab.cli.folder.marker import foreign_entries
+from noisylab.cli.running.figures import draw
 from noisylab.reports import comparison_table, read_run, study_record, study_row, study_table, unlabeled_figure
 from reports.conftest import CURVES, MakeRun
 
@@ -85,3 +87,11 @@ def test_a_study_row_takes_means_of_the_last_tenth_over_the_seeds(make_run: Make
     head, line = study_table([row]).splitlines()[:2]
     assert head.split("  ")[0] == "row" and "61.85" not in line and "66.85 ± 5.00" in line and "1, 2 (0 missing)" in line
     assert study_table([study_row("late", {0: None})]).splitlines()[1].split() == ["late", "(0", "missing)"]
+
+
+def test_a_run_that_used_unlabeled_rows_gets_the_figure_into_its_folder(make_run: MakeRun) -> None:
+    plain, learned = make_run("ce"), make_run("fixmatch", curves=UNLABELED, diagnostics={"unlabeled/used": 0.75})
+    for folder in (plain, learned):
+        draw(folder)
+    assert (learned / "unlabeled.png").is_file() and not (plain / "unlabeled.png").exists()
+    assert not foreign_entries(learned)

@@ -55,7 +55,8 @@ class DMI(StagedMethod):
     Args:
         num_classes: K.
         network: factory of the network.
-        pretrain_epochs: epochs of cross-entropy, at least 1; 120 on CIFAR-10, 10 on Clothing1M.
+        pretrain_epochs: epochs of cross-entropy; 120 on CIFAR-10, 10 on Clothing1M. 0 for a run that starts from a trained one
+            (``--init_from``): on an untrained network the gradient of this loss vanishes, or explodes without the offset.
         offset: added to the determinant, 0 or more; 0 takes the logarithm as it is, which is infinite where a class is absent.
         spread: order the samples of each epoch of the second stage so that every batch has nearly the shares of given labels
             that the whole set has.
@@ -68,7 +69,7 @@ class DMI(StagedMethod):
         **staged: see `noisylab.methods.staged.StagedMethod`.
 
     Raises:
-        ValueError: without a stage of cross-entropy, or for another argument out of its range.
+        ValueError: for an argument out of its range.
 
     Example:
         >>> from noisylab.models import MLP
@@ -77,6 +78,7 @@ class DMI(StagedMethod):
         ('pretrain', 'dmi')
     """
 
+    may_skip_first = True
     recordable = False  # the factorization behind the determinant was not tried inside a graph
 
     def __init__(
@@ -93,11 +95,6 @@ class DMI(StagedMethod):
         **staged: Any,
     ) -> None:
         super().__init__(num_classes, **staged)
-        if pretrain_epochs < 1:
-            raise ValueError(
-                f"pretrain_epochs must be at least 1, got {pretrain_epochs}: on an untrained network the gradient of "
-                "this loss vanishes, or explodes without the offset"
-            )
         self.offset, self.spread = offset, spread
         first = optimizer_factory(pretrain_optimizer, SGD, lr=0.1, momentum=0.9, weight_decay=1e-4)
         second = optimizer_factory(optimizer, SGD, lr=1e-6, momentum=0.9, weight_decay=1e-4)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -94,9 +94,11 @@ class StagedMethod(NoisyLabelMethod, ABC):
     Attributes:
         matrices: tables with a row a class, float32 whatever the precision: ``transition``, the matrix in use.
         transition: one of `ESTIMATORS`, or the file that the matrix is in; for methods that have one.
+        may_skip_first: whether the first stage may be left out, of 0 epochs, by a run that starts from the weights of another.
     """
 
     recordable = True  # what a stage does is the same in all batches of an epoch
+    may_skip_first: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -126,11 +128,12 @@ class StagedMethod(NoisyLabelMethod, ABC):
         """Build the network and say in which stages it trains; the last one lasts as long as the run.
 
         Raises:
-            ValueError: for a stage of less than one epoch.
+            ValueError: for a stage of less than one epoch, or of less than none where the first may be left out.
         """
-        for stage in stages:
-            if stage.epochs is not None and (not isinstance(stage.epochs, int) or stage.epochs < 1):
-                raise ValueError(f"{stage.name}_epochs must be a whole number, at least 1, got {stage.epochs}")
+        for number, stage in enumerate(stages):
+            least = 0 if number == 0 and self.may_skip_first else 1
+            if stage.epochs is not None and (not isinstance(stage.epochs, int) or stage.epochs < least):
+                raise ValueError(f"{stage.name}_epochs must be a whole number, at least {least}, got {stage.epochs}")
         self.stages = stages
         self.add_networks(network, "network")
         self._network = as_factory(network, Network, "network")
@@ -165,6 +168,19 @@ class StagedMethod(NoisyLabelMethod, ABC):
 
     # ---- stages
 
+    def on_fit_start(self) -> None:
+        """Refuse to leave the first stage out for a network that was not trained before.
+
+        Raises:
+            ValueError: naming its length.
+        """
+        if self.stages[0].epochs == 0 and not self.started_from:
+            raise ValueError(
+                f"{self.stages[0].name}_epochs=0 leaves out the stage that trains the network first; start from a run that "
+                "did, with --init_from RUN (noisylab.warm_start in Python), or train for at least one epoch"
+            )
+        super().on_fit_start()
+
     def check_ready(self, held_out: bool, trusted: bool) -> None:
         """Check also that the file of the matrix can be read, if one was named."""
         super().check_ready(held_out, trusted)
@@ -174,7 +190,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
     @property
     def needs_validation(self) -> bool:
         """True if a stage hands over its best network."""
-        return self.hand_over == "best" and len(self.stages) > 1
+        return self.hand_over == "best" and len([stage for stage in self.stages if stage.epochs != 0]) > 1
 
     @property
     def stage(self) -> str:
@@ -243,7 +259,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
     def _begin(self, number: int) -> None:
         stage, network = self.stages[number], self.networks["network"]
         if number > 0:
-            if self.best is not None:
+            if self.best is not None and self.stages[number - 1].epochs != 0:
                 self.best.restore(network)
                 self.best.reset()
             self.wrapped_optimizers()[self.stages[number - 1].name].optimizer.state.clear()

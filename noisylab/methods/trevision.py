@@ -66,7 +66,8 @@ class TRevision(StagedMethod):
         network: factory of the network.
         transition: "anchor" (CIFAR-100), "anchor97" (MNIST, CIFAR-10), "dual", "dual97", or a file with the matrix.
         oracle: kind of the noise that was put in; an oracle, used by ``select_by="oracle"`` alone.
-        estimate_epochs: length of the first stage, at least 1; 15 on CIFAR-100.
+        estimate_epochs: length of the first stage; 15 on CIFAR-100. 0 for a run that starts from a trained network
+            (``--init_from``).
         reweight_epochs: length of the second, at least 1; 200 on CIFAR. The third lasts to the end of the run.
         sweep_every: epochs between two estimates of the first stage, which alone can be chosen; None for every epoch, without
             estimates in between.
@@ -90,6 +91,8 @@ class TRevision(StagedMethod):
         >>> TRevision(num_classes=3, network=partial(MLP, in_features=4)).optimizer_names
         ('estimate', 'reweight', 'revise')
     """
+
+    may_skip_first = True
 
     def __init__(
         self,

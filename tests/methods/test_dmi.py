@@ -260,11 +260,13 @@ def test_pretraining_is_shuffled_as_ever() -> None:
 # ---- settings
 
 
-def test_fine_tuning_a_network_that_is_not_trained_is_refused() -> None:
+def test_fine_tuning_a_network_that_is_not_trained_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"pretrain_epochs must be at least 1, got 0: .*untrained network the gradient of this loss"
+        ValueError, match=r"pretrain_epochs=0 leaves out the stage that trains the network first; start from a run"
     ):
-        DMI(3, PlainMLP, pretrain_epochs=0)
+        make_trainer(tmp_path, 1).fit(DMI(3, PlainMLP, pretrain_epochs=0), datamodule=ToyData())
+    with pytest.raises(ValueError, match="pretrain_epochs must be a whole number, at least 0, got -1"):
+        DMI(3, PlainMLP, pretrain_epochs=-1)
 
 
 @pytest.mark.parametrize("offset", [-0.001, math.inf, math.nan])

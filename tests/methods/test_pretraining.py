@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from helpers import PlainMLP, SaveEveryBatch, ToyData, assert_same, fit, make_trainer
 from torch import Tensor
 
+from noisylab.callbacks import Curves
 from noisylab.checkpoints.warm_start import warm_start
 from noisylab.data import Digits
 from noisylab.losses import nt_xent
-from noisylab.methods import DivideMix, LinearProbe, NoisyLabelMethod, RotNet, SimCLR
+from noisylab.methods import DMI, CrossEntropy, DivideMix, LinearProbe, NoisyLabelMethod, RotNet, SimCLR, TRevision
 from noisylab.models import SmallCNN
 from noisylab.noise import Symmetric
 from noisylab.schedules import WarmupCosine
@@ -169,3 +170,24 @@ def test_a_linear_probe_moves_the_head_and_nothing_else(tmp_path: Path) -> None:
     make_trainer(tmp_path, 1).fit(probe, datamodule=digits())
     moved = {name for name, value in probe.networks.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"network.head.weight", "network.head.bias"}
+
+
+@pytest.mark.parametrize(
+    ("make", "stages"),
+    [
+        (lambda: DMI(3, PlainMLP, pretrain_epochs=0, optimizer=partial(torch.optim.SGD, lr=0.0)), [1.0, 1.0]),
+        (lambda: TRevision(3, PlainMLP, estimate_epochs=0, reweight_epochs=1, hand_over="last"), [1.0, 2.0]),
+    ],
+)
+def test_a_saved_epoch_stands_for_the_first_stage(make: Any, stages: list[float], tmp_path: Path) -> None:
+    old = CrossEntropy(3, PlainMLP)
+    fit(old, ToyData(), tmp_path, 2)
+    with pytest.raises(ValueError, match=r"_epochs=0 leaves out the stage that trains the network first"):
+        make_trainer(tmp_path, 2).fit(make(), datamodule=ToyData())
+    method, curves = make(), Curves()
+    warm_start(method, tmp_path / "last.ckpt")
+    make_trainer(tmp_path, 2, (curves,)).fit(method, datamodule=ToyData())
+    assert [value for _, value in curves.series("train/stage")] == stages
+    if isinstance(method, DMI):  # its rate is 0
+        assert not method.needs_validation
+        assert_same(dict(method.networks.state_dict()), dict(old.networks.state_dict()))

@@ -115,7 +115,7 @@ def test_largest_weight() -> None:
         ({"sweep_every": 5, "hand_over": "last"}, "needs hand_over='best' and an estimator"),
         ({"sweep_every": 5, "transition": "matrix.npy"}, "needs hand_over='best' and an estimator"),
         ({"max_weight": 0.0}, "max_weight must be a positive number"),
-        ({"estimate_epochs": 0}, "estimate_epochs must be a whole number, at least 1"),
+        ({"estimate_epochs": -1}, "estimate_epochs must be a whole number, at least 0"),
         ({"reweight_epochs": 0}, "reweight_epochs must be a whole number, at least 1"),
     ],
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from noisylab.cli.configuration.recipefile import choose
+from noisylab.cli.configuration.recipefile import RecipeFile, choose
 from noisylab.cli.configuration.recipes import find_config, load_yaml, text_of
 from noisylab.cli.errors import UserError, unknown
 from noisylab.files import atomic_path
@@ -22,7 +22,6 @@ PLAN = "study.yaml"
 
 _SEEDS = "0,1,2"
 _SEED = "SEED"  # as the value of a flag: the seed of the run
-_ON = {"from": "noisylab", "what": "study"}  # tells our file from others
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,6 @@ class Study:
         import yaml  # type: ignore[import-untyped, unused-ignore]  # late: a study that is only asked about needs none
 
         found = {
-            **_ON,
             "configs": list(self.configs),
             "rows": list(self.rows),
             "seeds": list(self.seeds),
@@ -141,7 +139,7 @@ def _stored(options: Options) -> Study:
     return replace(study, name=recipe.path.stem)
 
 
-def _with_rows(configs: Sequence[str]) -> Any:
+def _with_rows(configs: Sequence[str]) -> RecipeFile:
     """The one of some files that has rows."""
     files = [chosen.file for chosen in choose(configs, None)]
     having = [file for file in files if file.rows]

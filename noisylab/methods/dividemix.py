@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD
 
 from noisylab.arguments import AtLeastOne, Count, FractionBelowOne, Limit, NonNegative, Positive
@@ -16,12 +16,12 @@ from noisylab.engine.optimizers import one_each, optimizer_factory, scheduler_fa
 from noisylab.engine.step import step
 from noisylab.losses import cross_entropy, negative_entropy, prior_penalty, sharpen, soft_cross_entropy, squared_error
 from noisylab.methods.base import NoisyLabelMethod
+from noisylab.methods.weighing import NetworkPolicies, of_network
 from noisylab.models.network import NetFactory
 from noisylab.selection.balanced import balanced_subset
 from noisylab.selection.mixture import fit_mixture, normalize
 from noisylab.selection.mixture_fit import MixtureFit
-from noisylab.selection.thresholds import PolicyFactory, ThresholdPolicy
-from noisylab.specs import as_factory
+from noisylab.selection.thresholds import PolicyFactory
 from noisylab.transforms.draws import key_from
 from noisylab.transforms.mixing import mix, mix_weight
 from noisylab.types import (
@@ -159,13 +159,7 @@ class DivideMix(NoisyLabelMethod):
             self.memory.add(f"losses_{name}", average_epochs, fill=-1.0)  # of the last epochs, in [0, 1]
             self.memory.add(f"clean_prob_{name}", fill=0.5)
             self.memory.add(f"split_epoch_{name}", dtype=torch.int32, fill=-1)
-        made = {} if policy is None else {name: as_factory(policy, ThresholdPolicy, "policy")(num_classes) for name in _PEER}
-        self.policies = nn.ModuleDict(made)
-        self._train_rows: Tensor | None = None  # where the method is
-        if made:
-            self.memory.add("unlabeled_weight")
-            self.memory.add("unlabeled_pred", dtype=torch.int64, fill=-1)
-            self.memory.add("unlabeled_epoch", dtype=torch.int32, fill=-1)
+        self.policies = NetworkPolicies(policy, tuple(_PEER), num_classes, self.memory)
 
     @property
     def headline(self) -> str:
@@ -175,24 +169,19 @@ class DivideMix(NoisyLabelMethod):
     @property
     def needs_validation(self) -> bool:
         """Whether a policy goes by the accuracy on held-out rows."""
-        return any(policy.needs_validation for policy in self._policies().values())
-
-    def _policies(self) -> dict[str, ThresholdPolicy]:
-        return {name: policy for name, policy in self.policies.items() if isinstance(policy, ThresholdPolicy)}
+        return self.policies.needs_validation
 
     def setup(self, stage: str) -> None:
         """Let the policies know the training rows, each of which may be unlabeled in some epoch."""
         super().setup(stage)
         if stage == "fit":
-            self._train_rows = None
-            for policy in self._policies().values():
-                policy.allocate(len(self.info.train_rows))
+            self.policies.allocate(self.info.train_rows)
 
     # ---- co-divide
 
     def prepare_epoch(self, epoch: int) -> None:
         """Co-divide: the losses of both networks before either trains, their mixtures, the posteriors."""
-        self._tell_policies(epoch)
+        self.policies.begin_epoch(epoch, self.epoch_metrics, self.last_accuracy("val"))
         if epoch < self.warmup_epochs:
             return
         rows = {name: self._subset(self.eval_subset, epoch, name) for name in _PEER}
@@ -219,16 +208,6 @@ class DivideMix(NoisyLabelMethod):
                     f"epoch {epoch}: all but {len(unlabeled)} samples look correctly labeled to the peer of the {name} network, "
                     "which mixes labeled samples among themselves in this epoch"
                 )
-
-    def _tell_policies(self, epoch: int) -> None:
-        """What threshold policies go by: the accuracies and the loss of the epoch before."""
-        for name, policy in self._policies().items():
-            if epoch == 0:
-                policy.reset()
-            found = self.epoch_metrics.get(_of("train/labeled_acc", name)), self.last_accuracy("val")
-            if "val/loss" in self.epoch_metrics:
-                policy.note_loss(torch.tensor(self.epoch_metrics["val/loss"]))
-            policy.begin_epoch(epoch, *(None if accuracy is None else torch.tensor(accuracy) for accuracy in found))
 
     @property
     def _fewest(self) -> int:
@@ -285,7 +264,7 @@ class DivideMix(NoisyLabelMethod):
         name = batch.phase
         loss = self._warmup_loss(batch["train"], name) if "train" in batch.streams else self._mixmatch_loss(batch, name)
         step(self, {name: loss}, clip_norm=self.clip_norm)
-        self.means.add(_of("train/loss", name), loss, batch.weight_of(next(iter(batch.streams))))
+        self.means.add(of_network("train/loss", name), loss, batch.weight_of(next(iter(batch.streams))))
 
     def _warmup_loss(self, samples: Batch, name: str) -> Tensor:
         logits = self.networks[name](samples.views[0])
@@ -312,8 +291,10 @@ class DivideMix(NoisyLabelMethod):
             refined = (mean * (1 - clean)).scatter_add(1, labeled.target[:, None], clean)
             targets = [sharpen(refined, self.temperature)] * len(labeled.views)
             if "unlabeled" in batch.streams:
-                guess, weight = self._weigh(name, batch, guess, mean)
-                targets += [guess] * len(unlabeled.views)
+                if name in self.policies:
+                    guess, weight = self.policies.weigh(self, name, batch, guess, mean)
+                soft = guess if self.policies.soft_labels(name) else sharpen(guess, self.temperature)
+                targets += [soft] * len(unlabeled.views)
         target, whole = torch.cat(targets), join_inputs(inputs)
         lam = mix_weight(self.alpha)
         lam = max(lam, 1 - lam)
@@ -329,34 +310,10 @@ class DivideMix(NoisyLabelMethod):
             loss = loss + self._lambda_u(batch) * self.mean(losses)
         return loss + prior_penalty(self.mean_rows(F.softmax(logits.float(), 1)))
 
-    def _weigh(self, name: str, batch: PlanBatch, guess: Tensor, labeled_probs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The sharpened guesses (B, K) for this rank's unlabeled samples, and their weights (B,) where there is a policy."""
-        if name not in self.policies:
-            return sharpen(guess, self.temperature), None
-        samples, policy = batch["unlabeled"], self._policies()[name]
-        whole = {"unlabeled": [guess, self._places(samples.index)], "labeled": [labeled_probs, batch["labeled"].target]}
-        (probs, index), labels = ([self.whole_stream(v, batch, part) for v in values] for part, values in whole.items())
-        found = policy(probs, index, self.global_step, *labels, logits=probs.clamp(min=torch.finfo(probs.dtype).tiny).log())
-        weight, guess = (self.own_share(values, len(samples)) for values in (found.weight, found.probs))
-        right = (labels[0].argmax(1) == labels[1]).float().mean()
-        self.means.add(_of("train/labeled_acc", name), right, batch.weight_of("labeled"))
-        self.means.add(_of("unlabeled/used", name), found.weight.mean(), batch.weight_of("unlabeled"))
-        if name == "first":
-            self.memory.write("unlabeled_weight", samples.index, weight)
-            self.memory.write("unlabeled_pred", samples.index, guess.argmax(1))
-            self.memory["unlabeled_epoch"].index_fill_(0, samples.index, batch.epoch)
-        return guess if policy.soft_labels else sharpen(guess, self.temperature), weight
-
     def guessed(self, batch: PlanBatch) -> Tensor:
         """This rank's rows whose guesses in a step are remembered: those of the first network."""
         rows = batch["unlabeled"].index
         return rows if batch.phase == "first" else rows[:0]
-
-    def _places(self, index: Tensor) -> Tensor:
-        """Where rows (B,) of the training set are among those that may be trained on."""
-        if self._train_rows is None or self._train_rows.device != index.device:
-            self._train_rows = self.info.train_rows.to(index.device)
-        return torch.searchsorted(self._train_rows, index)
 
     def _lambda_u(self, batch: PlanBatch) -> float:
         passed = batch.epoch + batch.step / batch.steps - self.warmup_epochs
@@ -388,11 +345,6 @@ class DivideMix(NoisyLabelMethod):
     def configure_optimizers(self) -> Any:
         """One optimizer for each network, each with its schedule."""
         return one_each(self.networks, self.optimizer, self.scheduler)
-
-
-def _of(what: str, name: str) -> str:
-    """The name in the log of a number of one network."""
-    return what if name == "first" else f"{what}_{name}"
 
 
 def _mean_probs(logits: list[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from helpers.quick import take_shortcuts
 
 torch.set_num_threads(1)
 for _name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
@@ -19,6 +20,14 @@ def _settings_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NOISYLAB_SETTINGS", str(tmp_path_factory.mktemp("settings")))
         patch.setenv("NOISYLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_trainers() -> Iterator[None]:
+    """Trainers that do not repeat what changes nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        take_shortcuts(patch)
         yield
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,14 +63,46 @@ class _Watch(Checkpoint):
         self.steps += 1
 
 
+class _Structure(L.Callback):
+    """One batch of each (epoch, phase): what a method's plan asks for, which may depend on what it remembers."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[int, str], PlanBatch] = {}
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        self.found.setdefault((batch.epoch, batch.phase), batch)
+
+
+@dataclass
+class _Run:
+    """Three epochs of a method, what its steps read back, and what it was given."""
+
+    method: NoisyLabelMethod
+    watch: _Watch
+    structure: _Structure
+    batches: int
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], _Run]:
+    """The watched run of a method, made once."""
+
+    def run(name: str) -> _Run:
+        torch.manual_seed(0)
+        method, watch, structure, folder = PACKAGED[name](), _Watch(), _Structure(), tmp_path_factory.mktemp("run")
+        own = (RunProgress(), Diagnostics(), Curves(folder), RunCheckpoint(folder))
+        trainer = make_trainer(folder, 3, (structure, watch.begins, *own, watch))
+        trainer.fit(method, datamodule=ToyData(num_train=29, noise=Symmetric(0.4), val_fraction=0.15))
+        return _Run(method, watch, structure, trainer.fit_loop.total_batch_idx + 1)
+
+    return cache(run)
+
+
 @pytest.mark.parametrize("name", PACKAGED)
-def test_no_value_is_read_back_within_a_step(name: str, tmp_path: Path) -> None:
-    watch = _Watch()
-    own = (RunProgress(), Diagnostics(), Curves(tmp_path), RunCheckpoint(tmp_path))
-    trainer = make_trainer(tmp_path, 3, (watch.begins, *own, watch))
-    trainer.fit(PACKAGED[name](), datamodule=ToyData(num_train=29, noise=Symmetric(0.4), val_fraction=0.15))
-    assert watch.steps == trainer.fit_loop.total_batch_idx + 1 >= 3
-    assert not watch.found, "the step waits for the device; see docs/add_a_method.md, Rules of a step"
+def test_no_value_is_read_back_within_a_step(name: str, watched: Callable[[str], _Run]) -> None:
+    run = watched(name)
+    assert run.watch.steps == run.batches >= 3
+    assert not run.watch.found, "the step waits for the device; see docs/add_a_method.md, Rules of a step"
 
 
 # ---- the same on a CUDA device that does not exist: shapes are computed, values are not, and mixing devices is an error
@@ -114,16 +146,6 @@ def _on_fake_cuda(make: Any, network: Any) -> NoisyLabelMethod:
     return method
 
 
-class _Structure(L.Callback):
-    """One batch of each (epoch, phase): what a method's plan asks for, which may depend on what it remembers."""
-
-    def __init__(self) -> None:
-        self.found: dict[tuple[int, str], PlanBatch] = {}
-
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        self.found.setdefault((batch.epoch, batch.phase), batch)
-
-
 def _fake_batch(real: PlanBatch, shape: tuple[int, ...]) -> PlanBatch:
     streams: dict[str, Any] = {}
     for name in real.streams:
@@ -136,12 +158,9 @@ def _fake_batch(real: PlanBatch, shape: tuple[int, ...]) -> PlanBatch:
 @pytest.mark.parametrize("name", PACKAGED)
 @pytest.mark.parametrize(("network", "shape"), [(DropoutMLP, (2,)), (partial(SmallCNN, in_channels=3), (3, 8, 8))])
 def test_a_step_on_cuda_needs_no_value_on_the_host(
-    name: str, network: type[Network], shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, network: type[Network], shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, watched: Callable[[str], _Run]
 ) -> None:
-    trained, structure = PACKAGED[name](DropoutMLP), _Structure()
-    make_trainer(tmp_path, 3, (structure,)).fit(
-        trained, datamodule=ToyData(num_train=20, noise=Symmetric(0.4), val_fraction=0.15)
-    )
+    trained, structure = watched(name).method, watched(name).structure
     assert {epoch for epoch, _ in structure.found} == {0, 1, 2}
     plain = {key: value for key, value in vars(trained).items() if isinstance(value, bool | int | float | str) and key[0] != "_"}
     # torch's generator of a CUDA device would look for a real one

@@ -2,7 +2,7 @@
 
 from helpers.dummies import AccumulatingDummy, PhasedDummy, SideStreamDummy, StagedDummy
 from helpers.packaged import PACKAGED
-from helpers.runs import SaveEveryBatch, assert_same, fit, make_trainer, state_of
+from helpers.runs import KeepEpoch, SaveEveryBatch, assert_same, fit, make_trainer, state_of
 from helpers.toy import BatchNormMLP, DropoutMLP, PlainMLP, ToyData
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "AccumulatingDummy",
     "BatchNormMLP",
     "DropoutMLP",
+    "KeepEpoch",
     "PhasedDummy",
     "PlainMLP",
     "SaveEveryBatch",

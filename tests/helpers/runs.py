@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,25 @@ class SaveEveryBatch(L.Callback):
     ) -> None:
         self.files.append(self.folder / f"batch-{len(self.files)}.ckpt")
         trainer.save_checkpoint(self.files[-1])
+
+
+class KeepEpoch(Checkpoint):
+    """Keeps what a run killed after an epoch would leave: its last checkpoint and its curves, in a folder of their own.
+
+    Args:
+        epoch: the epoch, counted from 0.
+        folder: of the run.
+    """
+
+    def __init__(self, epoch: int, folder: Path) -> None:
+        self.epoch, self.folder = epoch, folder
+        self.kept = folder / f"killed-after-{epoch}"
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch == self.epoch:  # among the last callbacks, after RunCheckpoint has saved
+            self.kept.mkdir()
+            for name in ("last.ckpt", "metrics.csv"):
+                shutil.copyfile(self.folder / name, self.kept / name)
 
 
 def fit(

@@ -62,10 +62,19 @@ def test_three_epochs_teach_easy_classes(learned: Run) -> None:
 def test_predictions_are_probabilities_of_every_row_in_order(learned: Run) -> None:
     found = make_trainer(learned.folder, 1).predict(learned.method, datamodule=learned.data)
     probs, index, target = (torch.cat([batch[name] for batch in found]) for name in ("probs", "index", "target"))
-    assert index.tolist() == list(range(60)) and probs.shape == (60, 3)
+    assert index.tolist() == list(range(60)) and probs.shape == (60, 3) and probs.dtype == torch.float32
     assert bool((probs >= 0).all())
     torch.testing.assert_close(probs.sum(1), torch.ones(60))
     assert float((probs.argmax(1) == target).float().mean()) == pytest.approx(_last(learned, "test/acc"))
+
+
+def test_weights_memories_and_logits_are_float32(learned: Run) -> None:
+    """In other precisions: tests/engine/test_precision.py."""
+    with torch.no_grad():
+        logits = learned.method.all_logits(learned.data.source.test.gather(torch.arange(8)))
+    assert {value.dtype for value in (*learned.method.networks.parameters(), *logits.values())} == {torch.float32}
+    for field in learned.method.memory:
+        assert learned.method.memory[field].dtype not in (torch.bfloat16, torch.float16, torch.float64), field
 
 
 def test_the_memory_has_a_row_a_sample(learned: Run) -> None:

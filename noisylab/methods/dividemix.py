@@ -43,14 +43,14 @@ _FEWEST = 2  # rows a process that a part of the training set needs to be traine
 
 
 class DivideMix(NoisyLabelMethod):
-    """Splits the data by a mixture of losses into labeled and unlabeled samples and learns from both, each network by its peer's
+    """Splits the samples into labeled and unlabeled ones by their losses, and learns from both; each network uses its peer's
     split.
 
-    Before each epoch the losses of each network on all samples, without augmentation, are fitted by a mixture of two Gaussians; w
-    is the probability that a sample's loss belongs to the one with the smaller mean. Samples with w > tau keep their label, the
-    others become unlabeled. The first network then trains a whole pass on the second's split, after that the second network on
-    the first's, by an improved MixMatch: the labels of labeled samples are refined by the network's own predictions, unlabeled
-    ones are guessed by both networks.
+    Before each epoch, a mixture of two Gaussians is fitted to each network's losses on all samples, without augmentation; w
+    is the probability that a sample's loss belongs to the component with the smaller mean. Samples with w > tau keep their label,
+    the others become unlabeled. Then the first network trains for a whole pass on the second's split, and after that the second
+    network on the first's, with an improved MixMatch: the labels of labeled samples are refined by the network's own predictions,
+    and those of unlabeled samples are guessed by both networks.
 
     Objective of a pass, with M augmented views of B labeled samples x and of as many unlabeled ones u, and sharpening
     ``s_T(p) = p^(1/T) / sum p^(1/T)``: targets ``t_x = s_T(w onehot(y) + (1 - w) mean_m p_k(x_m))`` and
@@ -59,28 +59,28 @@ class DivideMix(NoisyLabelMethod):
     ``L = mean_x CE(z, t) + lambda_u(e) mean_u |p - t|^2 / K + sum_c (1/K) log((1/K) / mean p_c)``, where lambda_u(e) rises
     linearly for `rampup_epochs` after the warm-up, batch by batch.
 
-    What is evaluated is the sum of both networks' logits. In training a batch of the data module is B, 64 in the paper's code;
-    the warm-up takes 2 B. ``clean_mask`` is the labeled set of the first network, ``clean_prob`` the mean of both networks' w.
+    The sum of both networks' logits is evaluated. B is the data module's batch size, 64 in the authors' code; the warm-up
+    uses 2 B. ``clean_mask`` is the labeled set of the first network, ``clean_prob`` the mean of both networks' w.
 
     **Paper**: Li, Socher, Hoi, DivideMix: Learning with Noisy Labels as Semi-supervised Learning, ICLR 2020, arXiv 2002.07394.
 
     **Authors' code**: https://github.com/LiJunnan1992/DivideMix
 
-    **Differences** from that code: the noise is not looked at (there the true rate switches the averaging of losses and the noise
-    kind the penalty: here `average_epochs` and `confidence_penalty`); the mixture starts from the best split of the losses in
-    two, so that runs repeat (there from unseeded draws); unlabeled batches are always whole and reshuffled at each pass; a last
-    labeled batch of fewer than min(16, B / 4) samples joins the one before it, so that such a pass has one step less than there,
-    and the ramp of lambda_u counts the batches that there are (there floor(n / B) + 1, one too many where B divides the labeled
-    set); the peer's guesses for all views are one forward pass, which changes nothing in eval mode.
-    Where the labeled set of a network has fewer than two samples a process, its pass is one of the warm-up; where the unlabeled
-    one has, labeled samples are mixed among themselves; both warn. Losses that are all equal tell nothing apart: all samples are
-    labeled. A sample is observed online whenever the first network's pass shows it: an unlabeled one more than once or not at
-    all. On Clothing1M the authors keep for each network the state that was best on the clean validation set and evaluate these
-    two together, which may be of different epochs; here "best" is one epoch of both.
+    **Differences** from that code: the noise is not consulted (there, the true rate switches the averaging of losses on, and the
+    noise kind the penalty; here `average_epochs` and `confidence_penalty` do); the mixture starts from the best split of the
+    losses in two, so that runs repeat (there, from unseeded draws); unlabeled batches are always whole and reshuffled at each
+    pass; a last labeled batch of fewer than min(16, B / 4) samples joins the one before it, so such a pass has one step less, and
+    the ramp of lambda_u counts the actual batches (there, floor(n / B) + 1, one too many if B divides the labeled set); the peer
+    guesses for all views in one forward pass, which makes no difference in eval mode.
+    If a network's labeled set has fewer than two samples per process, its pass is a warm-up pass; if its unlabeled set does,
+    labeled samples are mixed among themselves; both cases warn. If all losses are equal, all samples are labeled. A sample is
+    observed online whenever the first network's pass shows it: an unlabeled one more than once or not at all. On Clothing1M the
+    authors keep each network's best state on the clean validation set and evaluate the two together, although they may come from
+    different epochs; here "best" is one epoch of both.
 
     **Compared**: steps with the same batches and draws give the authors' weights to 2e-8. The authors' loop, patched to run
-    on a CPU, on digits with 40 % symmetric noise, `SmallCNN`, 60 epochs, three seeds, mean of the last ten epochs: 96.68 ±
-    0.97; here 96.55 ± 0.87. How both were made: docs/authors_code.md.
+    on a CPU, was run on digits with 40 % symmetric noise, `SmallCNN`, 60 epochs, three seeds, mean of the last ten epochs: 96.68
+    ± 0.97; here 96.55 ± 0.87. How both were made: docs/authors_code.md.
 
     Args:
         num_classes: K.
@@ -88,20 +88,20 @@ class DivideMix(NoisyLabelMethod):
         warmup_epochs: W, epochs of cross-entropy: 10 on CIFAR-10, 30 on CIFAR-100, 1 on Clothing1M and WebVision.
         lambda_u: weight of the unlabeled samples, at least 0; depends on data and noise, see the recipes.
         rampup_epochs: epochs after the warm-up in which `lambda_u` rises from 0, positive.
-        threshold: tau, fraction; 0.5, and 0.6 for 90 % noise, as an author says (issue 10; not in the code).
+        threshold: tau, fraction; 0.5, or 0.6 for 90 % noise, according to an author (issue 10; not in the code).
         temperature: T, positive.
         alpha: of the Beta distribution of mixup; 4, 0.5 on Clothing1M and WebVision.
         num_views: M, augmented views of every sample.
-        average_epochs: the mixture is fitted to the mean of so many last losses; 5 for 90 % noise.
+        average_epochs: the mixture is fitted to the mean of this many of the last losses; 5 for 90 % noise.
         confidence_penalty: whether the warm-up subtracts the entropy of predictions; for asymmetric noise and Clothing1M.
-        learn: which part of the mixed batch is learned: "all", or "labeled" samples alone (Clothing1M, WebVision; needs
-            ``lambda_u=0``; unlabeled samples then enter as partners).
-        warmup_subset: samples that each network sees in an epoch of the warm-up, drawn anew with equal classes by given label;
-            None for all (64,000 on Clothing1M).
-        eval_subset: the same for the epochs after it: their losses are fitted and split (32,000 on Clothing1M).
-        policy: factory of a threshold policy for each network, which weighs the squared error of an unlabeled sample by the mean
-            guess for it (of a mixed one: the sample with the larger share); None for all samples alike, as in the paper. See
-            docs/thresholds.md.
+        learn: which part of the mixed batch is trained on: "all", or only "labeled" samples (Clothing1M, WebVision; needs
+            ``lambda_u=0``; unlabeled samples then serve as partners).
+        warmup_subset: samples that each network sees in a warm-up epoch, redrawn each time, with equal numbers of each given
+            label; None for all (64,000 on Clothing1M).
+        eval_subset: the same for later epochs, in which the losses of these samples are fitted and split (32,000 on Clothing1M).
+        policy: factory of a threshold policy for each network, which weights the squared error of an unlabeled sample by the mean
+            guess for it (for a mixed sample, that of the component with the larger share); None to treat all samples alike, as
+            in the paper. See docs/thresholds.md.
         clip_norm: largest gradient norm of each network; None for no limit.
         optimizer: factory of both optimizers; SGD with rate 0.02, momentum 0.9 and weight decay 5e-4 if None.
         scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
@@ -168,7 +168,7 @@ class DivideMix(NoisyLabelMethod):
 
     @property
     def needs_validation(self) -> bool:
-        """Whether a policy goes by the accuracy on held-out rows."""
+        """Whether a policy uses the accuracy on held-out rows."""
         return self.policies.needs_validation
 
     def setup(self, stage: str) -> None:
@@ -180,7 +180,7 @@ class DivideMix(NoisyLabelMethod):
     # ---- co-divide
 
     def prepare_epoch(self, epoch: int) -> None:
-        """Co-divide: the losses of both networks before either trains, their mixtures, the posteriors."""
+        """Co-divide: compute the losses of both networks before either trains, fit their mixtures and store the posteriors."""
         self.policies.begin_epoch(epoch, self.epoch_metrics, self.last_accuracy("val"))
         if epoch < self.warmup_epochs:
             return
@@ -214,7 +214,7 @@ class DivideMix(NoisyLabelMethod):
         return _FEWEST * self.trainer.world_size
 
     def _subset(self, size: int | None, epoch: int, name: str) -> Tensor:
-        """Training rows of an epoch, drawn with equal classes where `size` says how many."""
+        """Training rows of an epoch; if `size` is given, that many, drawn with equal classes."""
         rows = self.info.train_rows
         if size is None:
             return rows
@@ -226,7 +226,7 @@ class DivideMix(NoisyLabelMethod):
         return {name: cross_entropy(z, batch.target, reduction="none") for name, z in logits.items()}
 
     def _fits(self, epoch: int) -> dict[str, MixtureFit]:
-        """The mixture of each network's losses, made again from what is remembered, so that a resumed run has it, too."""
+        """The mixture of each network's losses, computed again from the memory, so that a resumed run has it, too."""
         fits = {}
         for name in _PEER:
             rows = (self.memory[f"split_epoch_{name}"] == epoch).nonzero().flatten()

@@ -19,11 +19,11 @@ __all__ = ["FixMatch"]
 
 
 class FixMatch(SemiSupervised):
-    """Learns on strongly augmented unlabeled rows the class that the network predicts for a weak view of them, if it is sure.
+    """Predicts the class of an unlabeled row from a weak view and, if sure of it, learns that class on a strong view.
 
-    Each step has labeled rows and mu times as many unlabeled ones. For these the network's prediction on a weak view (flip, crop)
-    is the pseudo-label, and the network learns it on a strong view (RandAugment, and a gray square). Which rows count, and
-    how much, says the threshold policy. With another policy the same step is a successor of FixMatch:
+    Each step has labeled rows and mu times as many unlabeled ones. For an unlabeled row, the network's prediction on a weak view
+    (flip, crop) is the pseudo-label, and the network learns it on a strong view (RandAugment, and a gray square). The threshold
+    policy decides which rows count, and how much. With another policy, the same step is one of FixMatch's successors:
 
     - FlexMatch (Zhang et al., NeurIPS 2021): `noisylab.selection.thresholds.FlexMatchThreshold`
     - FreeMatch (Wang et al., ICLR 2023): `FreeMatchThreshold`, with `fairness_weight`
@@ -34,39 +34,40 @@ class FixMatch(SemiSupervised):
     Objective of a step, with B labeled rows (x, y), ``mu B`` unlabeled rows u, z the logits and p the softmax of them on the weak
     view: ``L = mean_x CE(z(x), y) + lambda_u / (mu B) sum_u w_u CE(z(strong u), argmax p(u)) + w_f L_f``. FixMatch has
     ``w_u = 1[max p(u) >= 0.95]``; rows that do not pass stay in the denominator. L_f is FreeMatch's fairness term
-    (`noisylab.losses.fairness`), 0 in steps in which no row passes. What is evaluated is an average of the weights over the
-    steps, ``m <- 0.999 m + 0.001 f``, with the running batch statistics of the network.
+    (`noisylab.losses.fairness`), 0 in steps in which no row passes. The evaluated network is an average of the weights over the
+    steps, ``m <- 0.999 m + 0.001 f``, with the running batch statistics of the trained network.
 
-    The unlabeled rows of the authors are all training rows, the labeled ones among them: ``include_labeled=True``. On data with
-    wrong labels, the labeled rows are those that are trusted, the unlabeled ones the rest or all.
+    The authors use all training rows as unlabeled rows, the labeled ones included: ``include_labeled=True``. On data with
+    wrong labels, the labeled rows are the trusted ones, and the unlabeled rows are the others, or all.
 
     **Paper**: Sohn et al., FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence, NeurIPS 2020, arXiv
     2001.07685.
 
-    **Authors' code**: https://github.com/google-research/fixmatch; read were kekmodel/FixMatch-pytorch, whose results are the
-    paper's or better, and microsoft/Semi-supervised-learning (USB), commit 1ef4cbe.
+    **Authors' code**: https://github.com/google-research/fixmatch. We read kekmodel/FixMatch-pytorch, whose results match the
+    paper's or are better, and microsoft/Semi-supervised-learning (USB), commit 1ef4cbe.
 
-    **Differences** from kekmodel's code: rows are not interleaved, which changes nothing in a single pass of all rows on one
-    device; batch statistics and policies see the rows of all processes; each pass over the rows has an order of its own from the
-    run's seed (there the few labeled rows are repeated in a list, and there is no seed by default). A schedule that spans the
-    run (`noisylab.schedules.CosineDecay`) is stepped after each step, as there. Of AdaMatch its random interpolation of logits
-    and the ramp of its weight are left out, as in USB.
+    **Differences** from kekmodel's code: rows are not interleaved, which makes no difference when all rows pass through the
+    network together on one device; batch statistics and policies see the rows of all processes; each pass over the rows has its
+    own order, from the run's seed (there, the few labeled rows are repeated in a list, and no seed is set by default). A schedule
+    that spans the run (`noisylab.schedules.CosineDecay`) advances after each step, as there. AdaMatch's random interpolation of
+    logits and the ramp of its weight are left out, as in USB.
 
-    **Compared**: not with a run of the authors' code; the tests compare whole epochs with a loop written apart.
+    **Compared**: not with a run of the authors' code; the tests compare whole epochs with an independent loop.
 
     Args:
         num_classes: K.
         network: factory of the network.
         policy: factory of the threshold policy; None for a fixed threshold of 0.95.
         lambda_u: weight of the unlabeled rows' loss.
-        labels: whether pseudo-labels are "hard", the class predicted, or "soft", ``p^(1/T)`` made to sum to one. Dash has labels
-            of its own.
+        labels: whether pseudo-labels are "hard" (the predicted class) or "soft" (``p^(1/T)``, normalized to sum 1). Dash makes
+            its own labels.
         temperature: T, of soft pseudo-labels.
-        fairness_weight: w_f, of FreeMatch's fairness term; 0.01, and 0.001 with 40 labels of CIFAR-10. Needs its policy.
+        fairness_weight: w_f, weight of FreeMatch's fairness term: 0.01, or 0.001 with 40 labels of CIFAR-10. Needs
+            `FreeMatchThreshold`.
         weak_view: name of the weak view.
         strong_view: name of the strong view.
-        ratio: mu, unlabeled rows for each labeled one in a step.
-        decay_on: whether weight decay is on "weights" alone, neither on biases nor on normalization, or on "all" parameters.
+        ratio: mu, unlabeled rows per labeled row in a step.
+        decay_on: whether weight decay applies only to "weights", not to biases and normalization, or to "all" parameters.
         **semisupervised: see `noisylab.methods.semisupervised.SemiSupervised`.
 
     Example:
@@ -121,7 +122,7 @@ class FixMatch(SemiSupervised):
         return cross_entropy(logits, probs.argmax(1), reduction="none")
 
     def _fairness(self, batch: PlanBatch, logits: Tensor, weight: Tensor) -> Tensor:
-        """w_f L_f, of the rows of all ranks that count."""
+        """w_f L_f, over the rows of all ranks that pass."""
         policy, kept = self.policy, (weight > 0).float()[:, None]
         assert isinstance(policy, FreeMatchThreshold)
         probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)

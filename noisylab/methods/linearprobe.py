@@ -18,16 +18,16 @@ __all__ = ["LinearProbe"]
 
 
 class LinearProbe(NoisyLabelMethod):
-    """Trains the last layer of a network on the given labels; all before it stays as it is.
+    """Trains only the last layer of a network on the given labels; the layers before it do not change.
 
-    The control of a pre-training: with ``--init_from RUN`` it says what a linear classifier makes of the encoder that was learned
-    without labels. Where labels are wrong, its validation accuracy beside that of plain cross-entropy after a few epochs says
-    whether the encoder is worth starting from (docs/pretraining.md). Without ``--init_from`` it is a classifier on random
-    features, unless the network brings pretrained weights.
+    The control for pre-training: with ``--init_from RUN`` it shows how well a linear classifier does on an encoder that was
+    trained without labels. With wrong labels, compare its validation accuracy with that of plain cross-entropy after a few
+    epochs to see whether the encoder is worth starting from (docs/pretraining.md). Without ``--init_from`` it is a classifier
+    on random features, unless the network has pretrained weights.
 
     Objective: ``L = mean_i CE(W f(x_i), y_i)``, with f the encoder in evaluation mode, batch statistics included, and W the head.
 
-    **Paper**: none; the usual protocol for features learned without labels.
+    **Paper**: none; this is the usual protocol for features learned without labels.
 
     **Authors' code**: none.
 

@@ -17,11 +17,11 @@ __all__ = ["MeanTeacher"]
 
 
 class MeanTeacher(PiModel):
-    """Holds a network to what an average of its own weights over the steps predicts for another view.
+    """Trains a network to agree with the predictions of its own averaged weights for another view.
 
-    The network is the student. The teacher is a copy whose weights follow the student's as a moving average: it predicts better
-    than the student of any single step, so the student is held to it, on rows with and without a label. The teacher has no
-    gradient and is in no optimizer; it is what is evaluated.
+    The network is the student. The teacher is a copy whose weights are a moving average of the student's. It predicts better than
+    the student of any single step, so the student learns to agree with it, on rows with and without a label. The teacher has no
+    gradient and is in no optimizer; it is the network that is evaluated.
 
     Objective of a step, with B labeled rows (x, y), unlabeled rows u, f the student's probabilities, g the teacher's:
     ``L = mean_x CE(f(x), y) + w(s) mean_u d(f(u), g(u'))`` with u and u' two views and d, w as in `PiModel`. After step
@@ -32,25 +32,25 @@ class MeanTeacher(PiModel):
     **Authors' code**: https://github.com/CuriousAI/mean-teacher; settings here are those of microsoft/Semi-supervised-learning
     (USB), commit 1ef4cbe.
 
-    **Differences** from USB's code: there the student's prediction is taken from the teacher's output by mistake, which has no
-    gradient, so that the second part is always 0 and its table shows supervised training; here it is what the paper says. All
-    rows of a step go through the student together and count in its batch statistics (there unlabeled ones do not:
-    ``passes="labeled"``). The paper has a sigmoid ramp (``ramp="sigmoid"``), labeled rows in the second part
-    (``consistency_on="all"``), divides both parts by all rows of the step, and has two views by translation, flips and noise.
+    **Differences** from USB's code: there, the student's prediction is taken from the teacher's output by mistake. It has no
+    gradient, so the second term is always 0, and the results table shows supervised training. Here the term is the paper's. All
+    rows of a step go through the student together and count in its batch statistics (there, unlabeled ones do not:
+    ``passes="labeled"``). The paper has a sigmoid ramp (``ramp="sigmoid"``) and labeled rows in the second term
+    (``consistency_on="all"``), divides both terms by all rows of the step, and makes two views by translation, flips and noise.
 
-    **Compared**: not with a run of the authors' code; the tests compare whole epochs with a loop written apart.
+    **Compared**: not with a run of the authors' code; the tests compare whole epochs with an independent loop.
 
     Args:
         num_classes: K.
         network: factory of the network.
-        consistency: largest weight of the second part; 50.
-        teacher_bn: how the teacher predicts while it teaches. "train": with the statistics of the batch, and dropout, if there is
-            any; running statistics are its own. "eval": with running statistics, those of the student.
+        consistency: largest weight of the second term of the loss.
+        teacher_bn: how the teacher predicts during training. "train": with the statistics of the batch, and with dropout if there
+            is any; it keeps its own running statistics. "eval": with the student's running statistics.
         ema_decay: largest share of the old weights in the teacher, in [0, 1).
-        ramp_decay: the same as long as the ramp lasts; None for `ema_decay`.
+        ramp_decay: the same while the ramp lasts; None for `ema_decay`.
         ema_ramp: whether the share is at most ``1 - 1 / (s + 1)``.
-        **consistent: see `noisylab.methods.pimodel.PiModel`; the student has the first view, the teacher the second,
-            which has no gradient.
+        **consistent: see `noisylab.methods.pimodel.PiModel`; the student gets the first view and the teacher the second,
+            without a gradient.
 
     Example:
         >>> from noisylab.models import MLP
@@ -78,7 +78,7 @@ class MeanTeacher(PiModel):
         self._rising = False
 
     def objective(self, batch: PlanBatch) -> Tensor:
-        """One step: labels, and how far the student is from the teacher, which sees another view."""
+        """One step: the loss on labels, and how far the student is from the teacher, which sees another view."""
         labeled, (first, second) = batch["labeled"], batch["unlabeled"].views
         (z, z_first), rotation = self.see(batch, labeled.views[0], first)
         also = labeled.views[1:]  # of labeled rows, if the student is held to the teacher on them, too

@@ -32,8 +32,8 @@ _RECENT = 100  # steps of which the unlabeled loss is compared with the mean
 
 
 class MixMatch(SemiSupervised):
-    """Guesses the labels of unlabeled images as the mean prediction for several views, sharpens them, and learns from labeled and
-    unlabeled images that are mixed with each other.
+    """Guesses labels of unlabeled images from the mean prediction for several views, sharpens the guesses, and learns from
+    mixtures of labeled and unlabeled images.
 
     Objective of a step, with B labeled images x and M views of each of U unlabeled images u: the guess
     ``q = s_T(mean_m p(u_m))``, without gradient, with ``s_T(p) = p^(1/T) / sum p^(1/T)``; all ``B + M U`` rows, with labels or
@@ -42,63 +42,64 @@ class MixMatch(SemiSupervised):
     unlabeled rows of ``mean_c (p_c - t_c)^2`` and ``w(s) = lambda_u min(s / rampup_steps, 1)`` at step s. After each step the
     averaged copy follows the network, its batch statistics included, then all float tensors of the network shrink.
 
-    A `policy` weighs the rows by their guesses (`noisylab.selection.thresholds`), from ``NoThreshold``, the paper's method, to
-    percentiles by accuracy, FreeMatch or Dash. Rows of weight 0 are left out before they are mixed: they stay in the batch, of
-    which no size may depend on the data, but are mixed among themselves and add nothing to the loss; in train mode they count
-    in the statistics of batch normalization. Further options are those of a study of which rows to trust: cross-entropy in the
-    place of the squared error, from the start or from an epoch on; both kinds of row together (`mixed`); consistency of the
-    rows that are left out; filling up a step with rows that pass; guessing on one kind of view and learning on another.
+    A `policy` weights the rows by their guesses (`noisylab.selection.thresholds`): from ``NoThreshold``, the paper's method, to
+    percentiles by accuracy, FreeMatch or Dash. Rows of weight 0 are left out before mixing. They stay in the batch, because no
+    size may depend on the data, but they are mixed only with each other and add nothing to the loss. In train mode they count
+    in the statistics of batch normalization. The other options serve a study of which rows to trust: cross-entropy instead of
+    the squared error, from the start or from a later epoch; losses of kept rows and of all rows together (`mixed`); consistency
+    on the rows that are left out; filling up a step with rows that pass; and guessing on one kind of view while learning on
+    another.
 
-    The averaged copy is the headline. What ``unlabeled/*`` reports are the rows that were drawn, before any is left out.
+    The averaged copy is the headline. The numbers ``unlabeled/*`` cover all rows that were drawn, before any is left out.
 
     **Paper**: Berthelot, Carlini, Goodfellow, Oliver, Papernot and Raffel, MixMatch: A Holistic Approach to Semi-Supervised
     Learning, NeurIPS 2019, https://arxiv.org/abs/1905.02249
 
     **Reference code**: https://github.com/YU1ut/MixMatch-pytorch. Its losses, interleaving, optimizer, weight decay and averaging
-    are the defaults; the ramp is the paper's, 16,000 steps (there the whole training).
+    are the defaults; the ramp is the paper's, 16,000 steps (in that code, the whole training).
 
-    **Differences** from that code: batches go on across the end of a pass over the rows (there the rest of a pass is left out);
-    its crop draws offsets 0 to 7 of the 8 pixels, here 0 to 8; where the unlabeled rows are no multiple of the labeled ones, the
-    last interleaved chunk has more rows (there interleaving fails); guesses are sharpened in float32 whatever the precision.
-    The accuracy on labeled rows, which policies go by, is measured on their unmixed weak view in a further pass without
-    gradient, which changes no batch statistics; ``accuracy_on="mixed"`` saves it. Under several ranks each mixes its own share
-    of the batch.
+    **Differences** from that code: batches continue across the end of a pass over the rows (there, the last incomplete batch of a
+    pass is dropped); its crop draws offsets from 0 to 7 of the 8 pixels, here from 0 to 8; if the number of unlabeled rows is not
+    a multiple of the labeled ones, the last interleaved chunk has more rows (there, interleaving fails); guesses are sharpened in
+    float32, whatever the precision. The accuracy on labeled rows, which policies use, is measured on their unmixed weak view in
+    an extra pass, without gradients and without changing batch statistics; ``accuracy_on="mixed"`` saves that pass. With several
+    ranks, each mixes its own share of the batch.
 
     Args:
         num_classes: K.
         network: factory of the network.
-        num_views: M, views of each unlabeled image that its guess is averaged over; as many are learned.
-        temperature: T, positive; None to leave guesses as they are, "hard" for the class that is largest.
-        mixup_alpha: of Beta(alpha, alpha); 0 for no mixup.
-        cutmix_alpha: the same for CutMix, in place of mixup; one lam and one box a step.
+        num_views: M, views of each unlabeled image; the guess is averaged over them, and all are trained on.
+        temperature: T, positive; None to leave guesses as they are, "hard" for the most probable class.
+        mixup_alpha: alpha of Beta(alpha, alpha); 0 for no mixup.
+        cutmix_alpha: the same for CutMix, which replaces mixup; one lam and one box per step.
         lambda_u: weight of the unlabeled loss; 75 with 250 labels in the paper.
-        rampup_steps: in which that weight rises from 0; 0 for all of it from the beginning.
-        criterion: of unlabeled rows: "mse" on probabilities, or "ce".
-        switch_epoch: from which the criterion is "ce"; None for never. The first epoch is 0.
-        switch_lambda_u: weight of the unlabeled loss from then on.
-        mixed: "literal": ``lambda_u (L_kept + r L_all)``, with r the ramp and both divided by the batch; "convex":
+        rampup_steps: steps over which that weight rises from 0; 0 for the full weight from the start.
+        criterion: loss of unlabeled rows: "mse" on probabilities, or "ce".
+        switch_epoch: the epoch from which the criterion is "ce", counted from 0; None for never.
+        switch_lambda_u: weight of the unlabeled loss from that epoch on.
+        mixed: "literal": ``lambda_u (L_kept + r L_all)``, with r the ramp and both divided by the batch size; "convex":
             ``lambda_u ((1 - r) L_kept + r L_all)``; None for L_kept alone.
         conf_source: whether a policy sees the "averaged" guess, or the "sharpened" one.
-        mask_on: what has to pass. "before": rows that do not are left out before mixing; "dominant": all rows are mixed, and the
-            larger component decides on a mixed row; "components": each component counts in the cross-entropy if it has passed.
-        below: what happens to rows of weight 0: "drop", or "consistency": the squared distance between the predictions for two
-            unmixed views is added to the loss, divided by the batch; a further pass in train mode.
-        consistency_weight: of that, times the ramp.
-        ensure_ratio: draw four more unlabeled batches a step, which the policy sees as one, and learn from the first rows that
-            pass, as many as a batch has; where there are fewer, with what was found.
-        skip_above_mean: leave out the unlabeled loss of a step where it is, with its weight, above its mean over the last 100
-            steps, left-out ones included, once there are so many.
+        mask_on: what has to pass. "before": rows that do not pass are left out before mixing; "dominant": all rows are mixed, and
+            the larger component decides for a mixed row; "components": each component counts in the cross-entropy if it passes.
+        below: what happens to rows of weight 0: "drop", or "consistency", which adds the squared distance between the predictions
+            for two unmixed views to the loss, divided by the batch size, and takes an extra pass in train mode.
+        consistency_weight: weight of that distance, times the ramp.
+        ensure_ratio: draw four extra unlabeled batches per step, which the policy sees as one, and learn from the first rows that
+            pass, up to the size of a batch; if fewer pass, learn from those.
+        skip_above_mean: skip the weighted unlabeled loss of a step if it is above its mean over the last 100 steps, skipped ones
+            included; applies once there have been 100 steps.
         accuracy_on: whether the accuracy on labeled rows is that of the "clean" weak view, or of the "mixed" rows against the
-            larger component's label; nothing is observed online then.
+            larger component's label; with the latter, nothing is observed online.
         guess_view: the view that guesses are made on.
-        learn_view: the view that is learned; "strong" with weak guesses is called anchoring.
-        guess_bn: batch normalization while guessing: "update" for the batch's statistics, which the running ones follow;
-            "keep" for the same without that; "eval" for the running statistics.
+        learn_view: the view that is trained on; "strong" with weak guesses is called anchoring.
+        guess_bn: batch normalization while guessing: "update" uses the batch's statistics and updates the running ones;
+            "keep" uses the batch's statistics only; "eval" uses the running statistics.
         passes: how mixed rows go through the network. "interleaved": in chunks that each have labeled and unlabeled rows;
-            "joint": all at once; "separate": labeled rows and each view apart; "labeled": the same, and labeled rows alone
-            count in running statistics (USB's code).
+            "joint": all at once; "separate": labeled rows and each view in separate passes; "labeled": the same, with only
+            labeled rows counting in running statistics (USB's code).
         state_decay: share by which all float tensors of the network, batch statistics included, shrink after each step; 0.02
-            times the learning rate in the reference code. 0 for none.
+            times the learning rate in the reference code; 0 for none.
 
     Example:
         >>> from noisylab.models import MLP
@@ -162,7 +163,7 @@ class MixMatch(SemiSupervised):
     # ---- rows
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
-        """Endless streams of labeled and of unlabeled rows, of the latter more where a step fills up its batch."""
+        """Endless streams of labeled and unlabeled rows, with more unlabeled ones if steps fill up their batches."""
         plan = super().epoch_plan(epoch)
         if not self.ensure_ratio:
             return plan
@@ -174,7 +175,7 @@ class MixMatch(SemiSupervised):
         return EpochPlan(tuple(Phase(phase.name, more, phase.steps) for phase in plan.phases))
 
     def prepare_epoch(self, epoch: int) -> None:
-        """Forget at the start of a new fit which losses there were."""
+        """Forget the remembered losses at the start of a new fit."""
         super().prepare_epoch(epoch)
         if epoch == 0 and self.recent is not None:
             self.recent.reset()
@@ -200,7 +201,7 @@ class MixMatch(SemiSupervised):
         return loss
 
     def _guess(self, batch: PlanBatch) -> tuple[Tensor, Tensor, Batch]:
-        """The guesses (U, K) and weights (U,) of the rows to be learned, and these."""
+        """The guesses (U, K) and weights (U,) of the rows to be learned, and the rows themselves."""
         samples, labeled, given = batch["unlabeled"], batch["labeled"], None
         sharpened = self.conf_source == "sharpened"
         with without_gradient():  # in train mode

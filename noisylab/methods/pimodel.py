@@ -20,8 +20,8 @@ __all__ = ["PiModel"]
 class PiModel(SemiSupervised):
     """Learns to predict the same for two augmented views of a row, whether it has a label or not.
 
-    Both views of a row go through the network, with draws of their own for augmentation and dropout. Predictions that differ say
-    that the network is not sure of the row; making them agree moves the boundaries between classes to where there are few rows.
+    Both views of a row go through the network, each with its own augmentation and dropout. If the predictions differ, the
+    network is not sure of the row; making them agree moves the boundaries between classes to where there are few rows.
 
     Objective of a step, with B labeled rows (x, y), unlabeled rows u, z the logits and p their softmax:
     ``L = mean_x CE(z(x), y) + w(s) mean_u d(p(u), p(u'))`` with u and u' two views, the second without gradient unless
@@ -34,26 +34,26 @@ class PiModel(SemiSupervised):
     **Authors' code**: https://github.com/smlaine2/tempens; settings here are those of microsoft/Semi-supervised-learning (USB),
     commit 1ef4cbe.
 
-    **Differences** from USB's code: all rows of a step go through the network together and count in its batch statistics (there
-    unlabeled ones do not: ``passes="labeled"``). The paper has gradients through both views and a sigmoid ramp of 80 epochs:
+    **Differences** from USB's code: all rows of a step go through the network together and count in its batch statistics (there,
+    unlabeled ones do not: ``passes="labeled"``). The paper has gradients through both views and a sigmoid ramp over 80 epochs:
     ``gradient="both"``, ``ramp="sigmoid"``, ``ramp_epochs=80``.
 
-    **Compared**: not with a run of the authors' code; the tests compare whole epochs with a loop written apart.
+    **Compared**: not with a run of the authors' code; the tests compare whole epochs with an independent loop.
 
     Args:
         num_classes: K.
         network: factory of the network.
-        consistency: largest weight of the second part; 10.
+        consistency: largest weight of the second term of the loss.
         ramp: how that weight rises from its start.
-        ramp_share: length of the ramp, a share of the run's steps.
-        ramp_epochs: the same in epochs instead; 0 for the full weight from the beginning.
-        consistency_on: "unlabeled" rows, or "all", for which labeled rows have a second view, too.
-        distance: whether d is the "mean" over the classes or their "sum", K times as much.
-        gradient: whether it goes through "one" view or "both".
+        ramp_share: length of the ramp, as a share of the run's steps.
+        ramp_epochs: the same in epochs instead; 0 for the full weight from the start.
+        consistency_on: "unlabeled" rows, or "all", which gives labeled rows a second view, too.
+        distance: whether d is the "mean" over the classes or the "sum", which is K times as large.
+        gradient: whether the gradient flows through "one" view or "both".
         view: name of the first view of unlabeled rows.
         second_view: name of the second.
-        labeled_view: name of the first view of labeled rows; their second, where there is one, is that of unlabeled ones.
-        ratio: unlabeled rows for each labeled one in a step.
+        labeled_view: name of the first view of labeled rows; the second, if there is one, is the same as for unlabeled rows.
+        ratio: unlabeled rows per labeled row in a step.
         **semisupervised: see `noisylab.methods.semisupervised.SemiSupervised`.
 
     Example:
@@ -100,7 +100,7 @@ class PiModel(SemiSupervised):
             batch: the step's.
             z: (L, K) logits of the first view of labeled rows.
             z_first: (B, K) of the first view of unlabeled rows.
-            seconds: logits of the second views, of unlabeled rows and, where it counts, of labeled ones.
+            seconds: logits of the second views: of unlabeled rows and, if they count, of labeled ones.
             rotation: () loss of the rotation head.
         """
         weight = self.weigh(batch, probabilities(seconds[0]), seconds[0], z).weight
@@ -125,7 +125,7 @@ class PiModel(SemiSupervised):
         return losses if self.distance == "mean" else self.num_classes * losses
 
     def factor(self, batch: PlanBatch) -> float:
-        """w(s), the weight of the second part."""
+        """w(s), the weight of the second term of the loss."""
         return self.consistency * (linear_rampup if self.ramp == "linear" else sigmoid_rampup)(*self.passed(batch))
 
     def passed(self, batch: PlanBatch) -> tuple[float, float]:

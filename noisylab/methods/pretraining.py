@@ -21,21 +21,20 @@ __all__ = ["Pretraining"]
 
 
 class Pretraining(NoisyLabelMethod):
-    """One network whose encoder learns from a task that needs no labels; another run takes it over (``--init_from``).
+    """One network whose encoder learns from a task that needs no labels, for other runs to start from (``--init_from``).
 
-    A level of its own, since two methods share it. Every training row counts, with a label or without. The network's own head
-    learns the given labels beside it, from the encoder's outputs as they are: no gradient of the labels reaches the encoder. Its
-    accuracy is what a run of such a method reports: that of a linear probe, which says how well the classes can be told apart
-    by what was learned without them. With wrong labels it is a probe trained on wrong labels. The head is not handed to another
-    run.
+    A separate base class, since two methods share it. Every training row counts, with or without a label. At the same time the
+    network's own head learns the given labels from the encoder's outputs; no gradient from the labels reaches the encoder. A run
+    reports the accuracy of this head. It is that of a linear probe, which shows how well the features, learned without labels,
+    separate the classes. With wrong labels, it is a probe trained on wrong labels. The head is not passed on to other runs.
 
-    Where some rows have no label, the probe learns from the others, and nothing is observed online.
+    If some rows have no label, the probe learns from the others, and nothing is observed online.
 
     Args:
         num_classes: K.
         network: factory of the network, which must end in a linear layer.
-        probe_lr: rate of the head, whatever that of the encoder; the schedule moves both alike.
-        optimizer: factory; a default of the child's if None.
+        probe_lr: learning rate of the head, independent of the encoder's; the schedule scales both alike.
+        optimizer: factory; the subclass's default if None.
         scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
     """
 
@@ -73,11 +72,11 @@ class Pretraining(NoisyLabelMethod):
         """The loss () of the task without labels, and embeddings (B, D) of the batch's samples for the probe."""
 
     def task_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the task beside those of the network."""
+        """Parameters of the task that are not the network's."""
         return []
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
-        """All training rows once, those without a label among them."""
+        """All training rows once, including those without a label."""
         rows = torch.cat([self.info.train_rows, self.info.unlabeled_rows]).sort().values
         return EpochPlan((Phase(streams={"train": Stream(rows, self.train_views)}),))
 
@@ -96,7 +95,7 @@ class Pretraining(NoisyLabelMethod):
         return loss + probed
 
     def configure_optimizers(self) -> Any:
-        """One optimizer for the encoder, what belongs to the task, and the head at its own rate; and its schedule."""
+        """One optimizer for the encoder, the task's own parameters and the head, which has its own rate; and its schedule."""
         name = f"{self.network.head_name}."
         named = dict(self.network.named_parameters())
         encoder = [parameter for key, parameter in named.items() if not key.startswith(name)]

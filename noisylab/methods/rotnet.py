@@ -1,4 +1,4 @@
-"""RotNet: an encoder that tells how an image was turned, learned without labels."""
+"""RotNet: an encoder that learns without labels, by predicting how an image was rotated."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ __all__ = ["RotNet"]
 
 
 class RotNet(Pretraining):
-    """Learns an encoder without labels: it tells by how many quarter turns an image was rotated.
+    """Learns an encoder without labels, by predicting by how many quarter turns an image was rotated.
 
-    A pre-training, the cheapest one: what it is for is a later run of another method that starts from its encoder
-    (``--init_from RUN``, see docs/pretraining.md). Images must be square, and have a way up: of a disc seen from above there is
-    nothing to learn.
+    This is the cheapest pre-training method: a later run of another method starts from its encoder
+    (``--init_from RUN``, see docs/pretraining.md). Images must be square and must have a right way up: a disc seen from above
+    has nothing to teach.
 
-    Objective: of B images all four rotations, 4 B rows, ``L = mean CE(W f(x), r)`` with r = 0..3 quarter turns counterclockwise,
-    f the encoder and W a linear head of its own, which stays behind.
+    Objective: with all four rotations of B images, 4 B rows, ``L = mean CE(W f(x), r)``, where r = 0..3 counts quarter turns
+    counterclockwise, f is the encoder and W a separate linear head, which is not passed on to later runs.
 
-    The network's own head learns the given labels from detached encoder outputs of the upright images,
-    `noisylab.methods.pretraining.Pretraining`: its accuracy, that of a linear probe while it trains, is the accuracy of the run.
-    ``train/rotation_acc`` is the share of turns that are told right.
+    The network's own head learns the given labels from detached encoder outputs of the upright images
+    (`noisylab.methods.pretraining.Pretraining`). Its accuracy, that of a linear probe in training, is the accuracy of the run.
+    ``train/rotation_acc`` is the share of rotations that are predicted correctly.
 
     **Paper**: Gidaris, Singh and Komodakis, Unsupervised Representation Learning by Predicting Image Rotations, ICLR 2018.
 
     **Authors' code**: https://github.com/gidariss/FeatureLearningRotNet
 
-    **Differences** from that code: images are normalized before they are turned, which for numbers per channel is the same; any
-    network that ends in a linear layer serves, there a network in network of four blocks, of which the first two are handed over;
-    the probe is trained along, there afterwards.
+    **Differences** from that code: images are normalized before they are rotated, which is the same for per-channel statistics;
+    any network that ends in a linear layer works (there, a network-in-network of four blocks, of which the first two are passed
+    on); the probe is trained at the same time, there afterwards.
 
     Args:
         num_classes: K, of the probe.
         network: factory of the network, which must end in a linear layer.
-        view: name of the view that is turned.
+        view: name of the view that is rotated.
         optimizer: factory; SGD with rate 0.1, momentum 0.9 (Nesterov) and weight decay 5e-4 if None. The authors divide the rate
             by 5 after 60, 120 and 160 of 200 epochs.
         **pretraining: see `noisylab.methods.pretraining.Pretraining`.
@@ -64,11 +64,11 @@ class RotNet(Pretraining):
         self.rotation_head = nn.Linear(self.network.embedding_width, 4)
 
     def task_parameters(self) -> list[nn.Parameter]:
-        """Those of the rotation head."""
+        """The parameters of the rotation head."""
         return list(self.rotation_head.parameters())
 
     def task(self, batch: PlanBatch) -> tuple[Tensor, Tensor]:
-        """The cross-entropy of the turns; the embeddings of the upright images."""
+        """The cross-entropy of the rotations, and the embeddings of the upright images."""
         turned, quarters = all_rotations(batch["train"].views[0])
         embedding, _ = self.network.embed(turned)
         logits = self.rotation_head(embedding)

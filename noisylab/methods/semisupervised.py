@@ -29,50 +29,50 @@ from noisylab.types import EpochPlan, Inputs, LRSchedulerFactory, OptimizerFacto
 __all__ = ["AccuracySource", "Passes", "SemiSupervised", "probabilities"]
 
 AccuracySource = Literal["last_epoch", "last_batch", "running"]
-"""Which accuracy on labeled rows a policy is told: that of the whole epoch before, of its last batch, or of the current epoch up
-to the step before."""
+"""Which accuracy on labeled rows a policy gets: that of the whole previous epoch, of its last batch, or of the current epoch up
+to the previous step."""
 
 Passes = Literal["joint", "separate", "labeled"]
-"""How the parts of a batch go through the network: all in one pass; each in its own; each in its own, of which the labeled one
-alone counts in running batch statistics."""
+"""How the parts of a batch go through the network: all in one pass; each in its own; or each in its own, with only the
+labeled one counting in running batch statistics."""
 
 
 class SemiSupervised(AveragingMethod):
     """One network that learns from labeled and unlabeled rows, with an optional averaged copy.
 
-    A level of its own, since four methods share it. A step has a stream "labeled" and a stream "unlabeled", both endless and with
-    batch sizes of their own. A child names its views, and writes `objective`; where there are no unlabeled rows the step is
-    plain cross-entropy.
+    A separate base class, since four methods share it. A step has a stream "labeled" and a stream "unlabeled", both endless and
+    with their own batch sizes. A subclass names its views and implements `objective`. Without unlabeled rows, a step is plain
+    cross-entropy.
 
     Args:
         num_classes: K.
         network: factory of the network.
-        ratio: unlabeled rows for each labeled one in a step, positive.
-        unlabeled_batch_size: unlabeled rows a step, over all ranks; None for `ratio` times the data module's batch size, which
-            is that of labeled rows.
+        ratio: unlabeled rows per labeled row in a step, positive.
+        unlabeled_batch_size: unlabeled rows per step, over all ranks; None for `ratio` times the data module's batch size, which
+            is the number of labeled rows.
         steps_per_epoch: None for one pass over the labeled or the unlabeled rows, whichever takes more steps.
         include_labeled: whether the labeled rows are among the unlabeled ones as well.
         policy: factory of the threshold policy; None to use all rows.
-        accuracy_source: which accuracy on labeled rows the policy is told.
+        accuracy_source: which accuracy on labeled rows the policy gets.
         normalizer: what the loss of unlabeled rows is divided by.
         passes: how the parts of a batch go through the network.
         ema_decay: share of the old weights in the averaged copy after each step; None for no copy.
         ema_ramp: whether that share is at most ``1 - 1 / (s + 1)`` after step s = 1, 2, ...
         evaluate: whether the "average" or the "raw" network is the headline.
-        rotation_weight: of the loss of a rotation head (RotNet), which tells by how many quarter turns one copy of each
+        rotation_weight: weight of the loss of a rotation head (RotNet), which predicts by how many quarter turns one copy of each
             unlabeled image is rotated; 0 for no head.
-        decay_on: whether weight decay is on "all" parameters or on "weights" alone, neither on biases nor on normalization.
+        decay_on: whether weight decay applies to "all" parameters or only to "weights", not to biases and normalization.
         clip_norm: largest gradient norm; None for no limit.
-        optimizer: factory; a default of the child's if None.
+        optimizer: factory; the subclass's default if None.
         scheduler: factory of a schedule; a constant rate if None.
         schedule_by: whether the schedule is stepped once an "epoch" or a "step".
 
     Attributes:
         labeled_views: of the labeled rows; the first is the weak one.
         unlabeled_views: of the unlabeled rows, likewise.
-        ema_buffers: whether the copy's buffers are copied, averaged as its weights, or its "own".
+        ema_buffers: whether the copy's buffers are copied, averaged like its weights, or its "own".
         policy: the threshold policy.
-        accuracy: one row of what policies are told.
+        accuracy: one row, with the accuracies that policies get.
     """
 
     uses_unlabeled: ClassVar[bool] = True
@@ -142,7 +142,7 @@ class SemiSupervised(AveragingMethod):
         assert isinstance(found, Network)
         return found
 
-    # ---- what a child writes
+    # ---- what a subclass implements
 
     @abstractmethod
     def objective(self, batch: PlanBatch) -> Tensor:
@@ -192,7 +192,7 @@ class SemiSupervised(AveragingMethod):
             )
 
     def places(self, index: Tensor) -> Tensor:
-        """Where rows (B,) of the training set are in the unlabeled set, 0..U-1."""
+        """Positions of rows (B,) of the training set in the unlabeled set, 0..U-1."""
         if self._places is None or self._places.device != index.device:
             rows = self.unlabeled_rows().to(index.device)
             self._num_unlabeled = len(rows)
@@ -201,13 +201,13 @@ class SemiSupervised(AveragingMethod):
         return self._places[index]
 
     def once(self, batch: PlanBatch, stream: str, total: int) -> int:
-        """How many of this rank's first samples of a stream are of one pass over its `total` rows, so that none comes twice."""
+        """How many of this rank's first samples of a stream belong to the current pass over its `total` rows, so none repeats."""
         size = round(batch.weight_of(stream) * self.trainer.world_size)
         left = min(total - batch.step * size % total, size)
         return len(range(self.global_rank, left, self.trainer.world_size))
 
     def guessed(self, batch: PlanBatch) -> Tensor:
-        """This rank's rows, none twice, whose guesses in a step are remembered."""
+        """This rank's rows, without repeats, whose guesses in a step are remembered."""
         return batch["unlabeled"].index[: self.once(batch, "unlabeled", self._num_unlabeled)]
 
     # ---- a step
@@ -228,8 +228,8 @@ class SemiSupervised(AveragingMethod):
         """Pass several groups of samples through the network in train mode, see `Passes`.
 
         Args:
-            batch: the step's, of which the first view of the unlabeled images is rotated for the rotation head.
-            *parts: groups, the labeled one first.
+            batch: that of the step; the first view of its unlabeled images is rotated for the rotation head.
+            *parts: groups of samples, the labeled one first.
 
         Returns:
             The logits (B, K) of each group, and the weighted loss () of the rotation head, 0 without one.
@@ -299,16 +299,16 @@ class SemiSupervised(AveragingMethod):
     ) -> Weighted:
         """Ask the policy for the weights of the step's unlabeled rows; log and remember them.
 
-        To be called before `note_labeled`, so that a running accuracy is that of the steps before.
+        Call it before `note_labeled`, so that a running accuracy covers the earlier steps only.
 
         Args:
             batch: the step's.
             probs: (B, K) probabilities of this rank's unlabeled rows, from which they are guessed.
             logits: (B, K) of the same, for policies that need them.
-            labeled_logits: (L, K) of the weak view of this rank's labeled rows, likewise.
+            labeled_logits: (L, K) of the weak view of this rank's labeled rows, for policies that need them.
 
         Returns:
-            What concerns this rank's rows; all of it without gradient.
+            The policy's result for this rank's rows, without gradients.
         """
         samples, policy = batch["unlabeled"], self.policy
         if self.accuracy_source == "running" and (batch.epoch or batch.step):  # in the first step there is none
@@ -338,7 +338,7 @@ class SemiSupervised(AveragingMethod):
         return own
 
     def unlabeled_loss(self, batch: PlanBatch, losses: Tensor, weight: Tensor | None, factor: float) -> Tensor:
-        """``factor * sum_i w_i l_i / n``, logged with and without the factor; n is that of `normalizer`.
+        """``factor * sum_i w_i l_i / n``, logged with and without the factor; `normalizer` defines n.
 
         Args:
             batch: the step's.
@@ -352,7 +352,7 @@ class SemiSupervised(AveragingMethod):
         return factor * loss
 
     def weighted_mean(self, losses: Tensor, weight: Tensor) -> Tensor:
-        """``sum_i w_i l_i / n`` over all ranks, 0 where no row has a weight.
+        """``sum_i w_i l_i / n`` over all ranks; 0 if no row has a weight.
 
         Args:
             losses: (B,) of this rank's rows.
@@ -384,7 +384,7 @@ class SemiSupervised(AveragingMethod):
     # ---- an epoch
 
     def prepare_epoch(self, epoch: int) -> None:
-        """Close the accuracies of the epoch before, and tell the policy."""
+        """Compute the accuracies of the previous epoch and pass them to the policy."""
         held = None
         if epoch == 0:
             self.policy.reset()
@@ -403,13 +403,13 @@ class SemiSupervised(AveragingMethod):
         self.policy.begin_epoch(epoch, self._accuracy() if epoch else None, held)
 
     def _accuracy(self) -> Tensor:
-        """() accuracy on labeled rows; a running one is 0 at the beginning of an epoch."""
+        """() accuracy on labeled rows; a running one starts each epoch at 0."""
         if self.accuracy_source == "running":
             return (self.accuracy["right"] / self.accuracy["seen"].clamp(min=1))[0]
         return self.accuracy[self.accuracy_source][0].clone()
 
     def log_epoch(self, metrics: Any) -> None:
-        """Log numbers of this epoch; a threshold only where the policy has one."""
+        """Log this epoch's numbers; a threshold only if the policy has one."""
         super().log_epoch({name: value for name, value in metrics.items() if name != "unlabeled/threshold" or value == value})
 
     # ---- optimizers
@@ -435,7 +435,7 @@ class SemiSupervised(AveragingMethod):
         return self._length
 
     def configure_optimizers(self) -> Any:
-        """One optimizer for network and rotation head, with its schedule; one that spans the run learns how long this is."""
+        """One optimizer for network and rotation head, with its schedule; a schedule that spans the run gets the run's length."""
         modules = [self.network, *([] if self.rotation_head is None else [self.rotation_head])]
         parameters = [parameter for module in modules for parameter in module.parameters()]
         optimizer = self.optimizer(decayed_apart(parameters) if self.decay_on == "weights" else parameters)

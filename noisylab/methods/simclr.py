@@ -20,20 +20,20 @@ __all__ = ["SimCLR"]
 
 
 class SimCLR(Pretraining):
-    """Learns an encoder without labels: two views of a sample are to be alike, and unlike all others of the batch.
+    """Learns an encoder without labels: two views of a sample should look alike, and unlike all others in the batch.
 
-    A pre-training. What it is for is a later run of another method that starts from its encoder: with
-    ``noisylab fit --model DivideMix ... --init_from RUN`` the warm-up on wrong labels, which decides much of what follows, starts
-    from features that no label has touched (C2D). See docs/pretraining.md.
+    This is a pre-training method: a later run of another method starts from its encoder. With
+    ``noisylab fit --model DivideMix ... --init_from RUN``, the warm-up on wrong labels, which decides much of what follows,
+    starts from features that no label has influenced (C2D). See docs/pretraining.md.
 
-    Objective: of B samples two views each, ``h = f(x)`` the encoder's output, ``z = g(h) / |g(h)|`` that of a projection head
-    (D, ReLU, `projection`), the mean over all 2 B rows of ``l_i = -log(exp(z_i z_p(i) / T) / sum_{j != i} exp(z_i z_j / T))``,
-    with p(i) the other view of the same sample; of all processes together. The projection head is not part of the network and
-    stays behind.
+    Objective: take two views of each of B samples. ``h = f(x)`` is the encoder's output, ``z = g(h) / |g(h)|`` the normalized
+    output of a projection head (D, ReLU, `projection`). The loss is the mean over all 2 B rows, of all processes together, of
+    ``l_i = -log(exp(z_i z_p(i) / T) / sum_{j != i} exp(z_i z_j / T))``, with p(i) the other view of the same sample. The
+    projection head is not part of the network and is not passed on to later runs.
 
-    The network's own head learns the given labels from detached encoder outputs, `noisylab.methods.pretraining.Pretraining`: its
-    accuracy, that of a linear probe while it trains, is the accuracy of the run. ``train/found`` is the share of views whose
-    nearest other one in the batch is their partner.
+    The network's own head learns the given labels from detached encoder outputs (`noisylab.methods.pretraining.Pretraining`). Its
+    accuracy, that of a linear probe in training, is the accuracy of the run. ``train/found`` is the share of views whose
+    nearest neighbor in the batch is the other view of the same sample.
 
     **Paper**: Chen, Kornblith, Norouzi and Hinton, A Simple Framework for Contrastive Learning of Visual Representations, ICML
     2020; for wrong labels Zheltonozhskii, Baskin, Mendelson, Bronstein and Litany, Contrast to Divide, WACV 2022.
@@ -41,16 +41,16 @@ class SimCLR(Pretraining):
     **Authors' code**: https://github.com/ContrastToDivide/C2D at 3805386, which takes its encoders from the trainer of
     https://github.com/HobbitLong/SupContrast
 
-    **Differences** from that trainer: its loss is multiplied by T / 0.07, here by 1 unless `base_temperature` is 0.07; the rate
-    of the warm-up rises by epoch, not by step, see `noisylab.schedules.WarmupCosine`; the probe is trained along, there
-    afterwards; the encoder is the network without its head, whatever network is chosen.
+    **Differences** from that trainer: its loss is multiplied by T / 0.07, here by 1 unless `base_temperature` is 0.07; here the
+    warm-up raises the learning rate per epoch, not per step (`noisylab.schedules.WarmupCosine`); the probe is trained at the same
+    time, there afterwards; the encoder is the chosen network without its head.
 
     Args:
         num_classes: K, of the probe.
         network: factory of the network, which must end in a linear layer.
         view: name of the view that is drawn twice.
         temperature: T.
-        base_temperature: None for the loss as in the paper; 0.07 for SupContrast's.
+        base_temperature: None for the paper's loss; 0.07 for SupContrast's.
         projection: width of the projection head's output.
         optimizer: factory; SGD with rate 0.5, momentum 0.9 and weight decay 1e-4 if None.
         **pretraining: see `noisylab.methods.pretraining.Pretraining`.
@@ -81,7 +81,7 @@ class SimCLR(Pretraining):
         self.projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection))
 
     def task_parameters(self) -> list[nn.Parameter]:
-        """Those of the projection head."""
+        """The parameters of the projection head."""
         return list(self.projection.parameters())
 
     def task(self, batch: PlanBatch) -> tuple[Tensor, Tensor]:
@@ -95,7 +95,7 @@ class SimCLR(Pretraining):
         return (loss if ranks == 1 else loss.detach() + ranks * (loss - loss.detach())), embeddings[0]
 
     def _of_all_ranks(self, own: Tensor, batch: PlanBatch) -> Tensor:
-        """Rows (B, ...) of this rank among those of all ranks; only its own have a gradient."""
+        """The rows of all ranks, from rows (B, ...) of this one; only this rank's own have a gradient."""
         if self.trainer.world_size == 1:
             return own
         whole = self.whole_stream(own, batch, "train")

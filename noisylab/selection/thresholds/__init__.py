@@ -1,4 +1,4 @@
-"""Threshold policies: which unlabeled rows to trust, and how much; one module for all methods that learn from such rows."""
+"""Threshold policies: which unlabeled rows to trust, and how much; shared by all methods that learn from such rows."""
 
 from noisylab.selection.thresholds.adamatch import AdaMatchThreshold
 from noisylab.selection.thresholds.alignment import align

@@ -1,4 +1,4 @@
-"""AdaMatch: aligned to the labeled rows, with a threshold relative to their confidence."""
+"""AdaMatch: predictions aligned to the labeled rows, with a threshold relative to their confidence."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["AdaMatchThreshold"]
 
 
 class AdaMatchThreshold(ThresholdPolicy):
-    """Rows that are, for their class's share among the labeled rows, nearly as confident as these.
+    """Keeps rows that are nearly as confident as the labeled rows, after alignment to the labeled rows' class shares.
 
     The probabilities are aligned (`align`) so that their running mean becomes that of the labeled rows; a row passes at
-    ``threshold`` times the mean confidence of the labeled rows of the same step. Pseudo-labels, too, are made from the aligned
+    ``threshold`` times the mean confidence of the labeled rows of the same step. Pseudo-labels are also made from the aligned
     probabilities.
 
     **Source**: Berthelot et al., AdaMatch, ICLR 2022, arXiv 2106.04732; running means as in USB, microsoft/
@@ -24,7 +24,7 @@ class AdaMatchThreshold(ThresholdPolicy):
     Args:
         num_classes: K.
         threshold: share of the labeled rows' mean confidence, a fraction.
-        momentum: fraction of the running means that is kept in each training step.
+        momentum: fraction of each running mean that is kept in each training step.
     """
 
     def __init__(self, num_classes: int, threshold: Fraction = 0.95, momentum: FractionBelowOne = 0.999) -> None:

@@ -1,4 +1,4 @@
-"""Distribution alignment: predictions rescaled so that their mean over time is a wanted one."""
+"""Distribution alignment: predictions rescaled so that their mean over time matches a target."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def align(probs: Tensor, target: Tensor, mean: Tensor) -> Tensor:
 
     Args:
         probs: (B, K) class probabilities.
-        target: (K,) the mean that is wanted.
-        mean: (K,) the mean that there is.
+        target: (K,) the wanted mean.
+        mean: (K,) the current mean.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Policies made of others: all at once, and one after the other."""
+"""Policies that combine others: all at once, or one after the other."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["AllOf", "StagedThreshold"]
 
 
 class AllOf(ThresholdPolicy):
-    """Rows that every one of several policies lets through: the product of their weights.
+    """Keeps rows that all of several policies let through: the product of their weights.
 
-    A percentile with a minimum is ``AllOf(policies=[PercentileThreshold, FixedThreshold(0.5)])``; with `LinearThreshold` in place
-    of the fixed one the minimum has a schedule. Each policy sees all rows of a step, also those that another leaves out.
-    Pseudo-labels are made from what the first says; the threshold in the log is the largest of those that there are.
+    A percentile with a minimum is ``AllOf(policies=[PercentileThreshold, FixedThreshold(0.5)])``; with `LinearThreshold` instead
+    of the fixed one, the minimum has a schedule. Each policy sees all rows of a step, including those that another leaves out.
+    Pseudo-labels come from the first policy's probabilities; the logged threshold is the largest one.
 
     Args:
         num_classes: K.
@@ -54,17 +54,16 @@ class AllOf(ThresholdPolicy):
 
 
 class StagedThreshold(ThresholdPolicy):
-    """One policy first, another from a certain point on.
+    """Uses one policy first, and another from a certain point on.
 
-    The change is made after `last_epoch`, or, where `accuracy` is given, as soon as the accuracy on the labeled training rows
-    reaches it; it is for good. Both policies see every step, so that what the second has learned from is not only what came
-    after the change.
+    The change comes after `last_epoch` or, if `accuracy` is given, as soon as the accuracy on the labeled training rows
+    reaches it. It is permanent. Both policies see every step, so the second also learns from the steps before the change.
 
     Args:
         num_classes: K.
-        first: factory of the policy that is used first.
-        then: factory of the one that is used later.
-        last_epoch: the last epoch of the first policy, counted from 0; not looked at where `accuracy` is given.
+        first: factory of the first policy.
+        then: factory of the policy that follows.
+        last_epoch: the last epoch of the first policy, counted from 0; ignored if `accuracy` is given.
         accuracy: on the labeled training rows, a fraction; None to go by `last_epoch`.
 
     Example:
@@ -110,6 +109,6 @@ class StagedThreshold(ThresholdPolicy):
             self["changed"].logical_or_(acc_train.to(self["changed"].device) >= self.accuracy)
 
     def weigh(self, seen: Guesses) -> Weighted:
-        """What the policy in use says."""
+        """The weights of the policy in use."""
         before, after = self.first.weigh(seen), self.then.weigh(seen)
         return Weighted(*(torch.where(self["changed"], new, old) for old, new in zip(before, after, strict=True)))

@@ -1,4 +1,4 @@
-"""Dash: a limit on the loss to the pseudo-label, which falls over the epochs."""
+"""Dash: a limit on the loss against the pseudo-label, which falls over the epochs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["DashThreshold"]
 
 
 class DashThreshold(ThresholdPolicy):
-    """Rows whose loss to their own pseudo-label is at most rho, where rho falls every few epochs.
+    """Keeps rows whose loss against their own pseudo-label is at most rho, which falls every few epochs.
 
     After `warmup_epochs`, in which no row passes, ``rho = max(C gamma^-n rho_0, rho_min)`` with n counting every `interval`
     epochs. While rho is above its minimum, pseudo-labels are soft, ``softmax(z / T)``; then they are the predicted classes.
-    rho_0 is the loss on held-out rows after the warm-up, which takes the place of the training loss in the paper. The threshold
-    in the log is rho, a loss rather than a confidence.
+    rho_0 is the loss on held-out rows after the warm-up, in place of the training loss in the paper. The logged threshold is
+    rho, a loss rather than a confidence.
 
     **Source**: Xu et al., Dash, ICML 2021; constants, order and soft labels as in USB, microsoft/Semi-supervised-learning
     1ef4cbe, which counts 10 epochs of 1024 steps and takes rho_0 from its evaluation set.
@@ -29,11 +29,11 @@ class DashThreshold(ThresholdPolicy):
         num_classes: K.
         rho: rho_0, positive; None for the loss on held-out rows when the warm-up ends.
         C: factor of rho_0, positive.
-        gamma: at least 1; rho falls by it.
+        gamma: at least 1; rho is divided by it at each fall.
         rho_min: the smallest rho, positive.
         temperature: T of the soft pseudo-labels, positive.
-        warmup_epochs: epochs of labeled rows alone; USB has 2048 steps.
-        interval: epochs from one fall to the next.
+        warmup_epochs: epochs with labeled rows only; USB has 2048 steps.
+        interval: epochs between falls.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class DashThreshold(ThresholdPolicy):
 
     @property
     def soft_labels(self) -> bool:
-        """Always; once rho is at its minimum the probabilities are those of the predicted class alone."""
+        """Always; once rho is at its minimum, the probabilities are one-hot for the predicted class."""
         return True
 
     def note_loss(self, loss: Tensor) -> None:
@@ -85,7 +85,7 @@ class DashThreshold(ThresholdPolicy):
         """See `ThresholdPolicy.begin_epoch`.
 
         Raises:
-            RuntimeError: after the warm-up, if rho_0 is not given and no loss on held-out rows was told.
+            RuntimeError: after the warm-up, if neither rho_0 nor a loss on held-out rows was given.
         """
         new = epoch != self.epoch or epoch == 0
         super().begin_epoch(epoch, acc_train, acc_val)

@@ -1,4 +1,4 @@
-"""Policies that do not look at the course of training: all rows, one threshold, a threshold on a straight line."""
+"""Policies that ignore how training goes: all rows, a fixed threshold, a threshold that changes linearly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["FixedThreshold", "LinearThreshold", "NoThreshold"]
 
 
 class NoThreshold(ThresholdPolicy):
-    """Every row enters with weight 1, as in MixMatch.
+    """Gives every row weight 1, as in MixMatch.
 
     Args:
         num_classes: K.
@@ -30,9 +30,9 @@ class NoThreshold(ThresholdPolicy):
 
 
 class FixedThreshold(ThresholdPolicy):
-    """Rows of at least one confidence, ``max p >= threshold``.
+    """Keeps rows whose confidence is high enough: ``max p >= threshold``.
 
-    FixMatch (Sohn et al., NeurIPS 2020, 2001.07685) has 0.95.
+    FixMatch (Sohn et al., NeurIPS 2020, 2001.07685) uses 0.95.
 
     Args:
         num_classes: K.
@@ -54,17 +54,17 @@ class FixedThreshold(ThresholdPolicy):
 
 
 class LinearThreshold(ThresholdPolicy):
-    """A threshold that goes on a straight line from `start` to `end` and stays there.
+    """Keeps rows above a threshold that moves linearly from `start` to `end` and stays there.
 
-    After e whole epochs it is ``start + (end - start) min(e / epochs, 1)``. Within `AllOf` it is a scheduled minimum beside
+    After e whole epochs it is ``start + (end - start) min(e / epochs, 1)``. Within `AllOf` it is a scheduled minimum for
     another policy.
 
     Args:
         num_classes: K.
         start: the first threshold, a fraction.
         end: the last one, a fraction.
-        epochs: after which it is reached.
-        steps: after which it is reached, counted in training steps in place of epochs; None to count epochs.
+        epochs: number of epochs until `end` is reached.
+        steps: the same in training steps instead; None to count epochs.
 
     Example:
         >>> policy = LinearThreshold(2, start=0.9, end=0.5, epochs=20)

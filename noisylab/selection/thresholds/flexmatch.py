@@ -11,22 +11,21 @@ __all__ = ["FlexMatchThreshold"]
 
 
 class FlexMatchThreshold(ThresholdPolicy):
-    """A threshold for each class, lower the fewer unlabeled rows were ever confidently predicted as that class.
+    """One threshold per class, lower for classes that few unlabeled rows are confidently predicted as.
 
-    For each unlabeled row the class is remembered that was last predicted with a confidence of at least `threshold`, over the
-    whole fit. With n_k rows of class k and m rows without a class yet, ``beta_k = n_k / max(max n, m)``, and a row predicted as k
-    passes at ``threshold * beta_k / (2 - beta_k)``. So every row passes at the very first step.
+    For each unlabeled row, the policy remembers the class that was last predicted with a confidence of at least `threshold`, over
+    the whole fit. With n_k rows of class k and m rows without a class yet, ``beta_k = n_k / max(max n, m)``, and a row predicted
+    as k passes at ``threshold * beta_k / (2 - beta_k)``. So every row passes at the very first step.
 
-    Rows are weighed first, by beta of the step before; then what they are confidently predicted as is written down, and beta
-    follows.
+    Rows are first weighted with the previous step's beta; then their confident predictions are recorded and beta is updated.
 
     **Source**: Zhang et al., FlexMatch, NeurIPS 2021, arXiv 2110.08263; the order is that of TorchSSL and USB, microsoft/
-    Semi-supervised-learning 1ef4cbe, whose beta, unlike here, also stays 0 while all rows have one and the same class.
+    Semi-supervised-learning 1ef4cbe, whose beta, unlike here, also stays 0 while all rows have the same class.
 
     Args:
         num_classes: K.
         threshold: confidence at which a prediction is remembered, a fraction.
-        warmup: whether m is in the denominator of beta; without, beta_k is ``n_k / max n``.
+        warmup: whether m is in the denominator of beta; without it, beta_k is ``n_k / max n``.
     """
 
     def __init__(self, num_classes: int, threshold: Fraction = 0.95, warmup: bool = True) -> None:

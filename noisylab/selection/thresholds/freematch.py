@@ -15,7 +15,7 @@ _LARGEST = 0.95  # of the threshold, where it is clipped
 
 
 class FreeMatchThreshold(ThresholdPolicy):
-    """Self-adaptive thresholds: the mean confidence so far, scaled for each class by how much of it is predicted.
+    """Self-adaptive thresholds: the mean confidence so far, scaled for each class by how probable it is on average.
 
     Running means, all from 1/K: t of the confidence, p_k of the probability of class k, h_k of the share of rows predicted as k,
     ``t <- m t + (1 - m) mean max p`` and so on. They are updated first; then a row predicted as k passes at ``t p_k / max p``.
@@ -27,9 +27,9 @@ class FreeMatchThreshold(ThresholdPolicy):
     Args:
         num_classes: K.
         momentum: m, fraction kept in each training step; half is forgotten in about 700 steps at 0.999.
-        quantile: t follows this quantile of the confidences in place of their mean, a fraction (0.8 in USB's option); None for
-            the mean. Of few rows a quantile is mostly chance.
-        clip: whether t is at most 0.95.
+        quantile: t follows this quantile of the confidences instead of their mean, a fraction (0.8 in USB's option); None for
+            the mean. With few rows, a quantile is mostly chance.
+        clip: whether t is limited to at most 0.95.
     """
 
     def __init__(

@@ -12,15 +12,15 @@ __all__ = ["LabeledThreshold", "quantile_of"]
 
 
 class LabeledThreshold(ThresholdPolicy):
-    """Rows at least as confident as labeled rows are on which the network is right.
+    """Keeps rows at least as confident as the labeled rows that the network gets right.
 
-    The threshold is the mean, or a quantile, of the confidences of those labeled rows of the step whose given label is predicted;
-    where there are none, that of the step before.
+    The threshold is the mean, or a quantile, of the confidences of the step's labeled rows whose given label is predicted. If
+    there are none, the previous step's threshold is used.
 
     Args:
         num_classes: K.
-        quantile: which, a fraction, 0.5 for the median; None for the mean.
-        start: threshold until a labeled row is predicted right, a fraction.
+        quantile: which quantile, a fraction, 0.5 for the median; None for the mean.
+        start: threshold until a labeled row is predicted correctly, a fraction.
 
     Example:
         >>> policy = LabeledThreshold(2)
@@ -56,17 +56,17 @@ class LabeledThreshold(ThresholdPolicy):
 
 
 def quantile_of(values: Tensor, share: float, among: Tensor | None = None) -> Tensor:
-    """A quantile with straight lines between neighboring values, as numpy's default; for any number of values.
+    """A quantile with linear interpolation, as is numpy's default, for any number of values.
 
-    ``torch.quantile`` refuses more than 2^24 values and cannot leave some out without reading back how many.
+    ``torch.quantile`` refuses more than 2^24 values, and it cannot leave some out without reading back how many.
 
     Args:
         values: (M,) float, M at least 1.
-        share: of the values below it, a fraction.
-        among: (M,) bool, the values to look at; None for all.
+        share: share of the values below the quantile, a fraction.
+        among: (M,) bool, the values to use; None for all.
 
     Returns:
-        (), infinity where there is nothing to look at.
+        (), infinity if no value is used.
 
     Example:
         >>> quantile_of(torch.tensor([0.9, 0.8, 0.6, 0.99]), 0.2).item().__round__(6)

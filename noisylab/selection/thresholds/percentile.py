@@ -14,23 +14,23 @@ __all__ = ["PercentileThreshold", "most_confident"]
 
 
 class PercentileThreshold(ThresholdPolicy):
-    """The ``floor(B a)`` most confident of B rows; of rows that are equally confident those that come first.
+    """Keeps the ``floor(B a)`` most confident of B rows; among equally confident rows, the first ones.
 
-    The share a is an accuracy, so that a network that is right more often learns from more rows, or rises on a straight line, as
-    in curriculum labeling. The threshold in the log is the confidence of the last row that is kept, NaN where none is.
+    The share a is an accuracy, so that a network that is right more often learns from more rows; or it rises linearly, as in
+    curriculum labeling. The logged threshold is the confidence of the last row that is kept, NaN if none is.
 
-    Which accuracy "the last" is, that of the running epoch or of the one before, is the method's to say. Where it is the
-    accuracy on held-out rows, their labels decide what is trained on: such a run is to be judged on test rows alone.
+    The method decides whether the accuracy is that of the current epoch or of the previous one. If it is the accuracy on held-out
+    rows, their labels decide what is trained on: judge such a run on test rows only.
 
     Args:
         num_classes: K.
         by: what a is: the accuracy on the labeled "train" rows, that on held-out rows ("validation"), the "mean" of both, or a
-            line over the "epoch" or the "step".
-        factor: the accuracy is multiplied with, positive; the product is at most 1.
-        initial: accuracy where none is known yet, a fraction; at 0 the first epoch learns from labeled rows alone.
-        start: a at the beginning of the line, a fraction; only with "epoch" or "step".
-        end: a from its end on, a fraction.
-        length: of the line, in epochs or steps.
+            linear ramp over the "epoch" or the "step".
+        factor: factor on the accuracy, positive; the product is capped at 1.
+        initial: accuracy assumed until one is known, a fraction; at 0 the first epoch learns from labeled rows only.
+        start: a at the start of the ramp, a fraction; only with "epoch" or "step".
+        end: a at the end of the ramp and after it, a fraction.
+        length: length of the ramp, in epochs or steps.
 
     Example:
         >>> policy = PercentileThreshold(2)
@@ -60,7 +60,7 @@ class PercentileThreshold(ThresholdPolicy):
 
     @property
     def needs_validation(self) -> bool:
-        """Whether the accuracy on held-out rows is one of those it goes by."""
+        """Whether the share depends on the accuracy on held-out rows."""
         return self.by in ("validation", "mean")
 
     def weigh(self, seen: Guesses) -> Weighted:
@@ -80,14 +80,14 @@ class PercentileThreshold(ThresholdPolicy):
 
 
 def most_confident(confidence: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Exactly `count` rows of the largest confidence; of equal ones those that come first.
+    """Exactly `count` rows with the largest confidence; among equal ones, the first.
 
     Args:
         confidence: (B,) float, B at least 1.
         count: () int64, 0..B, on the device of `confidence`: it is not read back.
 
     Returns:
-        (B,) bool, and the () smallest confidence among them, NaN where there are none.
+        (B,) bool, and the () smallest confidence among the chosen rows, NaN if there are none.
     """
     falling, order = confidence.sort(descending=True, stable=True)
     place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))

@@ -1,4 +1,4 @@
-"""The interface of a threshold policy: with which weight each unlabeled row of a step enters the loss."""
+"""The interface of a threshold policy, which decides with what weight each unlabeled row of a step counts in the loss."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class Guesses:
 
     @property
     def predicted(self) -> Tensor:
-        """(B,) int64 the class that it belongs to."""
+        """(B,) int64 the class with that probability."""
         return self.probs.argmax(1)
 
 
 class Weighted(NamedTuple):
-    """What a policy makes of a step.
+    """What a policy returns for a step.
 
     Args:
-        weight: (B,) float32 in [0, 1], with which each row enters the loss.
-        probs: (B, K) float32 from which the pseudo-labels are made.
-        threshold: () or (K,) float32 for the log, one for each class where they differ; NaN where there is none.
+        weight: (B,) float32 in [0, 1], the weight of each row in the loss.
+        probs: (B, K) float32, from which the pseudo-labels are made.
+        threshold: () or (K,) float32 for the log, one per class if they differ; NaN if there is none.
     """
 
     weight: Tensor
@@ -61,18 +61,19 @@ class Weighted(NamedTuple):
 
 
 class ThresholdPolicy(FollowsDevice):
-    """Weighs the unlabeled rows of each training step by the predictions for them.
+    """Weights the unlabeled rows of each training step by their predictions.
 
-    A child writes `weigh`. What it remembers are small tables, declared with `add` and written with `put`: float32 or integers
-    whatever the precision of training, on the device of the method, in its checkpoint; neither parameters nor buffers, so nothing
-    casts, broadcasts or averages them. A policy sees the rows of all ranks at once and draws nothing at random, so every rank
-    has the same tables. Policies within a policy are attributes of it and follow by themselves.
+    A subclass implements `weigh`. It keeps its state in small tables, declared with `add` and written with `put`. They hold
+    float32 or integers whatever the training precision, live on the method's device and are saved in its checkpoint. They are
+    neither parameters nor buffers, so nothing casts, broadcasts or averages them. A policy sees the rows of all ranks at once and
+    draws nothing at random, so every rank has the same tables. Policies within a policy are its attributes; their tables are
+    handled automatically.
 
-    Nothing may be read back from the device in `weigh`: no ``item()``, no masks as an index.
+    Nothing may be read back from the device in `weigh`: no ``item()``, no mask as an index.
 
     Args:
         num_classes: K, at least 1.
-        **given: the arguments of the child's constructor, to be checked against the ranges that their types declare.
+        **given: the arguments of the subclass's constructor, checked against the ranges that their types declare.
 
     Attributes:
         epoch: the current one, counted from 0.
@@ -100,33 +101,33 @@ class ThresholdPolicy(FollowsDevice):
     # ---- what a child writes
 
     def weigh(self, seen: Guesses) -> Weighted:
-        """The weights of a step's rows; called once a step, without gradient, with at least one row."""
+        """The weights of a step's rows; called once per step, without gradients, with at least one row."""
         raise NotImplementedError(f"{type(self).__name__} must say in weigh() which rows enter the loss")
 
     @property
     def needs_labeled(self) -> bool:
-        """Whether `weigh` reads predictions for labeled rows: if a policy within it does."""
+        """Whether `weigh` reads predictions for labeled rows; by default, if a policy within it does."""
         return any(part.needs_labeled for part in self._inner())
 
     @property
     def needs_logits(self) -> bool:
-        """Whether `weigh` reads logits: if a policy within it does."""
+        """Whether `weigh` reads logits; by default, if a policy within it does."""
         return any(part.needs_logits for part in self._inner())
 
     @property
     def needs_validation(self) -> bool:
-        """Whether it learns of held-out rows in `begin_epoch`: if a policy within it does."""
+        """Whether the policy uses held-out rows; by default, if a policy within it does."""
         return any(part.needs_validation for part in self._inner())
 
     @property
     def soft_labels(self) -> bool:
-        """Whether the loss takes ``Weighted.probs`` as they are, rather than the class that is largest in them."""
+        """Whether the loss uses ``Weighted.probs`` as they are, rather than their most probable class."""
         return False
 
     # ---- what a method calls
 
     def allocate(self, num_unlabeled: int) -> None:
-        """Make the tables with one entry for each unlabeled row; those that have that size keep their entries.
+        """Create the tables with one entry per unlabeled row; tables that already have this size keep their entries.
 
         Args:
             num_unlabeled: U.
@@ -147,13 +148,13 @@ class ThresholdPolicy(FollowsDevice):
             part.reset()
 
     def begin_epoch(self, epoch: int, acc_train: Tensor | None = None, acc_val: Tensor | None = None) -> None:
-        """Tell it where training stands; may be called again within an epoch, with newer accuracies.
+        """Set the epoch and the accuracies; may be called again within an epoch, with newer accuracies.
 
         Args:
             epoch: counted from 0.
-            acc_train: () accuracy on the labeled training rows against their given labels, a fraction; None where it is not
-                known, which leaves the one known before, 0 at first.
-            acc_val: () likewise on the held-out rows.
+            acc_train: () accuracy on the labeled training rows against their given labels, a fraction; None if it is not
+                known, which keeps the last known one, 0 at first.
+            acc_val: () likewise, on the held-out rows.
         """
         self.epoch = epoch
         for name, accuracy in (("accuracy_train", acc_train), ("accuracy_validation", acc_val)):
@@ -163,9 +164,9 @@ class ThresholdPolicy(FollowsDevice):
             part.begin_epoch(epoch, acc_train, acc_val)
 
     def note_loss(self, loss: Tensor) -> None:
-        """Tell it the loss on held-out rows, each time that it is known and before `begin_epoch` of the epoch that follows.
+        """Set the loss on held-out rows, each time it is known, before `begin_epoch` of the next epoch.
 
-        Only what `needs_validation` has to be told; `DashThreshold` begins with it.
+        Needed only if `needs_validation`; `DashThreshold` starts from it.
 
         Args:
             loss: () mean cross-entropy to the labels of the held-out rows.
@@ -183,12 +184,12 @@ class ThresholdPolicy(FollowsDevice):
         labeled_target: Tensor | None = None,
         logits: Tensor | None = None,
     ) -> Weighted:
-        """The weights of a step's rows, once a step; see `Guesses` for the arguments and `Weighted` for the result.
+        """The weights of a step's rows, once per step; see `Guesses` for the arguments and `Weighted` for the result.
 
-        Without a row nothing is remembered.
+        Without any row, the state does not change.
 
         Raises:
-            ValueError: where it needs predictions for labeled rows, or logits, and is given none.
+            ValueError: if the policy needs predictions for labeled rows, or logits, and gets none.
         """
         for needed, value, what in (
             (self.needs_labeled, labeled_probs, "labeled_probs, the probabilities of the labeled rows"),
@@ -210,8 +211,8 @@ class ThresholdPolicy(FollowsDevice):
 
         Args:
             name: of the table.
-            start: its values at the start of a fit; fractions are kept in float32.
-            per_row: whether there is one such entry for each unlabeled row; `allocate` makes them.
+            start: its values at the start of a fit; fractions are stored in float32.
+            per_row: whether there is one such entry per unlabeled row; `allocate` creates them.
         """
         value = start if isinstance(start, Tensor) else torch.tensor(start, dtype=torch.float32)
         value = value.float() if value.is_floating_point() else value
@@ -222,7 +223,7 @@ class ThresholdPolicy(FollowsDevice):
             self._tables[name] = value.clone()
 
     def add_first_mean(self, name: str, *shape: int) -> None:
-        """Declare a running mean that begins with the first value that it is given, see `follow_first_mean`."""
+        """Declare a running mean that starts at its first value; see `follow_first_mean`."""
         self.add(name, torch.zeros(shape))
         self.add(f"{name}_begun", torch.tensor(False))
 
@@ -231,19 +232,19 @@ class ThresholdPolicy(FollowsDevice):
         self[name].copy_(value)
 
     def follow_mean(self, name: str, value: Tensor, momentum: float) -> Tensor:
-        """Move a running mean, ``m <- momentum m + (1 - momentum) value``; returns the table."""
+        """Update a running mean, ``m <- momentum m + (1 - momentum) value``; returns the table."""
         self.put(name, momentum * self[name] + (1 - momentum) * value)
         return self[name]
 
     def follow_first_mean(self, name: str, value: Tensor, momentum: float) -> Tensor:
-        """Move a running mean of `add_first_mean`, which is the value itself the first time; returns the table."""
+        """Update a running mean declared with `add_first_mean`; the first value replaces it. Returns the table."""
         begun = self[f"{name}_begun"]
         self.put(name, torch.where(begun, momentum * self[name] + (1 - momentum) * value, value))
         begun.fill_(True)
         return self[name]
 
     def shares(self, predicted: Tensor) -> Tensor:
-        """(K,) float32 the share of rows (B,) predicted as each class; sum 1."""
+        """(K,) float32 the share of rows (B,) predicted as each class; the shares sum to 1."""
         counts = predicted.new_zeros(self.num_classes).index_add_(0, predicted, torch.ones_like(predicted))
         return counts.float() / len(predicted)
 
@@ -251,7 +252,7 @@ class ThresholdPolicy(FollowsDevice):
         """A table, not a copy.
 
         Raises:
-            RuntimeError: for one that has an entry for each unlabeled row, before `allocate`.
+            RuntimeError: for a table with one entry per unlabeled row, before `allocate`.
         """
         if name not in self._tables and name in self._per_row:
             raise RuntimeError(f"{type(self).__name__} does not know the unlabeled rows yet; call allocate(num_unlabeled) first")
@@ -262,10 +263,10 @@ class ThresholdPolicy(FollowsDevice):
         return {"epoch": self.epoch, "tables": dict(self._tables)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take the epoch and the tables of a checkpoint, in their sizes.
+        """Load the epoch and the tables of a checkpoint, with their sizes.
 
         Raises:
-            ValueError: if the checkpoint is of a policy with other tables.
+            ValueError: if the checkpoint belongs to a policy with other tables.
         """
         if state["tables"].keys() - self._starts.keys() or self._starts.keys() - state["tables"].keys() - self._per_row:
             raise ValueError(
@@ -277,13 +278,13 @@ class ThresholdPolicy(FollowsDevice):
             self._tables[name] = saved.to(self._starts[name].device, self._starts[name].dtype, copy=True)
 
     def follow(self, moved: Callable[[torch.device], torch.device]) -> None:
-        """Keep the tables where the method is; never in its dtype."""
+        """Move the tables to the method's device; their dtype never changes."""
         for tables in (self._starts, self._tables):
             for name, table in tables.items():
                 tables[name] = table.to(moved(table.device))
 
     def _inner(self) -> Iterator[ThresholdPolicy]:
-        """The policies that are attributes of this one, or in a list of modules that is."""
+        """The policies that are attributes of this one, or in module lists that are."""
         waiting = list(self.children())
         while waiting:
             part = waiting.pop(0)

@@ -1,4 +1,4 @@
-"""SED's two rules, which learn once an epoch from the predictions for all rows."""
+"""SED's two rules, updated once an epoch from the predictions for all rows."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LARGEST = 0.95  # of the threshold
 
 
 class SCSThreshold(ThresholdPolicy):
-    """Self-adaptive and class-balanced selection: labeled rows whose label is probable enough for its class.
+    """Self-adaptive and class-balanced selection: keeps labeled rows whose label is probable enough for its class.
 
     Once an epoch, `end_epoch` updates ``g <- m g + (1 - m) quantile_q(p_y)``, at most 0.95, and the mean probabilities
     ``l_k <- m l_k + (1 - m) mean p_k``, both from 1/K, and then takes a row as clean if ``p_y >= g l_y / max l``. That is
-    FreeMatch's recursion, once an epoch and for given labels. Called as any policy, for unlabeled rows, it remembers nothing and
-    takes the predicted class for y.
+    FreeMatch's recursion, once an epoch and for given labels. Called like any policy, for unlabeled rows, it remembers nothing
+    and uses the predicted class as y.
 
-    The same momentum means something else once an epoch: after 80 updates with 0.999 it has gone 8 % of its way.
+    A momentum that is applied once an epoch acts slowly: after 80 updates with 0.999, a mean has covered 8 % of its way.
 
     **Source**: Sheng et al., SED, ECCV 2024, arXiv 2407.02778; authors' code at 16fea96, whose scripts set a momentum of 0.9 to
     0.999 for each data set.
@@ -47,7 +47,7 @@ class SCSThreshold(ThresholdPolicy):
 
     @torch.no_grad()
     def end_epoch(self, probs: Tensor, targets: Tensor) -> Tensor:
-        """Update from all rows, then weigh them.
+        """Update from all rows, then weight them.
 
         Args:
             probs: (N, K) class probabilities of the training rows, of all ranks.
@@ -74,11 +74,12 @@ class SCSThreshold(ThresholdPolicy):
 
 
 class SCRThreshold(ThresholdPolicy):
-    """Self-adaptive and class-balanced reweighting: SoftMatch's bell for each predicted class, moved once an epoch.
+    """Self-adaptive and class-balanced reweighting: SoftMatch's bell for each predicted class, updated once an epoch.
 
     `end_epoch` updates for each class the mean and the variance of the confidence of the rows predicted as it, from 1/K and 1, by
-    ``mu_k <- m mu_k + (1 - m) mean c`` and so on, and then weighs by ``exp(-min(c - mu_k, 0)^2 n^2 / (2 var_k))``. Classes of
-    fewer than two rows count as mean 0 and variance 1. Called as any policy it weighs by what it knows and remembers nothing.
+    ``mu_k <- m mu_k + (1 - m) mean c`` and so on, and then weights rows by ``exp(-min(c - mu_k, 0)^2 n^2 / (2 var_k))``.
+    Classes with fewer than two rows count as mean 0 and variance 1. Called like any policy, it uses the current means and
+    remembers nothing.
 
     **Source**: Sheng et al., SED, ECCV 2024, arXiv 2407.02778; authors' code at 16fea96, whose scripts set a momentum of 0.85 to
     0.999 for each data set.
@@ -102,11 +103,11 @@ class SCRThreshold(ThresholdPolicy):
 
     @torch.no_grad()
     def end_epoch(self, probs: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Update from all rows, then weigh them.
+        """Update from all rows, then weight them.
 
         Args:
             probs: (N, K) class probabilities of the training rows, of all ranks.
-            targets: (N,) not used; there so that both rules are called alike.
+            targets: (N,) not used; accepted so that both rules can be called alike.
 
         Returns:
             (N,) float32 in [0, 1].

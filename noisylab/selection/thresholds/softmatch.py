@@ -1,4 +1,4 @@
-"""SoftMatch's weights: a Gaussian bell of the confidence in place of a threshold."""
+"""SoftMatch's weights: a Gaussian bell over the confidence instead of a threshold."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["SoftMatchThreshold", "bell", "class_moments"]
 
 
 class SoftMatchThreshold(ThresholdPolicy):
-    """Weight 1 above the mean confidence so far, and less the further below it.
+    """Gives weight 1 above the mean confidence so far, and less the further a row is below it.
 
     With c the confidence, ``mu`` and ``var`` the running mean and variance of c over the steps, from 1/K and 1, the weight is
     ``exp(-min(c - mu, 0)^2 n^2 / (2 var))``. First the probabilities are aligned (`align`) so that their running mean is
-    uniform, then mu and var are updated, then the rows are weighed. Pseudo-labels are made from the unaligned probabilities. A
-    step of one row has no variance and changes neither. The threshold in the log is mu, below which weights fall.
+    uniform, then mu and var are updated, then the rows are weighted. Pseudo-labels are made from the unaligned probabilities. A
+    step of one row has no variance and changes neither. The logged threshold is mu, below which weights fall.
 
     **Source**: Chen et al., SoftMatch, ICLR 2023, arXiv 2301.10921; order, start values and alignment as in USB, microsoft/
     Semi-supervised-learning 1ef4cbe.
@@ -30,8 +30,8 @@ class SoftMatchThreshold(ThresholdPolicy):
         n_sigma: n, the steepness, positive.
         momentum: m, fraction of mu, var and the mean probabilities that is kept in each training step.
         aligned: whether the probabilities are aligned.
-        per_class: a mu and a var for each predicted class. Where a step has fewer than two rows of a class its mu is drawn to 0
-            and its var to 1: with many classes and small batches every row has a weight near 1.
+        per_class: whether there is a mu and a var for each predicted class. If a step has fewer than two rows of a class, its mu
+            is pulled toward 0 and its var toward 1: with many classes and small batches, every row has a weight near 1.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class SoftMatchThreshold(ThresholdPolicy):
 
 
 def bell(confidence: Tensor, mean: Tensor, variance: Tensor, n_sigma: float) -> Tensor:
-    """``exp(-min(c - mean, 0)^2 n^2 / (2 variance))``, which is 1 from the mean on; a variance of 0 makes it a step.
+    """``exp(-min(c - mean, 0)^2 n^2 / (2 variance))``, which is 1 at and above the mean; with a variance of 0 it is a step.
 
     Args:
         confidence: (B,) c.
@@ -85,7 +85,7 @@ def bell(confidence: Tensor, mean: Tensor, variance: Tensor, n_sigma: float) -> 
 
 
 def class_moments(confidence: Tensor, predicted: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased variance of the confidence of the rows of each class; 0 and 1 for classes of fewer than two rows.
+    """Mean and unbiased variance of the confidence of each class's rows; 0 and 1 for classes with fewer than two rows.
 
     Args:
         confidence: (B,) float32.

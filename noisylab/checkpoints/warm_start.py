@@ -1,4 +1,4 @@
-"""Starts the networks of a method from the weights of an earlier run, of another method, too."""
+"""Starts the networks of a method from the weights of an earlier run, which may be of another method."""
 
 from __future__ import annotations
 
@@ -33,25 +33,26 @@ class Startable(Protocol):
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Which weights of which run some networks start from.
+    """Which weights of which run to start from, and in which networks.
 
-    A tensor is taken over where name and shape are the same. Those of the head, the last layer, are left at their start where
-    the classes or a shape differ, and where the run learned no labels; any other difference is refused, unless `leave` names it.
+    A tensor is loaded if its name and shape match. The tensors of the head, the last layer, keep their start values if the
+    classes or a shape differ, or if the run learned no labels. Any other difference is refused, unless `leave` names it.
 
     Args:
         run: folder of a run, or a checkpoint file of one.
-        checkpoint: which of a folder's: "last" or "best".
-        source: network of that run, such as "first" or "network_average"; None for its headline predictor, and where that is an
-            ensemble for the network of the same name, or else the first.
+        checkpoint: which checkpoint of the folder: "last" or "best".
+        source: network of that run, such as "first" or "network_average"; None for its headline predictor or, if that is an
+            ensemble, for the network of the same name, or else the first.
         networks: networks of the new method; None for all.
         into: part of these networks to load into, such as "encoders.0" of a `FusionNet`; all of them if empty.
         part: "all", or "encoder" for all but the head; None for what the run learned: the encoder if it learned no labels.
-        leave: first parts of names of tensors that keep their start: "features.9", or "second.features.9" for one network.
-        sha256: of the file, in hexadecimal digits; another file is refused.
+        leave: prefixes of the names of tensors that keep their start values: "features.9", or "second.features.9" for one
+            network.
+        sha256: of the file, in hexadecimal digits; any other file is refused.
 
     Raises:
-        TypeError: for a value of another type.
-        ValueError: without a run, or for a word that is not known.
+        TypeError: for a value of the wrong type.
+        ValueError: without a run, or for an unknown word.
 
     Example:
         >>> WarmStart("runs/simclr", networks=["first"], part="encoder").checkpoint
@@ -79,7 +80,7 @@ class WarmStart:
 
 @dataclass(frozen=True)
 class Started:
-    """What one network took over.
+    """What was loaded into one network.
 
     Args:
         network: its name.
@@ -89,10 +90,10 @@ class Started:
         method: of the run.
         source: network of the run.
         epoch: of the checkpoint.
-        loaded: tensors taken over.
-        tensors: those there are.
+        loaded: number of tensors loaded.
+        tensors: number of tensors in all.
         left: names of the others.
-        why: why the head is among those, if it is.
+        why: why the head is among the others, if it is.
     """
 
     network: str
@@ -128,8 +129,8 @@ def warm_start(method: Startable, start: WarmStart | str | Path, class_names: Se
     Args:
         method: before its fit; changed in place.
         start: which weights; a path alone means those of the run's headline predictor, for all networks.
-        class_names: of the new data. Where they differ from the run's the head is left at its start; None compares the numbers of
-            classes alone.
+        class_names: of the new data. If they differ from the run's, the head keeps its start values; None compares only the
+            numbers of classes.
 
     Returns:
         For each network what was loaded and what was not.

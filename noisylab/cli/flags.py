@@ -107,7 +107,7 @@ COMMANDS = {
         (*_TRAINING, "folds"),
     ),
     "study": Command(
-        "train every row of a recipe under several seeds, and print one table",
+        "train every row of a recipe with several seeds, and print one table",
         "noisylab study --config threshold_study.yaml --seeds 0,1,2",
         ("config", "rows", "seeds", "run_dir", "resume", "dry_run", "logger", "trust"),
     ),

@@ -1,4 +1,4 @@
-"""AugMix on uint8 batches: a random mixture of chains of operations, not rounded."""
+"""AugMix on uint8 batches: a random mixture of chains of operations, without rounding."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ Severity = Annotated[float, Range(0.1, 10)]
 class AugMix(StrongView):
     """``(1 - m) x + m sum_i w_i chain_i(x)``: the image mixed with `width` chains of operations on it.
 
-    w is drawn from Dirichlet(alpha, ...), m from Beta(alpha, alpha), and each operation of a chain with equal probability from
-    nine, or 13, at a level l of its own, uniform between 0.1 and `severity`, of ten: posterize to 4 - int(0.4 l) bits, rotate by
+    w is drawn from Dirichlet(alpha, ...) and m from Beta(alpha, alpha). Each operation of a chain is drawn with equal probability
+    from nine, or 13, at its own level l of ten, uniform between 0.1 and `severity`: posterize to 4 - int(0.4 l) bits, rotate by
     int(3 l) degrees, solarize from 256 - int(25.6 l) on, shear by 0.03 l, translate by int(l side / 30) pixels, blend by a factor
     of 0.1 + 0.18 l. Rotations and shears are bilinear; pixels from outside are black.
 
     **Paper**: Hendrycks, Mu, Cubuk, Zoph, Gilmer and Lakshminarayanan, "AugMix: A Simple Data Processing Method to Improve
     Robustness and Uncertainty", ICLR 2020, https://arxiv.org/abs/1912.02781. **Authors' code**: `cifar.py` and `augmentations.py`
-    of https://github.com/google-research/augmix. There the image is normalized first, which comes to the same, since the weights
-    add up to 1; as there, the mixture is not rounded to whole gray levels, which torchvision's `AugMix` does.
+    of https://github.com/google-research/augmix. There, the image is normalized first, which gives the same result, since the
+    weights add up to 1. As there, the mixture is not rounded to whole gray levels; torchvision's `AugMix` rounds it.
 
-    **Differences**: the side of the image is taken from the image, not 32. Training with `noisylab.losses.jensen_shannon` takes
-    the views "weak", "strong", "strong", each of which is cropped and mirrored anew; the authors mix two views of one crop.
+    **Differences**: the image may have any side, not only 32. Training with `noisylab.losses.jensen_shannon` takes the
+    views "weak", "strong", "strong", each with its own crop and flip; the authors mix two views of one crop.
 
     Args:
-        width: chains.
-        depth: operations a chain; `None` draws it for each chain from 1 to 3.
-        alpha: of both distributions.
+        width: number of chains.
+        depth: operations per chain; `None` draws it for each chain from 1 to 3.
+        alpha: parameter of both distributions.
         severity: the highest level, 0.1 to 10.
-        all_ops: take color, contrast, brightness and sharpness, too, which overlap with the corruptions that robustness is tested
-            with.
+        all_ops: whether to also use color, contrast, brightness and sharpness, which overlap with the corruptions that robustness
+            is tested with.
 
     >>> import torch
     >>> images = torch.arange(3 * 64, dtype=torch.uint8).view(1, 3, 8, 8).expand(4, 3, 8, 8)

@@ -1,6 +1,6 @@
-"""The views of contrastive learning, on batches: random crops brought back to size, changes of color, gray images.
+"""The views of contrastive learning, on batches: random crops scaled back to size, color jitter, gray images.
 
-Pixels are float in [0, 1]: put `ToFloat` before these views.
+Pixels are floats in [0, 1]: put `ToFloat` before these views.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _LUMA = (0.2989, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class RandomResizedCrop(View):
-    """Cut out a rectangle drawn per sample and bring it to the size of the image, bilinearly; the rectangle's border is repeated.
+    """Cut out a random rectangle for each sample and scale it to the image's size, bilinearly, repeating the rectangle's border.
 
-    Its area is a share of the image's, uniform in `scale`, its width over its height in `ratio`, on a logarithmic scale. Of ten
-    such draws the first that fits into the image is taken, at a uniform position; if none does, the whole image, or the
+    Its share of the image's area is uniform in `scale`; its width over its height is in `ratio`, on a logarithmic scale. Of ten
+    such draws, the first that fits into the image is used, at a uniform position. If none fits, the whole image is used, or the
     largest centered part of it whose ratio is in range.
 
     Args:
@@ -85,7 +85,7 @@ class RandomResizedCrop(View):
 
 
 def resized_crop(x: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """A rectangle of each image, brought to the image's size.
+    """A rectangle of each image, scaled to the image's size.
 
     Args:
         x: (B, C, H, W) float32.
@@ -120,7 +120,7 @@ def _taps(length: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
 class ColorJitter(View):
     """With probability `p`, change brightness, contrast, saturation and hue, by factors and in an order drawn per sample.
 
-    Gray images have no saturation and no hue to change. Each result is cut to [0, 1].
+    Gray images have no saturation or hue to change. Each result is clipped to [0, 1].
 
     Args:
         brightness: largest change of the factor from 1, in [0, 1].
@@ -172,7 +172,7 @@ class ColorJitter(View):
 
 @dataclass(frozen=True)
 class RandomGray(View):
-    """Make a color image gray with probability `p`, in all three channels; images of one channel stay as they are.
+    """Make a color image gray with probability `p`, in all three channels; images with one channel do not change.
 
     Args:
         p: probability, in [0, 1].
@@ -233,10 +233,10 @@ _CHANGES: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (_brighter, _more_con
 
 
 def simclr_view(after: View | None, *, flip: float, least: float = 0.2, maximum: float = 255.0) -> View:
-    """SimCLR's view of small images: a crop brought back to size, flip, color jitter, gray; no blur.
+    """SimCLR's view of small images: a crop scaled back to size, flip, color jitter, gray; no blur.
 
     Args:
-        after: what follows, such as a `Normalize` of pixels in [0, 1]; None for nothing.
+        after: a view to apply afterwards, such as a `Normalize` of pixels in [0, 1]; None for none.
         flip: probability of mirroring.
         least: smallest share of the image in a crop, in (0, 1].
         maximum: the largest value an integer pixel can have.
@@ -257,7 +257,7 @@ def _require_float(x: Tensor, view: View) -> None:
 
 @dataclass(frozen=True)
 class PILSimCLR(PILView):
-    """The same of one large image, in loader workers.
+    """SimCLR's view of one large image, in loader workers.
 
     Args:
         crop: side of the result, in pixels.

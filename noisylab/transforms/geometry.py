@@ -1,4 +1,4 @@
-"""Shears and rotations on uint8 batches by the nearest pixel or bilinearly, each sample by its own amount, as PIL does them.
+"""Shears and rotations on uint8 batches by the nearest pixel or bilinearly, each sample by its own amount, as in PIL.
 
 As in `noisylab.transforms.ops`, every function takes (B, C, H, W) uint8 with any number of channels and (B,) magnitudes on the
 same device, and equals PIL's result bit for bit on a CPU.

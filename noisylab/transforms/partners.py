@@ -1,4 +1,4 @@
-"""Whom the rows of a batch are mixed with."""
+"""Partners that the rows of a batch are mixed with."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["partners_among"]
 
 
 def partners_among(kept: Tensor) -> Tensor:
-    """A random partner for each row, such that rows that are kept are mixed among themselves, and so are the others.
+    """A random partner for each row: kept rows are mixed among themselves, and so are the others.
 
-    One permutation from torch's generator of the device: where all rows are kept it is ``torch.randperm``. The number of rows
-    that are kept is not read back.
+    One permutation from torch's generator of the device; if all rows are kept, it equals ``torch.randperm``. The number of kept
+    rows is not read back.
 
     Args:
         kept: (B,) bool.

@@ -1,4 +1,4 @@
-"""What the augmentation policies share: the numbered operations, their magnitudes, and how a plan is applied to a batch."""
+"""The shared parts of the augmentation policies: numbered operations, their magnitudes, and applying a plan to a batch."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ SHIFT_CENTERS = {name: 0.0 for name in _SHIFTS if not name.startswith("rotate")}
 class Policy(StrongView):
     """Applies, step by step, the operations that a subclass draws.
 
-    Samples are grouped by operation: in each step one call of each operation, on the samples that drew it. Draws are made and
-    sorted on the host, so that the sizes of the groups are known there; see `Draws.on_host`.
+    Samples are grouped by operation: each step calls each operation once, on the samples that drew it. Draws are made and
+    sorted on the host, so that the group sizes are known there; see `Draws.on_host`.
     """
 
     fill: int
@@ -95,11 +95,12 @@ class Policy(StrongView):
 
         Returns:
             operation: (B, S) int64, numbers of operations in the order of application, 0 for none.
-            magnitude: (B, S) float64, as the functions of `noisylab.transforms.ops` take it; arbitrary where none is taken.
+            magnitude: (B, S) float64, as the functions of `noisylab.transforms.ops` take it; arbitrary where an operation takes
+                none.
         """
 
     def in_pixels(self, operation: Tensor, magnitude: Tensor, size: tuple[int, int]) -> Tensor:
-        """The planned magnitudes for images of (height, width), where they depend on it; as planned here."""
+        """The planned magnitudes for images of (height, width); here, they do not depend on it."""
         return magnitude
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
@@ -114,7 +115,7 @@ class Policy(StrongView):
 
 
 def check_pixels(view: View, x: Tensor) -> None:
-    """Refuse what is no batch of images of bytes.
+    """Refuse anything but a batch of uint8 images.
 
     Raises:
         TypeError: naming the view and what it takes.
@@ -169,11 +170,11 @@ def two_ways(levels: Mapping[str, tuple[float, ...]], centers: Mapping[str, floa
 
     Args:
         levels: magnitudes of the operations a policy knows, L for each.
-        centers: what a signed magnitude is added to, for the operations whose sign is drawn.
+        centers: what a signed magnitude is added to, for operations with a random sign.
 
     Returns:
-        (operations + 1, 2, L) float64, by number of the operation: magnitudes added to the center and taken from it, or twice
-        the same where no sign is drawn.
+        (operations + 1, 2, L) float64, by number of the operation: magnitudes added to the center and subtracted from it, or
+        the same value twice if no sign is drawn.
     """
     none = (0.0,) * len(next(iter(levels.values())))
     ways = []
@@ -184,7 +185,7 @@ def two_ways(levels: Mapping[str, tuple[float, ...]], centers: Mapping[str, floa
 
 
 def draw_magnitudes(operation: Tensor, level: Tensor, ways: Tensor, draws: Draws) -> Tensor:
-    """Values (B, S) float64 of operations and levels (B, S), with drawn signs; `ways` as `two_ways` gives them."""
+    """Values (B, S) float64 of operations and levels (B, S), with random signs; `ways` is the result of `two_ways`."""
     negative = draws.bernoulli(0.5, (level.shape[1],)).long()
     return ways[operation, negative, level]
 

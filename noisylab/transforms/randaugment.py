@@ -1,4 +1,4 @@
-"""RandAugment on uint8 batches, in the four forms in which its code is in use."""
+"""RandAugment on uint8 batches, in the four variants that published code uses."""
 
 from __future__ import annotations
 
@@ -114,35 +114,35 @@ class RandAugment(Policy):
     """Each sample undergoes `n` operations drawn with replacement, at level `m`.
 
     **Paper**: Cubuk, Zoph, Shlens and Le, "RandAugment: Practical automated data augmentation with a reduced search space",
-    NeurIPS 2020, https://arxiv.org/abs/1909.13719. Public code takes the two numbers in four ways, and results of different
-    conventions cannot be compared:
+    NeurIPS 2020, https://arxiv.org/abs/1909.13719. Published code interprets the two numbers in four ways, and results cannot be
+    compared across conventions:
 
-    - "torchvision": 14 operations, always applied, m in 0..30 of ranges that all begin with no change, relative to the side of
-      the image. The sign of blends is drawn as well as that of shears, translations and rotations.
+    - "torchvision": 14 operations, always applied, m in 0..30 of ranges that all start at no change, relative to the side of
+      the image. The sign of blends is drawn at random, as is that of shears, translations and rotations.
     - "fixmatch" (`RandAugmentMC` of kekmodel/FixMatch-pytorch): 14 operations, each applied with probability 1/2 at a level drawn
-      for it from 1..m-1 of ten, so on average one of two is; then a gray square of half the side is painted, always. Its end is
-      counted from its clipped start and drawn with it, so it is 17 pixels in images of 32 and never cut at the upper and left
-      border. With m below 2 nothing is left to be drawn, and the square is all that happens.
+      from 1..m-1 of ten, so on average one of two is applied; then a gray square of half the side is always painted. Its end is
+      counted from its clipped start and is painted, too, so in images of 32 pixels it has 17 and is never cut off at the upper
+      and left border. With m below 2 there is no level to draw, and only the square is painted.
     - "ildoonet" (ildoonet/pytorch-randaugment): 16 operations, always applied, m in 0..30. Translations and squares are in
       pixels of large images: (2, 9) moves an image of 32 pixels by 30.
     - "act" (the package `randaugment`): its 15 operations, each with probability 1/2; m in 0..9, or `None` to draw the level
       of each from 1..9.
 
-    A larger m is not always stronger. In "ildoonet" posterize (0 to 4 bits are kept, here at least 1), solarize (its threshold
-    rises) and the blends (factor 0.1 at level 0, no change at 15) become weaker, so that (2, 3) is not milder than (2, 9). In
-    "fixmatch" higher levels make posterize and the blends milder. In "torchvision" and "act" all operations grow with m, but
+    A larger m is not always stronger. In "ildoonet", posterize (0 to 4 bits are kept, here at least 1), solarize (its threshold
+    rises) and the blends (factor 0.1 at level 0, no change at 15) become weaker, so (2, 3) is not milder than (2, 9). In
+    "fixmatch", higher levels make posterize and the blends milder. In "torchvision" and "act", all operations grow with m, but
     autocontrast and equalize have no level, and (2, 0) still applies them.
 
-    With one channel, color changes nothing, as in PIL. All but "act" shear by the nearest pixel.
+    With one channel, color changes nothing, as in PIL. All conventions but "act" shear by the nearest pixel.
 
-    **Differences**: pixels from outside the image are gray by default, where the three public codes have black, `fill` 0. The
-    square of "fixmatch" grows with the image, where that code has 16 pixels whatever its side; that of "ildoonet" has its center
-    anywhere in the image, there from 1 on.
+    **Differences**: pixels from outside the image are gray by default; the three published implementations use black, `fill` 0.
+    The square of "fixmatch" grows with the image; that code uses 16 pixels for every size. The center of the "ildoonet" square
+    is anywhere in the image; there, from 1 on.
 
     Args:
-        n: operations a sample.
+        n: operations per sample.
         m: level of the operations: up to 30 in "torchvision" and "ildoonet", 10 in "fixmatch", 9 in "act".
-        convention: whose RandAugment.
+        convention: which variant of RandAugment.
         p: probability of each operation; `None` for that of the convention.
         fill: gray level of pixels from outside the image, 0..255.
         rise_every: epochs after which the level rises by one, from 0 up to `m`; `None` for level `m` from the first epoch on.
@@ -182,7 +182,7 @@ class RandAugment(Policy):
         return replace(self, m=min(self.m, epoch // self.rise_every), rise_every=None)
 
     def plan(self, draws: Draws) -> tuple[Tensor, Tensor]:
-        """`n` operations for each sample and, in the form of FixMatch, the square."""
+        """`n` operations for each sample and, in FixMatch's variant, the square."""
         space, shape = _space(self.convention), (self.n,)
         number = space.number[draws.integers(0, len(space.number), shape)]
         p = self.p if self.p is not None else {"fixmatch": 0.5, "act": 0.5}.get(self.convention, 1.0)
@@ -217,7 +217,7 @@ class FixMatchStrong(RandAugment):
     `RandAugment` with the settings of kekmodel/FixMatch-pytorch (Sohn et al., NeurIPS 2020): pixels from outside are black.
 
     Args:
-        n: operations a sample.
+        n: operations per sample.
         m: levels are drawn from 1..m-1.
         convention: "fixmatch".
         p: probability of each operation; `None` for 1/2.

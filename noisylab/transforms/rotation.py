@@ -1,4 +1,4 @@
-"""Quarter turns of images, whose number a network learns to tell (RotNet)."""
+"""Quarter turns of images, whose number a network learns to predict (RotNet)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["all_rotations", "draw_rotations", "rotate_quarters"]
 
 
 def rotate_quarters(inputs: Inputs, quarters: Tensor) -> Inputs:
-    """Each image turned counterclockwise by its own number of quarter turns, as ``torch.rot90`` turns it.
+    """Each image rotated counterclockwise by its own number of quarter turns, as ``torch.rot90`` does.
 
-    Pixels are moved, never interpolated; any dtype, which is kept, on any device, nothing read back from it.
+    Pixels are moved, never interpolated. Works for any dtype, which is kept, and on any device, without reading back from it.
 
     Args:
         inputs: (B, ..., S, S) square images, or a dict of such tensors.
         quarters: (B,) int64, 0 to 3: by 0, 90, 180 or 270 degrees.
 
     Raises:
-        ValueError: for inputs that are no square images.
+        ValueError: if the inputs are not square images.
 
     Example:
         >>> rotate_quarters(torch.tensor([[[[1, 2], [3, 4]]]]), torch.tensor([1])).tolist()
@@ -49,7 +49,7 @@ def draw_rotations(inputs: Inputs) -> tuple[Inputs, Tensor]:
         inputs: (B, ..., S, S) square images, or a dict of such tensors.
 
     Returns:
-        The turned images, and (B,) int64 their quarter turns, the target of a rotation head.
+        The rotated images, and (B,) int64 their quarter turns, the target of a rotation head.
     """
     first = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
     quarters = torch.randint(4, (len(first),), device=first.device)
@@ -63,10 +63,10 @@ def all_rotations(inputs: Inputs) -> tuple[Inputs, Tensor]:
         inputs: (B, ..., S, S) square images, or a dict of such tensors.
 
     Returns:
-        The 4 B turned images, and (4 B,) int64 their quarter turns, 0 1 2 3 0 1 ...
+        The 4 B rotated images, and (4 B,) int64 their quarter turns, 0 1 2 3 0 1 ...
 
     Raises:
-        ValueError: for inputs that are no square images.
+        ValueError: if the inputs are not square images.
 
     Example:
         >>> images, quarters = all_rotations(torch.tensor([[[1, 2], [3, 4]]]))

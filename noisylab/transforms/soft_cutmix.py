@@ -1,4 +1,4 @@
-"""CutMix with soft targets and masks, as a method with guessed labels mixes its batches."""
+"""CutMix with soft targets and masks, for methods that mix batches with guessed labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CutMixed(NamedTuple):
         inputs: (B, C, H, W), of the type of the images.
         target: (B, K) float32 mixed targets.
         order: (B,) int64 partner of each row.
-        lam: (B,) float32 share of its own pixels that each image keeps, that of the clipped box.
+        lam: (B,) float32 share of its own pixels that each image keeps, after the box is clipped.
     """
 
     inputs: Tensor
@@ -40,23 +40,23 @@ def soft_cutmix(
     mask: Tensor | None = None,
     order: Tensor | None = None,
 ) -> CutMixed:
-    """A box of a partner pasted into each image, and the targets mixed by the areas.
+    """Paste a box of a partner into each image, and mix the targets by the areas.
 
-    lam is drawn from Beta(alpha, alpha), the box of `cutmix_boxes` around a pixel drawn uniformly, the partners by one
-    permutation. Clipping and whole pixels only enlarge the share that is left, so with `dominant` the first image keeps at least
-    half of the area, and a mask of its own may decide about the mixed row, as in MixMatch.
+    lam is drawn from Beta(alpha, alpha), the center of the box (`cutmix_boxes`) uniformly among the pixels, and the partners
+    by one permutation. Clipping and rounding to whole pixels can only enlarge the share that is left. So with `dominant` the
+    first image keeps at least half of the area, and its mask can decide for the mixed row, as in MixMatch.
 
     Args:
         inputs: (B, C, H, W) images of any type.
         target: (B, K) float targets, soft or one-hot.
         alpha: of Beta(alpha, alpha), positive.
-        boxes: one lam and one box for the "batch", as the authors of CutMix have it, or one for each "row".
-        dominant: take the larger of lam and 1 - lam, as MixMatch does.
+        boxes: one lam and one box for the "batch", as in the CutMix authors' code, or one for each "row".
+        dominant: whether to take the larger of lam and 1 - lam, as MixMatch does.
         mask: (B,) weight of each target; see `mix_targets`.
-        order: (B,) int64 partners, where the caller has drawn them.
+        order: (B,) int64 partners, if the caller has drawn them.
 
     Raises:
-        ValueError: for an `alpha` that is not positive, or inputs that are no images.
+        ValueError: if `alpha` is not positive, or the inputs are not images.
 
     Source: Yun et al., "CutMix", ICCV 2019; the larger lam: Berthelot et al., "MixMatch", NeurIPS 2019. All draws come from
     torch's generators; nothing is read back from the device.
@@ -92,7 +92,7 @@ def cutmix_boxes(height: int, width: int, lam: Tensor, center: Tensor) -> tuple[
         center: (n, 2) int64 row and column.
 
     Returns:
-        (n, 4) int64 top, left, bottom and right, the last two outside; (n,) float64 shares.
+        (n, 4) int64 top, left, bottom and right, the last two exclusive; (n,) float64 shares.
 
     Example:
         >>> edges, left = cutmix_boxes(32, 32, torch.tensor([0.75]).double(), torch.tensor([[30, 2]]))
@@ -110,8 +110,8 @@ def mix_targets(target: Tensor, order: Tensor, lam: Tensor, mask: Tensor | None 
     """``lam m t + (1 - lam) m[order] t[order]``, in at least float32.
 
     Cross-entropy is linear in its target: with a mask m, the soft cross-entropy of the result is ``lam m_a CE(z, t_a) +
-    (1 - lam) m_b CE(z, t_b)``, in which each component counts if its own target is trusted. A squared error has no such form:
-    leave the mask out and weight its rows by that of the first component.
+    (1 - lam) m_b CE(z, t_b)``, in which each component counts if its own target is trusted. This does not hold for a squared
+    error: leave the mask out there, and weight its rows by the mask of the first component.
 
     Args:
         target: (B, K) float.

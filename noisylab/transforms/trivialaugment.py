@@ -57,14 +57,14 @@ class TrivialAugment(Policy):
     https://arxiv.org/abs/2103.10158. **Authors' code**: `aug_lib.py` of https://github.com/automl/trivialaugment at
     d913075cf45cb6cfa396ab37978f3b71fd425e69, its search spaces "wide_standard" and "fixed_standard".
 
-    **Differences** from that code: the operations are those of `noisylab.transforms.ops`, so shears interpolate by PIL's cubic
-    where it takes the nearest pixel. A translation is a share of the side, which for sides of 32 is the published number of
-    pixels. torchvision's `TrivialAugmentWide` differs from both: its blends are 1 plus or minus up to 0.99 with a drawn sign
-    instead of 0.01 to 2, it keeps fractions of degrees, solarizes below a threshold of 255 instead of 256, and rounds the
-    number of bits to posterize to, where the authors round up; its shears, too, take the nearest pixel.
+    **Differences** from that code: the operations are those of `noisylab.transforms.ops`, so shears interpolate with PIL's cubic
+    filter, while the authors' code takes the nearest pixel. A translation is a share of the side, which for sides of 32 is the
+    published number of pixels. torchvision's `TrivialAugmentWide` differs from both: its blends are 1 plus or minus up to 0.99
+    with a random sign instead of 0.01 to 2; it keeps fractions of degrees, solarizes below a threshold of 255 instead of 256, and
+    rounds the number of bits kept by posterize, where the authors round up; its shears also take the nearest pixel.
 
     Args:
-        wide: the paper's wide ranges; `False` takes those of RandAugment.
+        wide: whether to use the paper's wide ranges; `False` uses those of RandAugment.
         fill: gray level of pixels from outside the image, 0..255.
 
     >>> import torch

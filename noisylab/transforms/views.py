@@ -45,14 +45,14 @@ def cifar_views(
 ) -> dict[str, View]:
     """Views of (B, 3, H, W) uint8 color images.
 
-    weak: padded crop, flip. strong: the same with draws of its own, then AutoAugment (CIFAR-10 policy). simclr: see
+    weak: padded crop, flip. strong: the same, drawn separately, then AutoAugment (CIFAR-10 policy). simclr: see
     `noisylab.transforms.contrastive.simclr_view`. eval: none of these. All are normalized.
 
     Args:
         mean: per channel, of pixels in [0, 1].
         std: likewise.
         padding: largest shift of the crop, in pixels.
-        strong: in place of AutoAugment.
+        strong: replaces AutoAugment.
     """
     normalize = Normalize(mean, std)
     crop = RandomCropFlip(padding)
@@ -67,7 +67,7 @@ def cifar_views(
 def check_image_views(
     mean: Sequence[float] | None, std: Sequence[float] | None, padding: int = 4, flip: float | None = None
 ) -> None:
-    """Refuse what no image could be normalized, cropped or mirrored with.
+    """Refuse values that cannot be used to normalize, crop or mirror images.
 
     Raises:
         ValueError: naming the argument.
@@ -83,10 +83,10 @@ def check_image_views(
 
 
 def checked_strong(strong: StrongView | None) -> StrongView | None:
-    """What the strong view is to do, as it was given.
+    """The strong view that was given, after a check.
 
     Raises:
-        TypeError: for what is no view of images.
+        TypeError: if it is not a view of images.
     """
     if strong is None or isinstance(strong, StrongView):
         return strong
@@ -114,8 +114,8 @@ def image_views(
         std: likewise.
         padding: largest shift of the crop, in pixels.
         flip: probability of mirroring; `None` for 0.5 with three channels and 0 with one, since a mirrored digit or letter
-            is another sign.
-        strong: what the strong view does after crop and flip instead; float images are rounded to 256 gray levels for it.
+            is a different character.
+        strong: replaces what the strong view does after crop and flip; float images are rounded to 256 gray levels for it.
 
     Raises:
         ValueError: for another number of channels.
@@ -137,15 +137,15 @@ def image_views(
 
 
 def digit_views(scale: float = 16.0, strong: StrongView | None = None) -> dict[str, View]:
-    """Views of tiny one-channel images (B, 1, 8, 8) uint8, brought to [0, 1].
+    """Views of tiny one-channel images (B, 1, 8, 8) uint8, scaled to [0, 1].
 
     weak: shift by at most one pixel. strong: shift, contrast (factor 0.5 to 1.5), noise (standard deviation 0.25).
-    simclr: a crop of half the image or more brought back to size, brightness and contrast. eval: none of these. The strong view
-    may leave [0, 1].
+    simclr: a crop of half the image or more scaled back to size, brightness and contrast. eval: none of these. Values of the
+    strong view may lie outside [0, 1].
 
     Args:
         scale: the largest gray level; pixels are divided by it.
-        strong: what the strong view does after the shift instead, to gray levels that are stretched to 0..255 for it.
+        strong: replaces what the strong view does after the shift; gray levels are stretched to 0..255 for it.
     """
     shift, unit = RandomCrop(1), ToFloat(scale)
     change: tuple[View, ...] = (unit, Contrast(0.5, 1.5), GaussianNoise(0.25))
@@ -184,15 +184,14 @@ def web_views(
     """Views of large color images, for loader workers.
 
     weak: resize, flip, random crop. strong: the same, then RandAugment (needs the extra `noisylab[views]`). simclr: see
-    `noisylab.transforms.contrastive.PILSimCLR`.
-    eval: resize, central crop. All are normalized.
+    `noisylab.transforms.contrastive.PILSimCLR`. eval: resize, center crop. All are normalized.
 
     Args:
         resize: length of the shorter side, in pixels.
         crop: side of the square, in pixels, at most `resize`.
         mean: per channel, of pixels in [0, 1].
         std: likewise.
-        strong: in place of RandAugment; needs no extra.
+        strong: replaces RandAugment; needs no extra.
     """
     return {
         "weak": PILTrain(resize, crop, mean, std),

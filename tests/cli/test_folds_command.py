@@ -124,7 +124,7 @@ def test_an_error_ends_the_series_and_it_goes_on(
         assert main(["folds", "--run_dir", "S", "--resume"]) == 2
     told = capsys.readouterr().err
     assert "noisylab: error: the disk is gone" in told
-    assert "fold 1 of 0..2 ended with an error; once it is mended, the folds go on with: noisylab folds --run_dir S --re" in told
+    assert "fold 1 of 0..2 ended with an error; once that is fixed, continue the folds with: noisylab folds --run_dir S --re" in told
     assert [path.name for path in Path("S").iterdir()] == ["fold0"]
     assert main(["folds", "--run_dir", "S", "--resume"]) == 0
     assert Path("S/folds.json").read_bytes() == (finished / "folds.json").read_bytes()

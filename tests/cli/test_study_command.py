@@ -1,4 +1,4 @@
-"""The command study: the rows of a recipe under several seeds, and what they come to."""
+"""The command study: the rows of a recipe with several seeds, and the table of their results."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def test_one_run_that_fails_does_not_stop_the_others(
         patch.setattr("noisylab.cli.commands.study.is_bug", lambda error: False)  # as where noisylab refuses to go on
         assert main(["study", "--run_dir", "S", "--resume"]) == 1
     told = capsys.readouterr()
-    assert "run 3 of 4 (plain, seed 3) ended with an error, and the others go on: it has diverged" in told.err
-    assert "1 of 4 runs ended with an error; the study goes on with: noisylab study --run_dir S --resume" in told.err
+    assert "run 3 of 4 (plain, seed 3) ended with an error; the others continue: it has diverged" in told.err
+    assert "1 of 4 runs ended with an error; continue the study with: noisylab study --run_dir S --resume" in told.err
     assert "1 (3 missing)" in told.out
     assert main(["study", "--run_dir", "S", "--resume"]) == 0
     assert Path("S/study.csv").read_bytes() == (finished / "study.csv").read_bytes()

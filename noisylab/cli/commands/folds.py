@@ -193,7 +193,7 @@ def _finished(series: Path, number: int, config: dict[str, Any]) -> set[int]:
 def _train(options: Options, claimed: Claim, number: int, finished: set[int]) -> int:
     """Run what is not finished; the exit status of the first run that was stopped, 0 if none was."""
     series = claimed.path
-    go_on = f"the folds go on with: noisylab folds --run_dir {series} --resume"
+    go_on = f"continue the folds with: noisylab folds --run_dir {series} --resume"
     for fold in range(number):
         folder = series / f"fold{fold}"
         if fold in finished:
@@ -212,7 +212,7 @@ def _train(options: Options, claimed: Claim, number: int, finished: set[int]) ->
             status = fit(one, begun=claimed.begin)
         except BaseException as error:
             if _started(series):  # else nothing was trained yet, and the error says all
-                how = "was interrupted;" if isinstance(error, KeyboardInterrupt) else "ended with an error; once it is mended,"
+                how = "was interrupted;" if isinstance(error, KeyboardInterrupt) else "ended with an error; once that is fixed,"
                 say(f"fold {fold} of 0..{number - 1} {how} {go_on}", sys.stderr)
             raise
         finally:

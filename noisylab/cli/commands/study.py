@@ -1,4 +1,4 @@
-"""The command study: every row of a recipe under several seeds, and one table of what they come to."""
+"""The command study: trains every row of a recipe with several seeds and prints one table of the results."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ __all__ = ["run_study"]
 
 
 def run_study(options: Options) -> int:
-    """Train every row of a recipe under every seed, one run after the other, each in a folder of its own.
+    """Train every row of a recipe with every seed, one run after the other, each in its own folder.
 
-    Finished runs are skipped and stopped ones resumed. A run that ends with an error after the first has begun is told of, and
-    the others are trained; with ``--resume`` it is tried again.
+    Finished runs are skipped and stopped ones resumed. If a run ends with an error after the first has begun, a message says so
+    and the others are trained; ``--resume`` tries it again.
 
     Args:
-        options: ``--config`` with rows, or ``--run_dir`` and ``--resume``; further values are those of all runs.
+        options: ``--config`` with rows, or ``--run_dir`` and ``--resume``; further values apply to all runs.
 
     Returns:
-        The exit status: that of a run that was stopped, 1 where a run ended with an error, 0 otherwise.
+        The exit status: that of a run that was stopped, 1 if a run ended with an error, 0 otherwise.
 
     Raises:
-        UserError: for what cannot be run, before any data is read.
+        UserError: if something cannot be run, before any data is read.
     """
     quiet()
     study = plan_of(options)
@@ -116,7 +116,7 @@ class _Series:
 
     def __init__(self, study: Study, options: Options, folder: Path, configs: dict[StudyRun, dict[str, Any]]) -> None:
         self.study, self.options, self.folder, self.configs = study, options, folder, configs
-        self.go_on = f"the study goes on with: noisylab study --run_dir {folder} --resume"
+        self.go_on = f"continue the study with: noisylab study --run_dir {folder} --resume"
         self.begun = False
         self._done: dict[StudyRun, RunFolder] = {}
 
@@ -142,7 +142,7 @@ class _Series:
                     self._leave_nothing()
                     raise
                 failed.append(run)
-                say(f"{name} ended with an error, and the others go on: {message(error)}", sys.stderr)
+                say(f"{name} ended with an error; the others continue: {message(error)}", sys.stderr)
                 continue
             finally:
                 let_go(self.options)
@@ -174,10 +174,10 @@ class _Series:
         return fit(replace(self.study.options(run, self.options), own=own), begun=begun)
 
     def _finished(self, run: StudyRun) -> RunFolder | None:
-        """The run, if it has come to its end.
+        """The run, if it is finished.
 
         Raises:
-            UserError: for one of another configuration.
+            UserError: if it has another configuration.
         """
         place = self.folder / run.folder
         if run not in self._done and (place / "summary.json").is_file():
@@ -188,13 +188,13 @@ class _Series:
                 if then != now:
                     raise UserError(
                         f"{place} was trained for {then} epochs, and the recipe now says {now}; all runs of a row must agree\n"
-                        "  delete the folder of that run, which is then trained anew, or start another study"
+                        "  delete the folder of that run, so that it is trained again, or start another study"
                     )
                 self._done[run] = found
         return self._done.get(run)
 
     def _conclude(self) -> str:
-        """Write what the finished runs come to; the table."""
+        """Write the results of the finished runs; returns the table."""
         rows = [self._row(row) for row in self.study.rows]
         table = study_table(rows)
         record = {"recipe": self.study.name, "seeds": list(self.study.seeds), "rows": study_record(rows)}
@@ -208,7 +208,7 @@ class _Series:
         return study_row(row, {seed: self._finished(StudyRun(row, seed)) for seed in self.study.seeds})
 
     def _leave_nothing(self) -> None:
-        """Take back the folder of a study of which nothing has begun."""
+        """Remove the folder of a study in which nothing has begun."""
         if not self.begun and "resume" not in self.options.own:
             (self.folder / PLAN).unlink(missing_ok=True)
             for made in (*(self.folder / row for row in self.study.rows), self.folder):

@@ -17,13 +17,13 @@ Starts = list[dict[str, Any]]
 
 
 def set_start(before: Starts | None, path: list[str], value: Any) -> Starts | None:
-    """``init_from`` with a value put in: a run's folder, the arguments of a `WarmStart`, or a list of either.
+    """``init_from`` with a new value: a run's folder, the arguments of a `WarmStart`, or a list of either.
 
     Args:
         before: what was given before.
         path: the key, split at its dots: ``init_from``, ``init_from+`` to add to what was given before, or ``init_from.source``
-            for an argument of the last run that was given.
-        value: a tree or typed text.
+            for an argument of the run given last.
+        value: a tree, or text as typed.
 
     Raises:
         UserError: for an unknown key or a value of another type.
@@ -63,10 +63,10 @@ def _arguments(given: dict[Any, Any]) -> dict[str, Any]:
 
 
 def starts_of(config: dict[str, Any]) -> list[WarmStart]:
-    """The starts that a checked configuration names, in their order.
+    """The starts that a checked configuration names, in order.
 
     Raises:
-        UserError: for one that cannot be.
+        UserError: if one of them is not valid.
     """
     try:
         return [WarmStart(**start) for start in config.get("init_from") or ()]

@@ -1,4 +1,4 @@
-"""Which runs a study consists of: the rows of a recipe times seeds. Imports nothing that takes time."""
+"""The runs of a study: the rows of a recipe times the seeds. Imports nothing slow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["PLAN", "Study", "StudyRun", "plan_of"]
 
 PLAN = "study.yaml"
-"""The file in the folder of a study that says what it consists of."""
+"""The file in a study's folder that holds its plan."""
 
 _SEEDS = "0,1,2"
 _SEED = "SEED"  # as the value of a flag: the seed of the run
@@ -38,7 +38,7 @@ class StudyRun:
 
     @property
     def folder(self) -> str:
-        """Where it lies below the folder of the study."""
+        """Its folder, relative to that of the study."""
         return f"{self.row}/seed{self.seed}"
 
     def __str__(self) -> str:
@@ -47,14 +47,14 @@ class StudyRun:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study consists of.
+    """The plan of a study.
 
     Args:
         configs: values of ``--config``; absolute paths, or names of packaged recipes.
-        rows: of the one of these files that has rows, in the order in which the table shows them.
+        rows: rows of the one file that has rows, in the order in which the table shows them.
         seeds: in rising order.
-        flags: (dotted key, text) of values that all runs have in common.
-        name: of that file, without suffix.
+        flags: (dotted key, text) of values that all runs share.
+        name: name of the file with rows, without suffix.
     """
 
     configs: tuple[str, ...]
@@ -65,15 +65,15 @@ class Study:
 
     @property
     def runs(self) -> list[StudyRun]:
-        """All of them, in the order in which they are trained: every row under the first seed, then under the next."""
+        """All runs, in the order in which they are trained: every row with the first seed, then with the next."""
         return [StudyRun(row, seed) for seed in self.seeds for row in self.rows]
 
     def options(self, run: StudyRun, given: Options) -> Options:
-        """What ``fit`` is asked for to train a run.
+        """The options of ``fit`` that train a run.
 
         Args:
-            run: which one.
-            given: the command line of the study; its loggers are taken.
+            run: the run.
+            given: the command line of the study; its loggers are used.
         """
         flags = [(key, str(run.seed) if text == _SEED else text) for key, text in self.flags]
         flags.append(("seed_everything", str(run.seed)))
@@ -94,10 +94,10 @@ class Study:
 
 
 def plan_of(options: Options) -> Study:
-    """The study that a command line asks for, or that the folder holds which it goes on with.
+    """The study that a command line asks for, or the one in the folder that is resumed.
 
     Raises:
-        UserError: for what is wrong with the flags, the recipe or the folder.
+        UserError: if something is wrong with the flags, the recipe or the folder.
     """
     if "resume" in options.own:
         return _stored(options)
@@ -105,7 +105,7 @@ def plan_of(options: Options) -> Study:
         raise UserError("noisylab study needs a recipe with rows: noisylab study --config threshold_study.yaml")
     given = next((key for key, _ in options.flags if key == "seed_everything"), None)
     if given is not None:
-        raise UserError("--seed_everything: a study trains under several seeds; write --seeds 0,1,2")
+        raise UserError("--seed_everything: a study trains with several seeds; write --seeds 0,1,2")
     configs = tuple(_lasting(name) for name in options.configs)
     file = _with_rows(configs)
     rows = _chosen(options.own.get("rows"), tuple(file.rows), file.path.name)
@@ -170,6 +170,6 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _lasting(name: str) -> str:
-    """A name of a configuration file that is the same in another working directory."""
+    """A name of a configuration file that stays valid in another working directory."""
     path = find_config(name)
     return str(path.absolute()) if Path(name).is_file() else name

@@ -18,10 +18,10 @@ __all__ = ["begin_from", "keep_notes", "refuse_start"]
 
 
 def begin_from(app: App, config: dict[str, Any]) -> None:
-    """Load the weights that a new run starts from, say how much was loaded, and note the files' hashes for ``config.yaml``.
+    """Load the weights that a new run starts from, print how much was loaded, and keep the files' hashes for ``config.yaml``.
 
     Args:
-        app: instantiated, its data set up; not one that resumes.
+        app: instantiated, with its data set up; not a resumed one.
         config: what it was built from.
 
     Raises:
@@ -42,10 +42,10 @@ def begin_from(app: App, config: dict[str, Any]) -> None:
 
 
 def keep_notes(app: App, folder: Path) -> None:
-    """Write into the configuration of a resumed run the hashes that it noted when it began.
+    """Put the hashes that a run recorded when it began into the configuration of the resumed run.
 
     Args:
-        app: instantiated, to be resumed with the starts that the run was begun with.
+        app: instantiated, to be resumed with the starts that the run began with.
         folder: of the run.
     """
     assert app.subcommand is not None
@@ -56,7 +56,7 @@ def keep_notes(app: App, folder: Path) -> None:
 
 
 def refuse_start(config: dict[str, Any], what: str) -> None:
-    """Refuse weights of an earlier run where that run may have seen rows that are to be tested.
+    """Refuse weights of an earlier run if that run may have seen rows that will be tested.
 
     Args:
         config: checked.
@@ -67,7 +67,7 @@ def refuse_start(config: dict[str, Any], what: str) -> None:
     """
     if config.get("init_from"):
         raise UserError(
-            f"init_from: {what} tests every row with a network that never saw it, but the run that it would start from may have "
-            "seen them\n  leave init_from out, or train each fold by itself from a run of that fold: noisylab fit --data.fold 0 "
+            f"init_from: {what} tests every row with a network that never saw it, but the run to start from may have seen these "
+            "rows\n  leave init_from out, or train each fold by itself, from a run of that fold: noisylab fit --data.fold 0 "
             "--init_from DIR"
         )

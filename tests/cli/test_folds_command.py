@@ -124,7 +124,7 @@ def test_an_error_ends_the_series_and_it_goes_on(
         assert main(["folds", "--run_dir", "S", "--resume"]) == 2
     told = capsys.readouterr().err
     assert "noisylab: error: the disk is gone" in told
-    assert "fold 1 of 0..2 ended with an error; once that is fixed, continue the folds with: noisylab folds --run_dir S --re" in told
+    assert "fold 1 of 0..2 ended with an error; once that is fixed, continue the folds with: noisylab folds --run_dir S" in told
     assert [path.name for path in Path("S").iterdir()] == ["fold0"]
     assert main(["folds", "--run_dir", "S", "--resume"]) == 0
     assert Path("S/folds.json").read_bytes() == (finished / "folds.json").read_bytes()
@@ -136,7 +136,7 @@ def test_ctrl_c_outside_of_training_has_the_exit_status_of_fit(
     shutil.copytree(finished / "fold0", "S/fold0")
     interrupt(monkeypatch, 1, KeyboardInterrupt())
     assert main(["folds", "--run_dir", "S", "--resume"]) == 130
-    assert "fold 1 of 0..2 was interrupted; the folds go on with" in capsys.readouterr().err
+    assert "fold 1 of 0..2 was interrupted; continue the folds with" in capsys.readouterr().err
 
 
 def test_a_fold_stopped_in_training_is_continued(
@@ -153,7 +153,7 @@ def test_a_fold_stopped_in_training_is_continued(
     with monkeypatch.context() as patch:
         patch.setattr(RunSummary, "on_train_batch_end", ask_to_stop)
         assert main(["folds", "--run_dir", "S", "--resume"]) == 143
-    assert "the folds go on with: noisylab folds --run_dir S --resume" in capsys.readouterr().err
+    assert "continue the folds with: noisylab folds --run_dir S --resume" in capsys.readouterr().err
     assert not Path("S/fold2").exists()
     shutil.copytree(finished / "fold2", "S/fold2")
     assert main(["folds", "--run_dir", "S", "--resume"]) == 0
@@ -171,7 +171,7 @@ def test_a_fold_stopped_before_its_first_checkpoint_starts_again(finished: Path)
 
 def test_a_mistake_in_the_first_fold_leaves_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main([*SERIES, "--data.path", "nowhere.npz", "--run_dir", "S"]) == 2
-    assert "go on with" not in capsys.readouterr().err
+    assert "continue the folds with" not in capsys.readouterr().err
     assert not (tmp_path / "S").exists()
 
 

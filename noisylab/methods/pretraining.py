@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +20,7 @@ from noisylab.types import EpochPlan, LRSchedulerFactory, OptimizerFactory, Phas
 __all__ = ["Pretraining"]
 
 
-class Pretraining(NoisyLabelMethod):
+class Pretraining(NoisyLabelMethod, ABC):
     """One network whose encoder learns from a task that needs no labels, for other runs to start from (``--init_from``).
 
     A separate base class, since two methods share it. Every training row counts, with or without a label. At the same time the

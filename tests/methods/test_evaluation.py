@@ -120,7 +120,7 @@ def test_view_that_the_data_does_not_offer_is_refused(tmp_path: Path) -> None:
     class Asking(CrossEntropy):
         views = ("sideways",)
 
-    with pytest.raises(ValueError, match="asks for the view 'sideways'; ToyData offers weak, strong, plain, eval"):
+    with pytest.raises(ValueError, match="asks for the view 'sideways'; ToyData offers weak, strong, simclr, plain, eval"):
         make_trainer(tmp_path, 1).fit(Asking(3, PlainMLP), datamodule=ToyData())
 
 

@@ -42,9 +42,10 @@ class Backward(Forward):
     Args:
         num_classes: K.
         network: factory of the network.
-        cap: largest loss of a sample; None for no limit. Bounds what a wrong label can cost, not the fall of the loss.
-        least_probability: c, in (0, 0.5): probabilities are held in [c, 1 - c] in the corrected loss, without a gradient where
-            they would leave; None for no limit, as the formula has it.
+        cap: largest loss of a sample; None for no limit. It limits how much a wrong label can cost, not how low the loss can
+            fall.
+        least_probability: c, in (0, 0.5): probabilities are clamped to [c, 1 - c] in the corrected loss, without a gradient
+            outside that range; None for no limit, as in the formula.
         **forward: see `Forward`.
 
     Example:

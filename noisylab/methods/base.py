@@ -37,14 +37,14 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
 
     Attributes:
         networks: by name; the first is the headline predictor unless `headline` says otherwise.
-        memory: per-sample tables; ``observed_loss``, ``observed_pred`` and ``observed_epoch`` are there for every method.
+        memory: per-sample tables; every method has ``observed_loss``, ``observed_pred`` and ``observed_epoch``.
         means: scalars to be averaged over the epoch and logged at its end.
-        info: what the method may know of its data; set at the start of fit.
+        info: what the method may know about its data; set at the start of fit.
         epoch_metrics: what was logged in the current epoch.
-        recordable: whether a training step does the same with every batch of an epoch and phase, but for tensors on the device:
+        recordable: whether a training step does the same for every batch of an epoch and phase, except for tensors on the device;
             such a step can be a CUDA graph (`noisylab.engine.graphs`).
         uses_unlabeled: whether the method learns from rows without a label, ``info.unlabeled_rows``; others leave them out.
-        needs_embedding: whether networks must end in a linear layer, since the method puts heads of its own beside it.
+        needs_embedding: whether networks must end in a linear layer, since the method adds its own heads next to it.
         needs_images: whether inputs must be square images (B, C, S, S).
         trains_encoder: whether more of a network is trained than its head.
     """
@@ -116,11 +116,11 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
         """Refuse a fit that cannot finish; called before data is read, and again by ``setup``.
 
         Args:
-            held_out: whether the data holds rows out to validate on.
-            trusted: whether it sets rows apart whose labels are known to be right.
+            held_out: whether the data holds out rows for validation.
+            trusted: whether the data sets aside rows whose labels are known to be right.
 
         Raises:
-            ValueError: for a method that needs validation or trusted rows and data without, saying what to set.
+            ValueError: if the method needs validation or trusted rows and the data has none; the message says what to set.
         """
         lacks_trusted, lacks_validation = self.needs_trusted and not trusted, self.needs_validation and not held_out
         refuse_missing_rows(type(self).__name__, trusted=lacks_trusted, validation=lacks_validation)
@@ -172,7 +172,7 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
             index: (B,) rows.
             logits: (B, K) of the headline predictor, or of the first of its networks.
             target: (B,) given labels.
-            peer_logits: (B, K) of a second network on the same inputs, where there is one.
+            peer_logits: (B, K) of a second network on the same inputs, if there is one.
 
         Returns:
             (B,) float32 cross-entropy to the given labels, detached.

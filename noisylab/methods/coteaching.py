@@ -71,10 +71,10 @@ class CoTeaching(NoisyLabelMethod):
         network: factory of both networks.
         forget_rate: f, fraction in [0, 1): the noise rate, an oracle; JoCoR's authors take half of it for asymmetric
             noise. "auto" to estimate it.
-        exponent: c, positive; the authors name 0.5, 1 and 2.
+        exponent: c, positive; the authors suggest 0.5, 1 and 2.
         ramp_epochs: T_k, epochs, at least 1.
         view: view of the samples that is trained on; "eval" for none of the data module's augmentation.
-        divide_twice: divide the mean loss by n again, as the authors' code does.
+        divide_twice: whether to divide the mean loss by n again, as the authors' code does.
         clip_norm: largest gradient norm of each network; None for no limit.
         optimizer: factory of both optimizers; Adam with rate 0.001 if None.
         scheduler: factory of a schedule stepped once an epoch; a constant rate if None.

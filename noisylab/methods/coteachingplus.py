@@ -57,7 +57,7 @@ class CoTeachingPlus(CoTeaching):
         double_softmax: see Differences.
         drop_index_zero: see Differences.
         reference_empty: see Differences; epochs count from 0. The training step is then not the same for every batch.
-        divide_twice: divide the mean loss by n again, as the authors' code does where D is not empty.
+        divide_twice: whether to divide the mean loss by n again, as the authors' code does if D is not empty.
         **coteaching: see `CoTeaching`.
 
     Example:

@@ -38,7 +38,7 @@ class ELR(NoisyLabelMethod):
 
     **Authors' code**: https://github.com/shengliu66/ELR, folder ELR
 
-    **Differences** from that code: the averages are in the checkpoint, so a resumed run goes on with them (there they are
+    **Differences** from that code: the averages are in the checkpoint, so a resumed run continues with them (there they are
     lost); their rows are those of the data set (there of the training split); probabilities and the logarithm are computed in
     float32 also under 16-bit training, where 1 - 1e-4 would be 1; noise and split have seeds of their own (there an unseeded
     generator). Noise is drawn for all rows before rows are held out by given label; there rows are held out first, as many of

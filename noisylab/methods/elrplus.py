@@ -79,15 +79,15 @@ class ELRPlus(AveragingMethod):
             asymmetric noise.
         regularization: lambda, 0 or more; 7 on CIFAR-100, 1 for asymmetric noise on CIFAR-10.
         average_decay: gamma, the largest share of the old weights in an averaged copy, in [0, 1]; 0.9999 on Clothing1M.
-        average_ramp_steps: steps of a network until the share is gamma; 0 for gamma from the beginning; None for
-            ``min(1 - 1 / (n + 1), gamma)`` in place of the ramp (authors' code on Clothing1M and WebVision).
-        coefficient_ramp_steps: steps of a network until the second part of the loss has its full weight; 0 for at once
-            (CIFAR-10); 40,000 on CIFAR-100.
+        average_ramp_steps: steps of a network until the share is gamma; 0 for gamma from the start; None for
+            ``min(1 - 1 / (n + 1), gamma)`` instead of the ramp (authors' code on Clothing1M and WebVision).
+        coefficient_ramp_steps: steps of a network until the second term of the loss has its full weight; 0 for the full
+            weight at once (CIFAR-10); 40,000 on CIFAR-100.
         mixup_alpha: alpha; not positive for no mixing; 1.5 on WebVision.
-        class_reweighting: multiply mixed labels by q and normalize them again; on CIFAR-100.
-        average_mode: how the averaged copies predict. "train": with the statistics of the batch, as the authors' code does on one
-            device; running statistics are their own, of their own passes. "eval": with running statistics, those of the network
-            that they follow.
+        class_reweighting: whether to multiply mixed labels by q and normalize them again; on CIFAR-100.
+        average_mode: how the averaged copies predict. "train": with the statistics of the batch, as in the authors' code on one
+            device; they keep their own running statistics, from their own passes. "eval": with the running statistics of the
+            network that they follow.
         clip_norm: largest gradient norm of each network; None for no limit.
         optimizer: factory of both optimizers; SGD with rate 0.02, momentum 0.9 and weight decay 5e-4 if None.
         scheduler: factory of a schedule for each, stepped once an epoch; a constant rate if None.

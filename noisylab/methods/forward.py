@@ -66,16 +66,16 @@ class Forward(StagedMethod):
         num_classes: K.
         network: factory of the network.
         transition: "anchor", "anchor97", "dual", "dual97", or a file with the matrix (.npy, .npz, .csv).
-        oracle: kind of the noise that was put in, whose matrix is taken; an oracle, which comes before `transition`.
-        warmup_epochs: epochs of cross-entropy before the estimate, at least 1; none where the matrix is given.
+        oracle: kind of the noise that was added, whose true matrix is used; it overrides `transition`.
+        warmup_epochs: epochs of cross-entropy before the estimate, at least 1; there are none if the matrix is given.
         restart: whether the corrected stage begins with a new network.
         hand_over: whether the matrix is estimated from the network of the "best" epoch of the warm-up by validation, or of the
             "last".
         select_by: what makes an epoch of the warm-up the best: "val_acc" or "val_loss", on held-out rows.
         warmup_optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 5e-4 if None.
         warmup_scheduler: factory of a schedule, counted from the start of the run; a constant rate if None.
-        optimizer: of the corrected stage, the same if None.
-        scheduler: of the corrected stage, counted from its start; a constant rate if None.
+        optimizer: factory for the corrected stage; the same default if None.
+        scheduler: factory for the corrected stage, counted from its start; a constant rate if None.
 
     Example:
         >>> from noisylab.models import MLP

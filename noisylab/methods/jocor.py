@@ -52,8 +52,8 @@ class JoCoR(CoTeaching):
         num_classes: K.
         network: factory of both networks.
         forget_rate: f, fraction in [0, 1): the noise rate, half of it for asymmetric noise; an oracle. "auto" to estimate it.
-        agreement_weight: l, in [0, 1]; the authors name 0.9 for CIFAR-10, 0.65 at 80 % noise, and 0.85 for CIFAR-100, and say
-            that other networks or normalized images need another.
+        agreement_weight: l, in [0, 1]; the authors suggest 0.9 for CIFAR-10, 0.65 at 80 % noise, and 0.85 for CIFAR-100,
+            and say that other networks or normalized images need another value.
         optimizer: factory of the optimizer; Adam with rate 0.001 if None.
         **coteaching: see `CoTeaching`.
 

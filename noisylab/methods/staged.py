@@ -49,7 +49,7 @@ ESTIMATORS = ("anchor", "anchor97", "dual", "dual97")
 97 leaves out the surest three hundredths."""
 
 HandOver = Literal["best", "last"]
-"""With which network of a stage the next one goes on: that of its best epoch by validation, or that of its last."""
+"""Which network of a stage the next one continues from: that of the best epoch by validation, or that of the last epoch."""
 
 
 SelectBy = Literal["val_acc", "val_loss"]
@@ -62,10 +62,10 @@ class Stage:
 
     Args:
         name: phase of its batches, name of its optimizer.
-        epochs: how many; None for all that are left.
+        epochs: number of epochs; None for all remaining ones.
         optimizer: factory.
-        scheduler: factory of a schedule, which is stepped once an epoch of this stage; None for a constant rate.
-        fresh: whether the stage begins with a new network, not with that of the stage before.
+        scheduler: factory of a schedule, stepped once per epoch of this stage; None for a constant rate.
+        fresh: whether the stage begins with a new network instead of the previous stage's.
     """
 
     name: str
@@ -86,15 +86,15 @@ class StagedMethod(NoisyLabelMethod, ABC):
 
     Args:
         num_classes: K.
-        hand_over: whether a stage goes on with the "best" network of the one before by validation, or with the "last".
+        hand_over: whether a stage continues from the previous stage's "best" network by validation, or from its "last".
         view: view of the samples that is trained on.
         clip_norm: largest norm of the gradient; None for no limit.
         select_by: what makes an epoch the best of its stage: "val_acc" or "val_loss", on held-out rows.
 
     Attributes:
-        matrices: tables with a row a class, float32 whatever the precision: ``transition``, the matrix in use.
-        transition: one of `ESTIMATORS`, or the file that the matrix is in; for methods that have one.
-        may_skip_first: whether the first stage may be left out, of 0 epochs, by a run that starts from the weights of another.
+        matrices: tables with one row per class, float32 whatever the precision: ``transition``, the matrix in use.
+        transition: one of `ESTIMATORS`, or the file with the matrix; for methods that have one.
+        may_skip_first: whether the first stage may have 0 epochs, in a run that starts from the weights of another run.
     """
 
     recordable = True  # what a stage does is the same in all batches of an epoch
@@ -128,7 +128,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
         """Build the network and say in which stages it trains; the last one lasts as long as the run.
 
         Raises:
-            ValueError: for a stage of less than one epoch, or of less than none where the first may be left out.
+            ValueError: for a stage of less than one epoch, or a negative number of epochs for a first stage that may be left out.
         """
         for number, stage in enumerate(stages):
             least = 0 if number == 0 and self.may_skip_first else 1
@@ -306,7 +306,7 @@ class StagedMethod(NoisyLabelMethod, ABC):
 
         Args:
             matrix: rows the true classes, columns the given ones.
-            anchors: (K,) rows of the training set that it was read from, if it was.
+            anchors: (K,) rows of the training set that the matrix was read from, if any.
         """
         self.matrices["transition"].copy_(matrix)
         if anchors is None:
@@ -377,8 +377,8 @@ def known_transition(transition: str, oracle: Factory[Noise] | None, info: DataI
     Of open-set noise it is the matrix of the K known classes among themselves.
 
     Raises:
-        ValueError: for a file that holds no transition matrix of K classes, and for a noise that does not know its matrix.
-        FileNotFoundError: for a file that is not there.
+        ValueError: if the file holds no transition matrix of K classes, or the noise does not know its matrix.
+            FileNotFoundError: if the file does not exist.
     """
     if oracle is not None:
         noise = oracle()

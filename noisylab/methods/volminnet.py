@@ -44,15 +44,16 @@ class VolMinNet(NoisyLabelMethod):
         num_classes: K.
         network: factory of the network.
         volume_weight: lambda, 0 or more.
-        initial_weight: w at the start; None for the authors' -2 with 10 classes and -4.5 with 100, and for other numbers the
-            line through both in log(K - 1).
+        initial_weight: w at the start; None for the authors' -2 with 10 classes and -4.5 with 100, and for other numbers of
+            classes a line through both in log(K - 1).
         view: view of the samples that is trained on.
-        clip_norm: largest norm of the gradient, of the network and of w each; None for no limit.
-        optimizer: of the network; SGD with rate 0.01, momentum 0.9 and weight decay 1e-4 if None.
-        scheduler: of the network's rate; the authors divide by 10 after 30 and 60 epochs on CIFAR. A constant rate if None.
-        transition_optimizer: of w, without weight decay; SGD with rate 0.01 and momentum 0.9 if None; Adam with rate 0.01 on
-            MNIST and CIFAR-100.
-        transition_scheduler: of its rate; a constant rate if None.
+        clip_norm: largest gradient norm, separately for the network and for w; None for no limit.
+        optimizer: factory for the network; SGD with rate 0.01, momentum 0.9 and weight decay 1e-4 if None.
+        scheduler: factory for the network's rate; the authors divide by 10 after 30 and 60 epochs on CIFAR. A constant rate if
+            None.
+        transition_optimizer: factory for w, without weight decay; SGD with rate 0.01 and momentum 0.9 if None; Adam with rate
+            0.01 on MNIST and CIFAR-100.
+        transition_scheduler: factory for its rate; a constant rate if None.
 
     Example:
         >>> from noisylab.models import MLP

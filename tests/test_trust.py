@@ -272,11 +272,11 @@ def test_a_builder_may_not_read_pickles_or_code_from_elsewhere(name: str) -> Non
 
 
 def test_a_folder_of_the_working_directory_is_not_a_known_package(stranger: Path) -> None:
-    if importlib.util.find_spec("timm") is not None:
-        pytest.skip("timm is installed")
-    (stranger / "timm.py").write_text(_MODULE)
+    if importlib.util.find_spec("transformers") is not None:
+        pytest.skip("transformers is installed")
+    (stranger / "transformers.py").write_text(_MODULE)
     importlib.invalidate_caches()
-    assert main(["fit", "--config", _recipe(stranger, model="timm.Mine"), "--print_config"]) == 2
+    assert main(["fit", "--config", _recipe(stranger, model="transformers.Mine"), "--print_config"]) == 2
     assert not (stranger / "ran").exists()
 
 

@@ -49,7 +49,7 @@ class Guesses:
 class Weighted(NamedTuple):
     """What a policy returns for a step.
 
-    Args:
+    Attributes:
         weight: (B,) float32 in [0, 1], the weight of each row in the loss.
         probs: (B, K) float32, from which the pseudo-labels are made.
         threshold: () or (K,) float32 for the log, one per class if they differ; NaN if there is none.

@@ -18,7 +18,7 @@ from noisylab.engine.optimizers import decayed_apart, optimizer_factory, schedul
 from noisylab.engine.step import step, step_schedule
 from noisylab.losses import cross_entropy, weighted_mean
 from noisylab.losses.unlabeled import Normalizer
-from noisylab.memory import SampleMemory
+from noisylab.memory import SampleMemory, add_guesses, declare_guesses
 from noisylab.methods.averaged import AveragingMethod
 from noisylab.models.network import NetFactory, Network
 from noisylab.selection.thresholds import NoThreshold, PolicyFactory, ThresholdPolicy, Weighted
@@ -128,9 +128,7 @@ class SemiSupervised(AveragingMethod):
         for name in ("right", "seen", "last_batch", "last_epoch", "validation"):
             self.accuracy.add(name)
         self.accuracy.allocate(1)
-        self.memory.add("unlabeled_weight")
-        self.memory.add("unlabeled_pred", dtype=torch.int64, fill=-1)
-        self.memory.add("unlabeled_epoch", dtype=torch.int32, fill=-1)
+        declare_guesses(self.memory)
         self._places: Tensor | None = None  # see `places`
         self._num_unlabeled = 0
         self._length: int | None = None  # see `run_length`
@@ -325,12 +323,7 @@ class SemiSupervised(AveragingMethod):
         found = policy(whole, places, batch.epoch * batch.steps + batch.step, **labels)
         own = Weighted(self.own_share(found.weight, len(samples)), self.own_share(found.probs, len(samples)), found.threshold)
         seen = self.guessed(batch)
-        for name, values in (
-            ("unlabeled_weight", own.weight),
-            ("unlabeled_pred", own.probs.argmax(1)),
-            ("unlabeled_epoch", torch.full_like(samples.index, batch.epoch)),
-        ):
-            self.memory.write(name, seen, values[: len(seen)])
+        add_guesses(self.memory, batch.epoch, seen, own.probs[: len(seen)], own.weight[: len(seen)])
         rows = batch.weight_of("unlabeled")
         self.means.add("unlabeled/used", found.weight.mean(), rows)
         self.means.add("unlabeled/threshold", found.threshold.mean(), rows)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from noisylab.memory import SampleMemory
+from noisylab.memory import SampleMemory, add_guesses, declare_guesses
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.selection.thresholds import PolicyFactory, ThresholdPolicy
 from noisylab.specs import as_factory
@@ -33,9 +33,7 @@ class NetworkPolicies(nn.ModuleDict):
             return
         for name in names:
             self[name] = as_factory(policy, ThresholdPolicy, "policy")(num_classes)
-        memory.add("unlabeled_weight")
-        memory.add("unlabeled_pred", dtype=torch.int64, fill=-1)
-        memory.add("unlabeled_epoch", dtype=torch.int32, fill=-1)
+        declare_guesses(memory)
 
     @property
     def needs_validation(self) -> bool:
@@ -92,9 +90,7 @@ class NetworkPolicies(nn.ModuleDict):
         method.means.add(of_network("train/labeled_acc", name), right, batch.weight_of("labeled"))
         method.means.add(of_network("unlabeled/used", name), found.weight.mean(), batch.weight_of("unlabeled"))
         if name == next(iter(self)):
-            method.memory.write("unlabeled_weight", samples.index, weight)
-            method.memory.write("unlabeled_pred", samples.index, guess.argmax(1))
-            method.memory["unlabeled_epoch"].index_fill_(0, samples.index, batch.epoch)
+            add_guesses(method.memory, batch.epoch, samples.index, guess, weight)
         return guess, weight
 
     def soft_labels(self, name: str) -> bool:

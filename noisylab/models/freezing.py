@@ -3,12 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["freeze_parts"]
+from noisylab.models.network import Network
+from noisylab.types import Inputs
+
+__all__ = ["BorrowedNetwork", "freeze_parts"]
 
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+class BorrowedNetwork(Network):
+    """A network of another library, `net`, of which parts may be frozen.
+
+    Args:
+        num_classes: K.
+
+    Attributes:
+        net: the network, with K outputs.
+    """
+
+    net: nn.Module
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self._frozen_batchnorm: list[str] = []
+
+    def freeze(self, parts: str | Sequence[str] | None, head: str, train_batchnorm: bool) -> None:
+        """Freeze parts of `net`, see `freeze_parts`; None for none."""
+        if parts is not None:
+            self._frozen_batchnorm = freeze_parts(self.net, parts, head, train_batchnorm)
+            self.train(self.training)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits (B, K) for images (B, C, H, W) of a size that the network takes."""
+        return self.net(self._tensor(inputs))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode of everything but frozen batch normalization, which stays in evaluation mode."""
+        super().train(mode)
+        for name in self._frozen_batchnorm:
+            self.net.get_submodule(name).eval()
+        return self
 
 
 def freeze_parts(net: nn.Module, freeze: str | Sequence[str], head: str, train_batchnorm: bool) -> list[str]:

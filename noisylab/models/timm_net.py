@@ -8,24 +8,22 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
 
-from noisylab.models.freezing import freeze_parts
-from noisylab.models.network import Network
+from noisylab.models.freezing import BorrowedNetwork
 from noisylab.models.torchvision_net import fetch_verified, last_linear
 from noisylab.reading import regular
-from noisylab.types import Inputs
 
 __all__ = ["TimmNet"]
 
 _SHOWN = 3
 
 
-class TimmNet(Network):
+class TimmNet(BorrowedNetwork):
     """A network of timm, PyTorch Image Models, by its name, with a last layer of width K: EfficientNets, ResNets, ViTs.
 
     timm is a package of its own: ``pip install "noisylab[timm]"``. Nothing is downloaded unless asked for.
@@ -76,21 +74,7 @@ class TimmNet(Network):
         if weights is not None:
             file = _default_file(self.net, name) if weights == "DEFAULT" else _given_file(weights, sha256)
             _load(self.net, head, file)
-        self._frozen_batchnorm: list[str] = []
-        if freeze is not None:
-            self._frozen_batchnorm = freeze_parts(self.net, freeze, head, train_batchnorm)
-            self.train(self.training)
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Logits (B, K) for images (B, in_channels, H, W) of a size that the network takes."""
-        return self.net(self._tensor(inputs))
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the training mode of everything but frozen batch normalization, which stays in evaluation mode."""
-        super().train(mode)
-        for name in self._frozen_batchnorm:
-            self.net.get_submodule(name).eval()
-        return self
+        self.freeze(freeze, head, train_batchnorm)
 
 
 def _timm() -> ModuleType:

@@ -8,23 +8,21 @@ import pickle
 import re
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from urllib.parse import urlparse
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from noisylab.models.freezing import freeze_parts
-from noisylab.models.network import Network
+from noisylab.models.freezing import BorrowedNetwork
 from noisylab.reading import regular
-from noisylab.types import Inputs
 
 __all__ = ["TorchvisionNet", "build_classifier", "fetch_verified", "fetch_weights", "last_linear", "weights_file"]
 
 _SEVERAL_OUTPUTS = ("googlenet", "inception_v3")
 
 
-class TorchvisionNet(Network):
+class TorchvisionNet(BorrowedNetwork):
     """A torchvision classifier whose last linear layer is replaced by a new one of width K.
 
     Args:
@@ -69,21 +67,7 @@ class TorchvisionNet(Network):
             nn.init.kaiming_normal_(head.weight)
             nn.init.zeros_(head.bias)
         self.net.set_submodule(head_name, head)
-        self._frozen_batchnorm: list[str] = []
-        if freeze is not None:
-            self._frozen_batchnorm = freeze_parts(self.net, freeze, head_name, train_batchnorm)
-            self.train(self.training)
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Logits (B, K) for images (B, 3, H, W)."""
-        return self.net(self._tensor(inputs))
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the training mode of everything but frozen batch normalization, which stays in evaluation mode."""
-        super().train(mode)
-        for name in self._frozen_batchnorm:
-            self.net.get_submodule(name).eval()
-        return self
+        self.freeze(freeze, head_name, train_batchnorm)
 
 
 def build_classifier(name: str, weights: str | None = None) -> nn.Module:

@@ -94,7 +94,7 @@ def tell_what_is_compiled(folder: str) -> None:
 
 
 def test_only_training_passes_are_compiled(tmp_path: Path) -> None:
-    # in a process of its own: what other tests made the compiler skip, it skips for good
+    # in a process of its own: after many other tests the compiler was once seen to compile nothing
     tests = Path(__file__).parents[1]
     program = f"import sys; sys.path[:0] = {[str(tests), str(tests / 'callbacks')]}; from test_speed import tell_what_is_compiled"
     command = [sys.executable, "-W", "ignore", "-c", f"{program}; tell_what_is_compiled({str(tmp_path)!r})"]

@@ -27,9 +27,9 @@ class ACT(NoisyLabelMethod):
 
     The "standard" network learns all given labels, wrong ones included. The "robust" network learns only from selected samples:
     those that both predict as labeled or, where the standard network is hardly better than the robust one on the batch (the
-    gate: then it has not yet memorized), all that the standard one predicts as labeled. A sample counts more the oftener it was
-    selected. On strongly augmented images the robust network follows pseudo-labels: the given label where selected, else the
-    moving average of its own predictions.
+    gate: then it has not yet memorized), all that the standard one predicts as labeled. A sample that was selected more often has
+    a larger weight. On strongly augmented images the robust network follows pseudo-labels: the given label where selected, else
+    the moving average of its own predictions.
 
     Objective after the warm-up, for epoch e, selected set S, times selected w_i, strong view s_i, pseudo-label t_i:
     ``L_robust = a * mean_{i in S} CE(z_i, y_i) * w_i / (e + 1) + (1 - a) * mean_i CE(f(s_i), t_i)`` with a = 0.8, and
@@ -56,7 +56,7 @@ class ACT(NoisyLabelMethod):
         variant: "cifar" or "web": which samples the gate admits (web: those that either network predicts as labeled; without the
             gate, those that the robust one does).
         warmup_epochs: W, epochs of plain training.
-        warmup_lr: learning rate of the warm-up; None for the optimizer's own.
+        warmup_lr: learning rate of the warm-up; None for the optimizer's rate.
         lr_plan: ``cosine:START,END_LR,STOP``, epochs, or another plan of `noisylab.schedules.act_plan`.
         lr_plan_standard: rate of the standard network: "same" as the robust one's (authors' code on CIFAR), "own_cosine" from
             `lr_standard`, or "baseline": `lr_standard` times 0.1 at epochs 60, 120 and 150 (authors' code on web data).
@@ -65,10 +65,10 @@ class ACT(NoisyLabelMethod):
             less than this fraction of it.
         label_momentum: share of the old value in the moving average of predictions, in [0, 1).
         supervised_weight: a, in [0, 1].
-        label_smoothing: of every cross-entropy, in [0, 1); 0.35 on web data.
-        mining: admit more samples while the gate is open.
-        reweight: weight by the times selected.
-        consistency: learn pseudo-labels on the strong view; the other term keeps its weight without it.
+        label_smoothing: label smoothing of every cross-entropy, in [0, 1); 0.35 on web data.
+        mining: use the gate, which admits more samples while it is open.
+        reweight: weight samples by how often they have been selected.
+        consistency: learn pseudo-labels on the strong view. Without it, the other term keeps its weight a.
         clip_norm: largest gradient norm of each network; None for no limit.
         optimizer: factory of both optimizers, whose rates the plan sets; SGD with Nesterov momentum 0.9, rate 0.01 and weight
             decay 5e-4 if None.

@@ -27,8 +27,8 @@ class CrossEntropy(NoisyLabelMethod):
     Objective: ``L = mean_i -log p_i[y_i]``, with y_i the given label of sample i and p_i the network's probabilities. With mixup,
     inputs ``x' = lam x_i + (1 - lam) x_j`` and ``L = lam CE(x', y_i) + (1 - lam) CE(x', y_j)``, lam from Beta(alpha, alpha), one
     draw and one pairing a batch; CutMix pastes a box instead. With `jsd_weight` w, ``L + w JSD(p(weak), p(strong), p(strong'))``:
-    the network is also to predict the same for a weak and two strong views of a sample, as AugMix trains with w = 12 and the
-    strong view `AugMix`.
+    the network is also trained to predict the same for a weak and two strong views of a sample, as AugMix trains with w = 12 and
+    the strong view `AugMix`.
 
     **Paper**: mixup, Zhang et al., ICLR 2018; label smoothing, Szegedy et al., CVPR 2016; CutMix, Yun et al., ICCV 2019; AugMix,
     Hendrycks et al., ICLR 2020.
@@ -43,9 +43,9 @@ class CrossEntropy(NoisyLabelMethod):
         network: factory of the network.
         label_smoothing: fraction in [0, 1).
         smoothing: "torch" spreads the fraction over all classes, "others" over the other classes.
-        mixup_alpha: of Beta(alpha, alpha); 0 for none.
+        mixup_alpha: alpha of mixup's Beta(alpha, alpha); 0 for no mixup.
         cutmix_alpha: the same for CutMix; at most one of the two may be positive.
-        jsd_weight: of the divergence between three views, 0 for none; without mixup and CutMix.
+        jsd_weight: weight w of the divergence between the three views, 0 for none; not together with mixup or CutMix.
         optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 5e-4 if None.
         scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
 

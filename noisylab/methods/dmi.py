@@ -30,12 +30,12 @@ class DMI(StagedMethod):
     Objective, after `pretrain_epochs` of cross-entropy: ``L = -log(|det U| + offset)``, ``U[k, c]`` the sum over the batch of
     p_n[c] where y_n = k. U is a sum, not a mean: divided by the batch size its determinant would vanish beside the offset.
 
-    A network must be trained before: of new weights U is nearly singular, and the gradient vanishes, or explodes without the
+    The network must be trained first: with fresh weights U is nearly singular, and the gradient vanishes, or explodes without the
     offset. Swapping two columns of U leaves the loss as it is, so only the first stage gives the classes their names; choose by
-    accuracy, never by this loss. It is no mean over samples: it depends on the batch size.
+    accuracy, never by this loss. The loss is not a mean over samples: it depends on the batch size.
 
-    A class that no sample of the batch is labeled with makes a row of zeros: the loss is ``-log offset`` and its gradient 0, so
-    the step is lost but for weight decay and momentum. ``train/lost_steps`` is the share of such batches. With 10 classes and
+    If no sample of the batch has the label of some class, U has a row of zeros: the loss is ``-log offset`` and its gradient 0,
+    so the step is lost but for weight decay and momentum. ``train/lost_steps`` is the share of such batches. With 10 classes and
     128 samples that is one in 70,000, with 100 classes and 256 nearly every one: take larger batches, or `spread`.
 
     **Paper**: Xu, Cao, Kong and Wang, L_DMI: A Novel Information-theoretic Loss Function for Training Deep Nets Robust to Label
@@ -62,9 +62,9 @@ class DMI(StagedMethod):
             that the whole set has.
         pretrain_optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 1e-4 if None.
         pretrain_scheduler: the authors divide the rate by 10 after 40 and 80 epochs on CIFAR-10; constant if None.
-        optimizer: of the second stage; SGD with rate 1e-6, momentum 0.9 and weight decay 1e-4 if None. The rate is meant: the
-            determinant of a large batch has a steep logarithm.
-        scheduler: of the second stage, counted from its start; a constant rate if None.
+        optimizer: factory of the second stage's optimizer; SGD with rate 1e-6, momentum 0.9 and weight decay 1e-4 if None. The
+            rate is this small on purpose: the logarithm of a large batch's determinant is steep.
+        scheduler: factory of the schedule of the second stage, counted from the start of that stage; a constant rate if None.
         select_by: what makes an epoch of the first stage the best: "val_acc" (authors' code) or "val_loss", on held-out rows.
         **staged: see `noisylab.methods.staged.StagedMethod`.
 

@@ -102,10 +102,10 @@ class IEG(ReweightingMethod):
         consistency: "kl", KL(softmax z || softmax z') with the first as target; "none"; without a second view "fake", the same
             with x' = x mixed twice with other samples (shares 0.05), or "ict", which holds the prediction for a mixture of two
             samples to the mixture of their predictions.
-        consistency_factor: of L_c; 20, 8 on WebVision.
+        consistency_factor: weight of L_c; 20, and 8 on WebVision.
         fake_share: share of the sample in each of the two mixtures of "fake", in [0.5, 1].
         temperature: T, positive.
-        beta: of the law of lam, positive.
+        beta: the parameter in the distribution of lam, positive.
         ce_factor: c; 4 on WebVision. It asks for a network with batch normalization: on Reuters the first, random pseudo
             labels were learned without it unless c was 1. "dynamic" for the number of rows with pseudo labels, in all views,
             over that of trusted and of right ones, before any are drawn. What is logged as ``train/u_loss`` is c L_u.

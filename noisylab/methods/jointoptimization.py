@@ -55,16 +55,17 @@ class JointOptimization(StagedMethod):
         network: factory of the network.
         relabel_epochs: length of the first stage, at least 1; the second lasts to the end of the run.
         warmup_epochs: epochs of the first stage after which labels are replaced for the first time, at least 1.
-        window: epochs whose predictions are averaged, at least 1.
+        window: number of epochs whose predictions are averaged, at least 1.
         alpha: weight of the prior of the classes, 0 or more; 1.2 for symmetric noise of 70 %, 0.8 for asymmetric noise.
         beta: weight of the entropy, 0 or more; 0.8 and 0.4 there.
         labels: whether labels are distributions ("soft") or single classes ("hard").
-        prior: pi, the shares of the true classes, as far as they are known; None for equal ones.
+        prior: pi, the shares of the true classes if you know them; None for equal shares.
         relabel_optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 1e-4 if None; 0.08 for symmetric noise of
             70 %, 0.03 for asymmetric noise.
         relabel_scheduler: factory of a schedule; a constant rate if None, as in the paper.
-        optimizer: of the second stage; SGD with rate 0.2, momentum 0.9 and weight decay 1e-4 if None.
-        scheduler: of the second stage, counted from its start; the authors divide the rate by 10 after 40 and 80 epochs.
+        optimizer: factory of the second stage's optimizer; SGD with rate 0.2, momentum 0.9 and weight decay 1e-4 if None.
+        scheduler: factory of the schedule of the second stage, counted from the start of that stage; the authors divide the rate
+            by 10 after 40 and 80 epochs.
         **staged: see `noisylab.methods.staged.StagedMethod`.
 
     Example:

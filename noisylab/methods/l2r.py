@@ -32,7 +32,7 @@ class L2R(ReweightingMethod):
     serves the update.
 
     A sample is taken as clean where its last weight is positive; the weight is the score. The trusted rows are
-    `data.trusted_labels` or `data.trusted_per_class`; they are in no training batch of their own.
+    `data.trusted_labels` or `data.trusted_per_class`; they are never training samples themselves.
 
     Objective: ``sum_i w_i CE(f(x_i), y_i)``.
 
@@ -45,7 +45,7 @@ class L2R(ReweightingMethod):
     batch statistics see training batches alone; under several ranks weights sum to one over all of them. `mixup_alpha` and a
     `weight_norm` other than "batch" are ours. Their data of CIFAR with 40 % noise has exactly that share of the rows relabeled
     by floor(U(0, K - 1)): never as the last class, and as the own class as often as any other, so that 36 % are wrong;
-    ``Symmetric(own_class=True, exact=True)`` is the nearest here, which draws the last class, too. The paper speaks of other
+    ``Symmetric(own_class=True, exact=True)`` is the nearest here, which also draws the last class. The paper mentions other
     classes only. 100 images are trusted by default there, 1,000 in the paper; 5,000 are held out, images are in [-1, 1] and
     cropped out of a padding of 2, and V on CIFAR has the weight decay (`trusted_decay`), all as in the recipe.
 
@@ -59,10 +59,10 @@ class L2R(ReweightingMethod):
         weight_norm: what a sample's score is divided by. "batch": the batch's sum, which gives a batch of wrong labels as much
             weight as one of right ones; "running": a moving average of that sum; "epoch": its mean over all samples, of the
             epoch before (the first epoch is by batch).
-        mixup_alpha: of Beta(alpha, alpha) in mixup of the update, where each half of a mixed sample has the weight of its own
-            sample; 0 for no mixing. Costs one more forward pass.
+        mixup_alpha: alpha of Beta(alpha, alpha) for mixup in the update, where each part of a mixed sample keeps the weight of
+            the sample that it comes from; 0 for no mixup. Mixup costs one more forward pass.
         trusted_decay: d, 0 or more: V gets d/2 |theta|^2. In the authors' code on CIFAR d is the optimizer's weight decay.
-        view: of training and trusted rows.
+        view: name of the view of training and trusted rows.
         ema_decay: share of the old weights in an averaged copy of the network, 0.999 in Google's port; None for no copy.
         optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 2e-4 if None.
         **reweighting: see `noisylab.methods.reweighting.ReweightingMethod`.

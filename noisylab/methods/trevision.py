@@ -32,8 +32,8 @@ class TRevision(StagedMethod):
     """Estimates the transition matrix, trains with weighted samples, then revises the matrix together with the network.
 
     With ``T[i, j] = P(given = j | true = i)``, p the network's probabilities of the true classes and ``q = p T`` those of the
-    given labels, a sample of given label y counts ``beta = p[y] / q[y]``: the ratio of the chances of a true and of a given
-    label y, which turns the mean over the given labels into one over the true ones.
+    given labels, a sample of given label y counts ``beta = p[y] / q[y]``: the ratio of the probabilities that y is the true label
+    and that it is the given label, which turns the mean over the given labels into one over the true ones.
 
     Objective, ``L = mean_n beta_n CE(z_n, y_n)``, in three stages:
 
@@ -45,7 +45,8 @@ class TRevision(StagedMethod):
     Every stage goes on with the best network of the one before by validation, on given labels by ``argmax p`` in the first,
     ``argmax p T`` in the second and ``argmax p (T + S)`` in the third; the true labels are predicted by ``argmax p``.
 
-    A class that q makes rare gives huge weights: ``train/largest_weight`` is the mean over the batches of their largest beta.
+    A class that is rare under q leads to huge weights: ``train/largest_weight`` is the mean over the batches of their largest
+    beta.
 
     With `sweep_every` the matrix is estimated after each so many epochs of the first stage, and only these epochs can be chosen.
     An early network estimates better than one that has begun to memorize, so what chooses matters: `select_by`.
@@ -65,16 +66,16 @@ class TRevision(StagedMethod):
         num_classes: K.
         network: factory of the network.
         transition: "anchor" (CIFAR-100), "anchor97" (MNIST, CIFAR-10), "dual", "dual97", or a file with the matrix.
-        oracle: kind of the noise that was put in; an oracle, used by ``select_by="oracle"`` alone.
-        estimate_epochs: length of the first stage; 15 on CIFAR-100. 0 for a run that starts from a trained network
+        oracle: the noise that was injected; knowing it is cheating, so it is used by ``select_by="oracle"`` alone.
+        estimate_epochs: epochs of the first stage; 15 on CIFAR-100. 0 for a run that starts from a trained network
             (``--init_from``).
-        reweight_epochs: length of the second, at least 1; 200 on CIFAR. The third lasts to the end of the run.
-        sweep_every: epochs between two estimates of the first stage, which alone can be chosen; None for every epoch, without
-            estimates in between.
+        reweight_epochs: epochs of the second stage, at least 1; 200 on CIFAR. The third stage lasts until the end of the run.
+        sweep_every: estimate the matrix every so many epochs of the first stage, and choose among these epochs only; None to
+            choose among all epochs and estimate once, at the end.
         select_by: what chooses the network that estimates: "val_acc" (authors' code) or "val_loss", on held-out rows, or
             "oracle", the true error of its estimate; the last needs `oracle` and `sweep_every`.
         project: use T + S clipped at 0, rows divided by their sums, in the loss, too.
-        max_weight: largest beta; None for no limit.
+        max_weight: limit of beta; None for no limit.
         reference_cumulative: add S to T once for each sample before in the batch, as the authors' code does.
         estimate_optimizer: factory; SGD with rate 0.01 and weight decay 1e-4 if None.
         estimate_scheduler: factory of a schedule; a constant rate if None.

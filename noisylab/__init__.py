@@ -21,6 +21,7 @@ _HOMES = {
         "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule PackedImages Reuters "
         "WebImages"
     ),
+    "noisylab.data.named": "NamedRelease ReleaseReport",
     "noisylab.engine.optimizers": "one_each one_for_all optimizer_factory scheduler_factory",
     "noisylab.engine.step": "step",
     "noisylab.issues": "IssueTable estimate_rate rank_labels read_issues score_labels",

@@ -47,6 +47,8 @@ from noisylab.data import NoisyDataModule as NoisyDataModule
 from noisylab.data import PackedImages as PackedImages
 from noisylab.data import Reuters as Reuters
 from noisylab.data import WebImages as WebImages
+from noisylab.data.named import NamedRelease as NamedRelease
+from noisylab.data.named import ReleaseReport as ReleaseReport
 from noisylab.engine.optimizers import one_each as one_each
 from noisylab.engine.optimizers import one_for_all as one_for_all
 from noisylab.engine.optimizers import optimizer_factory as optimizer_factory

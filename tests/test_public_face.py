@@ -13,7 +13,7 @@ import pytest
 
 import noisylab
 
-ROOMS = ("callbacks", "data", "issues", "losses", "methods", "models", "noise")
+ROOMS = ("callbacks", "data", "data.named", "issues", "losses", "methods", "models", "noise")
 
 
 def test_every_public_name_is_that_of_its_home() -> None:

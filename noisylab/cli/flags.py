@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["COMMANDS", "FLAGS", "Command", "Flag", "flags_of"]
+__all__ = ["COMMANDS", "FLAGS", "GROUPS", "Command", "Flag", "flags_of"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ FLAGS = {
         path=True,
     ),
     "checkpoint": Flag("the checkpoint of --run_dir to use: last or best", "NAME"),
+    "root": Flag("folder of the data set's files, as data.root of a recipe names it", "DIR", path=True),
 }
 
 _TRAINING = ("config", "row", "run_dir", "resume", "overwrite", "dry_run", "print_config", "logger", "trust")
@@ -140,6 +141,13 @@ COMMANDS = {
         recipe=False,
         places="DIR ...",
     ),
+    "data check": Command(
+        "say whether the files of a published data set are complete and the right ones",
+        "noisylab data check CIFARN --root data",
+        ("root",),
+        recipe=False,
+        places="NAME",
+    ),
     "recipes": Command("list the packaged recipes and their rows", "noisylab recipes", recipe=False),
     "completion": Command(
         "print a script that completes commands, flags and recipes in bash, zsh or tcsh",
@@ -148,6 +156,9 @@ COMMANDS = {
         places="SHELL",
     ),
 }
+
+# first words that are no command without a second one, with what they have in common
+GROUPS = {"data": "files of data sets"}
 
 _WORDS = {  # what a flag does in one command, where another says more than that
     ("study", "config"): "a recipe with rows; further files go on top of it, for all rows",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import noisylab
 from noisylab.cli.errors import UserError, is_bug, is_foreseen, message, report
-from noisylab.cli.flags import COMMANDS
+from noisylab.cli.flags import COMMANDS, GROUPS
 from noisylab.cli.options import Options, command_of, parse
 from noisylab.terminal import silence, take_any_text, visible, visible_warnings
 
@@ -64,6 +64,9 @@ def _answer(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(noisylab.__version__)
         return 0
+    if arguments[0] in GROUPS and arguments[1:] in ([], ["-h"], ["--help"]):
+        print(_help(arguments[:1]))
+        return 0
     name, rest = command_of(arguments)
     asked = next((place for place, token in enumerate(rest) if token in ("-h", "--help")), None)
     if asked is None:
@@ -78,6 +81,8 @@ def _help(names: list[str]) -> str:
 
     if not names:
         return help_of()
+    if names in [[group] for group in GROUPS]:
+        return help_of(names[0])
     command, rest = command_of(names)
     if not rest or not COMMANDS[command].recipe:
         return help_of(command)
@@ -104,6 +109,10 @@ def _run(options: Options) -> int:
         from noisylab.cli.commands.compare import compare
 
         return compare(options.places, options.own.get("out"), overwrite="overwrite" in options.own)
+    if name == "data check":
+        from noisylab.cli.commands.data_check import check_data
+
+        return check_data(options.places, options.own.get("root"))
     if options.configs:
         from noisylab.cli.configuration.recipefile import choose
 

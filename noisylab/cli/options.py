@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from noisylab.cli.errors import UserError, unknown
-from noisylab.cli.flags import COMMANDS, FLAGS, flags_of
+from noisylab.cli.flags import COMMANDS, FLAGS, GROUPS, flags_of
 
 __all__ = ["Options", "command_of", "parse"]
 
@@ -48,7 +48,10 @@ def command_of(argv: Sequence[str]) -> tuple[str, list[str]]:
         name = " ".join(argv[:words])
         if name in COMMANDS:
             return name, list(argv[words:])
-    raise unknown("noisylab: command", argv[0], COMMANDS)
+    if argv[0] in GROUPS:
+        below = [name for name in COMMANDS if name.startswith(f"{argv[0]} ")]
+        raise unknown("noisylab: command", " ".join(argv[:2]), below, f"see noisylab {argv[0]} --help")
+    raise unknown("noisylab: command", argv[0], [*COMMANDS, *GROUPS])
 
 
 def parse(argv: Sequence[str]) -> Options:

@@ -9,7 +9,7 @@ import sys
 import noisylab
 from noisylab.cli.configuration.recipes import packaged
 from noisylab.cli.errors import UserError, unknown
-from noisylab.cli.flags import COMMANDS, flags_of
+from noisylab.cli.flags import COMMANDS, GROUPS, flags_of
 
 __all__ = ["completion", "help_of", "parser"]
 
@@ -51,7 +51,12 @@ def parser(name: str) -> argparse.ArgumentParser:
 
 
 def help_of(name: str | None = None) -> str:
-    """The help text of a command; None for that of noisylab itself."""
+    """The help text of a command or of a group of them; None for that of noisylab itself."""
+    if name in GROUPS:
+        below = "\n".join(f"  {other:<14}{COMMANDS[other].summary}" for other in COMMANDS if other.startswith(f"{name} "))
+        return (
+            f"usage: noisylab {name} COMMAND [flags]\n\n{GROUPS[name]}:\n{below}\n\nFlags of each: noisylab {name} COMMAND --help"
+        )
     if name is not None:
         return parser(name).format_help().rstrip()
     commands = "\n".join(f"  {name:<14}{command.summary}" for name, command in COMMANDS.items())
@@ -81,10 +86,11 @@ def completion(shell: str) -> str:
         ) from None
     whole = argparse.ArgumentParser(prog="noisylab", add_help=False)
     commands = whole.add_subparsers()
-    for name, command in COMMANDS.items():
+    for name, summary in {**{name: command.summary for name, command in COMMANDS.items()}, **GROUPS}.items():
         if " " not in name:
-            inner = commands.add_parser(name, help=command.summary, add_help=False)
-            _fill(inner, name)
+            inner = commands.add_parser(name, help=summary, add_help=False)
+            if name in COMMANDS:
+                _fill(inner, name)
             longer = [other for other in COMMANDS if other.startswith(f"{name} ")]
             if longer:
                 below = inner.add_subparsers()

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.download import download, file_md5, unpack
+from noisylab.data.plainpickle import load_plain
 from noisylab.data.rows import DenseRows
 from noisylab.reading import regular
 from noisylab.transforms.base import StrongView
@@ -29,6 +28,9 @@ from noisylab.transforms.views import (
     checked_strong,
     cifar_views,
 )
+
+if TYPE_CHECKING:
+    from noisylab.data.named.release import ReleaseReport
 
 __all__ = ["CIFAR10", "CIFAR100"]
 
@@ -74,6 +76,11 @@ class _CIFAR(NoisyDataModule):
     def source_classes(self) -> int:
         """Known without the files."""
         return self._classes
+
+    @classmethod
+    def check_release(cls, root: Path) -> ReleaseReport:
+        """Whether the folder or, without it, the archive has the official digests; see `NamedRelease`."""
+        return _check(_layout(cls._release), cls.__name__, root)
 
     def prepare_data(self) -> None:
         """Fetch and unpack what is not there yet."""
@@ -190,6 +197,22 @@ def _layout(name: Literal["CIFAR10", "CIFAR100"]) -> _Layout:
     )
 
 
+def _check(layout: _Layout, name: str, root: Path) -> ReleaseReport:
+    """What is there of a release: its folder or, without it, the archive."""
+    from noisylab.data.named.release import ReleaseReport  # not above: the named sets build upon this module
+
+    report = ReleaseReport(name, root)
+    files = {f"{layout.folder}/{file}": md5 for part in (layout.train, layout.test, layout.names) for file, md5 in part.items()}
+    if (root / layout.folder).is_dir():
+        what = "a file of the Python release"
+    else:
+        files, what = {layout.archive: layout.archive_md5}, f"the Python release, {layout.url}; or its folder {layout.folder}"
+    for file, md5 in files.items():
+        if report.has(file, what):
+            report.digest(file, md5)
+    return report
+
+
 def _prepare(layout: _Layout, root: Path, allowed: bool, verify: bool) -> None:
     """Make the folder, out of the archive, out of a download."""
     if (root / layout.folder).is_dir():
@@ -260,36 +283,6 @@ def _unpickle(folder: Path, name: str, md5: str | None) -> dict[str, Any]:
             f"Remove the folder {folder} and set download=True, or set verify=False if the files are your own"
         )
     try:
-        held = _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
-        if not isinstance(held, dict):
-            raise pickle.UnpicklingError(f"it holds a {type(held).__name__} where a dictionary belongs")
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        return load_plain(content)
+    except ValueError as error:
         raise ValueError(f"cannot read {path}: {error}; remove the folder {folder} and set download=True") from error
-    return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in held.items()}
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads numpy arrays and Python's plain types, and calls nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """One of the few functions that rebuild arrays.
-
-        Raises:
-            pickle.UnpicklingError: for any other name.
-        """
-        # numpy's two functions that rebuild an array, asked of an array since their module differs between numpy's releases
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np.empty(0).__reduce__()[0]
-        if module in ("numpy.core.numeric", "numpy._core.numeric") and name == "_frombuffer":
-            return np.empty(0).__reduce_ex__(5)[0]
-        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):  # how newer Pythons write bytes in the old format
-            return _latin1
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which does not belong in a data file")
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}, which does not belong in a data file")
-    return text.encode("latin1")

@@ -20,6 +20,8 @@ QUICK = {
     "version": (["--version"], 0, "0."),
     "recipes": (["recipes"], 0, "act_digits"),
     "help of a command": (["compare", "--help"], 0, "usage: noisylab compare"),
+    "help of a group of commands": (["data"], 0, "data check"),
+    "misspelled command of a group": (["data", "chek", "CIFAR10"], 2, "nearest: data check"),
     "misspelled command": (["fitt", "--config", "act_digits.yaml"], 2, "nearest: fit"),
     "misspelled recipe": (["fit", "--config", "act_digit.yaml"], 2, "nearest: act_digits.yaml"),
     "misspelled row of a study": (["study", "--config", "semi_digits.yaml", "--rows", "fixmach"], 2, "nearest: fixmatch"),

@@ -43,6 +43,7 @@ __all__ = [
 _ROOMS = (
     "noisylab.methods",
     "noisylab.data",
+    "noisylab.data.named",
     "noisylab.models",
     "noisylab.noise",
     "noisylab.losses",

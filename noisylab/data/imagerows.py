@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from noisylab.data.imagelist import ImageList
 from noisylab.data.pictures import Depth, fault_of, open_image
 from noisylab.data.rows import FileRows
+from noisylab.data.textcolumn import TextColumn
 
 __all__ = ["decode", "file_rows"]
 
@@ -21,7 +23,9 @@ def file_rows(
     images: ImageList, views: Mapping[str, Any], num_workers: int, allow_truncated: bool, depth: Depth | None = None
 ) -> FileRows:
     """The images as rows that are opened on demand."""
-    return FileRows(images.paths, views, num_workers=num_workers, allow_truncated=allow_truncated, depth=depth)
+    whole = any(map(os.path.isabs, images.names))  # a name with its own folder
+    paths = TextColumn.of(images.paths) if whole else TextColumn.of(images.names, prefix=f"{images.folder}{os.sep}")
+    return FileRows(paths, views, num_workers=num_workers, allow_truncated=allow_truncated, depth=depth)
 
 
 def decode(

@@ -55,6 +55,7 @@ def planned(
         train_rows=split.train,
         other_rows=torch.cat([split.trusted.rows, split.unlabeled]),
         batch_size=batch_size,
+        blocks=split.source.blocks,
         # the same for any number of ranks, so that either resumes the other, but for what batch normalization needs
         min_last=max(2 * ranks if normalized else 2, min(16, batch_size // 4)),
     )

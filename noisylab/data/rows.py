@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from noisylab.data.pictures import Depth, UnreadableImage, open_image
+from noisylab.data.textcolumn import TextColumn
 from noisylab.transforms.base import View, to_device
 from noisylab.transforms.draws import Draws, key_from
 from noisylab.transforms.pil import PILView
@@ -272,7 +273,8 @@ class FileRows:
         allow_truncated: bool = False,
         depth: Depth | None = None,
     ) -> None:
-        self.paths = list(paths)
+        # of many files, a list of names would be copied by every worker; what comes as some other store of them stays one
+        self.paths: Sequence[str] = TextColumn.of(paths) if isinstance(paths, list | tuple) else paths
         self.views = dict(views)
         self.num_workers, self.pin_memory, self.allow_truncated = num_workers, pin_memory, allow_truncated
         self.depth = depth

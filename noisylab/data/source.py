@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from noisylab.data.labels import twins
 from noisylab.data.rows import RowStore
 from noisylab.data.suspicions import odd_classes
+from noisylab.engine.blockorder import RowBlocks
 
 __all__ = ["Source", "check_clips", "check_labels", "clips_agree"]
 
@@ -35,6 +37,7 @@ class Source:
         unlabeled: whether a label may be -1: such rows keep their numbers; semi-supervised methods learn from them, and they are
             not tested.
         held: (V,) rows, sorted, that the data itself holds out for validation; `None` where `val_fraction` says which.
+        blocks: in which training rows lie on a disk; the order of an epoch then follows them. `None` for any order.
     """
 
     train: RowStore
@@ -46,11 +49,12 @@ class Source:
     group: Tensor | None = None
     clip: Tensor | None = None
     test_clip: Tensor | None = None
-    names: list[str] | None = None
-    test_names: list[str] | None = None
+    names: Sequence[str] | None = None
+    test_names: Sequence[str] | None = None
     account: list[str] = field(default_factory=list)
     unlabeled: bool = False
     held: Tensor | None = None
+    blocks: RowBlocks | None = None
 
     def __post_init__(self) -> None:
         """Add notes about odd classes, such as two that are probably the same, to the account."""

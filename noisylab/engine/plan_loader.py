@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from noisylab.engine.blockorder import RowBlocks, shuffled
 from noisylab.transforms.draws import key_from
 from noisylab.types import EpochPlan, Phase, PlanBatch, Stream, StreamRows
 
@@ -28,6 +29,7 @@ class ResolvedPlan:
         batch_size: samples a batch over all ranks, where a stream names none.
         min_last: smallest last batch.
         other_rows: (O,) rows that a stream may name besides: trusted and unlabeled ones.
+        blocks: in which the rows lie, if their order is to follow them, see `shuffled`.
 
     Raises:
         ValueError: for an empty stream, a row outside `train_rows` and `other_rows`, finite streams of unequal length, or a
@@ -44,11 +46,13 @@ class ResolvedPlan:
         batch_size: int,
         min_last: int = 2,
         other_rows: Tensor | None = None,
+        blocks: RowBlocks | None = None,
     ) -> None:
         self.plan, self.epoch, self.seed = plan, epoch, seed
         self._rows: dict[tuple[int, str], Tensor] = {}
         self._batch_size = batch_size
         self._min_last = min_last
+        self._blocks = blocks
         self._orders: dict[tuple[int, str, int], Tensor] = {}
         usable = train_rows if other_rows is None else torch.cat([train_rows, other_rows])
         allowed = torch.zeros(int(usable.max()) + 1 if len(usable) else 1, dtype=torch.bool)
@@ -120,7 +124,7 @@ class ResolvedPlan:
         found = self._orders.get((place, name, number))
         if found is None:
             generator = torch.Generator().manual_seed(key_from(self.key(place, name), "order", number))
-            found = rows[torch.randperm(len(rows), generator=generator)]
+            found = shuffled(rows, generator, self._blocks)
             self._orders = {k: v for k, v in self._orders.items() if k[:2] != (place, name) or k[2] == number - 1}
             self._orders[place, name, number] = found
         return found

@@ -19,7 +19,7 @@ _HOMES = {
     "noisylab.checkpoints.warm_start": "WarmStart warm_start",
     "noisylab.data": (
         "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule PackedImages Reuters "
-        "WebImages"
+        "Shards WebImages"
     ),
     "noisylab.data.named": "NamedRelease ReleaseReport",
     "noisylab.engine.optimizers": "one_each one_for_all optimizer_factory scheduler_factory",

@@ -46,6 +46,7 @@ from noisylab.data import ImageFolder as ImageFolder
 from noisylab.data import NoisyDataModule as NoisyDataModule
 from noisylab.data import PackedImages as PackedImages
 from noisylab.data import Reuters as Reuters
+from noisylab.data import Shards as Shards
 from noisylab.data import WebImages as WebImages
 from noisylab.data.named import NamedRelease as NamedRelease
 from noisylab.data.named import ReleaseReport as ReleaseReport

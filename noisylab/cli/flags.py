@@ -82,6 +82,8 @@ FLAGS = {
         path=True,
     ),
     "checkpoint": Flag("the checkpoint of --run_dir to use: last or best", "NAME"),
+    "shard_mb": Flag("size of a shard in MiB; default 64", "N"),
+    "keep_order": Flag("pack the rows in the order they are read, instead of a random one"),
     "root": Flag("folder of the data set's files, as data.root of a recipe names it", "DIR", path=True),
 }
 
@@ -148,6 +150,12 @@ COMMANDS = {
         recipe=False,
         places="NAME",
     ),
+    "data pack": Command(
+        "pack pictures or arrays into shards, for data that does not fit in memory (class Shards)",
+        "noisylab data pack --images DIR --labels labels.csv --out DIR",
+        ("images", "labels", "arrays", "file_column", "label_column", "skip_unreadable", "shard_mb", "keep_order", "out"),
+        recipe=False,
+    ),
     "recipes": Command("list the packaged recipes and their rows", "noisylab recipes", recipe=False),
     "completion": Command(
         "print a script that completes commands, flags and recipes in bash, zsh or tcsh",
@@ -169,6 +177,7 @@ _WORDS = {  # what a flag does in one command, where another says more than that
     ("issues", "run"): "a finished run, whose labels are to be described; nothing is trained",
     ("issues apply", "run"): "the run that found the wrong labels",
     ("issues apply", "out"): "file of the corrected labels, a new one",
+    ("data pack", "out"): "folder of the pack, a new one",
     ("predict", "images"): "folder of pictures without labels",
     ("predict", "out"): "file of the predictions; default predictions.csv in the run folder",
     ("predict", "overwrite"): "replace the file of --out, if noisylab wrote it",

@@ -113,6 +113,10 @@ def _run(options: Options) -> int:
         from noisylab.cli.commands.data_check import check_data
 
         return check_data(options.places, options.own.get("root"))
+    if name == "data pack":
+        from noisylab.cli.commands.data_pack import pack_data
+
+        return pack_data(options.own)
     if options.configs:
         from noisylab.cli.configuration.recipefile import choose
 

@@ -9,6 +9,7 @@ from noisylab.data.imagefolder import ImageFolder
 from noisylab.data.mnist import MNIST, FashionMNIST
 from noisylab.data.packed import PackedImages
 from noisylab.data.reuters import Reuters
+from noisylab.data.shards.module import Shards
 from noisylab.data.unlabeled import unlabeled_images
 from noisylab.data.web import WebImages
 from noisylab.renamed import old_names
@@ -25,6 +26,7 @@ __all__ = [
     "NoisyDataModule",
     "PackedImages",
     "Reuters",
+    "Shards",
     "WebImages",
     "unlabeled_images",
 ]

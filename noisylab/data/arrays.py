@@ -20,6 +20,7 @@ from noisylab.data.missing import Missing, Unlabeled, doubtful
 from noisylab.data.notes import note
 from noisylab.data.rows import DenseRows, FileRows, MultiRows, RowStore, SparseRows
 from noisylab.data.scaling import Scaling, measure
+from noisylab.data.shards.rows import ShardRows
 from noisylab.data.suspicions import other_size, repeated, row_digests
 from noisylab.transforms.base import StrongView
 from noisylab.transforms.views import check_image_views, checked_strong, feature_views, image_views
@@ -354,7 +355,7 @@ def _check_like_model(inputs: Mapping[str, Tensor | SparseRows], fitted: Mapping
 
 def _parts(store: RowStore) -> dict[str, Tensor | SparseRows]:
     """The inputs by name; those of `_store` again."""
-    assert not isinstance(store, FileRows)
+    assert not isinstance(store, FileRows | ShardRows)
     stores = store.views if isinstance(store, MultiRows) else {"": store}
     return {name: part.values if isinstance(part, DenseRows) else part for name, part in stores.items()}
 

@@ -52,4 +52,4 @@ def may_be_bad(store: object) -> bool:
     if isinstance(parts, dict) and hasattr(store, "gather"):
         return any(may_be_bad(part) for part in parts.values())
     values = getattr(store, "values", getattr(store, "data", None))
-    return isinstance(values, Tensor) and values.is_floating_point()
+    return isinstance(values, Tensor) and values.is_floating_point()  # rows of a pack were looked at when they were packed

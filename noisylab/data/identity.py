@@ -14,6 +14,7 @@ from noisylab.checkpoints.fitted import FORMAT, check_classes
 from noisylab.data.digests import rows_digest, tensor_digest
 from noisylab.data.pictures import Depth
 from noisylab.data.rows import DenseRows, RowStore
+from noisylab.data.shards.rows import ShardRows
 from noisylab.data.source import Source
 
 __all__ = ["FittedData", "depth_from", "depth_numbers", "no_rows", "with_classes"]
@@ -135,15 +136,22 @@ def _record(source: Source, digests: tuple[str, str | None], folds: int, measure
     test = None
     if source.test_target is not None and not folds:
         test = {"rows": len(source.test_target), "inputs": digests[1], "labels": tensor_digest(source.test_target)}
-    train = source.train.values if isinstance(source.train, DenseRows) else None
+    row = _row(source.train)
     return {
         "format": FORMAT,
         "classes": list(source.class_names),
         "train": {"rows": len(source.given), "inputs": digests[0], "labels": tensor_digest(source.given)},
         "test": test,
-        "row": None if train is None else {"shape": list(train.shape[1:]), "whole": train.dtype == torch.uint8},
+        "row": None if row is None else {"shape": list(row[0]), "whole": row[1] == torch.uint8},
         "measured": dict(measured),
     }
+
+
+def _row(store: RowStore) -> tuple[tuple[int, ...], torch.dtype] | None:
+    """Shape and type of a row that is one dense tensor."""
+    if isinstance(store, DenseRows):
+        return tuple(store.values.shape[1:]), store.values.dtype
+    return (store.shape, store.dtype) if isinstance(store, ShardRows) else None
 
 
 def no_rows(fitted: Mapping[str, Any]) -> DenseRows:

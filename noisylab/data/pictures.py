@@ -16,7 +16,18 @@ from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
 
 from noisylab.data.profiles import Profile, profile_of, to_srgb
 
-__all__ = ["Depth", "Head", "UnreadableImage", "depth_of", "fault_of", "head_of", "looks_like_image", "open_image", "suffixes"]
+__all__ = [
+    "Depth",
+    "Head",
+    "StoredPicture",
+    "UnreadableImage",
+    "depth_of",
+    "fault_of",
+    "head_of",
+    "looks_like_image",
+    "open_image",
+    "suffixes",
+]
 
 # Formats of pictures. Pillow knows more: drawings that it hands to other programs, films, scientific arrays.
 _FORMATS = (
@@ -53,6 +64,23 @@ _HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _WIDE = ("RGB;16", "RGBX;16", "RGBA;16", "LA;16")  # color that Pillow reads with 8 of its 16 bits
 
 Pixels: TypeAlias = np.ndarray[Any, Any]
+
+
+class StoredPicture(str):
+    """The name of a picture together with the content of its file, which lies elsewhere; the functions here take it for a path.
+
+    Args:
+        name: for messages.
+        content: of the file.
+    """
+
+    content: bytes
+
+    def __new__(cls, name: str, content: bytes) -> StoredPicture:
+        """A string with the content beside it."""
+        picture = super().__new__(cls, name)
+        picture.content = content
+        return picture
 
 
 class UnreadableImage(ValueError):
@@ -153,7 +181,7 @@ def depth_of(path: str, *, allow_truncated: bool = False) -> Depth | None:
 def head_of(path: str) -> Head | str:
     """The information in the first bytes, or a description of what is wrong with the file."""
     try:
-        with _opened(path) as image:
+        with _opened(path, getattr(path, "content", None)) as image:
             width, height = image.size
             if image.format != "TIFF" and _orientation(image) >= 5:  # Pillow has turned a TIFF already
                 width, height = height, width
@@ -241,10 +269,13 @@ def _other(first: bytes) -> str:
 
 def _load(path: str, allow_truncated: bool, small: bool = False) -> _Loaded:
     """The decoded first frame."""
+    stored: bytes | None = getattr(path, "content", None)
     try:
-        return _decoded(path, None, small)
+        return _decoded(path, stored, small)
     except Exception as error:  # decoders answer damage in many ways: OSError, struct.error, IndexError, EOFError ...
-        content = Path(path).read_bytes() if allow_truncated and Path(path).is_file() else b""
+        content = b""
+        if allow_truncated:
+            content = stored or (Path(path).read_bytes() if Path(path).is_file() else b"")
         if content.startswith(_JPEG_START):
             # The decoder fills what is missing once it meets the end marker; Pillow's own switch would be global.
             with contextlib.suppress(Exception):

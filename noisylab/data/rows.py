@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from noisylab.data.pictures import Depth, UnreadableImage, open_image
+from noisylab.data.shards.rows import ShardRows
 from noisylab.data.textcolumn import TextColumn
 from noisylab.transforms.base import View, to_device
 from noisylab.transforms.draws import Draws, key_from
@@ -328,4 +329,4 @@ def _readable(results: Iterator[list[tuple[Tensor, ...]] | UnreadableImage]) -> 
         yield result
 
 
-RowStore = DenseRows | SparseRows | MultiRows | FileRows
+RowStore = DenseRows | SparseRows | MultiRows | ShardRows | FileRows

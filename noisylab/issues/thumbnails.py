@@ -14,6 +14,7 @@ from PIL import Image
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.pictures import Depth, open_image
 from noisylab.data.rows import DenseRows, FileRows
+from noisylab.data.shards.rows import ShardRows
 
 __all__ = ["thumbnails"]
 
@@ -54,6 +55,8 @@ def thumbnails(data: NoisyDataModule, index: Sequence[int], size: int = 96) -> d
         return _of_files(paths, index, size, getattr(data, "allow_truncated", False), getattr(data, "depth", None))
     if isinstance(store, FileRows):
         return _of_files(store.paths, index, size, store.allow_truncated, store.depth)
+    if isinstance(store, ShardRows):
+        return _of_tensor(DenseRows(store.gather(torch.tensor(index, dtype=torch.int64))), range(len(index)), size)
     return _of_tensor(store, index, size) if isinstance(store, DenseRows) else None
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from noisylab.transforms.base import View
+from noisylab.transforms.base import View, constant
 from noisylab.transforms.draws import Draws
 
-__all__ = ["FeatureDropout", "FeatureIdentity", "FeatureNoise", "FeatureScale"]
+__all__ = ["FeatureDropout", "FeatureIdentity", "FeatureNoise", "FeatureScale", "Standardize"]
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,21 @@ class FeatureDropout(View):
         """(B, D) float32."""
         dropped = draws.bernoulli(self.p, tuple(x.shape[1:]))
         return (x.float() / (1 - self.p)).masked_fill_(dropped, 0)
+
+
+@dataclass(frozen=True)
+class Standardize(View):
+    """(feature - mean) / std of every feature, as float32.
+
+    Args:
+        mean: (D) one value for each feature.
+        std: (D) likewise, above 0.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """(B, D) float32."""
+        middle, width = (constant(values, torch.float32, x.device) for values in (self.mean, self.std))
+        return x.float().sub(middle).div_(width)

@@ -46,7 +46,7 @@ def _paths(node: Any) -> Iterator[tuple[dict[str, Any], str]]:
     parts = _items(node)
     arguments = _items(parts.get("init_args"))
     for name in (*getattr(locate(parts["class_path"]), "path_arguments", ()), *_EVERY):
-        if isinstance(arguments.get(name), str | Path):
+        if isinstance(arguments.get(name), str | Path) and "://" not in str(arguments[name]):  # addresses are no paths
             yield arguments, name
     for inner in arguments.values():
         if "class_path" in _items(inner):

@@ -48,8 +48,14 @@ from noisylab.data import PackedImages as PackedImages
 from noisylab.data import Reuters as Reuters
 from noisylab.data import Shards as Shards
 from noisylab.data import WebImages as WebImages
+from noisylab.data.named import Animal10N as Animal10N
+from noisylab.data.named import Clothing1M as Clothing1M
+from noisylab.data.named import Food101N as Food101N
 from noisylab.data.named import NamedRelease as NamedRelease
 from noisylab.data.named import ReleaseReport as ReleaseReport
+from noisylab.data.named import TinyImageNet as TinyImageNet
+from noisylab.data.named import WebFG as WebFG
+from noisylab.data.named import WebVision as WebVision
 from noisylab.engine.optimizers import one_each as one_each
 from noisylab.engine.optimizers import one_for_all as one_for_all
 from noisylab.engine.optimizers import optimizer_factory as optimizer_factory

@@ -137,7 +137,7 @@ class Diagnostics(L.Callback):
             return
         pl_module.refuse_nonfinite()  # figures of a network that has diverged say nothing
         epoch, device = trainer.current_epoch, pl_module.device
-        given, clean = data.given_target.to(device), data.clean_target.to(device)
+        given, clean = data.given_target.to(device), data.judged_target.to(device)
         rows = torch.zeros_like(given, dtype=torch.bool)
         rows[data.info.train_rows.to(device)] = True
         right, wrong, outside = (mask & rows for mask in label_groups(given, clean, data.num_classes))
@@ -157,7 +157,7 @@ class Diagnostics(L.Callback):
                 found |= self._score(pl_module, right, wrong, outside, given, clean)
             found |= self._peak_and_drop(pl_module, data, epoch)
             table = rank_labels(pl_module, data)
-            listed = None if table is None else issue_metrics(table, data.clean_target)
+            listed = None if table is None else issue_metrics(table, data.judged_target)
             found |= {f"issues/{name}": value for name, value in (listed or {}).items()}
         found |= self._mixtures(pl_module, right, wrong | outside, epoch)
         found |= self._transition(pl_module, data, clean, epoch)

@@ -131,7 +131,11 @@ class RunSummary(Checkpoint):
             **{name: _predictor(curves.series(f"test/acc_{name}"), epochs, method, name) for name in names},
         }
         val = _predictor(curves.series("val/acc"), epochs, method, method.headline, "val")
-        for split, found in (("test", test["headline"]), ("val", val)):
+        others = {
+            split: _predictor(curves.series(f"{split}/acc"), epochs, method, method.headline, split)
+            for split in data.source.other_tests
+        }
+        for split, found in (("test", test["headline"]), ("val", val), *others.items()):
             if top := curves.series(f"{split}/top5"):
                 found["top5"] = top[-1][1]
             if clips := curves.series(f"{split}/acc_sample"):
@@ -172,6 +176,7 @@ class RunSummary(Checkpoint):
                 "digest": digest(data.given_target),
             },
             "test": test,
+            **({"other_tests": others} if others else {}),
             "val": val,
             "diagnostics": diagnostics,
             "loss_histogram": {} if watched is None else watched.histogram,
@@ -257,8 +262,9 @@ def _save_labels(path: Path, data: NoisyDataModule) -> None:
 
 def _wrong(data: NoisyDataModule) -> float | None:
     """Share of wrong labels among those of known truth; None where none is known."""
-    known = (data.clean_target >= 0) & (data.given_target >= 0)
-    return float((data.given_target != data.clean_target)[known].double().mean()) if bool(known.any()) else None
+    truth = data.judged_target
+    known = (truth >= 0) & (data.given_target >= 0)
+    return float((data.given_target != truth)[known].double().mean()) if bool(known.any()) else None
 
 
 def _device(device: torch.device) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from noisylab.data.balanced import with_epoch_rows
 from noisylab.data.checks import check_data_arguments
 from noisylab.data.drawing import noisy_labels, without
 from noisylab.data.finite import FirstBad, may_be_bad
@@ -63,6 +64,8 @@ class NoisyDataModule(FittedData):
         labels_total: so many in all instead.
         labels_balanced: of `labels_total`: as many of each class as possible, where False takes the shares of the training rows.
         labels_seed: names the choice of these rows; noise, splits and the run have seeds of their own.
+        epoch_rows: train each epoch on so many rows alone, drawn anew with equal numbers of each given label, as papers do on
+            Clothing1M; `None` for all. Rows that a method chooses itself are all used. See `with_epoch_rows`.
         noise_unit: what wrong labels are drawn for where rows are frames of clips: each "row", or each "clip", whose rows then
             have one given label; must be said there, as the two are different problems. Labels of `FromFile` belong to rows.
         batch_size: training samples a batch, over all ranks.
@@ -92,6 +95,7 @@ class NoisyDataModule(FittedData):
         labels_total: int | None = None,
         labels_balanced: bool = True,
         labels_seed: int = 0,
+        epoch_rows: int | None = None,
         noise_unit: Literal["row", "clip"] | None = None,
         batch_size: int = 128,
         eval_batch_size: int = 512,
@@ -102,13 +106,14 @@ class NoisyDataModule(FittedData):
     ) -> None:
         super().__init__()
         sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "subset": subset, "chunk_size": chunk_size}
+        sizes["epoch_rows"] = epoch_rows
         parts = {"val_fraction": val_fraction, "folds": folds, "fold": fold, "noise_unit": noise_unit}
         trusted = {"trusted_per_class": trusted_per_class, "trusted_labels": trusted_labels}
         check_data_arguments({**sizes, **parts, **trusted, "num_workers": num_workers})
         self.label_budget = LabelBudget.of(labels_per_class, labels_total, labels_balanced, labels_seed)
         self.noise, self.val_fraction, self.val_labels, self.val_by = noise, val_fraction, val_labels, val_by
         self.noise_unit, self.trusted_per_class, self.trusted_labels = noise_unit, trusted_per_class, trusted_labels
-        self.subset, self.split_seed = subset, split_seed
+        self.subset, self.split_seed, self.epoch_rows = subset, split_seed, epoch_rows
         self.folds, self.fold, self.fold_labels = folds, fold, fold_labels
         self.batch_size, self.eval_batch_size, self.num_workers, self.seed = batch_size, eval_batch_size, num_workers, seed
         self.chunk_size, self._residency = chunk_size, Residency(residency)
@@ -185,6 +190,17 @@ class NoisyDataModule(FittedData):
     def clean_target(self) -> Tensor:
         """(N,) int64 true labels, -1 where unknown. For callbacks and reports only, never for training."""
         return self._clean(self.source)
+
+    @property
+    def judged_target(self) -> Tensor:
+        """(N,) `clean_target`, and K where the given label is known to be wrong although the true one is not: these rows count
+        in what is reported about labels, as those of a class that the model does not have do."""
+        wrong = self.source.wrong
+        return (
+            self.clean_target
+            if wrong is None
+            else torch.where(wrong & (self.clean_target < 0), self.num_classes, self.clean_target)
+        )
 
     def _clean(self, source: Source) -> Tensor:
         if self.noisy is not None:
@@ -293,6 +309,7 @@ class NoisyDataModule(FittedData):
     def teardown(self, stage: str | None = None) -> None:
         """Shut down the worker processes."""
         stores = [] if self._source is None else [self._source.train, self._source.test, self._unlabeled]
+        stores += [] if self._source is None else [other.rows for other in self._source.other_tests.values()]
         for store in stores:
             if isinstance(store, FileRows):
                 store.close()
@@ -308,6 +325,8 @@ class NoisyDataModule(FittedData):
         ranks = self.trainer.world_size
         normalized = ranks > 1 and bool(batch_statistics(method)) and not synchronized(self.trainer)
         plan, owner = method.epoch_plan(epoch), type(self).__name__
+        if self.epoch_rows is not None:
+            plan = with_epoch_rows(plan, self.epoch_rows, self._split, self.num_classes, self.seed, epoch)
         return planned(plan, epoch, self.seed, self._split, self._views, self.batch_size, ranks, normalized, owner)
 
     def train_dataloader(self) -> PlanLoader:
@@ -359,8 +378,9 @@ class NoisyDataModule(FittedData):
         return {**loaders, **self.test_dataloader()}
 
     def test_dataloader(self) -> dict[str, EvalLoader]:
-        """The test set, where there is one."""
-        return {"test": self._eval_loader("test", self._split.test)} if len(self._split.test) else {}
+        """The test set, where there is one, and further test sets that the data has."""
+        parts = {"test": self._split.test, **self._split.others}
+        return {name: self._eval_loader(name, rows) for name, rows in parts.items() if len(rows)}
 
     def predict_on(self, rows: RowStore) -> None:
         """Predict on these inputs, which have no labels, instead of the test set."""
@@ -369,7 +389,7 @@ class NoisyDataModule(FittedData):
     def predict_dataloader(self) -> dict[str, EvalLoader]:
         """The inputs of `predict_on`, else the test set."""
         if self._unlabeled is None:
-            return self.test_dataloader()
+            return {name: loader for name, loader in self.test_dataloader().items() if name == "test"}
         return {"predict": self._eval_loader("predict", torch.arange(len(self._unlabeled)))}
 
     def _eval_loader(self, split: str, rows: Tensor) -> EvalLoader:
@@ -381,7 +401,8 @@ class NoisyDataModule(FittedData):
         return EvalLoader(split, rows[:1] if idle else mine, self.eval_batch_size, build)
 
     def _store(self, split: str) -> RowStore:
-        store = {"test": self.source.test, "predict": self._unlabeled}.get(split, self.source.train)
+        others = {name: other.rows for name, other in self.source.other_tests.items()}
+        store = {"test": self.source.test, "predict": self._unlabeled, **others}.get(split, self.source.train)
         assert store is not None
         return store
 
@@ -420,7 +441,8 @@ class NoisyDataModule(FittedData):
         if row < 0:
             return
         self._first_bad.forget(split)
-        names = {"test": self.source.test_names, "predict": None}.get(split, self.source.names)
+        others = {name: other.names for name, other in self.source.other_tests.items()}
+        names = {"test": self.source.test_names, "predict": None, **others}.get(split, self.source.names)
         where = "training" if split in ("train", "val") or (split == "test" and self.folds) else split
         sample = f"{where} sample {row}" + (f" ({names[row]})" if names else "")
         raise ValueError(f"the input of {sample} is nan or infinite; replace its values or leave the sample out")
@@ -428,7 +450,8 @@ class NoisyDataModule(FittedData):
     def _eval_batch(self, inputs: Inputs, index: Tensor, split: str, counted: bool = True) -> EvalBatch:
         if split == "predict" or not counted:
             return EvalBatch(inputs, torch.full_like(index, -1), index, split)
-        labels = {"train": self.given_target, "val": self._split.val_target}.get(split, self.source.test_target)
+        others = {name: other.target for name, other in self.source.other_tests.items()}
+        labels = {"train": self.given_target, "val": self._split.val_target, **others}.get(split, self.source.test_target)
         assert labels is not None
         return EvalBatch(inputs, self._labels(labels, index), index, split)
 

@@ -21,7 +21,7 @@ def check_data_arguments(given: Mapping[str, Any]) -> None:
         raise ValueError(f"val_fraction must be in [0, 1), got {given['val_fraction']}")
     if not 0 <= given["num_workers"] <= 1024:
         raise ValueError(f"num_workers must be in 0..1024, got {given['num_workers']}")
-    for name in ("batch_size", "eval_batch_size", "subset", "chunk_size"):
+    for name in ("batch_size", "eval_batch_size", "subset", "chunk_size", "epoch_rows"):
         if given[name] is not None and given[name] < 1:
             raise ValueError(f"{name} must be at least 1, got {given[name]}")
     folds, fold = given["folds"], given["fold"]

@@ -119,8 +119,14 @@ def with_classes(source: Source, fitted: Mapping[str, Any]) -> Source:
 
     given = renumbered(source.given)
     assert given is not None
+    others = {name: replace(other, target=place[other.target]) for name, other in source.other_tests.items()}
     return replace(
-        source, given=given, clean=renumbered(source.clean), test_target=renumbered(source.test_target), class_names=names
+        source,
+        given=given,
+        clean=renumbered(source.clean),
+        test_target=renumbered(source.test_target),
+        class_names=names,
+        other_tests=others,
     )
 
 

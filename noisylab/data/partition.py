@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -49,6 +49,7 @@ class Split:
         train_target: (N,) labels to train on, the trusted ones among them.
         val_target: (N,) labels to compare with in validation, -1 where there is no right answer.
         clips: clip of each row, by split: of "val" and "test", where the labels of a clip agree.
+        others: rows that are evaluated of the further test sets, by split.
     """
 
     source: Source
@@ -62,6 +63,7 @@ class Split:
     train_target: Tensor
     val_target: Tensor
     clips: dict[str, Tensor | None]
+    others: dict[str, Tensor] = field(default_factory=dict)
 
 
 def empty_split(source: Source) -> Split:
@@ -138,7 +140,10 @@ def split_rows(
     if source.clip is not None and clips_agree(source.clip[val], val_target[val]):
         clips["val"] = source.clip
     target = trusted.put_into(given)
-    return Split(source, train, val, test, fold, trusted, unlabeled, given, target, val_target, clips)
+    others = {
+        name: _answerable(other.target, torch.arange(len(other.target)), options) for name, other in source.other_tests.items()
+    }
+    return Split(source, train, val, test, fold, trusted, unlabeled, given, target, val_target, clips, others)
 
 
 def _held_out(source: Source, given: Tensor, rows: Tensor, options: SplitOptions) -> Tensor:
@@ -177,10 +182,15 @@ def _without_answers(source: Source, rows: Tensor, away: Tensor, options: SplitO
 def _tested(target: Tensor, fold: Tensor, options: SplitOptions) -> Tensor:
     """The rows of the test set that have an answer which the model can give."""
     rows = fold if options.folds else torch.arange(len(target))
-    visible = rows[(target[rows] >= 0) & (target[rows] < options.num_classes)]
-    if options.folds and not len(visible):
+    found = _answerable(target, rows, options)
+    if options.folds and not len(found):
         raise ValueError(f"no row of fold {options.fold} has a known true label to compare with; choose fewer folds")
-    return _shrunk(visible, target, options)
+    return found
+
+
+def _answerable(target: Tensor, rows: Tensor, options: SplitOptions) -> Tensor:
+    """Those of `rows` whose label is a class of the model, or a subset of them."""
+    return _shrunk(rows[(target[rows] >= 0) & (target[rows] < options.num_classes)], target, options)
 
 
 def _shrunk(rows: Tensor, labels: Tensor, options: SplitOptions) -> Tensor:

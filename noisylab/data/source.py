@@ -13,7 +13,22 @@ from noisylab.data.rows import RowStore
 from noisylab.data.suspicions import odd_classes
 from noisylab.engine.blockorder import RowBlocks
 
-__all__ = ["Source", "check_clips", "check_labels", "clips_agree"]
+__all__ = ["OtherTest", "Source", "check_clips", "check_labels", "clips_agree"]
+
+
+@dataclass
+class OtherTest:
+    """A test set beside the first one.
+
+    Args:
+        rows: inputs of its M rows.
+        target: (M,) int64 their labels.
+        names: (M) a name for each row (its file), or `None`.
+    """
+
+    rows: RowStore
+    target: Tensor
+    names: Sequence[str] | None = None
 
 
 @dataclass
@@ -38,6 +53,8 @@ class Source:
             not tested.
         held: (V,) rows, sorted, that the data itself holds out for validation; `None` where `val_fraction` says which.
         blocks: in which training rows lie on a disk; the order of an epoch then follows them. `None` for any order.
+        other_tests: further test sets by the name of their split, such as "test_ilsvrc", under which their accuracies are logged.
+        wrong: (N,) bool, rows whose given label is known to be wrong although the true one is not; `None` for none.
     """
 
     train: RowStore
@@ -55,6 +72,8 @@ class Source:
     unlabeled: bool = False
     held: Tensor | None = None
     blocks: RowBlocks | None = None
+    other_tests: dict[str, OtherTest] = field(default_factory=dict)
+    wrong: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Add notes about odd classes, such as two that are probably the same, to the account."""
@@ -68,7 +87,8 @@ def check_labels(source: Source) -> None:
     classes = len(source.class_names)
     if len(source.given) != len(source.train):
         raise ValueError(f"{len(source.train)} training inputs but {len(source.given)} labels; they must have the same length")
-    for name, labels in (("training", source.given), ("test", source.test_target)):
+    others = ((name, other.target) for name, other in source.other_tests.items())
+    for name, labels in (("training", source.given), ("test", source.test_target), *others):
         if labels is None:
             continue
         bad = ((labels < (-1 if source.unlabeled else 0)) | (labels >= classes)).nonzero().flatten()

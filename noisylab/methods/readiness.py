@@ -63,5 +63,5 @@ def refuse_test_monitors(trainer: Any) -> None:
         ValueError: naming the first.
     """
     for callback in trainer.callbacks:
-        if str(getattr(callback, "monitor", "")).startswith("test/"):
+        if str(getattr(callback, "monitor", "")).startswith(("test/", "test_")):
             raise ValueError(f"{type(callback).__name__} monitors {callback.monitor!r}: a leak; monitor 'val/acc'")

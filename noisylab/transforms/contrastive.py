@@ -20,7 +20,7 @@ from noisylab.transforms.draws import Draws
 from noisylab.transforms.image import RandomHorizontalFlip, ToFloat, take_pixels
 from noisylab.transforms.pil import PILView, normalized, pixels_of
 
-__all__ = ["ColorJitter", "PILSimCLR", "RandomGray", "RandomResizedCrop", "simclr_view"]
+__all__ = ["ColorJitter", "PILSimCLR", "RandomGray", "RandomResizedCrop", "random_region", "simclr_view"]
 
 _TRIES = 10  # of a crop, before the whole image is taken
 _LUMA = (0.2989, 0.587, 0.114)
@@ -276,7 +276,7 @@ class PILSimCLR(PILView):
     def __call__(self, image: Image.Image, rng: random.Random) -> Tensor:
         """(3, crop, crop) float32."""
         image = image.convert("RGB")
-        top, left, height, width = self._box(image, rng)
+        top, left, height, width = random_region(image.width, image.height, rng, self.least)
         image = image.crop((left, top, left + width, top + height))
         image = image.resize((self.crop, self.crop), Image.Resampling.BILINEAR)
         if rng.random() < self.flip:
@@ -291,16 +291,24 @@ class PILSimCLR(PILView):
             image = image.convert("L").convert("RGB")
         return normalized(pixels_of(image), self.mean, self.std)
 
-    def _box(self, image: Image.Image, rng: random.Random) -> tuple[int, int, int, int]:
-        """(top, left, height, width) of the crop; the largest centered square where ten tries do not fit."""
-        for _ in range(_TRIES):
-            area = image.width * image.height * rng.uniform(self.least, 1.0)
-            ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-            width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if 0 < width <= image.width and 0 < height <= image.height:
-                return rng.randint(0, image.height - height), rng.randint(0, image.width - width), height, width
-        side = min(image.width, image.height)
-        return (image.height - side) // 2, (image.width - side) // 2, side, side
+
+def random_region(width: int, height: int, rng: random.Random, least: float) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of a random region of an image; the largest centered square where ten tries do not fit.
+
+    Args:
+        width: of the image, in pixels.
+        height: likewise.
+        rng: see `PILView`.
+        least: smallest share of the area, in (0, 1].
+    """
+    for _ in range(_TRIES):
+        area = width * height * rng.uniform(least, 1.0)
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        wide, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < wide <= width and 0 < tall <= height:
+            return rng.randint(0, height - tall), rng.randint(0, width - wide), tall, wide
+    side = min(width, height)
+    return (height - side) // 2, (width - side) // 2, side, side
 
 
 _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)

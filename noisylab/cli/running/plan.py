@@ -53,7 +53,7 @@ def plan_text(app: App, *, folder: str, epochs: int, steps: int, step_seconds: f
     info, noisy = data.info, data.noisy
     held = info.num_val
     trusted = f"{len(info.trusted_rows):,} trusted, " if len(info.trusted_rows) else ""
-    tests = len(data.test_dataloader()["test"].rows) if data.test_dataloader() else 0
+    tests = sum(len(loader.rows) for loader in data.test_dataloader().values())
     if noisy is None:
         noise = "none injected (labels as given)"
     else:

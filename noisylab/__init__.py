@@ -17,6 +17,7 @@ _HOMES = {
     "noisylab.arguments": "AtLeastOne Count Finite Fraction FractionBelowOne Limit NonNegative Positive Range",
     "noisylab.callbacks": ("Curves Diagnostics HeldOutProbabilities LabelIssues RunCheckpoint RunProgress RunSummary Speed"),
     "noisylab.checkpoints.warm_start": "WarmStart warm_start",
+    "noisylab.crowd": "Annotations Consensus CrowdLab crowdlab dawid_skene majority_vote read_annotations soft_labels",
     "noisylab.data": (
         "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule PackedImages Reuters "
         "Shards WebImages"
@@ -40,7 +41,10 @@ _HOMES = {
         "SmallCNN TimmNet TorchvisionNet WideResNet Wrap"
     ),
     "noisylab.models.network": "NetFactory",
-    "noisylab.noise": ("Asymmetric FromFile Noise NoisyTargets OpenSet PairFlip Symmetric load_noise save_noise"),
+    "noisylab.noise": (
+        "PMD Asymmetric FromAnnotators FromFile InstanceDependent Noise NoisyTargets OpenSet PairFlip Symmetric load_noise "
+        "save_noise"
+    ),
     "noisylab.selection": (
         "AdaMatchThreshold AllOf DashThreshold FixedThreshold FlexMatchThreshold FreeMatchThreshold Guesses "
         "LabeledThreshold LinearThreshold NoThreshold PercentileThreshold PolicyFactory SCRThreshold "

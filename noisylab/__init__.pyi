@@ -35,6 +35,14 @@ from noisylab.callbacks import RunSummary as RunSummary
 from noisylab.callbacks import Speed as Speed
 from noisylab.checkpoints.warm_start import WarmStart as WarmStart
 from noisylab.checkpoints.warm_start import warm_start as warm_start
+from noisylab.crowd import Annotations as Annotations
+from noisylab.crowd import Consensus as Consensus
+from noisylab.crowd import CrowdLab as CrowdLab
+from noisylab.crowd import crowdlab as crowdlab
+from noisylab.crowd import dawid_skene as dawid_skene
+from noisylab.crowd import majority_vote as majority_vote
+from noisylab.crowd import read_annotations as read_annotations
+from noisylab.crowd import soft_labels as soft_labels
 from noisylab.data import CIFAR10 as CIFAR10
 from noisylab.data import CIFAR100 as CIFAR100
 from noisylab.data import MNIST as MNIST
@@ -126,8 +134,11 @@ from noisylab.models import TorchvisionNet as TorchvisionNet
 from noisylab.models import WideResNet as WideResNet
 from noisylab.models import Wrap as Wrap
 from noisylab.models.network import NetFactory as NetFactory
+from noisylab.noise import PMD as PMD
 from noisylab.noise import Asymmetric as Asymmetric
+from noisylab.noise import FromAnnotators as FromAnnotators
 from noisylab.noise import FromFile as FromFile
+from noisylab.noise import InstanceDependent as InstanceDependent
 from noisylab.noise import Noise as Noise
 from noisylab.noise import NoisyTargets as NoisyTargets
 from noisylab.noise import OpenSet as OpenSet

@@ -272,6 +272,8 @@ class DataInfo:
         trusted_target: (T,) int64 these labels.
         unlabeled_rows: (U,) int64 rows without a given label that may be trained on, sorted; disjoint from all others. A batch
             that names them has the target -1 there.
+        soft_target: (N, K) float32, a distribution over the classes for each of `train_rows`, of which the given target is the
+            largest: what several annotators said of it. 0 in all other rows; `None` where labels are classes.
     """
 
     num_classes: int
@@ -285,6 +287,7 @@ class DataInfo:
     trusted_rows: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     trusted_target: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     unlabeled_rows: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    soft_target: Tensor | None = None
 
 
 class ScoredRows(Protocol):

@@ -36,6 +36,7 @@ _LEVELS: dict[str, int] = {
     "transforms": 2,
     "models": 2,
     "specs": 1,
+    "crowd": 1,
     "renamed": 1,
     "terminal": 1,
     "types": 1,

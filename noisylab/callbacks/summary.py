@@ -21,9 +21,10 @@ import noisylab
 from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.callbacks.diagnostics import Diagnostics
+from noisylab.crowd import write_crowd
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.drawing import without
-from noisylab.data.semi import left_out
+from noisylab.data.softlabels import not_used
 from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.metrics import balanced_accuracy
@@ -89,6 +90,8 @@ class RunSummary(Checkpoint):
         data = trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, NoisyDataModule) and trainer.is_global_zero:
             _save_labels(self.folder / "noise.npz", data)
+            if data.noisy is not None and data.noisy.crowd is not None:
+                write_crowd(self.folder, data.noisy.crowd)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -166,14 +169,16 @@ class RunSummary(Checkpoint):
                 "folds": data.folds or None,
                 "fold": data.fold if data.folds else None,
                 "class_names": list(info.class_names),
-                "account": [*data.source.account, *left_out(method, len(info.unlabeled_rows))],
+                "account": [*data.source.account, *not_used(method, info)],
             },
             "noise": {
                 "kind": None if data.noise is None else data.noise.kind,
+                "generator": None if data.noise is None else data.noise.generator,
                 "rate": None if noisy is None else noisy.rate,
                 "measured_rate": _wrong(data),
                 "seed": None if data.noise is None else data.noise.seed,
                 "digest": digest(data.given_target),
+                "realized_transition": _realized(data),
             },
             "test": test,
             **({"other_tests": others} if others else {}),
@@ -254,10 +259,18 @@ def _save_labels(path: Path, data: NoisyDataModule) -> None:
     """Write the given labels to a file that `FromFile` reads, where noise or the choice of labeled rows made them."""
     names = data.source.class_names
     if data.noisy is not None and data.noise is not None:
-        save_noise(path, data.noisy, data.noise.kind, data.noise.seed, names)
+        made = f"{data.noise.generator}: {data.noise!r}"
+        save_noise(path, data.noisy, data.noise.kind, data.noise.seed, names, made)
     elif data.label_budget is not None:
         truth = data.source.given if data.source.clean is None else data.source.clean
         save_noise(path, without(NoisyTargets(data.given_target, truth, None, None, 0.0), data.given_target), "none", None, names)
+
+
+def _realized(data: NoisyDataModule) -> list[list[float]] | None:
+    """The share of each given class in each true one, for noise that no matrix was given for; None where it is not known."""
+    matrix = None if data.noisy is None or data.noise is None else data.noisy.transition_matrix
+    by_class = data.noise is not None and not (data.noise.looks_at_rows or data.noise.of_rows)
+    return None if matrix is None or by_class else [[round(share, 6) for share in row] for row in matrix.tolist()]
 
 
 def _wrong(data: NoisyDataModule) -> float | None:

@@ -41,6 +41,7 @@ def data_stamp(info: DataInfo) -> dict[str, Any]:
         info.given_target,
         info.train_rows,
         *([info.trusted_rows, info.trusted_target] if len(info.trusted_rows) else []),
+        *([] if info.soft_target is None else [info.soft_target]),
     ):
         labels.update(part.cpu().numpy().tobytes())
     return {"labels": labels.hexdigest(), "seed": info.seed, "batch_size": info.batch_size}

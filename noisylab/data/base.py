@@ -12,7 +12,7 @@ from torch import Tensor
 
 from noisylab.data.balanced import with_epoch_rows
 from noisylab.data.checks import check_data_arguments
-from noisylab.data.drawing import noisy_labels, without
+from noisylab.data.drawing import noisy_labels, told, without
 from noisylab.data.finite import FirstBad, may_be_bad
 from noisylab.data.identity import FittedData, with_classes
 from noisylab.data.loaders import EvalLoader, build_in_chunks, build_in_workers, chunk_rows, open_in_workers
@@ -22,7 +22,8 @@ from noisylab.data.planned import planned
 from noisylab.data.protocol import protocol_text
 from noisylab.data.residency import Residency
 from noisylab.data.rows import FileRows, RowStore, TensorStore, build_views
-from noisylab.data.semi import LabelBudget, account_of_labels, left_out
+from noisylab.data.semi import LabelBudget, account_of_labels
+from noisylab.data.softlabels import not_used, soft_rows
 from noisylab.data.source import Source, check_clips, check_labels
 from noisylab.data.transfer import ahead
 from noisylab.data.trusted import TrustedRows, draw_trusted, read_trusted
@@ -120,6 +121,7 @@ class NoisyDataModule(FittedData):
         self._unlabeled: RowStore | None = None
         self._first_bad = FirstBad()
         self.noisy: NoisyTargets | None = None
+        self._soft: Tensor | None = None
 
     # ---- what a subclass says
 
@@ -164,6 +166,7 @@ class NoisyDataModule(FittedData):
             trusted_rows=self._split.trusted.rows,
             trusted_target=self._split.trusted.target,
             unlabeled_rows=self._split.unlabeled,
+            soft_target=self._soft,
         )
 
     @property
@@ -229,7 +232,7 @@ class NoisyDataModule(FittedData):
         """Read the data, draw the noise, split, once; say what rows an attached method leaves out."""
         self._read_once(stage)
         if stage == "fit" and self.trainer is not None:
-            for text in left_out(self.trainer.lightning_module, len(self._split.unlabeled)):
+            for text in not_used(self.trainer.lightning_module, self.info):
                 note(text)
 
     def _read_once(self, stage: str | None) -> None:
@@ -247,11 +250,14 @@ class NoisyDataModule(FittedData):
         if self.noisy is not None and split.given is not given:
             self.noisy = without(self.noisy, split.given)
         names = source.class_names[: self.num_classes]
+        if self.noise is not None and self.noisy is not None:
+            split.source.account += told(self.noise, self.noisy, source.class_names)
         split.source.account += account_of_labels(
             split.train, split.unlabeled, split.given, source.given, self.label_budget, names
         )
         self.fit_inputs(split.source, torch.cat([split.train, split.unlabeled]).sort().values, split.given)
         self._views = dict(self.view_set())
+        self._soft = soft_rows(self.noisy, split)
         self._split, self._source = split, split.source
 
     def setup_blank(self) -> None:

@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from noisylab.data.notes import note
 from noisylab.data.source import Source
-from noisylab.noise import FromFile, Noise, NoisyTargets
+from noisylab.noise import FromAnnotators, Noise, NoisyTargets
 
-__all__ = ["noisy_labels", "without"]
+__all__ = ["noisy_labels", "told", "without"]
 
 
 def noisy_labels(
@@ -29,19 +30,28 @@ def noisy_labels(
         ValueError: for labeled rows without a true label, labels that are wrong already, a unit that is missing, or clips that
             are.
     """
+    if isinstance(noise, FromAnnotators):  # labels that are not known to be true are replaced, not compared with
+        truth = torch.full_like(source.given, -1) if source.clean is None else source.clean
+        return noise(truth, len(source.class_names), None, source.class_names, source.names)
+    own = noise.own_inputs(len(source.given))
+    return _of_true_labels(noise, source, unit, inputs if own is None else own)
+
+
+def _of_true_labels(noise: Noise, source: Source, unit: Literal["row", "clip"] | None, inputs: Tensor | None) -> NoisyTargets:
+    """Noise that takes the labels of the data for the true ones."""
+    classes, names = len(source.class_names), source.class_names
     clean, labeled = source.given if source.clean is None else source.clean, source.given >= 0
     if bool((clean < 0)[labeled].any()):
         raise ValueError("noise needs true labels for all labeled rows; the data has rows without one. Leave noise out")
     wrong = int((clean != source.given)[labeled].sum())
     if wrong:
         raise ValueError(f"{wrong} of {len(clean)} labels already differ from the true ones; leave noise out")
-    if not bool(labeled.all()) and not isinstance(noise, FromFile):
+    if not bool(labeled.all()) and not noise.of_rows:
         return _of_labeled(noise, source, clean, unit, inputs)
-    classes, names = len(source.class_names), source.class_names
     if source.clip is None:
         if unit == "clip":
             raise ValueError("noise_unit='clip' needs clips, and this data has none; leave it out")
-    elif isinstance(noise, FromFile):
+    elif noise.of_rows:
         pass  # its labels belong to rows
     elif unit is None:
         raise ValueError(
@@ -49,6 +59,10 @@ def noisy_labels(
             "for each 'clip'"
         )
     elif unit == "clip":
+        if noise.looks_at_rows:
+            raise ValueError(
+                f"noise_unit='clip' draws for clips, but {type(noise).__name__} looks at each row; use noise_unit='row'"
+            )
         found, number = torch.unique(source.clip, return_inverse=True)
         drawn = noise(torch.zeros_like(found).scatter(0, number, clean), classes, None, names)
         given = drawn.given_target[number]
@@ -64,9 +78,23 @@ def _of_labeled(
     rows = (source.given >= 0).nonzero().flatten()
     clip = None if source.clip is None else source.clip[rows]
     part = replace(source, given=source.given[rows], clean=clean[rows], clip=clip)
-    drawn = noisy_labels(noise, part, unit, None if inputs is None else inputs[rows])
+    drawn = _of_true_labels(noise, part, unit, None if inputs is None else inputs[rows])
     given = torch.full_like(source.given, -1).scatter(0, rows, drawn.given_target)
     return replace(drawn, given_target=given, clean_target=clean.clone())
+
+
+def told(noise: Noise, noisy: NoisyTargets, class_names: tuple[str, ...]) -> list[str]:
+    """What the account of the data says of the labels; what looked wrong in their file is a warning, too.
+
+    Args:
+        noise: what made them.
+        noisy: the labels.
+        class_names: names of the classes.
+    """
+    doubts = noise.warnings(noisy)
+    for text in doubts:
+        note(text)
+    return [*doubts, *noise.account(noisy, class_names)]
 
 
 def without(noisy: NoisyTargets, given: Tensor) -> NoisyTargets:
@@ -77,5 +105,7 @@ def without(noisy: NoisyTargets, given: Tensor) -> NoisyTargets:
         given: (N,) int64 given labels, -1 where there is none any more.
     """
     labeled = given >= 0
-    measured = float((given != noisy.clean_target)[labeled].double().mean()) if bool(labeled.any()) else 0.0
-    return replace(noisy, given_target=given, measured_rate=measured)
+    known = labeled & (noisy.clean_target >= 0)
+    measured = float((given != noisy.clean_target)[known].double().mean()) if bool(known.any()) else 0.0
+    soft = None if noisy.soft_target is None else torch.where(labeled[:, None], noisy.soft_target, 0.0)
+    return replace(noisy, given_target=given, measured_rate=measured, soft_target=soft)

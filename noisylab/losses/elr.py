@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noisylab.losses.cross_entropy import cross_entropy
+from noisylab.losses.cross_entropy import cross_entropy, soft_cross_entropy
 
 __all__ = ["elr_loss", "elr_regularizer", "elr_target", "given_share", "predicts_given", "reweighted_labels"]
 
@@ -74,12 +74,13 @@ def elr_loss(
 
     Args:
         logits: (B, K) float, unnormalized.
-        target: (B,) int64 given labels.
+        target: (B,) int64 given labels, or (B, K) float, soft ones whose rows sum to one.
         memory_rows: (B, K) float, the moving averages t with this batch's predictions in them (`elr_target`).
         regularization: lambda, 0 or more.
         reduction: "mean" over the batch or "none" for (B,).
     """
-    losses = cross_entropy(logits, target, reduction="none")
+    to_labels = cross_entropy if target.ndim == 1 else soft_cross_entropy
+    losses = to_labels(logits, target, reduction="none")
     losses = losses + regularization * elr_regularizer(logits, memory_rows, reduction="none")
     return losses.mean() if reduction == "mean" else losses
 

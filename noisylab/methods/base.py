@@ -44,6 +44,7 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
         recordable: whether a training step does the same for every batch of an epoch and phase, except for tensors on the device;
             such a step can be a CUDA graph (`noisylab.engine.graphs`).
         uses_unlabeled: whether the method learns from rows without a label, ``info.unlabeled_rows``; others leave them out.
+        uses_soft: whether the method learns from soft labels, ``info.soft_target``; others take the largest class of each.
         needs_embedding: whether networks must end in a linear layer, since the method adds its own heads next to it.
         needs_images: whether inputs must be square images (B, C, S, S).
         trains_encoder: whether more of a network is trained than its head.
@@ -52,6 +53,7 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
     views: ClassVar[tuple[str, ...]] = ("weak",)
     recordable: ClassVar[bool] = False
     uses_unlabeled: ClassVar[bool] = False
+    uses_soft: ClassVar[bool] = False
     needs_embedding: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
     trains_encoder: ClassVar[bool] = True

@@ -9,8 +9,9 @@ from torch.optim import SGD
 
 from noisylab.arguments import FractionBelowOne, NonNegative
 from noisylab.engine.optimizers import one_for_all, optimizer_factory, scheduler_factory
-from noisylab.losses import cross_entropy, jensen_shannon
+from noisylab.losses import cross_entropy, jensen_shannon, soft_cross_entropy
 from noisylab.methods.base import NoisyLabelMethod
+from noisylab.methods.softlabels import soft_target
 from noisylab.models.network import NetFactory
 from noisylab.transforms.mixing import cutmix, mixup
 from noisylab.types import EpochPlan, LRSchedulerFactory, OptimizerFactory, Phase, PlanBatch, Stream, join_inputs
@@ -29,6 +30,8 @@ class CrossEntropy(NoisyLabelMethod):
     draw and one pairing a batch; CutMix pastes a box instead. With `jsd_weight` w, ``L + w JSD(p(weak), p(strong), p(strong'))``:
     the network is also trained to predict the same for a weak and two strong views of a sample, as AugMix trains with w = 12 and
     the strong view `AugMix`.
+
+    Where the data has soft labels (`FromAnnotators`), the cross-entropy is to these: ``-sum_c t_ic log p_ic``.
 
     **Paper**: mixup, Zhang et al., ICLR 2018; label smoothing, Szegedy et al., CVPR 2016; CutMix, Yun et al., ICCV 2019; AugMix,
     Hendrycks et al., ICLR 2020.
@@ -57,6 +60,7 @@ class CrossEntropy(NoisyLabelMethod):
     """
 
     recordable = True  # mixing is noticed, since it draws on the host
+    uses_soft = True
 
     def __init__(
         self,
@@ -86,8 +90,9 @@ class CrossEntropy(NoisyLabelMethod):
         self.add_networks(network, "network")
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        losses = cross_entropy(logits, target, smoothing=self.label_smoothing, convention=self.smoothing, reduction="none")
-        return self.mean(losses)
+        """Of given labels (B,), or of soft ones (B, K)."""
+        loss = cross_entropy if target.ndim == 1 else soft_cross_entropy
+        return self.mean(loss(logits, target, smoothing=self.label_smoothing, convention=self.smoothing, reduction="none"))
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
         """All training rows once, in one view, or in the three that are compared."""
@@ -98,21 +103,23 @@ class CrossEntropy(NoisyLabelMethod):
         """One batch: cross-entropy to the given labels, mixed or compared with other views if asked."""
         samples = batch["train"]
         inputs = samples.views[0]
+        soft = soft_target(self, samples)
+        target = samples.target if soft is None else soft
         if self.jsd_weight > 0:
             logits, *others = self(join_inputs(samples.views)).chunk(3)
             self.observe(samples.index, logits, samples.target)
             divergence = self.mean(jensen_shannon(logits, *others, reduction="none"))
-            loss = self._loss(logits, samples.target) + self.jsd_weight * divergence
+            loss = self._loss(logits, target) + self.jsd_weight * divergence
         elif self.mixup_alpha > 0 or self.cutmix_alpha > 0:
             assert isinstance(inputs, Tensor)
             mix, alpha = (mixup, self.mixup_alpha) if self.mixup_alpha > 0 else (cutmix, self.cutmix_alpha)
             mixed, order, lam = mix(inputs, alpha)
             logits = self(mixed)
-            loss = lam * self._loss(logits, samples.target) + (1 - lam) * self._loss(logits, samples.target[order])
+            loss = lam * self._loss(logits, target) + (1 - lam) * self._loss(logits, target[order])
         else:
             logits = self(inputs)
             self.observe(samples.index, logits, samples.target)
-            loss = self._loss(logits, samples.target)
+            loss = self._loss(logits, target)
         self.means.add("train/loss", loss, batch.weight_of("train"))
         return loss
 

@@ -11,6 +11,7 @@ from noisylab.arguments import FractionBelowOne, NonNegative
 from noisylab.engine.optimizers import one_for_all, optimizer_factory, scheduler_factory
 from noisylab.losses import elr_loss, elr_target, given_share, predicts_given
 from noisylab.methods.base import NoisyLabelMethod
+from noisylab.methods.softlabels import soft_target
 from noisylab.models.network import NetFactory
 from noisylab.renamed import old_argument
 from noisylab.types import LRSchedulerFactory, OptimizerFactory, PlanBatch
@@ -28,7 +29,7 @@ class ELR(NoisyLabelMethod):
     Objective: ``L = mean_i CE(z_i, y_i) + lambda * mean_i log(1 - <t_i, p_i>)``, with z_i the logits, y_i the given label,
     p_i the softmax clamped to [1e-4, 1 - 1e-4] and ``t_i <- beta t_i + (1 - beta) p_i / sum_c p_ic`` just before, without
     gradient and from t_i = 0. The loss is negative for most of the training: its second part goes down to -6.9 lambda for ten
-    classes.
+    classes. Where the data has soft labels (`FromAnnotators`), the cross-entropy is to these.
 
     The average also says which labels are right: a sample is taken as clean where it is largest at the given label, and
     ``t_i[y_i] / sum_c t_i[c]`` is the score, 0 for samples that were not trained on.
@@ -68,6 +69,7 @@ class ELR(NoisyLabelMethod):
     """
 
     recordable = True
+    uses_soft = True
 
     def __init__(
         self,
@@ -96,7 +98,9 @@ class ELR(NoisyLabelMethod):
         self.observe(index, logits, y)
         targets = elr_target(self.memory["target"][index], logits, self.target_momentum)
         self.memory.write("target", index, targets)
-        loss = self.mean(elr_loss(logits, y, targets, self.regularization, reduction="none"))
+        soft = soft_target(self, samples)
+        labels = y if soft is None else soft
+        loss = self.mean(elr_loss(logits, labels, targets, self.regularization, reduction="none"))
         self.means.add("train/loss", loss, batch.weight_of("train"))
         return loss
 

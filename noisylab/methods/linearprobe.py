@@ -9,8 +9,9 @@ from torch.optim import SGD
 
 from noisylab.engine.modes import in_mode, without_gradient
 from noisylab.engine.optimizers import one_for_all, optimizer_factory, scheduler_factory
-from noisylab.losses import cross_entropy
+from noisylab.losses import cross_entropy, soft_cross_entropy
 from noisylab.methods.base import NoisyLabelMethod
+from noisylab.methods.softlabels import soft_target
 from noisylab.models.network import NetFactory, Network
 from noisylab.types import EpochPlan, LRSchedulerFactory, OptimizerFactory, Phase, PlanBatch, Stream
 
@@ -49,6 +50,7 @@ class LinearProbe(NoisyLabelMethod):
 
     needs_embedding: ClassVar[bool] = True
     trains_encoder: ClassVar[bool] = False
+    uses_soft: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -85,7 +87,13 @@ class LinearProbe(NoisyLabelMethod):
             features, _ = self.network.embed(samples.views[0])
         logits = self.checked(self.network.get_submodule(self.network.head_name)(features))
         self.observe(samples.index, logits, samples.target)
-        loss = self.mean(cross_entropy(logits, samples.target, reduction="none"))
+        soft = soft_target(self, samples)
+        losses = (
+            cross_entropy(logits, samples.target, reduction="none")
+            if soft is None
+            else soft_cross_entropy(logits, soft, reduction="none")
+        )
+        loss = self.mean(losses)
         self.means.add("train/loss", loss, batch.weight_of("train"))
         return loss
 

@@ -17,6 +17,7 @@ from noisylab.losses import guess_loss, mixed_loss, pi_consistency, sharp_guess,
 from noisylab.losses.unlabeled import GuessLoss
 from noisylab.memory.recent import RecentValues
 from noisylab.methods.semisupervised import SemiSupervised, probabilities
+from noisylab.methods.softlabels import soft_target
 from noisylab.models.network import NetFactory
 from noisylab.schedules import linear_rampup
 from noisylab.specs import Factory
@@ -108,6 +109,7 @@ class MixMatch(SemiSupervised):
         'network_average'
     """
 
+    uses_soft: ClassVar[bool] = True
     default_optimizer: ClassVar[Factory[Optimizer]] = Factory(Adam, {"lr": 0.002})
 
     def __init__(
@@ -188,7 +190,9 @@ class MixMatch(SemiSupervised):
         guess, weight, samples = self._guess(batch)
         learned, size = samples.views[-self.num_views :], len(labeled)
         batch = batch.with_streams({**batch.streams, "unlabeled": samples})
-        target = torch.cat([one_hot(labeled.target, guess), *[guess] * self.num_views])
+        soft = soft_target(self, labeled)
+        known = one_hot(labeled.target, guess) if soft is None else soft.to(guess.dtype)
+        target = torch.cat([known, *[guess] * self.num_views])
         weights = torch.cat([weight.new_ones(size), *[weight] * self.num_views])
         inputs, target, left = self._mix(join_inputs([labeled.views[0], *learned]), target, weights)
         logits, rotation = self._see_mixed(batch, inputs, [size, *[len(samples)] * self.num_views])

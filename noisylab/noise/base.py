@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from noisylab.crowd.consensus import Consensus
 from noisylab.types import Inputs
 
-__all__ = ["Noise", "NoisyTargets", "Sampler", "check_fraction", "check_num_classes", "check_targets"]
+__all__ = ["Noise", "NoisyTargets", "Sampler", "check_fraction", "check_num_classes", "check_targets", "realized_matrix"]
 
 Sampler: TypeAlias = Literal["vectorized", "legacy"]
 """How labels are drawn from a transition matrix; see `Noise`."""
 
+_SHOWN = 5  # classes in a message
 _CHUNK = 65_536  # rows whose cumulative probabilities are held at once: 52 MB for 100 classes
 
 
@@ -32,6 +34,9 @@ class NoisyTargets:
         transition_matrix: (C, C) float64, rows clean, columns given; each row sums to one. `None` when not known.
         rate: the noise kind's parameter, a fraction in [0, 1); `None` when not known.
         measured_rate: fraction of labeled rows whose given label differs from the true one, in [0, 1]; 0 without such rows.
+        soft_target: (N, K) float32, a distribution over the classes for each row, of which `given_target` is the largest, for
+            methods that learn from one; 0 in rows without a label. `None` where labels are classes.
+        crowd: who gave the labels and how well, where several annotators did.
     """
 
     given_target: Tensor
@@ -39,6 +44,8 @@ class NoisyTargets:
     transition_matrix: Tensor | None
     rate: float | None
     measured_rate: float
+    soft_target: Tensor | None = None
+    crowd: Consensus | None = None
 
 
 class Noise(ABC):
@@ -55,11 +62,18 @@ class Noise(ABC):
             The two give different labels of the same distribution.
         seed: seed of the draws, at least 0.
 
+    Attributes:
+        kind: the kind's name.
+        of_rows: whether the labels were given to the rows, unlabeled ones among them, and are not drawn.
+        looks_at_rows: whether a label depends on the values of its row.
+
     Raises:
         ValueError: an argument lies outside its range.
     """
 
     kind: ClassVar[str]
+    of_rows: ClassVar[bool] = False
+    looks_at_rows: ClassVar[bool] = False
 
     def __init__(self, rate: float | None = None, sampler: Sampler = "vectorized", seed: int = 0) -> None:
         if rate is not None:
@@ -75,6 +89,30 @@ class Noise(ABC):
     def num_classes(self, source_classes: int) -> int:
         """Number of classes the model sees, given the number in the source data set."""
         return source_classes
+
+    @property
+    def generator(self) -> str:
+        """What made the labels, for noise files; the kind, unless a kind has several generators."""
+        return self.kind
+
+    def own_inputs(self, count: int) -> Tensor | None:
+        """Values that the noise looks at in place of the data's inputs: (count, ...), from a file of its own, or `None`."""
+        return None
+
+    def account(self, noisy: NoisyTargets, class_names: Sequence[str]) -> list[str]:
+        """What a user is told of the labels before training, a sentence each; nothing, unless a kind says more than its rate.
+
+        Args:
+            noisy: the labels.
+            class_names: names of the classes.
+        """
+        if not self.looks_at_rows or noisy.transition_matrix is None:
+            return []
+        return realized_lines(noisy.transition_matrix, noisy.measured_rate, class_names)
+
+    def warnings(self, noisy: NoisyTargets) -> list[str]:
+        """What looked wrong when the labels were read, a sentence each."""
+        return []
 
     @abstractmethod
     def transition_matrix(self, num_classes: int, class_names: Sequence[str] | None = None) -> Tensor:
@@ -165,6 +203,43 @@ def check_num_classes(num_classes: int) -> None:
     """Raise ValueError unless there are at least two classes."""
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}; one class has no wrong label")
+
+
+def realized_matrix(clean: Tensor, given: Tensor, num_classes: int) -> Tensor:
+    """(C, C) float64: the share of each given class among the labels of each true one; the identity for classes without a row.
+
+    Args:
+        clean: (N,) int64 true labels in 0..C-1.
+        given: (N,) int64 given labels in 0..C-1.
+        num_classes: C.
+    """
+    counts = torch.bincount(clean * num_classes + given, minlength=num_classes**2).reshape(num_classes, num_classes).double()
+    total = counts.sum(1, keepdim=True)
+    return torch.where(total > 0, counts / total.clamp(min=1), torch.eye(num_classes, dtype=torch.float64))
+
+
+def realized_lines(matrix: Tensor, measured_rate: float, class_names: Sequence[str]) -> list[str]:
+    """What a realized transition matrix is like: how close it is to a fixed mistake for each class.
+
+    Args:
+        matrix: (C, C).
+        measured_rate: share of wrong labels.
+        class_names: C names.
+    """
+    off = matrix.clone().fill_diagonal_(0)
+    largest, place = off.max(1)
+    worst = int(largest.argmax())
+    wrong = off.sum(1)
+    share = float((largest / wrong.clamp(min=1e-12))[wrong > 0].mean()) if bool((wrong > 0).any()) else 0.0
+    lines = [
+        f"drawn noise: {measured_rate:.1%} of the labels are wrong; on average {share:.0%} of a class's wrong labels name one "
+        f"other class, most of all {class_names[worst]} -> {class_names[int(place[worst])]}, {largest[worst]:.1%} of its rows"
+    ]
+    lost = [class_names[k] for k in (largest > matrix.diagonal()).nonzero().flatten().tolist()]
+    if lost:
+        shown = f"{', '.join(lost[:_SHOWN])}{', ...' if len(lost) > _SHOWN else ''}"
+        lines.append(f"drawn noise: the most frequent label of {len(lost)} classes is not their own: {shown}")
+    return lines
 
 
 def _sample_vectorized(clean: Tensor, matrix: Tensor, seed: int) -> Tensor:

@@ -21,7 +21,7 @@ from noisylab.types import Inputs
 
 __all__ = ["FromFile", "NoiseFile", "digest", "load_noise", "save_noise"]
 
-_DESCRIPTION = ("kind", "rate", "measured_rate", "seed", "clean_sha256")
+_DESCRIPTION = ("kind", "rate", "measured_rate", "seed", "clean_sha256", "generator", "given_sha256")
 _SHOWN = 12  # characters of a digest in a message
 _CLASSES = 5  # in a message
 
@@ -38,6 +38,8 @@ class NoiseFile:
         seed: seed of the draws.
         clean_sha256: `digest` of the true labels the noise was drawn for, by the file's numbers.
         class_names: names of the classes that the file's numbers stand for.
+        generator: what made the labels, by name: kinds that go by one name, "instance" above all, have several generators.
+        given_sha256: `digest` of the given labels.
     """
 
     given_target: Tensor
@@ -47,6 +49,8 @@ class NoiseFile:
     seed: int | None = None
     clean_sha256: str | None = None
     class_names: tuple[str, ...] | None = None
+    generator: str | None = None
+    given_sha256: str | None = None
 
 
 class FromFile(Noise):
@@ -71,6 +75,7 @@ class FromFile(Noise):
     """
 
     kind = "file"
+    of_rows = True
     path_arguments = ("path",)  # see `FittedData.path_arguments`
 
     def __init__(
@@ -196,7 +201,12 @@ def digest(targets: Tensor) -> str:
 
 
 def save_noise(
-    path: str | Path, noisy: NoisyTargets, kind: str, seed: int | None, class_names: Sequence[str] | None = None
+    path: str | Path,
+    noisy: NoisyTargets,
+    kind: str,
+    seed: int | None,
+    class_names: Sequence[str] | None = None,
+    generator: str | None = None,
 ) -> None:
     """Write the labels to an .npz file atomically.
 
@@ -206,6 +216,7 @@ def save_noise(
         kind: the noise kind.
         seed: seed of the draws; `None` for labels that were not drawn.
         class_names: C names, by which the labels are matched when they are read; `None` leaves them out.
+        generator: what made the labels, with its arguments; `None` leaves it out.
 
     Raises:
         OSError: the file cannot be written.
@@ -218,6 +229,8 @@ def save_noise(
         "seed": seed,
         "clean_sha256": digest(noisy.clean_target),
         "class_names": None if class_names is None else np.array(list(class_names), dtype=np.str_),
+        "generator": generator,
+        "given_sha256": digest(noisy.given_target),
     }
     with atomic_path(path) as partial, partial.open("wb") as file:
         np.savez(file, **{key: value for key, value in entries.items() if value is not None})

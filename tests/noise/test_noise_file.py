@@ -93,7 +93,7 @@ def test_a_label_beyond_the_classes_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_wrong_key_is_refused_with_the_keys_there(path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no entry 'worse', it holds \['clean_sha256', 'given_target', "):
+    with pytest.raises(ValueError, match=r"no entry 'worse', it holds \['clean_sha256', 'given_sha256', 'given_target', "):
         load_noise(path, key="worse")
 
 

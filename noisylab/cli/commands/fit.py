@@ -28,7 +28,7 @@ from noisylab.cli.running.resumed import WITHOUT_CONFIG, check_epochs, check_sam
 from noisylab.cli.running.session import claim_folder, logger_names, quiet, say, tell_account
 from noisylab.cli.running.starting import begin_from, keep_notes
 from noisylab.cli.running.trial import check_networks
-from noisylab.data.semi import left_out
+from noisylab.data.softlabels import not_used
 from noisylab.engine.precision import check_trainable
 from noisylab.terminal import visible
 
@@ -123,8 +123,7 @@ def fit(
         # a mistake in the data stops here, before anything is written
         app.datamodule.prepare_data()
         app.datamodule.setup("fit")
-        unlabeled = len(app.datamodule.split.unlabeled)
-        tell_account([*app.datamodule.source.account, *left_out(app.model, unlabeled)])
+        tell_account([*app.datamodule.source.account, *not_used(app.model, app.datamodule.info)])
         if goes_on is None:
             begin_from(app, config)
         else:

@@ -22,7 +22,7 @@ _HOMES = {
         "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule PackedImages Reuters "
         "Shards WebImages"
     ),
-    "noisylab.data.named": "Animal10N Clothing1M Food101N NamedRelease ReleaseReport TinyImageNet WebFG WebVision",
+    "noisylab.data.named": "RAVDESS Animal10N Clothing1M Food101N NamedRelease ReleaseReport TinyImageNet WebFG WebVision",
     "noisylab.engine.optimizers": "one_each one_for_all optimizer_factory scheduler_factory",
     "noisylab.engine.step": "step",
     "noisylab.issues": "IssueTable estimate_rate rank_labels read_issues score_labels",
@@ -38,7 +38,7 @@ _HOMES = {
     ),
     "noisylab.models": (
         "CNN13 MLP ACTNet CoTeachingCNN FusionNet LeNet Network PreActResNet18 PreActResNet32 ResNet18 ResNet34 ShakeShake "
-        "SmallCNN TimmNet TorchvisionNet WideResNet Wrap"
+        "SmallCNN SpectrogramCNN TimmNet TorchvisionNet WideResNet Wrap"
     ),
     "noisylab.models.network": "NetFactory",
     "noisylab.noise": (

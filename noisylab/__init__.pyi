@@ -56,6 +56,7 @@ from noisylab.data import PackedImages as PackedImages
 from noisylab.data import Reuters as Reuters
 from noisylab.data import Shards as Shards
 from noisylab.data import WebImages as WebImages
+from noisylab.data.named import RAVDESS as RAVDESS
 from noisylab.data.named import Animal10N as Animal10N
 from noisylab.data.named import Clothing1M as Clothing1M
 from noisylab.data.named import Food101N as Food101N
@@ -129,6 +130,7 @@ from noisylab.models import ResNet18 as ResNet18
 from noisylab.models import ResNet34 as ResNet34
 from noisylab.models import ShakeShake as ShakeShake
 from noisylab.models import SmallCNN as SmallCNN
+from noisylab.models import SpectrogramCNN as SpectrogramCNN
 from noisylab.models import TimmNet as TimmNet
 from noisylab.models import TorchvisionNet as TorchvisionNet
 from noisylab.models import WideResNet as WideResNet

@@ -357,7 +357,11 @@ def _parts(store: RowStore) -> dict[str, Tensor | SparseRows]:
     """The inputs by name; those of `_store` again."""
     assert not isinstance(store, FileRows | ShardRows)
     stores = store.views if isinstance(store, MultiRows) else {"": store}
-    return {name: part.values if isinstance(part, DenseRows) else part for name, part in stores.items()}
+    parts: dict[str, Tensor | SparseRows] = {}
+    for name, part in stores.items():
+        assert isinstance(part, DenseRows | SparseRows)
+        parts[name] = part.values if isinstance(part, DenseRows) else part
+    return parts
 
 
 def _store(inputs: Mapping[str, Tensor | SparseRows]) -> DenseRows | SparseRows | MultiRows:

@@ -21,7 +21,18 @@ from noisylab.transforms.pil import PILView
 from noisylab.types import Inputs
 from noisylab.upstream.torch import shut_down_workers
 
-__all__ = ["DenseRows", "FileRows", "MultiRows", "RowStore", "SparseRows", "TensorStore", "ViewTask", "build_views", "open_image"]
+__all__ = [
+    "DenseRows",
+    "FileRows",
+    "MultiRows",
+    "OneInput",
+    "RowStore",
+    "SparseRows",
+    "TensorStore",
+    "ViewTask",
+    "build_views",
+    "open_image",
+]
 
 
 class TensorStore(Protocol):
@@ -44,6 +55,14 @@ class TensorStore(Protocol):
         ...
 
     def gather(self, index: Tensor) -> Inputs:
+        """Rows `index` (B,), given on the host, where the store lies."""
+        ...
+
+
+class OneInput(TensorStore, Protocol):
+    """Rows of one tensor each."""
+
+    def gather(self, index: Tensor) -> Tensor:
         """Rows `index` (B,), given on the host, where the store lies."""
         ...
 
@@ -128,7 +147,7 @@ class MultiRows:
         views: stores of equal length by view name.
     """
 
-    def __init__(self, views: Mapping[str, DenseRows | SparseRows]) -> None:
+    def __init__(self, views: Mapping[str, OneInput]) -> None:
         self.views = dict(views)
 
     def __len__(self) -> int:
@@ -329,4 +348,4 @@ def _readable(results: Iterator[list[tuple[Tensor, ...]] | UnreadableImage]) -> 
         yield result
 
 
-RowStore = DenseRows | SparseRows | MultiRows | ShardRows | FileRows
+RowStore = DenseRows | SparseRows | MultiRows | ShardRows | FileRows | TensorStore

@@ -55,6 +55,8 @@ class Source:
         blocks: in which training rows lie on a disk; the order of an epoch then follows them. `None` for any order.
         other_tests: further test sets by the name of their split, such as "test_ilsvrc", under which their accuracies are logged.
         wrong: (N,) bool, rows whose given label is known to be wrong although the true one is not; `None` for none.
+        fold: (N,) int64 fold of each training row, from 0, where the data itself divides them into as many as are asked for;
+            `None` deals them.
     """
 
     train: RowStore
@@ -74,6 +76,7 @@ class Source:
     blocks: RowBlocks | None = None
     other_tests: dict[str, OtherTest] = field(default_factory=dict)
     wrong: Tensor | None = None
+    fold: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Add notes about odd classes, such as two that are probably the same, to the account."""

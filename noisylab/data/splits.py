@@ -158,5 +158,7 @@ def fold_rows(source: Source, labels: Tensor, folds: int, fold: int, seed: int, 
         )
     if by_group and source.group is None:
         raise ValueError("val_by='group' needs groups, and this data has none; use val_by='sample'")
+    if source.fold is not None:
+        return (source.fold == fold).nonzero().flatten()
     whole = source.group if by_group else source.clip
     return (deal_folds(labels, folds, seed, whole) == fold).nonzero().flatten()

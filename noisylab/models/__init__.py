@@ -10,6 +10,7 @@ from noisylab.models.network import Network
 from noisylab.models.resnet import PreActResNet18, PreActResNet32, ResNet18, ResNet34
 from noisylab.models.shake_shake import ShakeShake
 from noisylab.models.small_cnn import SmallCNN
+from noisylab.models.spectrogram_cnn import SpectrogramCNN
 from noisylab.models.timm_net import TimmNet
 from noisylab.models.torchvision_net import TorchvisionNet
 from noisylab.models.wide_resnet import WideResNet
@@ -29,6 +30,7 @@ __all__ = [
     "ResNet34",
     "ShakeShake",
     "SmallCNN",
+    "SpectrogramCNN",
     "TimmNet",
     "TorchvisionNet",
     "WideResNet",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import write_cifar, write_folders, write_idx, write_packed, write_reuters
+from samples import write_cifar, write_folders, write_idx, write_packed, write_ravdess, write_reuters
 from torch import Tensor, nn
 
 from noisylab.cli import main
@@ -36,6 +36,7 @@ from noisylab.data import (
     Reuters,
     WebImages,
 )
+from noisylab.data.named import RAVDESS
 from noisylab.models.network import Network
 from noisylab.noise import FromFile, digest
 from noisylab.types import Inputs
@@ -190,6 +191,15 @@ def _reuters(folder: Path, given: dict[str, Any]) -> ToyFiles:
     return ToyFiles(arguments, classes=6, test_rows=24)
 
 
+def _ravdess(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    for package in ("av", "scipy", "soundfile"):  # the extra [media]
+        pytest.importorskip(package)
+    write_ravdess(folder, films=bool({"image", "frames"} & set(given.get("inputs", ()))))
+    few = {"classes": 6, "frames_per_clip": 4, "side": 16, "actors": None, "val_actors": [3], "test_actors": [4]}
+    none = {name: value for name, value in few.items() if value is not None or given.get(name) is not None}
+    return ToyFiles({**none, "root": str(folder), "cache": None}, classes=6, test_rows=24)
+
+
 FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
     Arrays: _arrays,
     CIFAR10: _cifar10,
@@ -200,6 +210,7 @@ FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
     ImageFeatures: _image_features,
     ImageFolder: _image_folder,
     PackedImages: _packed,
+    RAVDESS: _ravdess,
     Reuters: _reuters,
     WebImages: _web,
 }

@@ -3,12 +3,14 @@
 from noisylab.data.named.animal10n import Animal10N
 from noisylab.data.named.clothing1m import Clothing1M
 from noisylab.data.named.food101n import Food101N
+from noisylab.data.named.ravdess import RAVDESS
 from noisylab.data.named.release import NamedRelease, ReleaseReport
 from noisylab.data.named.tiny_imagenet import TinyImageNet
 from noisylab.data.named.webfg import WebFG
 from noisylab.data.named.webvision import WebVision
 
 __all__ = [
+    "RAVDESS",
     "Animal10N",
     "Clothing1M",
     "Food101N",

@@ -1,0 +1,202 @@
+"""Decodes each file once: what was decoded is kept in files that name the content they were made of and verify their own."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from tqdm.auto import tqdm
+
+from noisylab.data.media.faults import UnreadableMedia
+from noisylab.data.media.frontend import Array
+from noisylab.files import atomic_path
+from noisylab.reading import regular
+
+__all__ = ["Decoded", "Recipe", "cache_folder", "decode_all"]
+
+_THREADS = 8  # decoders run side by side
+_DELAY = 2.0  # seconds before a bar is shown
+_DIGEST = hashlib.sha256().digest_size
+_FORMAT = b"noisylab media 1\n"
+
+
+class Recipe(NamedTuple):
+    """How a file is decoded.
+
+    Args:
+        name: of all that the result depends on beside the file; another one where anything of it changes.
+        decode: maps the content of the file to named arrays; raises `UnreadableMedia` where it cannot.
+        arrays: their names.
+    """
+
+    name: str
+    decode: Callable[[bytes], Mapping[str, Array]]
+    arrays: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What came of a file.
+
+    Args:
+        sha256: of its content, in hexadecimal; empty for a file that cannot be read at all.
+        arrays: by name; empty where there is a fault.
+        fault: why it cannot be decoded; empty if it can.
+    """
+
+    sha256: str
+    arrays: Mapping[str, Array]
+    fault: str = ""
+
+
+def cache_folder(cache: str | None) -> Path | None:
+    """The folder of an argument `cache`: "auto" for ``$NOISYLAB_CACHE/media`` or, without that variable,
+    ``~/.cache/noisylab/media``; `None` for none."""
+    if cache != "auto":
+        return None if cache is None else Path(cache)
+    home = os.environ.get("NOISYLAB_CACHE")
+    return (Path(home) if home else Path.home() / ".cache" / "noisylab") / "media"
+
+
+def decode_all(paths: Sequence[str], recipe: Recipe, folder: Path | None) -> list[Decoded]:
+    """Each file decoded, or read from the folder of what was decoded before.
+
+    An entry there belongs to the SHA-256 of the file's content and to the recipe: a file that has changed is decoded again, and
+    one that was copied or renamed is not. The digests of files seen before are remembered by path, size and times of change.
+    Entries are written whole or not at all, so a process that is killed leaves nothing half-made, and two processes that decode
+    the same file at once do no harm. Each carries the digest of itself; one that is damaged is made again, with a warning.
+
+    Args:
+        paths: files.
+        recipe: how to decode them.
+        folder: of what was decoded; `None` keeps nothing.
+
+    Returns:
+        What came of each, in the order of `paths`.
+    """
+    known = _Digests(folder)
+    bar = tqdm(
+        total=len(paths),
+        desc=f"{recipe.name.partition(' ')[0]} decoded",
+        unit="file",
+        disable=True if getattr(rank_zero_only, "rank", 0) else None,  # None: only where standard error is a terminal
+        delay=_DELAY,
+        dynamic_ncols=True,
+    )
+    found = []
+    try:
+        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+            for one in pool.map(lambda path: _one(path, recipe, folder, known), paths):
+                found.append(one)
+                with contextlib.suppress(OSError):  # nobody reads the bar any more; the work goes on
+                    bar.update()
+    finally:
+        known.save()
+        with contextlib.suppress(OSError):
+            bar.close()
+    return found
+
+
+def _one(path: str, recipe: Recipe, folder: Path | None, known: _Digests) -> Decoded:
+    key = _stamp(path)
+    sha256 = known.get(key)
+    if sha256 and folder is not None and (arrays := _read(_entry(folder, recipe, sha256), recipe)) is not None:
+        return Decoded(sha256, arrays)
+    try:
+        content = regular(path).read_bytes()
+    except OSError as error:
+        return Decoded("", {}, f"cannot be read ({error.strerror or error})")
+    sha256 = hashlib.sha256(content).hexdigest()
+    known.add(key, sha256)
+    if folder is not None and (arrays := _read(_entry(folder, recipe, sha256), recipe)) is not None:
+        return Decoded(sha256, arrays)
+    try:
+        arrays = dict(recipe.decode(content))
+    except UnreadableMedia as error:
+        return Decoded(sha256, {}, str(error))
+    if folder is not None:
+        _write(_entry(folder, recipe, sha256), arrays)
+    return Decoded(sha256, arrays)
+
+
+def _entry(folder: Path, recipe: Recipe, sha256: str) -> Path:
+    name = hashlib.sha256(f"{recipe.name}\0{sha256}".encode()).hexdigest()
+    return folder / name[:2] / f"{name}.decoded"
+
+
+def _read(file: Path, recipe: Recipe) -> dict[str, Array] | None:
+    """The arrays in an entry; `None` where there is none, with a warning if it is damaged."""
+    try:
+        content = regular(file).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        rank_zero_warn(f"{file} cannot be read ({error}): what is in it is decoded again")
+        return None
+    start = len(_FORMAT) + _DIGEST
+    if content.startswith(_FORMAT) and hashlib.sha256(content[start:]).digest() == content[len(_FORMAT) : start]:
+        with np.load(io.BytesIO(content[start:]), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in recipe.arrays}
+    rank_zero_warn(f"{file} is damaged: what was in it is decoded again and the file is replaced")
+    return None
+
+
+def _write(file: Path, arrays: Mapping[str, Array]) -> None:
+    with io.BytesIO() as body:
+        np.savez(body, **arrays)  # type: ignore[arg-type]
+        content = body.getvalue()
+    try:
+        with atomic_path(file) as partial:
+            partial.write_bytes(_FORMAT + hashlib.sha256(content).digest() + content)
+    except OSError as error:
+        rank_zero_warn(f"what was decoded cannot be kept in {file.parent} ({error}), so another run decodes it again; set cache")
+
+
+def _stamp(path: str) -> str:
+    """Path, size and times of change of a file; empty for one that is not there."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return ""
+    told = f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}".encode()
+    return hashlib.sha256(os.fsencode(os.path.realpath(path)) + told).hexdigest()[:32]
+
+
+class _Digests:
+    """The SHA-256 of files seen before, by their stamp, in a file of lines; what is lost of it is computed again."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._file = None if folder is None else folder / "digests.txt"
+        self._known, self._new = self._load(), dict[str, str]()
+
+    def _load(self) -> dict[str, str]:
+        if self._file is None:
+            return {}
+        try:
+            lines = self._file.read_text().splitlines()
+        except (OSError, ValueError):
+            return {}
+        return {line[:32]: line[33:] for line in lines if len(line) == 97 and line[32] == " "}
+
+    def get(self, stamp: str) -> str:
+        return self._known.get(stamp, "")
+
+    def add(self, stamp: str, sha256: str) -> None:
+        if stamp:
+            self._new[stamp] = sha256
+
+    def save(self) -> None:
+        if self._file is None or not self._new:
+            return
+        lines = [f"{stamp} {sha256}\n" for stamp, sha256 in {**self._load(), **self._new}.items()]
+        with contextlib.suppress(OSError), atomic_path(self._file) as partial:  # costs the next run time and nothing else
+            partial.write_text("".join(lines))

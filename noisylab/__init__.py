@@ -22,7 +22,9 @@ _HOMES = {
         "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule PackedImages Reuters "
         "Shards WebImages"
     ),
-    "noisylab.data.named": "RAVDESS Animal10N Clothing1M Food101N NamedRelease ReleaseReport TinyImageNet WebFG WebVision",
+    "noisylab.data.named": (
+        "CIFARN RAVDESS Animal10N Clothing1M Food101N NamedRelease ReleaseReport TinyImageNet WebFG WebVision human_labels"
+    ),
     "noisylab.engine.optimizers": "one_each one_for_all optimizer_factory scheduler_factory",
     "noisylab.engine.step": "step",
     "noisylab.issues": "IssueTable estimate_rate rank_labels read_issues score_labels",

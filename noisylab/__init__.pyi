@@ -56,6 +56,7 @@ from noisylab.data import PackedImages as PackedImages
 from noisylab.data import Reuters as Reuters
 from noisylab.data import Shards as Shards
 from noisylab.data import WebImages as WebImages
+from noisylab.data.named import CIFARN as CIFARN
 from noisylab.data.named import RAVDESS as RAVDESS
 from noisylab.data.named import Animal10N as Animal10N
 from noisylab.data.named import Clothing1M as Clothing1M
@@ -65,6 +66,7 @@ from noisylab.data.named import ReleaseReport as ReleaseReport
 from noisylab.data.named import TinyImageNet as TinyImageNet
 from noisylab.data.named import WebFG as WebFG
 from noisylab.data.named import WebVision as WebVision
+from noisylab.data.named import human_labels as human_labels
 from noisylab.engine.optimizers import one_each as one_each
 from noisylab.engine.optimizers import one_for_all as one_for_all
 from noisylab.engine.optimizers import optimizer_factory as optimizer_factory

@@ -12,7 +12,7 @@ import numpy as np
 
 from noisylab.reading import check_archive, regular
 
-__all__ = ["load_plain", "load_torch_file"]
+__all__ = ["load_numpy_file", "load_plain", "load_torch_file"]
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first of the pickles of torch's file format before version 1.6
 _BAD = (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError)
@@ -28,7 +28,7 @@ def load_plain(content: bytes) -> dict[str, Any]:
         ValueError: it is no pickle of a dictionary, or holds anything but numpy arrays and Python's plain types. It says what,
             not in which file.
     """
-    return _dictionary(io.BytesIO(content), 0)
+    return _with_text_keys(_plain(io.BytesIO(content)))
 
 
 def load_torch_file(path: str | Path) -> dict[str, Any]:
@@ -47,7 +47,11 @@ def load_torch_file(path: str | Path) -> dict[str, Any]:
     """
     path = regular(path)
     if not zipfile.is_zipfile(path):
-        return _dictionary(io.BytesIO(path.read_bytes()), 3)
+        file = io.BytesIO(path.read_bytes())
+        if _plain(file) != _MAGIC:
+            raise ValueError("it is no file of torch.save")
+        _plain(file), _plain(file)  # the version of the format, and properties of the machine
+        return _with_text_keys(_plain(file))
     try:
         with zipfile.ZipFile(path) as archive:
             named = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
@@ -60,18 +64,38 @@ def load_torch_file(path: str | Path) -> dict[str, Any]:
     return load_plain(content)
 
 
-def _dictionary(file: io.BytesIO, before: int) -> dict[str, Any]:
-    """The dictionary after some other pickles, the first of which says that this is a file of torch."""
+def load_numpy_file(path: str | Path) -> dict[str, Any]:
+    """The dictionary in a file of ``numpy.save``, which loads in numpy with ``allow_pickle=True`` alone.
+
+    Args:
+        path: the file, .npy.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be read, or is no file.
+        ValueError: it holds no dictionary, or see `load_plain`. It says what, not in which file.
+    """
+    with regular(path).open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+        if shape != () or dtype != np.dtype(object):
+            raise ValueError(f"it holds an array of {dtype} and shape {shape} where a dictionary belongs")
+        held = _plain(io.BytesIO(file.read()))
+    return _with_text_keys(held.item() if isinstance(held, np.ndarray) and held.shape == () else held)
+
+
+def _plain(file: io.BytesIO) -> Any:
+    """What the next pickle in a file holds."""
     try:
-        for place in range(before):
-            found = _PlainUnpickler(file, encoding="latin1").load()
-            if place == 0 and found != _MAGIC:
-                raise pickle.UnpicklingError("it is no file of torch.save")
-        held = _PlainUnpickler(file, encoding="latin1").load()
-        if not isinstance(held, dict):
-            raise pickle.UnpicklingError(f"it holds a {type(held).__name__} where a dictionary belongs")
+        return _PlainUnpickler(file, encoding="latin1").load()
     except _BAD as error:
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _with_text_keys(held: Any) -> dict[str, Any]:
+    if not isinstance(held, dict):
+        raise ValueError(f"it holds a {type(held).__name__} where a dictionary belongs")  # noqa: TRY004  # the file is at fault
     return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in held.items()}
 
 

@@ -22,7 +22,8 @@ from noisylab.types import EpochPlan, Phase, Stream
 
 
 def write_cifar(root: Path, classes: int, rows: int, test_rows: int, protocol: int = 2) -> Path:
-    """The Python release of CIFAR-10 or CIFAR-100 with few rows; row i of a part has the class i mod `classes`.
+    """The Python release of CIFAR-10 or CIFAR-100 with few rows; row i of a part has the class i mod `classes`. Five fine classes
+    in turn are a coarse one.
 
     Returns:
         The folder.
@@ -40,12 +41,39 @@ def write_cifar(root: Path, classes: int, rows: int, test_rows: int, protocol: i
         index = np.arange(place, place + size)
         pixels = np.random.default_rng(place).integers(0, 256, (size, 3072), dtype=np.uint8)
         batch = {"data": pixels, labels_key: (index % classes).tolist(), "filenames": [f"{i}.png" for i in index]}
+        if not ten:
+            batch["coarse_labels"] = (index % classes // 5).tolist()
         (folder / name).write_bytes(pickle.dumps(batch, protocol=protocol))
         place += size
     names = [f"class{c}" for c in range(classes)]
-    meta = {"label_names": names} if ten else {"fine_label_names": names, "coarse_label_names": ["all"]}
+    meta = (
+        {"label_names": names}
+        if ten
+        else {"fine_label_names": names, "coarse_label_names": [f"coarse{c}" for c in range(classes // 5)]}
+    )
     (folder / ("batches.meta" if ten else "meta")).write_bytes(pickle.dumps(meta, protocol=protocol))
     return folder
+
+
+def write_cifarn(root: Path, classes: int, rows: int, test_rows: int) -> dict[str, np.ndarray[Any, Any]]:
+    """CIFAR-10N or CIFAR-100N with few rows: the images as `write_cifar` writes them, and the label file.
+
+    Row i has the class i mod `classes`. The rows 0, 7, 14, ... are wrong by one class in the labels of people, and the rows 0, 3,
+    6, ... in the worse labels.
+
+    Returns:
+        What the label file holds.
+    """
+    write_cifar(root, classes, rows, test_rows)
+    clean = np.arange(rows) % classes
+    people, worse = ((clean + (np.arange(rows) % n == 0)) % classes for n in (7, 3))
+    if classes == 10:
+        held = {"clean_label": clean, "aggre_label": people, "worse_label": worse}
+        held |= {f"random_label{n}": people for n in (1, 2, 3)}
+    else:
+        held = {"clean_label": clean, "noisy_label": people, "clean_coarse_label": clean // 5, "noisy_coarse_label": people // 5}
+    torch.save(held, root / f"CIFAR-{classes}_human.pt")
+    return held
 
 
 def write_packed(path: Path, classes: int, rows: int, test_rows: int, side: int = 8) -> None:

@@ -1,6 +1,7 @@
 """Data sets of the field by their names, read from the files that their authors published."""
 
 from noisylab.data.named.animal10n import Animal10N
+from noisylab.data.named.cifarn import CIFARN, human_labels
 from noisylab.data.named.clothing1m import Clothing1M
 from noisylab.data.named.food101n import Food101N
 from noisylab.data.named.ravdess import RAVDESS
@@ -10,6 +11,7 @@ from noisylab.data.named.webfg import WebFG
 from noisylab.data.named.webvision import WebVision
 
 __all__ = [
+    "CIFARN",
     "RAVDESS",
     "Animal10N",
     "Clothing1M",
@@ -19,4 +21,5 @@ __all__ = [
     "TinyImageNet",
     "WebFG",
     "WebVision",
+    "human_labels",
 ]

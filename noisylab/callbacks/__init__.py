@@ -3,10 +3,21 @@
 from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.callbacks.diagnostics import Diagnostics
+from noisylab.callbacks.h_scores import HScores
 from noisylab.callbacks.held_out import HeldOutProbabilities
 from noisylab.callbacks.label_issues import LabelIssues
 from noisylab.callbacks.progress import RunProgress
 from noisylab.callbacks.speed import Speed
 from noisylab.callbacks.summary import RunSummary
 
-__all__ = ["Curves", "Diagnostics", "HeldOutProbabilities", "LabelIssues", "RunCheckpoint", "RunProgress", "RunSummary", "Speed"]
+__all__ = [
+    "Curves",
+    "Diagnostics",
+    "HScores",
+    "HeldOutProbabilities",
+    "LabelIssues",
+    "RunCheckpoint",
+    "RunProgress",
+    "RunSummary",
+    "Speed",
+]

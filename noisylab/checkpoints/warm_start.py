@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from noisylab.arguments import check_arguments
 from noisylab.checkpoints.atomic import check_checkpoint, newest_readable
+from noisylab.checkpoints.encoder_start import check_same_data, encoder_tensors, fusion_of
 from noisylab.reading import regular
 
 __all__ = ["Started", "WarmStart", "warm_start"]
@@ -49,6 +50,9 @@ class WarmStart:
         leave: prefixes of the names of tensors that keep their start values: "features.9", or "second.features.9" for one
             network.
         sha256: of the file, in hexadecimal digits; any other file is refused.
+        encoders: views whose encoders in a `FusionNet` are loaded into, an empty list for all of its views: in place of `into`,
+            and with more care. The run must be of the same data, rows and labels, and of this view and network alone, or of a
+            `FusionNet` that has such an encoder.
 
     Raises:
         TypeError: for a value of the wrong type.
@@ -67,14 +71,17 @@ class WarmStart:
     part: Literal["all", "encoder"] | None = None
     leave: list[str] = field(default_factory=list)
     sha256: str | None = None
+    encoders: list[str] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.run, str) or not self.run.strip():
             raise ValueError(f"run must be the folder of a run, or a checkpoint file, got {self.run!r}")
-        for name in ("networks", "leave"):
+        for name in ("networks", "leave", "encoders"):
             value = getattr(self, name)
             if isinstance(value, str) or not all(isinstance(item, str) for item in value or ()):
                 raise TypeError(f"{name} must be a list of names, got {value!r}")
+        if self.encoders is not None and self.into:
+            raise ValueError(f"into={self.into!r} and encoders={self.encoders} both say what is loaded into; give one of the two")
         check_arguments(type(self), {"checkpoint": self.checkpoint, "part": self.part})
 
 
@@ -120,7 +127,12 @@ class Started:
         return {**vars(self), "left": list(self.left)}
 
 
-def warm_start(method: Startable, start: WarmStart | str | Path, class_names: Sequence[str] | None = None) -> tuple[Started, ...]:
+def warm_start(
+    method: Startable,
+    start: WarmStart | str | Path,
+    class_names: Sequence[str] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> tuple[Started, ...]:
     """Load weights of an earlier run into the networks of a method that has not been trained yet.
 
     Averaged copies start from the loaded weights as well. What was loaded is added to ``method.started_from``, which checkpoints
@@ -131,9 +143,11 @@ def warm_start(method: Startable, start: WarmStart | str | Path, class_names: Se
         start: which weights; a path alone means those of the run's headline predictor, for all networks.
         class_names: of the new data. If they differ from the run's, the head keeps its start values; None compares only the
             numbers of classes.
+        data: of the new data, see `noisylab.checkpoints.stamp.data_stamp`; compared with the run's where encoders are loaded.
+            None compares nothing.
 
     Returns:
-        For each network what was loaded and what was not.
+        For each network, or each encoder, what was loaded and what was not.
 
     Raises:
         FileNotFoundError: without a checkpoint.
@@ -158,16 +172,17 @@ def warm_start(method: Startable, start: WarmStart | str | Path, class_names: Se
     plans: list[tuple[str, _Plan]] = []
     for name in names:
         source = _source(start, stamp, states, name)
-        plan = _Plan(method.networks, name, states[source], start, _why_not_head(start, stamp, class_names))
-        plan.check(f"{source!r} of {file} ({stamp['method']})")
-        plans.append((source, plan))
+        for one, tensors, why in _loads(method.networks, name, start, checkpoint, states[source], class_names, data):
+            plan = _Plan(method.networks, name, tensors, one, why)
+            plan.check(f"{source!r} of {file} ({stamp['method']})")
+            plans.append((source, plan))
     started = []
     for source, plan in plans:  # only now that all are known to fit
         plan.load()
         started.append(
             Started(
                 network=plan.name,
-                into=start.into,
+                into=plan.start.into,
                 file=str(file),
                 sha256=digest,
                 method=str(stamp["method"]),
@@ -230,6 +245,30 @@ def _source(start: WarmStart, stamp: Mapping[str, Any], states: Mapping[str, Any
         return headline
     ending = "_average" if headline.endswith("_average") else ""
     return f"{network if network in plain else plain[0]}{ending}"
+
+
+def _loads(
+    networks: nn.ModuleDict,
+    name: str,
+    start: WarmStart,
+    checkpoint: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    class_names: Sequence[str] | None,
+    data: Mapping[str, Any] | None,
+) -> list[tuple[WarmStart, Mapping[str, Tensor], str]]:
+    """For each part of a network that is loaded into: the start that names it, the tensors, and why the head is left."""
+    stamp = checkpoint["noisylab"]
+    if start.encoders is None:
+        return [(start, tensors, _why_not_head(start, stamp, class_names))]
+    check_same_data(stamp.get("data", {}), data, start.run)
+    network = fusion_of(networks, name)
+    found: list[tuple[WarmStart, Mapping[str, Tensor], str]] = []
+    for view in start.encoders or network.view_names:
+        part = network.encoder_of(view)
+        theirs, whole = encoder_tensors(checkpoint, tensors, view, network.get_submodule(part), start.run)
+        why = "only the encoder is taken over" if start.part == "encoder" else "" if whole else "there it tells classes apart"
+        found.append((replace(start, into=part, encoders=None), theirs, why))
+    return found
 
 
 def _why_not_head(start: WarmStart, stamp: Mapping[str, Any], class_names: Sequence[str] | None) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from noisylab.checkpoints.fitted import FORMAT, check_classes
 from noisylab.data.digests import rows_digest, tensor_digest
 from noisylab.data.pictures import Depth
-from noisylab.data.rows import DenseRows, RowStore
+from noisylab.data.rows import DenseRows, MultiRows, RowStore
 from noisylab.data.shards.rows import ShardRows
 from noisylab.data.source import Source
 
@@ -78,8 +78,16 @@ class FittedData(L.LightningDataModule):
         """The record that a model keeps of its training data: class names in their order, measurements of the rows, and
         digests of inputs and labels. A checkpoint holds it (`noisylab.checkpoints.fitted.fitted_in`). Needs ``setup``."""
         if self._fitted is None:
-            self._fitted = _record(self._read_source(), self.digests(), self.folds, self.measured())
+            record = _record(self._read_source(), self.digests(), self.folds, self.measured())
+            self._fitted = {**record, "views": list(self.input_views())}
         return self._fitted
+
+    def input_views(self) -> tuple[str, ...]:
+        """Names of the inputs of a sample, where they have names: of several views, or of the one that is used of several."""
+        rows, chosen = self._read_source().train, getattr(self, "views", None)
+        if isinstance(rows, MultiRows):
+            return tuple(rows.views)
+        return tuple(chosen) if isinstance(chosen, list | tuple) and len(chosen) == 1 else ()
 
     def adopt(self, fitted: Mapping[str, Any]) -> None:
         """Adopt the record of a model: number the classes as it does, and prepare inputs with the measurements made in training,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torch.optim import SGD
 
 from noisylab.arguments import FractionBelowOne, NonNegative
 from noisylab.engine.optimizers import one_for_all, optimizer_factory, scheduler_factory
-from noisylab.losses import cross_entropy, jensen_shannon, soft_cross_entropy
+from noisylab.losses import cross_entropy, jensen_shannon, soft_cross_entropy, soft_hgr
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.methods.softlabels import soft_target
+from noisylab.models.fusion import FusionNet
 from noisylab.models.network import NetFactory
 from noisylab.transforms.mixing import cutmix, mixup
 from noisylab.types import EpochPlan, LRSchedulerFactory, OptimizerFactory, Phase, PlanBatch, Stream, join_inputs
@@ -29,12 +32,14 @@ class CrossEntropy(NoisyLabelMethod):
     inputs ``x' = lam x_i + (1 - lam) x_j`` and ``L = lam CE(x', y_i) + (1 - lam) CE(x', y_j)``, lam from Beta(alpha, alpha), one
     draw and one pairing a batch; CutMix pastes a box instead. With `jsd_weight` w, ``L + w JSD(p(weak), p(strong), p(strong'))``:
     the network is also trained to predict the same for a weak and two strong views of a sample, as AugMix trains with w = 12 and
-    the strong view `AugMix`.
+    the strong view `AugMix`. With `fusion_h` w and a `FusionNet`, ``L - w H``, H the Soft-HGR of the embeddings of its views over
+    the batch (`noisylab.losses.soft_hgr`; of more than two views, the mean over the pairs): the embeddings are also trained to
+    have much in common. Other methods have no such term.
 
     Where the data has soft labels (`FromAnnotators`), the cross-entropy is to these: ``-sum_c t_ic log p_ic``.
 
     **Paper**: mixup, Zhang et al., ICLR 2018; label smoothing, Szegedy et al., CVPR 2016; CutMix, Yun et al., ICCV 2019; AugMix,
-    Hendrycks et al., ICLR 2020.
+    Hendrycks et al., ICLR 2020; Soft-HGR, Wang et al., AAAI 2019.
 
     **Authors' code**: none; the defaults are those of the benchmark of KlemenVovk/noisy-labels (SGD, 0.1 at epoch 60).
 
@@ -49,6 +54,8 @@ class CrossEntropy(NoisyLabelMethod):
         mixup_alpha: alpha of mixup's Beta(alpha, alpha); 0 for no mixup.
         cutmix_alpha: the same for CutMix; at most one of the two may be positive.
         jsd_weight: weight w of the divergence between the three views, 0 for none; not together with mixup or CutMix.
+        fusion_h: weight w of the Soft-HGR of the views of a `FusionNet`, computed by each process over its own rows; 0 for none.
+            Not together with mixup, CutMix or `jsd_weight`.
         optimizer: factory; SGD with rate 0.1, momentum 0.9 and weight decay 5e-4 if None.
         scheduler: factory of a schedule stepped once an epoch; a constant rate if None.
 
@@ -71,6 +78,7 @@ class CrossEntropy(NoisyLabelMethod):
         mixup_alpha: NonNegative = 0.0,
         cutmix_alpha: NonNegative = 0.0,
         jsd_weight: NonNegative = 0.0,
+        fusion_h: NonNegative = 0.0,
         optimizer: OptimizerFactory | None = None,
         scheduler: LRSchedulerFactory | None = None,
     ) -> None:
@@ -83,11 +91,24 @@ class CrossEntropy(NoisyLabelMethod):
                 f"jsd_weight={jsd_weight} compares views that are not mixed; set mixup_alpha={mixup_alpha} and "
                 f"cutmix_alpha={cutmix_alpha} to 0, or jsd_weight"
             )
+        if fusion_h > 0 and max(mixup_alpha, cutmix_alpha, jsd_weight) > 0:
+            raise ValueError(
+                f"fusion_h={fusion_h} takes samples as they are, in one view; set mixup_alpha={mixup_alpha}, "
+                f"cutmix_alpha={cutmix_alpha} and jsd_weight={jsd_weight} to 0, or fusion_h"
+            )
         self.label_smoothing, self.smoothing, self.jsd_weight = label_smoothing, smoothing, jsd_weight
         self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
         self.optimizer = optimizer_factory(optimizer, SGD, lr=0.1, momentum=0.9, weight_decay=5e-4)
         self.scheduler = scheduler_factory(scheduler)
         self.add_networks(network, "network")
+        self.fusion_h = fusion_h
+        if fusion_h > 0:
+            net = self.networks["network"]
+            if not isinstance(net, FusionNet) or len(net.view_names) < 2:
+                raise ValueError(
+                    f"fusion_h={fusion_h} compares the embeddings of the views of a FusionNet, got {type(net).__name__}"
+                    f"{' of one view' * isinstance(net, FusionNet)}; choose a FusionNet of several views, or set fusion_h to 0"
+                )
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Of given labels (B,), or of soft ones (B, K)."""
@@ -116,6 +137,14 @@ class CrossEntropy(NoisyLabelMethod):
             mixed, order, lam = mix(inputs, alpha)
             logits = self(mixed)
             loss = lam * self._loss(logits, target) + (1 - lam) * self._loss(logits, target[order])
+        elif self.fusion_h > 0:
+            fusion = self.networks["network"]
+            assert isinstance(fusion, FusionNet)
+            embeddings, _, logits = fusion.embed_views(inputs)
+            self.observe(samples.index, logits, samples.target)
+            common = torch.stack([soft_hgr(*pair) for pair in itertools.combinations(embeddings.values(), 2)]).mean()
+            self.means.add("train/soft_hgr", common, batch.weight_of("train"))
+            loss = self._loss(logits, target) - self.fusion_h * common
         else:
             logits = self(inputs)
             self.observe(samples.index, logits, samples.target)

@@ -2,6 +2,7 @@
 
 from noisylab.metrics.accuracy import ClipProbabilities, SplitConfusions, TopFive, accuracies, accuracy, balanced_accuracy
 from noisylab.metrics.corrected import corrected_metrics
+from noisylab.metrics.h_score import HScore, SoftHGR
 from noisylab.metrics.label_issues import label_issue_metrics
 from noisylab.metrics.memorization import auroc, label_groups, loss_histogram, memorization
 from noisylab.metrics.mixture_quality import (
@@ -19,8 +20,10 @@ from noisylab.metrics.transition_quality import TransitionRecord, transition_err
 
 __all__ = [
     "ClipProbabilities",
+    "HScore",
     "MixtureRecord",
     "RunningMeans",
+    "SoftHGR",
     "SplitConfusions",
     "TopFive",
     "TransitionRecord",

@@ -3,6 +3,7 @@
 from noisylab.models.act_cnn import ACTNet
 from noisylab.models.cnn13 import CNN13
 from noisylab.models.co_teaching_cnn import CoTeachingCNN
+from noisylab.models.frame_lstm import FrameLSTM
 from noisylab.models.fusion import FusionNet
 from noisylab.models.lenet import LeNet
 from noisylab.models.mlp import MLP
@@ -21,6 +22,7 @@ __all__ = [
     "MLP",
     "ACTNet",
     "CoTeachingCNN",
+    "FrameLSTM",
     "FusionNet",
     "LeNet",
     "Network",

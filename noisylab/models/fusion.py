@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisylab.models.mlp import MLP
-from noisylab.models.network import Network
+from noisylab.models.network import NetFactory, Network
+from noisylab.specs import as_factory
 from noisylab.types import Inputs
 
 __all__ = ["FusionNet", "LowRankProduct"]
@@ -80,37 +81,46 @@ class LowRankProduct(nn.Module):
 class FusionNet(Network):
     """Classifies samples of several views: each is encoded separately, the embeddings are fused, and a linear layer follows.
 
-    ``h_v = MLP_v(x_v)``, an `MLP` with a linear output of `embedding` numbers; ``z = fusion(h_1, ..., h_V)``;
+    ``h_v = net_v(x_v)``, a network whose last layer has `embedding` outputs in place of classes: an `MLP` for each view of
+    `in_features`, the network that is named for each view of `encoders`; ``z = fusion(h_1, ..., h_V)``;
     ``logits = A ReLU(z) + b``, where batch normalization if asked for precedes the ReLU and dropout follows it, as in every
-    hidden layer. The fusions:
+    hidden layer of an `MLP`. The fusions:
 
     - "sum": ``z = h_1 + ... + h_V``, as if the last hidden layer saw all views side by side.
     - "concat": ``z = [h_1; ...; h_V]``. The logits are then a sum of one term a view: views add up, but none can change what
       another says.
     - "bilinear": the low-rank product of `LowRankProduct`.
 
-    With one view, all three are an `MLP`: "sum" and "concat" that with `embedding` as its last hidden width, "bilinear" with
-    one more linear layer before it. Views are told apart by name; their order in the batch does not matter.
+    With one view of `in_features`, all three are an `MLP`: "sum" and "concat" that with `embedding` as its last hidden width,
+    "bilinear" with one more linear layer before it. Views are told apart by name; their order in the batch does not matter.
+
+    The encoders can start from runs on one view each: ``--encoders_from.VIEW RUN``.
 
     Source: the low-rank product is that of Liu et al., ACL 2018.
 
     Args:
         num_classes: K.
-        in_features: for each view to use, by name, the numbers in one sample, all its dimensions multiplied; other views of
-            the batch are ignored.
-        hidden: widths of the hidden layers of each view's encoder; none makes it linear.
+        in_features: for each view that an `MLP` encodes, by name, the numbers in one sample, all its dimensions multiplied; views
+            of the batch that are named neither here nor in `encoders` are ignored.
+        hidden: widths of the hidden layers of each such `MLP`; none makes it linear.
         embedding: width of each encoder's output.
         fusion: how the embeddings are brought together.
         rank: terms of the low-rank product; the other fusions do not use it.
-        dropout: probability of dropping a hidden unit, in the encoders and after the fusion, in [0, 1).
-        batch_norm: whether to normalize each hidden layer, and z, before its ReLU.
+        dropout: probability of dropping a hidden unit, in the `MLP` encoders and after the fusion, in [0, 1).
+        batch_norm: whether to normalize each hidden layer of the `MLP` encoders, and z, before its ReLU.
+        encoders: for each view with an encoder of another kind, by name, its network: `TorchvisionNet` for images, `FrameLSTM`
+            for the frames of a film.
 
     Raises:
-        TypeError: `in_features` is not a dict.
-        ValueError: an argument lies outside its range.
+        TypeError: `in_features` or `encoders` is not a dict, or an encoder is no network.
+        ValueError: an argument lies outside its range, or a view is named twice or not at all.
 
     Example:
         >>> net = FusionNet(num_classes=6, in_features={"text": 20, "image": 64})
+        >>> net({"text": torch.zeros(2, 20), "image": torch.zeros(2, 1, 8, 8)}).shape
+        torch.Size([2, 6])
+        >>> from noisylab.models.small_cnn import SmallCNN
+        >>> net = FusionNet(num_classes=6, in_features={"text": 20}, encoders={"image": SmallCNN})
         >>> net({"text": torch.zeros(2, 20), "image": torch.zeros(2, 1, 8, 8)}).shape
         torch.Size([2, 6])
     """
@@ -118,34 +128,31 @@ class FusionNet(Network):
     def __init__(
         self,
         num_classes: int,
-        in_features: dict[str, int],
+        in_features: dict[str, int] | None = None,
         hidden: tuple[int, ...] = (256,),
         embedding: int = 128,
         fusion: Literal["sum", "concat", "bilinear"] = "sum",
         rank: int = 3,
         dropout: float = 0.0,
         batch_norm: bool = False,
+        encoders: dict[str, NetFactory] | None = None,
     ) -> None:
         super().__init__(num_classes)
-        if not isinstance(in_features, dict):
-            raise TypeError(
-                f"in_features must be a dict of the numbers in one sample by view name, got {in_features!r}; "
-                "write in_features={'name': numbers}, or use MLP for inputs of one view"
-            )
-        if not in_features or any(width < 1 for width in in_features.values()):
-            raise ValueError(f"in_features must name at least one view, each with at least 1 number, got {in_features}")
+        widths, others = _checked_views(in_features, encoders)
         if embedding < 1:
             raise ValueError(f"embedding must be a width of at least 1, got {embedding}")
         if fusion not in get_args(_Fusion):
             raise ValueError(f"fusion must be one of {', '.join(get_args(_Fusion))}, got {fusion!r}")
         if rank < 1:
             raise ValueError(f"rank must be at least 1, got {rank}; it is the number of terms of the bilinear fusion")
-        self.in_features = dict(in_features)
-        self.fusion = fusion
+        self.in_features = widths
+        self.view_names = (*widths, *others)
+        self.embedding, self.fusion = embedding, fusion
         # a list: a ModuleDict refuses some names that a view may have
-        self.encoders = nn.ModuleList(MLP(embedding, width, hidden, dropout, batch_norm) for width in self.in_features.values())
-        self.product = LowRankProduct(len(self.in_features), embedding, rank) if fusion == "bilinear" else None
-        fused = embedding * len(self.in_features) if fusion == "concat" else embedding
+        self.encoders = nn.ModuleList(MLP(embedding, width, hidden, dropout, batch_norm) for width in widths.values())
+        self.encoders.extend(as_factory(make, Network, f"encoders[{name!r}]")(embedding) for name, make in others.items())
+        self.product = LowRankProduct(len(self.view_names), embedding, rank) if fusion == "bilinear" else None
+        fused = embedding * len(self.view_names) if fusion == "concat" else embedding
         self.body = nn.Sequential()
         if batch_norm:
             self.body.append(nn.BatchNorm1d(fused))
@@ -155,13 +162,50 @@ class FusionNet(Network):
         self.head = nn.Linear(fused, num_classes)
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Logits (B, K) for a dict of views, each (B, ...) with as many numbers per sample as `in_features` says.
+        """Logits (B, K) for a dict of views, each (B, ...): of `in_features` with that many numbers per sample, of `encoders` as
+        the encoder takes them.
 
         Raises:
-            ValueError: there is one tensor instead of a dict, a view is missing, or a view has another number of numbers.
+            ValueError: there is one tensor instead of a dict, a view is missing, a view has another number of numbers, or an
+                encoder returns something else than `embedding` numbers for each sample.
         """
-        views = self._views(inputs)
-        return self.head(self.body(self._fused([encode(view) for encode, view in zip(self.encoders, views, strict=True)])))
+        return self.head(self.body(self._fused(self._encoded(inputs))))
+
+    def embed_views(self, inputs: Inputs) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Of one forward pass: the embedding of each view by its name, (B, `embedding`); what the last layer sees, (B, D); and
+        the logits (B, K).
+
+        The pass is not compiled, see `noisylab.callbacks.Speed`.
+
+        Raises:
+            ValueError: see `forward`.
+        """
+        embeddings = self._encoded(inputs)
+        seen = self.body(self._fused(embeddings))
+        return dict(zip(self.view_names, embeddings, strict=True)), seen, self.head(seen)
+
+    def encoder_of(self, view: str) -> str:
+        """The name of the part that encodes a view, such as "encoders.0".
+
+        Raises:
+            ValueError: the network has no such view.
+        """
+        if view not in self.view_names:
+            raise ValueError(f"there is no view {view!r}; the views of this FusionNet are {', '.join(self.view_names)}")
+        return f"encoders.{self.view_names.index(view)}"
+
+    def _encoded(self, inputs: Inputs) -> list[Tensor]:
+        """The embeddings in the order of the encoders."""
+        views = zip(self.view_names, self.encoders, self._views(inputs), strict=True)
+        return [self._embedding(name, encode(view), len(view)) for name, encode, view in views]
+
+    def _embedding(self, name: str, found: Tensor, rows: int) -> Tensor:
+        if found.shape != (rows, self.embedding):
+            raise ValueError(
+                f"the encoder of the view {name!r} returned {tuple(found.shape)}, expected ({rows}, {self.embedding}): it must "
+                "have as many outputs as it is told by num_classes, and one row for each sample"
+            )
+        return found
 
     def _fused(self, embeddings: list[Tensor]) -> Tensor:
         if self.product is not None:
@@ -173,18 +217,47 @@ class FusionNet(Network):
         if isinstance(inputs, Tensor):
             raise ValueError(  # noqa: TRY004
                 f"FusionNet takes a dict of views by name, got one tensor of shape {tuple(inputs.shape)}; use data of the "
-                f"views {', '.join(self.in_features)}, or MLP for inputs of one view"
+                f"views {', '.join(self.view_names)}, or a network for inputs of one view, such as MLP"
             )
-        for name, width in self.in_features.items():
+        for name in self.view_names:
             if name not in inputs:
+                where = "in_features" if name in self.in_features else "encoders"
                 raise ValueError(
-                    f"FusionNet was built for a view {name!r} (in_features={self.in_features}), which the inputs lack; they "
-                    f"have {', '.join(inputs) or 'none'}: name only these in in_features, or let the data yield {name!r}"
+                    f"FusionNet was built for a view {name!r} ({where}), which the inputs lack; they have "
+                    f"{', '.join(inputs) or 'none'}: name only these in {where}, or let the data yield {name!r}"
                 )
+        for name, width in self.in_features.items():
             given = inputs[name].shape[1:]
             if given.numel() != width:
                 raise ValueError(
                     f"FusionNet was built for {width} numbers in a sample of view {name!r}, got samples of shape "
                     f"{tuple(given)}; set in_features[{name!r}]={given.numel()}"
                 )
-        return [inputs[name] for name in self.in_features]
+        return [inputs[name] for name in self.view_names]
+
+
+def _checked_views(
+    in_features: dict[str, int] | None, encoders: dict[str, NetFactory] | None
+) -> tuple[dict[str, int], dict[str, NetFactory]]:
+    """The views with an `MLP` and those with another encoder."""
+    if in_features is not None and not isinstance(in_features, dict):
+        raise TypeError(
+            f"in_features must be a dict of the numbers in one sample by view name, got {in_features!r}; "
+            "write in_features={'name': numbers}, or use MLP for inputs of one view"
+        )
+    if encoders is not None and not isinstance(encoders, dict):
+        raise TypeError(
+            f"encoders must be a dict of networks by view name, got {encoders!r}; write encoders={{'name': TheNetwork}}, or use "
+            "the network itself for inputs of one view"
+        )
+    widths, others = dict(in_features or {}), dict(encoders or {})
+    if not (widths or others) or any(width < 1 for width in widths.values()):
+        raise ValueError(
+            f"in_features must name at least one view, each with at least 1 number, got {widths}; or name views in encoders"
+        )
+    both = [name for name in widths if name in others]
+    if both:
+        raise ValueError(
+            f"in_features and encoders both name the view {both[0]!r}; each view has one encoder: remove one of the two"
+        )
+    return widths, others

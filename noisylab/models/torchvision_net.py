@@ -37,9 +37,14 @@ class TorchvisionNet(BorrowedNetwork):
             running statistics: it stays in evaluation mode after `train()`.
         head_init: "default" keeps PyTorch's initial values of a linear layer; "he" draws He-normal weights and sets the
             bias to zero (ACT).
+        in_channels: channels of the image, 1 for a spectrogram. With another number than 3 the first convolution is a new one.
+            Without pretrained weights its own are normal, with the standard deviation of those that they replace. Of pretrained
+            weights one channel gets the sum over the colors, so that it does what the same gray picture in three channels did;
+            several get those of the colors in turn, times 3 over their number.
 
     Raises:
-        ValueError: a name is unknown, `freeze` matches nothing, or the network does not end in a linear layer.
+        ValueError: a name is unknown, `freeze` matches nothing, or the network does not end in a linear layer or, for another
+            `in_channels`, does not begin with a convolution.
         FileNotFoundError: the weights are not on this machine and cannot be downloaded.
 
     Example:
@@ -56,11 +61,16 @@ class TorchvisionNet(BorrowedNetwork):
         freeze: Literal["all_but_head"] | list[str] | None = None,
         train_batchnorm: bool = True,
         head_init: Literal["default", "he"] = "default",
+        in_channels: int = 3,
     ) -> None:
         super().__init__(num_classes)
         if head_init not in ("default", "he"):
             raise ValueError(f"head_init must be 'default' or 'he', got {head_init!r}")
+        if in_channels < 1:
+            raise ValueError(f"in_channels must be at least 1, got {in_channels}")
         self.net = build_classifier(name, weights)
+        if in_channels != 3:
+            _set_channels(self.net, name, in_channels, pretrained=weights is not None)
         head_name, old = last_linear(self.net, name)
         head = nn.Linear(old.in_features, num_classes)
         if head_init == "he":
@@ -145,6 +155,22 @@ def last_linear(net: nn.Module, name: str) -> tuple[str, nn.Linear]:
     if not linear:
         raise ValueError(f"{name!r} does not end in a linear layer that could be replaced; use Wrap with a factory")
     return linear[-1]
+
+
+@torch.no_grad()
+def _set_channels(net: nn.Module, name: str, channels: int, pretrained: bool) -> None:
+    """Give a network a first convolution for another number of channels, see `TorchvisionNet`."""
+    old = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
+    if old is None or old.in_channels != 3 or old.groups != 1:
+        raise ValueError(f"in_channels={channels}: {name!r} does not begin with a convolution of three channels; leave it at 3")
+    weight = torch.empty(old.out_channels, channels, *old.kernel_size)
+    if not pretrained:
+        weight.normal_(0, float(old.weight.std()))
+    elif channels == 1:
+        weight.copy_(old.weight.sum(1, keepdim=True))
+    else:
+        weight.copy_(old.weight[:, torch.arange(channels) % 3] * 3 / channels)
+    old.in_channels, old.weight = channels, nn.Parameter(weight)
 
 
 def _check_name(models: ModuleType, name: str) -> None:

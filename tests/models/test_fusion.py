@@ -14,7 +14,7 @@ from torch.optim import SGD
 
 from noisylab.data import Arrays
 from noisylab.methods import CrossEntropy
-from noisylab.models import MLP, FusionNet
+from noisylab.models import MLP, FrameLSTM, FusionNet, SmallCNN
 from noisylab.models.fusion import LowRankProduct
 from noisylab.noise import Symmetric
 
@@ -236,7 +236,8 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"in_features": {}}, "in_features must name at least one view.*got {}"),
+        ({"in_features": {}}, "in_features must name at least one view.*got {}; or name views in encoders"),
+        ({"encoders": {"left": SmallCNN}}, "in_features and encoders both name the view 'left'"),
         ({"in_features": {"a": 4, "b": 0}}, "in_features must .* at least 1 number, got {'a': 4, 'b': 0}"),
         ({"hidden": (8, 0)}, r"hidden must hold widths of at least 1, got \(8, 0\)"),
         ({"embedding": 0}, "embedding must be a width of at least 1, got 0"),
@@ -253,6 +254,63 @@ def test_arguments_outside_their_range_are_refused(given: dict[str, Any], messag
 def test_one_number_for_all_views_is_refused() -> None:
     with pytest.raises(TypeError, match=r"in_features must be a dict .* got 64; write in_features={'name': numbers}"):
         FusionNet(2, 64)  # type: ignore[arg-type]
+
+
+# ---- encoders of other kinds
+
+
+def test_the_form_with_numbers_alone_draws_and_names_its_tensors_as_ever() -> None:
+    net = FusionNet(3, WIDTHS, hidden=(8,), embedding=5, fusion="bilinear")
+    torch.manual_seed(0)
+    parts = {
+        "encoders.0": MLP(5, 4, (8,)),
+        "encoders.1": MLP(5, 6, (8,)),
+        "product": LowRankProduct(2, 5),
+        "head": nn.Linear(5, 3),
+    }
+    expected = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
+    assert_same(dict(net.state_dict()), expected)
+
+
+def test_any_network_encodes_a_view() -> None:
+    net = FusionNet(
+        3,
+        {"stats": 4},
+        (),
+        5,
+        "concat",
+        encoders={"sound": partial(SmallCNN, width=4), "film": partial(FrameLSTM, frame=SmallCNN)},
+    )
+    inputs = {"film": torch.randn(2, 3, 1, 8, 8), "stats": torch.randn(2, 4), "sound": torch.randn(2, 1, 8, 12)}
+    stats, sound, film = net.encoders
+    assert isinstance(stats, MLP) and isinstance(sound, SmallCNN) and isinstance(film, FrameLSTM)
+    views, seen, logits = net.eval().embed_views(inputs)
+    each = {"stats": stats(inputs["stats"]), "sound": sound(inputs["sound"]), "film": film(inputs["film"])}
+    z = torch.cat(list(each.values()), 1).relu()
+    assert_same(views, each)
+    assert torch.equal(seen, z) and torch.equal(logits, net.head(z)) and torch.equal(logits, net(inputs))
+    assert net.encoder_of("film") == "encoders.2" and net.embed(inputs)[0].equal(seen)
+    net(inputs).sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_encoders_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(TypeError, match="encoders must be a dict of networks by view name"):
+        FusionNet(2, encoders=SmallCNN)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"encoders\['a'\] must be a Network class"):
+        FusionNet(2, encoders={"a": lambda classes: SmallCNN(classes)})
+    net = FusionNet(2, embedding=5, encoders={"a": partial(NarrowCNN, width=4)})
+    with pytest.raises(ValueError, match=r"encoder of the view 'a' returned \(2, 4\), expected \(2, 5\)"):
+        net({"a": torch.zeros(2, 1, 8, 8)})
+    with pytest.raises(ValueError, match=r"a view 'a' \(encoders\), which the inputs lack; they have b"):
+        net({"b": torch.zeros(2, 1, 8, 8)})
+
+
+class NarrowCNN(SmallCNN):
+    """Has one output too few."""
+
+    def __init__(self, num_classes: int, width: int) -> None:
+        super().__init__(num_classes - 1, width=width)
 
 
 # ---- in a run

@@ -17,7 +17,7 @@ import lightning as L
 from noisylab.callbacks import RunCheckpoint, Speed
 from noisylab.cli.configuration.checks import check_values
 from noisylab.cli.configuration.fitting import fits, wrong_value
-from noisylab.cli.configuration.listed import merge_items, nodes_in
+from noisylab.cli.configuration.listed import merge_items, merge_named, nodes_in
 from noisylab.cli.configuration.recipefile import Chosen, choose
 from noisylab.cli.configuration.recipes import find_config, text_of
 from noisylab.cli.configuration.registry import (
@@ -28,19 +28,20 @@ from noisylab.cli.configuration.registry import (
     full_name,
     item_kind,
     locate,
+    named_kind,
     parameters,
     resolve_class,
     takes_class,
 )
 from noisylab.cli.configuration.scalars import Typed, key_text, plain, read, settle, tree
-from noisylab.cli.configuration.starts import set_start, starts_of
+from noisylab.cli.configuration.starts import set_encoders, set_start, starts_of
 from noisylab.cli.configuration.trainer import check_trainer
 from noisylab.cli.errors import UserError, unknown
 from noisylab.data.base import NoisyDataModule
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.trust import PACKAGES, Untrusted, allow, check, check_builder, looks_like_path
 
-__all__ = ["Composed", "compose", "switches", "with_dict_kwargs"]
+__all__ = ["Composed", "compose", "switches"]
 
 _TOP = {  # with the type hints of those that are single values
     "recipe": str,
@@ -52,6 +53,7 @@ _TOP = {  # with the type hints of those that are single values
     "checkpoint": None,
     "ckpt_path": str | None,
     "init_from": None,
+    "encoders_from": None,  # a short form of it
 }
 _STRUCTURE = re.compile(r"[\[{\r\n\x85\u2028\u2029]|:(\s|$)|^\s*[-?]\s")  # what makes a text more than one value in YAML
 _UNTYPED = ("callbacks", "plugins", "strategy", "profiler")  # of the trainer, checked where they are built
@@ -157,7 +159,7 @@ def _complete(node: dict[str, Any], at: list[str]) -> None:
             raise UserError(
                 f"{where}: {cls.__name__} needs it, and it is missing\n  write --{where} VALUE, or add it to the recipe"
             )
-        if class_kind(parameter.hint) is not None or item_kind(parameter.hint) is not None:
+        if any(kind(parameter.hint) is not None for kind in (class_kind, item_kind, named_kind)):
             for part, inner in nodes_in(node["init_args"].get(name), name):
                 _complete(inner, [*at, part])
 
@@ -247,6 +249,8 @@ def _set(composed: Composed, path: list[str], value: Any, where: str) -> None:
         _set_switch(composed, top, composed.config.setdefault(top, {}), path[1:], value)
     elif top == "init_from":
         composed.config[top] = set_start(composed.config.get(top), path, value)
+    elif top == "encoders_from":
+        composed.config["init_from"] = set_encoders(composed.config.get("init_from"), path, value)
     elif len(path) > 1:
         raise UserError(f"{where}: {top} has no parts, got {'.'.join(path)}")
     else:
@@ -330,12 +334,14 @@ def _argument(composed: Composed, node: dict[str, Any], path: list[str], value: 
         node["init_args"][name] = _merge(composed, node["init_args"].get(name), kind, path[1:], value, [*at, name])
         return node
     items = item_kind(accepted[name].hint)
-    if items is not None:
+    several = items or named_kind(accepted[name].hint)
+    if several is not None:
 
         def merge(item: Any, rest: list[str], new: Any, place: str) -> Any:
-            return _merge(composed, item, items, rest, new, [*at, name, place])
+            return _merge(composed, item, several, rest, new, [*at, name, place])
 
-        node["init_args"][name] = merge_items(node["init_args"].get(name), path[1:], value, where, merge)
+        put_in: Callable[..., Any] = merge_named if items is None else merge_items
+        node["init_args"][name] = put_in(node["init_args"].get(name), path[1:], value, where, merge)
         return node
     if len(path) > 1:
         inner = dict(node["init_args"].get(name) or {})
@@ -348,22 +354,6 @@ def _argument(composed: Composed, node: dict[str, Any], path: list[str], value: 
         raise wrong_value(where, value, accepted[name].hint)
     node["init_args"][name] = value
     return node
-
-
-def with_dict_kwargs(node: Any) -> Any:
-    """A class as jsonargparse takes it: arguments that only ``**kwargs`` accept, as in `Wrap`, are under a separate key."""
-    if not (isinstance(node, dict) and isinstance(node.get("init_args"), dict)):
-        return node
-    arguments = {
-        key: [with_dict_kwargs(item) for item in value] if isinstance(value, list) else with_dict_kwargs(value)
-        for key, value in node["init_args"].items()
-    }
-    cls = locate(node["class_path"])
-    more = set(arguments) - set(parameters(cls)) if accepts_any(cls) else set()
-    if not more:
-        return {**node, "init_args": arguments}
-    named = {key: value for key, value in arguments.items() if key not in more}
-    return {**node, "init_args": named, "dict_kwargs": {key: arguments[key] for key in arguments if key in more}}
 
 
 def _set_trainer(composed: Composed, trainer: dict[str, Any], path: list[str], value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonargparse
 
-from noisylab.cli.configuration.registry import class_kind, item_kind
+from noisylab.cli.configuration.registry import class_kind, item_kind, named_kind
 from noisylab.cli.errors import UserError
 from noisylab.cli.wording import in_words
 
@@ -27,7 +27,7 @@ def wrong_value(where: str, value: Any, hint: Any) -> UserError:
 
 def fits(value: Any, hint: Any) -> bool:
     """Whether jsonargparse takes `value` for a type hint; classes given by name are checked where they are resolved."""
-    if hint is Any or hint is inspect.Parameter.empty or class_kind(hint) is not None or item_kind(hint) is not None:
+    if hint in (Any, inspect.Parameter.empty) or any(kind(hint) is not None for kind in (class_kind, item_kind, named_kind)):
         return True
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     try:

@@ -34,6 +34,7 @@ __all__ = [
     "item_kind",
     "known_classes",
     "locate",
+    "named_kind",
     "parameters",
     "resolve_class",
     "takes_class",
@@ -172,6 +173,12 @@ def item_kind(hint: Any) -> type | None:
     """The class whose subclasses an argument takes a list of; None for other arguments."""
     parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     return next((class_kind(typing.get_args(part)[0]) for part in parts if typing.get_origin(part) is list), None)
+
+
+def named_kind(hint: Any) -> type | None:
+    """The class whose subclasses an argument takes by names, as in ``encoders: {image: SmallCNN}``; None for other arguments."""
+    parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return next((class_kind(typing.get_args(part)[1]) for part in parts if typing.get_origin(part) is dict), None)
 
 
 def takes_factory(hint: Any) -> bool:

@@ -11,7 +11,7 @@ from noisylab.cli.configuration.registry import parameters
 from noisylab.cli.configuration.scalars import Scalar, key_text, read, settle
 from noisylab.cli.errors import UserError, unknown
 
-__all__ = ["absolute_starts", "set_start", "starts_of"]
+__all__ = ["absolute_starts", "set_encoders", "set_start", "starts_of"]
 
 Starts = list[dict[str, Any]]
 
@@ -45,6 +45,36 @@ def set_start(before: Starts | None, path: list[str], value: Any) -> Starts | No
     return [*(before or []), *found] if path[0].endswith("+") else found
 
 
+def set_encoders(before: Starts | None, path: list[str], value: Any) -> Starts | None:
+    """``init_from`` with the runs that the encoders of a `FusionNet` start from: ``encoders_from`` is short for entries of it.
+
+    Args:
+        before: what was given before; entries for encoders are replaced, others stay.
+        path: the key, split at its dots: ``encoders_from`` for all views, ``encoders_from.image`` for one.
+        value: the folder of a run, or for all views also a mapping of folders by the name of the view.
+
+    Raises:
+        UserError: for what is neither.
+    """
+    others = [start for start in before or [] if start.get("encoders") is None]
+    given = read(value)
+    if len(path) > 2:
+        raise UserError(f"encoders_from.{path[1]} has no parts, got {'.'.join(path)}; give the folder of a run")
+    if len(path) == 2:
+        others = [start for start in before or [] if start.get("encoders") != [path[1]]]
+        given = {path[1]: given}
+    found: Starts = []
+    for view, run in given.items() if isinstance(given, dict) else [(None, given)]:
+        if isinstance(run, dict | list):
+            raise UserError(
+                f"encoders_from{'' if view is None else f'.{key_text(view)}'}: expected the folder of a run, got {run!r}\n"
+                "  write encoders_from: {VIEW: DIR}; further keys belong to init_from, see docs/recipes.md"
+            )
+        if not (isinstance(run, Scalar) and run.value is None) and run is not None:
+            found.append(_arguments({"run": run, "encoders": [] if view is None else [key_text(view)]}))
+    return [*others, *found] or None
+
+
 def _arguments(given: dict[Any, Any]) -> dict[str, Any]:
     """Checked arguments of a `WarmStart`."""
     accepted, found = parameters(WarmStart), {}
@@ -53,7 +83,7 @@ def _arguments(given: dict[Any, Any]) -> dict[str, Any]:
         if name not in accepted:
             raise unknown("init_from: key", name, accepted)
         hint = accepted[name].hint
-        if name in ("networks", "leave"):  # one name needs no brackets
+        if name in ("networks", "leave", "encoders"):  # one name needs no brackets
             item = read(item)
             item = [item] if isinstance(item, str) else item
         found[name] = settle(item, hint)

@@ -18,7 +18,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.strategies import DDPStrategy
 
 from noisylab.callbacks import Curves, Diagnostics, LabelIssues, RunCheckpoint, RunProgress, RunSummary, Speed
-from noisylab.cli.configuration.compose import switches, with_dict_kwargs
+from noisylab.cli.configuration.compose import switches
+from noisylab.cli.configuration.keywords import with_dict_kwargs
 from noisylab.cli.configuration.origin import absolute_paths
 from noisylab.cli.configuration.registry import class_kind, item_kind, locate, parameters, takes_factory
 from noisylab.cli.configuration.scalars import dump, put_back

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from noisylab.checkpoints.stamp import data_stamp
 from noisylab.checkpoints.warm_start import warm_start
 from noisylab.cli.configuration.recipes import load_yaml, text_of
 from noisylab.cli.configuration.starts import starts_of
@@ -30,8 +31,9 @@ def begin_from(app: App, config: dict[str, Any]) -> None:
     assert app.subcommand is not None
     noted = []
     for start, given in zip(starts_of(config), config.get("init_from") or (), strict=True):
+        info = app.datamodule.info
         try:
-            found = warm_start(app.model, start, app.datamodule.info.class_names)
+            found = warm_start(app.model, start, info.class_names, data_stamp(info))
         except (ValueError, FileNotFoundError) as error:
             raise UserError(f"init_from {start.run}: {error}") from error
         for started in found if first_process() else ():

@@ -15,7 +15,9 @@ __version__ = "0.2.0.dev0"
 # The module that each public name is imported from; __init__.pyi says the same to type checkers and editors.
 _HOMES = {
     "noisylab.arguments": "AtLeastOne Count Finite Fraction FractionBelowOne Limit NonNegative Positive Range",
-    "noisylab.callbacks": ("Curves Diagnostics HeldOutProbabilities LabelIssues RunCheckpoint RunProgress RunSummary Speed"),
+    "noisylab.callbacks": (
+        "Curves Diagnostics HScores HeldOutProbabilities LabelIssues RunCheckpoint RunProgress RunSummary Speed"
+    ),
     "noisylab.checkpoints.warm_start": "WarmStart warm_start",
     "noisylab.crowd": "Annotations Consensus CrowdLab crowdlab dawid_skene majority_vote read_annotations soft_labels",
     "noisylab.data": (
@@ -23,7 +25,7 @@ _HOMES = {
         "Shards WebImages"
     ),
     "noisylab.data.named": (
-        "CIFARN RAVDESS Animal10N Clothing1M Food101N NamedRelease ReleaseReport TinyImageNet WebFG WebVision human_labels"
+        "CIFARN RAVDESS XRMB Animal10N Clothing1M Food101N NamedRelease ReleaseReport TinyImageNet WebFG WebVision human_labels"
     ),
     "noisylab.engine.optimizers": "one_each one_for_all optimizer_factory scheduler_factory",
     "noisylab.engine.step": "step",
@@ -39,8 +41,8 @@ _HOMES = {
         "SimCLR TRevision VolMinNet"
     ),
     "noisylab.models": (
-        "CNN13 MLP ACTNet CoTeachingCNN FusionNet LeNet Network PreActResNet18 PreActResNet32 ResNet18 ResNet34 ShakeShake "
-        "SmallCNN SpectrogramCNN TimmNet TorchvisionNet WideResNet Wrap"
+        "CNN13 MLP ACTNet CoTeachingCNN FrameLSTM FusionNet LeNet Network PreActResNet18 PreActResNet32 ResNet18 ResNet34 "
+        "ShakeShake SmallCNN SpectrogramCNN TimmNet TorchvisionNet WideResNet Wrap"
     ),
     "noisylab.models.network": "NetFactory",
     "noisylab.noise": (

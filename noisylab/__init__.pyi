@@ -28,6 +28,7 @@ from noisylab.arguments import (
 from noisylab.callbacks import Curves as Curves
 from noisylab.callbacks import Diagnostics as Diagnostics
 from noisylab.callbacks import HeldOutProbabilities as HeldOutProbabilities
+from noisylab.callbacks import HScores as HScores
 from noisylab.callbacks import LabelIssues as LabelIssues
 from noisylab.callbacks import RunCheckpoint as RunCheckpoint
 from noisylab.callbacks import RunProgress as RunProgress
@@ -58,6 +59,7 @@ from noisylab.data import Shards as Shards
 from noisylab.data import WebImages as WebImages
 from noisylab.data.named import CIFARN as CIFARN
 from noisylab.data.named import RAVDESS as RAVDESS
+from noisylab.data.named import XRMB as XRMB
 from noisylab.data.named import Animal10N as Animal10N
 from noisylab.data.named import Clothing1M as Clothing1M
 from noisylab.data.named import Food101N as Food101N
@@ -123,6 +125,7 @@ from noisylab.models import CNN13 as CNN13
 from noisylab.models import MLP as MLP
 from noisylab.models import ACTNet as ACTNet
 from noisylab.models import CoTeachingCNN as CoTeachingCNN
+from noisylab.models import FrameLSTM as FrameLSTM
 from noisylab.models import FusionNet as FusionNet
 from noisylab.models import LeNet as LeNet
 from noisylab.models import Network as Network

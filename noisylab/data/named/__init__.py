@@ -9,10 +9,12 @@ from noisylab.data.named.release import NamedRelease, ReleaseReport
 from noisylab.data.named.tiny_imagenet import TinyImageNet
 from noisylab.data.named.webfg import WebFG
 from noisylab.data.named.webvision import WebVision
+from noisylab.data.named.xrmb import XRMB
 
 __all__ = [
     "CIFARN",
     "RAVDESS",
+    "XRMB",
     "Animal10N",
     "Clothing1M",
     "Food101N",

@@ -157,7 +157,8 @@ class Annotations:
         if unknown:
             near = difflib.get_close_matches(unknown[0], place, n=1)
             raise ValueError(
-                f"{where}: {len(unknown)} of the names used as labels are no class of the data: {_listed([repr(name) for name in unknown])}"
+                f"{where}: {len(unknown)} of the names used as labels are no class of the data: "
+                f"{_listed(list(map(repr, unknown)))}"
                 f"{f' (nearest: {near[0]!r})' if near else ''}; the classes are {_listed(list(place))}. "
                 "Correct the labels, or name the classes as the data does"
             )

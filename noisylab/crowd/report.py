@@ -41,13 +41,13 @@ def crowd_lines(consensus: Consensus) -> list[str]:
     labeled = number[number > 0]
     single = int((labeled == 1).sum())
     who = f"{given.num_annotators:,} annotators" if given.num_annotators else "annotators who are not told apart"
-    lines = [
-        f"{len(given.item):,} labels of {len(labeled):,} items by {who}: {labeled.min()} to {labeled.max()} an item, "
-        f"{labeled.mean():.3g} on average; {single / len(labeled):.1%} of the items have a single label"
-    ]
+    each = f"{labeled.min()} to {labeled.max()} an item, {labeled.mean():.3g} on average"
+    each = f"{labeled.min()} an item" if labeled.min() == labeled.max() else each
+    alone = f"; {single / len(labeled):.1%} of the items have a single label" if single else ""
+    lines = [f"{len(given.item):,} labels of {len(labeled):,} items by {who}: {each}{alone}"]
     if given.num_annotators:
-        each = given.per_annotator()
-        lines.append(f"labels of an annotator: {each.min():,} to {each.max():,}, median {np.median(each):,.0f}")
+        number = given.per_annotator()
+        lines.append(f"labels of an annotator: {number.min():,} to {number.max():,}, median {np.median(number):,.0f}")
     agree = pairwise_agreement(given)
     if not math.isnan(agree):
         lines.append(f"two labels of one item agree in {agree:.1%} of the pairs")

@@ -14,7 +14,7 @@ class SpectrogramCNN(Network):
     """3x3 convolutions, each with batch normalization, ReLU and 2x2 max-pool; mean; linear.
 
     Made for log-mel spectrograms of 64 bands and 96 frames, (B, 1, 64, 96), as `RAVDESS` gives them; any size works whose sides
-    are at least two to the power of the number of layers. The default has 390,536 parameters with eight classes.
+    are at least two to the power of the number of layers. The default has 390,376 parameters with eight classes.
 
     Args:
         num_classes: K.

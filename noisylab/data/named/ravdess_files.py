@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -165,21 +166,22 @@ def parse(name: str) -> tuple[int, Clip]:
 def find(root: Path) -> Files:
     """The files below a folder, whatever its folders are called; hidden ones do not count."""
     found = Files()
-    for path in sorted(root.rglob("*")):
-        shown = path.relative_to(root)
-        if any(part.startswith((".", "__MACOSX")) for part in shown.parts) or not path.is_file():
-            continue
-        if path.suffix.lower() not in _SUFFIXES:
-            found.others += 1
-            continue
-        try:
-            modality, clip = parse(path.name)
-        except ValueError as error:
-            found.faults.append(f"{shown}: {error}; correct the name or remove the file")
-            continue
-        other = found.paths.setdefault(clip, {}).setdefault(modality, path)
-        if other is not path:
-            found.faults.append(f"{other.relative_to(root)} and {shown} are two files of one clip; remove one")
+    for folder, inner, names in os.walk(root):
+        inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if name.startswith(".") or path.suffix.lower() not in _SUFFIXES:
+                found.others += not name.startswith(".")
+                continue
+            try:
+                modality, clip = parse(name)
+            except ValueError as error:
+                found.faults.append(f"{path.relative_to(root)}: {error}; correct the name or remove the file")
+                continue
+            other = found.paths.setdefault(clip, {}).setdefault(modality, path)
+            if other is not path:
+                both = f"{other.relative_to(root)} and {path.relative_to(root)}"
+                found.faults.append(f"{both} are two files of one clip; remove one")
     return found
 
 

@@ -158,6 +158,38 @@ def write_film(
             film.mux(voice.encode(None))
 
 
+def write_xrmb(root: Path, **changed: Any) -> Path:
+    """Both files of XRMB, of few rows in no order: ten training speakers with the numbers 11, 13, ..., two of tune and two of
+    test, each of whom says each of 40 classes once.
+
+    Args:
+        root: folder.
+        **changed: by the name of a variable, what becomes of it; None leaves it out.
+
+    Returns:
+        The folder.
+    """
+    import scipy.io
+
+    rng = np.random.default_rng(0)
+    files: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    parts = {"train": (("X1", "X2"), range(11, 31, 2)), "tune": (("XV1", "XV2"), (40, 41)), "test": (("XTe1", "XTe2"), (50, 51))}
+    for part, (names, speakers) in parts.items():
+        order = rng.permutation(40 * len(speakers))
+        label, who = np.tile(np.arange(40), len(speakers))[order], np.repeat(list(speakers), 40)[order]
+        for name, width, file in zip(names, (273, 112), files, strict=True):
+            rows = rng.normal(size=(len(label), width)) * 3 + who[:, None] + 5 * (label[:, None] == np.arange(width) % 40)
+            file[name] = rows.astype(np.float32)
+        files[1][f"{part}Label"], files[1][f"{part}ID"] = label[:, None].astype(np.uint8), who[:, None].astype(np.uint8)
+    for name, change in changed.items():
+        file = files[name in files[1]]
+        value = file.pop(name)
+        file |= {} if change is None else {name: change(value)}
+    for number, file in enumerate(files, 1):
+        scipy.io.savemat(root / f"XRMBf2KALDI_window7_single{number}.mat", file, do_compression=True)
+    return root
+
+
 def write_reuters(
     root: Path, each: int, views: Sequence[str] = ("EN", "FR"), original: str = "EN", packed: bool = False
 ) -> dict[str, list[dict[int, float]]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import write_cifar, write_folders, write_idx, write_packed, write_ravdess, write_reuters
+from samples import write_cifar, write_folders, write_idx, write_packed, write_ravdess, write_reuters, write_xrmb
 from torch import Tensor, nn
 
 from noisylab.cli import main
@@ -36,7 +36,7 @@ from noisylab.data import (
     Reuters,
     WebImages,
 )
-from noisylab.data.named import RAVDESS
+from noisylab.data.named import RAVDESS, XRMB
 from noisylab.models.network import Network
 from noisylab.noise import FromAnnotators, FromFile, digest
 from noisylab.types import Inputs
@@ -200,6 +200,11 @@ def _ravdess(folder: Path, given: dict[str, Any]) -> ToyFiles:
     return ToyFiles({**none, "root": str(folder), "cache": None}, classes=6, test_rows=24)
 
 
+def _xrmb(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    pytest.importorskip("scipy")  # the extra [media]
+    return ToyFiles({"root": str(write_xrmb(folder))}, classes=40, test_rows=80)
+
+
 FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
     Arrays: _arrays,
     CIFAR10: _cifar10,
@@ -213,6 +218,7 @@ FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
     RAVDESS: _ravdess,
     Reuters: _reuters,
     WebImages: _web,
+    XRMB: _xrmb,
 }
 """By data class: writes tiny files in the official format into a new folder, given the recipe's arguments of the class."""
 

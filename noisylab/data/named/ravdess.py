@@ -261,6 +261,10 @@ class RAVDESS(NamedRelease, NoisyDataModule):
         """Mean and deviation of spectrograms; how statistics are scaled."""
         return self._measured
 
+    def input_views(self) -> tuple[str, ...]:
+        """As given."""
+        return self.inputs
+
     def digests(self) -> tuple[str, str | None]:
         """Digests of the content of the files that were decoded, with the settings that they were decoded by."""
         train, test = map(digest_of, self._contents)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from samples import write_xrmb
 
 from noisylab.data.named import XRMB
 
@@ -16,32 +17,9 @@ FIRST, SECOND = "XRMBf2KALDI_window7_single1.mat", "XRMBf2KALDI_window7_single2.
 PARTS = {"train": ("X1", "X2"), "tune": ("XV1", "XV2"), "test": ("XTe1", "XTe2")}
 
 
-def release(folder: Path, classes: int = 40, **changed: Any) -> Path:
-    """Both files: ten training speakers with the numbers 11, 13, ..., two of tune and of test, each with all classes."""
-    rng, files = np.random.default_rng(0), ({}, {})
-    for part, names in PARTS.items():
-        speakers = {"train": np.arange(11, 31, 2), "tune": np.array([40, 41]), "test": np.array([50, 51])}[part]
-        label = np.tile(np.arange(classes), len(speakers)).astype(np.uint8)
-        who = np.repeat(speakers, classes)
-        order = rng.permutation(len(label))
-        for name, width, file in zip(names, (273, 112), files, strict=True):
-            rows = rng.normal(size=(len(label), width)) * 3 + who[:, None] + 5 * (label[:, None] == np.arange(width) % classes)
-            file[name] = rows[order].astype(np.float32)
-        files[1][f"{part}Label"], files[1][f"{part}ID"] = label[order, None], who[order, None].astype(np.uint8)
-    for name, value in changed.items():
-        file = files[0] if name in files[0] else files[1]
-        if value is None:
-            del file[name]
-        else:
-            file[name] = value(file[name])
-    for name, content in zip((FIRST, SECOND), files, strict=True):
-        scipy.io.savemat(folder / name, content, do_compression=True)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return release(tmp_path_factory.mktemp("xrmb"))
+    return write_xrmb(tmp_path_factory.mktemp("xrmb"))
 
 
 def prepared(rows: np.ndarray, speakers: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -118,7 +96,7 @@ def test_named_speakers_and_only_what_is_needed_is_read(root: Path, monkeypatch:
     ],
 )
 def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
-    data = XRMB(str(release(tmp_path, **changed)))
+    data = XRMB(str(write_xrmb(tmp_path, **changed)))
     with pytest.raises(ValueError, match=told):
         data.setup()
     assert bool(XRMB.check_release(tmp_path).faults) == ("trainLabel" not in changed)

@@ -1,32 +1,64 @@
-"""Larger images from a folder of files: images per second by number of loader workers.
+"""Folders of larger images: images per second, against torchvision's `ImageFolder` with its usual transforms.
 
-A temporary folder is filled with made-up JPEG files (500 x 375, smooth, so that they are about as large as photographs). Timed
-is an epoch of `NoisyDataModule.batches` of an `ImageFolder`: opening and decoding the files, the views of `web_views`, batches
-with labels; no network. Workers stay alive from epoch to epoch, as in training; starting them is not timed, nor is the check of
-all files in ``setup``. The files are in the cache of the operating system after the first epoch, so a disk is not measured.
+A temporary folder is filled with made-up JPEG files of quality 90, whose content is like that of photographs: large shapes, some
+texture, grain. Timed is an epoch of batches on the host with labels, of a weak and a strong view, without a network; files are in
+the cache of the operating system, so a disk is not measured. The rows, each with the same number of worker processes:
 
-How to read it: ``time ratio`` is against no workers, where the main process does the work; a claim's figure is the speed-up.
-More workers than cores can gain nothing here, since the main process only waits; in training it drives the device beside them.
+- "torchvision": `torchvision.datasets.ImageFolder` in a DataLoader. Weak: Resize, RandomCrop, flip, ToTensor, Normalize; strong:
+  RandAugment(2, 9) before ToTensor. A file is decoded once for both.
+- "pil": noisylab's `ImageFolder` with ``views: pil``, whose strong view is the RandAugment of the package `randaugment`.
+- "device": with ``views: device`` and RandAugment(2, 9). The workers decode, resize and cut; without a GPU the main process does
+  the rest on the same cores.
+- "workers": what the workers do of that alone, the rate at which a device could be fed.
+- "decode": workers that decode every file and return nothing: the floor of all that decode at full size.
 
-    python benchmarks/loaders.py [--short] [--workers 0 1 2 4] [--images 256] [--views weak strong] [--out FILE]
+Workers stay alive from epoch to epoch, as in training; starting them is not timed, nor is the check of all files in ``setup``.
+
+How to read it: ``time ratio`` is against torchvision with the same workers; a claim's figure is a speed-up. "CPU time" is that of
+all processes together, and moves less with the load of the machine. More processes than cores gain nothing.
+
+    python benchmarks/loaders.py [--short] [--workers 1 2] [--pictures 500x375 1024x768] [--sizes 224 448] [--images 128]
+        [--views weak strong] [--out FILE]
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from madeup import one_epoch
 from PIL import Image
 from timing import Claim, Report, clock, cores, parse, parser_for
+from torch.utils.data import DataLoader, Dataset
+from torchvision import datasets, transforms
 
 from noisylab.data import ImageFolder
+from noisylab.data.rows import FileRows, ViewTask
+from noisylab.transforms import IMAGENET_MEAN, IMAGENET_STD, RandAugment
 
-WORKERS, SHORT_WORKERS = (0, 1, 2, 4, 6, 8, 12, 16), (0, 1, 2)
 CLASSES = 4
+THEIRS, PIL_ROW, DEVICE, WORKERS, DECODE = "torchvision", "pil", "device", "workers", "decode"
+BOUND = 2.0
+
+
+def photograph(width: int, height: int, seed: int) -> Image.Image:
+    """Large shapes, some texture and grain."""
+    generator = np.random.default_rng(seed)
+
+    def noise(cell: int) -> np.ndarray[Any, Any]:
+        shape = (max(2, height // cell), max(2, width // cell), 3)
+        coarse = Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8))
+        return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
+
+    pixels = 0.75 * noise(60) + 0.2 * noise(6) + generator.normal(6, 6, (height, width, 1))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def fill(folder: Path, images: int, width: int, height: int) -> int:
@@ -35,64 +67,152 @@ def fill(folder: Path, images: int, width: int, height: int) -> int:
     Returns:
         Bytes of all files.
     """
-    generator = torch.Generator().manual_seed(0)
     total = 0
     for number in range(images):
-        coarse = torch.randint(0, 256, (max(2, height // 25), max(2, width // 25), 3), generator=generator, dtype=torch.uint8)
         file = folder / f"class{number % CLASSES}" / f"{number:06}.jpg"
-        file.parent.mkdir(exist_ok=True)
-        Image.fromarray(coarse.numpy()).resize((width, height), Image.Resampling.BICUBIC).save(file, quality=90)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        photograph(width, height, number).save(file, quality=90)
         total += file.stat().st_size
     return total
 
 
-def time_epoch(data: ImageFolder, device: torch.device, views: tuple[str, ...], images: int) -> float:
-    """Seconds an image of an epoch."""
-    started = clock(device)
-    for _ in one_epoch(data, device, views):
+class BothViews:
+    """The usual transforms, one after the other on one picture."""
+
+    def __init__(self, resize: int, size: int, views: Sequence[str]) -> None:
+        def usual(*policy: Any) -> transforms.Compose:
+            before = [transforms.Resize(resize), transforms.RandomCrop(size), transforms.RandomHorizontalFlip()]
+            return transforms.Compose(
+                [*before, *policy, transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+            )
+
+        named = {"weak": usual(), "strong": usual(transforms.RandAugment(2, 9))}
+        self.views = [named[name] for name in views]
+
+    def __call__(self, image: Image.Image) -> list[torch.Tensor]:
+        """The views of one picture."""
+        return [view(image) for view in self.views]
+
+
+class Decoded(Dataset[int]):
+    """Files that are decoded, and nothing else."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> int:
+        with Image.open(self.paths[row]) as image:
+            image.load()
+        return row
+
+
+def workers_alone(data: ImageFolder, views: tuple[str, ...]) -> Iterator[Any]:
+    """What the workers give, in an order of its own."""
+    store = data.source.train
+    assert isinstance(store, FileRows)
+    rows = torch.randperm(len(store), generator=torch.Generator().manual_seed(0)).split(data.batch_size)
+    tasks = [[ViewTask(tuple(part.tolist()), tuple(part.tolist()), views, 0)] for part in rows]
+    return store.run(tasks, "alone")
+
+
+def cpu_seconds() -> float:
+    """CPU time so far of this process and of its children that are alive."""
+    ticks, mine = 0.0, str(os.getpid())
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+        if fields[1] == mine:
+            ticks += float(fields[11]) + float(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def time_epoch(make: Callable[[], Iterator[Any]], device: torch.device, images: int, cpu: list[float]) -> float:
+    """Seconds an image of an epoch; the CPU time of one is appended to `cpu`."""
+    before, started = cpu_seconds(), clock(device)
+    for _ in make():
         pass
-    return (clock(device) - started) / images
+    seconds = (clock(device) - started) / images
+    cpu.append((cpu_seconds() - before) / images)
+    return seconds
+
+
+def epochs(folder: Path, size: int, workers: int, options: Any) -> dict[str, Callable[[], Iterator[Any]]]:
+    """An epoch of each row."""
+    views, resize, batch = tuple(options.views), round(size * 8 / 7), options.batch
+    common = {"load": "files", "size": size, "flip": 0.5, "batch_size": batch, "num_workers": workers}
+    pil = ImageFolder(str(folder), **common)
+    device = ImageFolder(str(folder), views="device", strong=RandAugment(2, 9), **common)
+    device.setup("fit")
+    theirs = datasets.ImageFolder(str(folder), BothViews(resize, size, views))
+    alive = {"num_workers": workers, "persistent_workers": workers > 0}
+    usual: DataLoader[Any] = DataLoader(theirs, batch_size=batch, shuffle=True, **alive)
+    decoded: DataLoader[Any] = DataLoader(Decoded([path for path, _ in theirs.samples]), batch_size=batch, **alive)
+    return {
+        THEIRS: lambda: iter(usual),
+        PIL_ROW: partial(one_epoch, pil, options.device, views),
+        DEVICE: partial(one_epoch, device, options.device, views),
+        WORKERS: partial(workers_alone, device, views),
+        DECODE: lambda: iter(decoded),
+    }
+
+
+def compare(report: Report, folder: Path, name: str, size: int, workers: int, images: int) -> None:
+    """Measure one group: wall-clock time and CPU time."""
+    options = report.options
+    made = epochs(folder, size, workers, options)
+    cpu: dict[str, list[float]] = {row: [] for row in made}
+    timed = {row: partial(time_epoch, make, options.device, images, cpu[row]) for row, make in made.items()}
+    for row in timed.values():  # workers start, files come into the cache
+        row()
+    for spent in cpu.values():
+        spent.clear()
+    group = f"{name} to {size}, {workers} worker{'s' * (workers != 1)}"
+    claims = [
+        Claim(f"{group}: {row}, speed-up over torchvision", row, THEIRS, BOUND if row in (DEVICE, WORKERS) else None, "at least")
+        for row in (PIL_ROW, DEVICE, WORKERS, DECODE)
+    ]
+    first = len(report.rows)
+    report.measure(timed, THEIRS, group=group, unit="image", claims=claims)
+    # odd repeats went through the rows backwards, but each list is in the order of the repeats
+    saved = [Claim(f"{group}: {row}, CPU time", row, THEIRS, None, "at most") for row in (PIL_ROW, DEVICE, WORKERS)]
+    report.add(cpu, THEIRS, group=f"{group}, CPU time", unit="image", claims=saved)
+    for entry in report.rows[first:]:
+        entry |= {"picture": name, "size": size, "workers": workers, "images_per_s": 1000 / entry["ms"]}
+
+
+def _sides(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = parser_for("loaders", __doc__, repeats=9)
-    parser.add_argument("--workers", type=int, nargs="+", help=f"numbers of workers (default: {WORKERS}, short: {SHORT_WORKERS})")
-    parser.add_argument("--images", type=int, help="files (default: 256, short: 64)")
-    parser.add_argument("--width", type=int, default=500, help="pixels (default: %(default)s)")
-    parser.add_argument("--height", type=int, default=375, help="pixels (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=224, help="side of the views, pixels (default: %(default)s)")
-    parser.add_argument("--views", nargs="+", default=["weak"], choices=("weak", "strong"), help="(default: weak)")
+    parser = parser_for("loaders", __doc__, repeats=7)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of workers (default: 1 2)")
+    parser.add_argument("--images", type=int, help="files (default: 128, short: 32)")
+    parser.add_argument("--pictures", type=_sides, nargs="+", default=[(500, 375), (1024, 768)], help="WIDTHxHEIGHT of the files")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[224, 448], help="sides of the views, pixels (default: 224 448)")
+    parser.add_argument("--views", nargs="+", default=["weak", "strong"], choices=("weak", "strong"), help="(default: both)")
     parser.add_argument("--batch", type=int, default=32, help="images a batch (default: %(default)s)")
     options = parse(parser, argv)
-    workers = sorted(set(options.workers or (SHORT_WORKERS if options.short else WORKERS)))
-    images = options.images or (64 if options.short else 256)
+    images = options.images or (32 if options.short else 128)
     if images < 2 * CLASSES:
         parser.error(f"--images must be at least {2 * CLASSES}, got {images}")
     report = Report(options, "opening one image file and making its views in a batch; no training")
-    with tempfile.TemporaryDirectory() as folder:
-        size = fill(Path(folder), images, options.width, options.height)
-        report.more |= {name: getattr(options, name) for name in ("width", "height", "size", "views", "batch")}
-        report.more |= {"images": images, "kilobytes_an_image": size / images / 1000}
-        print(f"{images} JPEG files of {options.width} x {options.height}, {size / images / 1000:.0f} kB each; ", end="")
-        print(f"views {' + '.join(options.views)} of {options.size}; {cores()} cores, {options.repeats} repeats")
-        modules = [
-            ImageFolder(folder, load="files", size=options.size, batch_size=options.batch, num_workers=number)
-            for number in workers
-        ]
-        views = tuple(options.views)
-        timed = {
-            f"{number} workers": partial(time_epoch, data, options.device, views, images)
-            for number, data in zip(workers, modules, strict=True)
-        }
-        for row in timed.values():  # workers start, files come into the cache
-            row()
-        names = list(timed)
-        claims = [
-            Claim(f"{name}: speed-up over {names[0]}, {cores()} cores", name, names[0], None, "at least") for name in names[1:]
-        ]
-        report.measure(timed, names[0], unit="image", claims=claims)
-        for number, entry in zip(workers, report.rows, strict=True):
-            entry |= {"workers": number, "images_per_s": 1000 / entry["ms"]}
+    report.more |= {"views": options.views, "batch": options.batch, "images": images, "kilobytes": {}}
+    for width, height in options.pictures:
+        name = f"{width} x {height}"
+        with tempfile.TemporaryDirectory() as folder:
+            size = fill(Path(folder), images, width, height) / images / 1000
+            report.more["kilobytes"][name] = size
+            print(f"{images} JPEG files of {name}, {size:.0f} kB each; {' + '.join(options.views)}; {cores()} cores")
+            for side in options.sizes:
+                for workers in options.workers:
+                    compare(report, Path(folder), name, side, workers, images)
     report.write()
 
 

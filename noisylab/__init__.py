@@ -54,7 +54,7 @@ _HOMES = {
         "LabeledThreshold LinearThreshold NoThreshold PercentileThreshold PolicyFactory SCRThreshold "
         "SCSThreshold SoftMatchThreshold StagedThreshold ThresholdPolicy Weighted"
     ),
-    "noisylab.transforms": "AugMix AutoAugment Chain Cutout FixMatchStrong RandAugment StrongView TrivialAugment",
+    "noisylab.transforms": "AugMix AutoAugment Chain Cutout FixMatchStrong KorniaView RandAugment StrongView TrivialAugment",
     "noisylab.transforms.mixing": "one_hot",
     "noisylab.types": ("Batch DataInfo EpochPlan EvalBatch Inputs LRSchedulerFactory OptimizerFactory Phase PlanBatch Stream"),
 }

@@ -176,6 +176,7 @@ from noisylab.transforms import AutoAugment as AutoAugment
 from noisylab.transforms import Chain as Chain
 from noisylab.transforms import Cutout as Cutout
 from noisylab.transforms import FixMatchStrong as FixMatchStrong
+from noisylab.transforms import KorniaView as KorniaView
 from noisylab.transforms import RandAugment as RandAugment
 from noisylab.transforms import StrongView as StrongView
 from noisylab.transforms import TrivialAugment as TrivialAugment

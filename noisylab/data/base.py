@@ -25,7 +25,6 @@ from noisylab.data.rows import FileRows, RowStore, TensorStore, build_views
 from noisylab.data.semi import LabelBudget, account_of_labels
 from noisylab.data.softlabels import not_used, soft_rows
 from noisylab.data.source import Source, check_clips, check_labels
-from noisylab.data.transfer import ahead
 from noisylab.data.trusted import TrustedRows, draw_trusted, read_trusted
 from noisylab.engine.plan_loader import PlanLoader, ResolvedPlan
 from noisylab.engine.ranks import batch_statistics, synchronized
@@ -361,7 +360,7 @@ class NoisyDataModule(FittedData):
         store = self.source.train
         if isinstance(store, FileRows):
             store.pin_memory = device.type == "cuda"
-            return ahead(build_in_workers(store, batches, self._split.train_target), device)
+            return build_in_workers(store, batches, self._split.train_target, device)
         build = partial(self._build, store, device=device)
         return build_in_chunks(batches, build, self.chunk_size or chunk_rows(store.row_size))
 
@@ -422,8 +421,8 @@ class NoisyDataModule(FittedData):
         store = self._store(split)
         if isinstance(store, FileRows):
             store.pin_memory = device.type == "cuda"
-            opened = (self._eval_batch(inputs, rows, split, counted) for rows, inputs in open_in_workers(store, chunks))
-            yield from ahead((batch.map(Tensor.pin_memory) for batch in opened) if store.pin_memory else opened, device)
+            batch_of = partial(self._eval_batch, split=split, counted=counted)
+            yield from open_in_workers(store, chunks, batch_of, device)
             return
         watched = may_be_bad(store)
         for rows in chunks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -25,9 +24,16 @@ from noisylab.data.pictures import Depth, Head
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.data.suspicions import repeated
 from noisylab.transforms.base import StrongView
-from noisylab.transforms.contrastive import PILSimCLR
-from noisylab.transforms.pil import PILTrain
-from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, check_image_views, checked_strong, image_views, web_views
+from noisylab.transforms.views import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ViewsBy,
+    check_image_views,
+    check_views_by,
+    checked_strong,
+    image_views,
+    web_views,
+)
 
 __all__ = ["ImageFolder"]
 
@@ -78,6 +84,8 @@ class ImageFolder(NoisyDataModule):
         strong: what the view "strong" does after crop and flip: `RandAugment`, `FixMatchStrong`, `AugMix`, `TrivialAugment`,
             `AutoAugment` or `Cutout`, with their arguments; `None` for AutoAugment of color images in memory, contrast and noise
             of gray ones, and RandAugment of the package `randaugment` of others.
+        views: who makes the views of images that are not in memory: "pil" for the `num_workers` processes alone, "device" for
+            these to decode, resize and cut, and the training device to do the rest, see `web_views`.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -107,6 +115,7 @@ class ImageFolder(NoisyDataModule):
         missing: Missing = "auto",
         use_unlabeled: bool = True,
         strong: StrongView | None = None,
+        views: ViewsBy = "pil",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -125,7 +134,7 @@ class ImageFolder(NoisyDataModule):
         self.allow_truncated, self.skip_unreadable = allow_truncated, skip_unreadable
         self.file_column, self.label_column, self.missing = file_column, label_column, missing
         self.use_unlabeled = use_unlabeled
-        self.strong = checked_strong(strong)
+        self.strong, self.views = checked_strong(strong), check_views_by(views)
         self.skipped: list[str] = []
         self.depth: Depth | None = None
         self._measured: dict[str, Any] = {}
@@ -254,11 +263,8 @@ class ImageFolder(NoisyDataModule):
         size = 224 if self.size is None else self.size
         resize = round(size * 8 / 7) if self.resize is None else self.resize
         mean = IMAGENET_MEAN if self.mean is None else tuple(self.mean)
-        views = web_views(resize, size, mean, IMAGENET_STD if self.std is None else tuple(self.std), self.strong)
-        flip = self._measured["flip"]
-        return {
-            name: replace(view, flip=flip) if isinstance(view, PILTrain | PILSimCLR) else view for name, view in views.items()
-        }
+        std = IMAGENET_STD if self.std is None else tuple(self.std)
+        return dict(web_views(resize, size, mean, std, self.strong, self.views, self._measured["flip"]))
 
     def view_set(self) -> Mapping[str, Any]:
         """Views of images in memory or of image files, known once the images are listed."""

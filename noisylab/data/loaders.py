@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from noisylab.data.rows import FileRows, ViewTask
+from noisylab.data.transfer import ahead
 from noisylab.types import Batch, EvalBatch, Inputs, PlanBatch, StreamRows
 
 __all__ = ["EvalLoader", "build_in_chunks", "build_in_workers", "chunk_rows", "open_in_workers"]
@@ -98,8 +100,34 @@ def _rows(batch: PlanBatch, name: str) -> StreamRows:
     return rows
 
 
-def build_in_workers(store: FileRows, batches: Iterable[PlanBatch], targets: Tensor) -> Iterator[PlanBatch]:
-    """Batches with their views, built by the store's workers in the order of `batches`."""
+def build_in_workers(store: FileRows, batches: Iterable[PlanBatch], targets: Tensor, device: torch.device) -> Iterator[PlanBatch]:
+    """Batches with their views on the device, in the order of `batches`: built, or begun, by the store's workers.
+
+    Args:
+        store: the image files.
+        batches: rows.
+        targets: (N,) int64 labels, on the host.
+        device: where the batches are wanted.
+    """
+    rows: deque[PlanBatch] = deque()
+
+    def noted() -> Iterator[PlanBatch]:
+        for batch in batches:
+            rows.append(batch)
+            yield batch
+
+    for batch in ahead(_begun_in_workers(store, noted(), targets), device):
+        named = rows.popleft()
+        streams = {}
+        for name, begun in batch.streams.items():
+            assert isinstance(begun, Batch)
+            of = _rows(named, name)
+            streams[name] = replace(begun, views=store.finish(begun.views, of.position, of.views, of.key, of.epoch))
+        yield batch.with_streams(streams)
+
+
+def _begun_in_workers(store: FileRows, batches: Iterable[PlanBatch], targets: Tensor) -> Iterator[PlanBatch]:
+    """Batches with what the workers built for their views, on the host."""
     waiting: deque[PlanBatch] = deque()
 
     def tasks() -> Iterator[list[ViewTask]]:
@@ -118,14 +146,32 @@ def build_in_workers(store: FileRows, batches: Iterable[PlanBatch], targets: Ten
         yield batch.with_streams(streams)
 
 
-def open_in_workers(store: FileRows, chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Inputs]]:
-    """(rows, inputs in the evaluation view) of each chunk of rows, opened by the store's workers."""
-    waiting: deque[Tensor] = deque()
+def open_in_workers(
+    store: FileRows, chunks: Iterable[Tensor], batch_of: Callable[[Inputs, Tensor], EvalBatch], device: torch.device
+) -> Iterator[EvalBatch]:
+    """Batches of chunks of rows in the evaluation view, opened by the store's workers, on the device.
 
-    def tasks() -> Iterator[list[ViewTask]]:
-        for chunk in chunks:
-            waiting.append(chunk)
-            yield [ViewTask(tuple(chunk.tolist()), tuple(chunk.tolist()), ("eval",), 0)]
+    Args:
+        store: the image files.
+        chunks: rows of each batch, in order.
+        batch_of: makes a batch of inputs and rows, on the host.
+        device: where the batches are wanted.
+    """
+    opened: deque[Tensor] = deque()
 
-    for ((inputs,),) in store.run(tasks(), "eval"):
-        yield waiting.popleft(), inputs
+    def begun() -> Iterator[EvalBatch]:
+        waiting: deque[Tensor] = deque()
+
+        def tasks() -> Iterator[list[ViewTask]]:
+            for chunk in chunks:
+                waiting.append(chunk)
+                yield [ViewTask(tuple(chunk.tolist()), tuple(chunk.tolist()), ("eval",), 0)]
+
+        for ((inputs,),) in store.run(tasks(), "eval"):
+            opened.append(waiting.popleft())
+            batch = batch_of(inputs, opened[-1])
+            yield batch.map(Tensor.pin_memory) if store.pin_memory else batch
+
+    for batch in ahead(begun(), device):
+        (inputs,) = store.finish((batch.inputs,), opened.popleft(), ("eval",), 0)
+        yield replace(batch, inputs=inputs)

@@ -7,7 +7,7 @@ import io
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -26,6 +26,7 @@ __all__ = [
     "head_of",
     "looks_like_image",
     "open_image",
+    "open_reduced",
     "suffixes",
 ]
 
@@ -38,6 +39,7 @@ _FORMATS = (
 _UNMARKED = ("TGA",)  # nothing in its first bytes says so: believed only by suffix
 _REFUSED_SUFFIXES = frozenset({".rgb", ".cur", ".avifs"})
 _LARGE, _LARGEST = 89_478_485, 178_956_970  # pixels from which Pillow warns of a file, and refuses it
+_FACTORS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _ADVICE = "; remove it from the data, replace the file, or leave such images out with skip_unreadable"
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -64,6 +66,8 @@ _HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _WIDE = ("RGB;16", "RGBX;16", "RGBA;16", "LA;16")  # color that Pillow reads with 8 of its 16 bits
 
 Pixels: TypeAlias = np.ndarray[Any, Any]
+Times: TypeAlias = Callable[[int, int], float]
+"""Given the width and height of a picture as shown, by how many times smaller it may be decoded."""
 
 
 class StoredPicture(str):
@@ -163,6 +167,27 @@ def open_image(path: str, mode: str = "RGB", *, allow_truncated: bool = False, d
     return _shown(_load(path, allow_truncated), path, mode, depth)
 
 
+def open_reduced(
+    path: str, times: Times, *, allow_truncated: bool = False, depth: Depth | None = None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture of `open_image` in RGB, a JPEG perhaps decoded at a half, a quarter or an eighth of its size, which is faster.
+
+    Args:
+        path: the file.
+        times: how much smaller it may be, given its width and height; the largest of 1, 2, 4 and 8 up to that is chosen.
+        allow_truncated: see `open_image`.
+        depth: likewise.
+
+    Returns:
+        The picture, and the width and height that it has at full size.
+
+    Raises:
+        UnreadableImage: where `open_image` would.
+    """
+    loaded = _load(path, allow_truncated, times)
+    return _shown(loaded, path, "RGB", depth), loaded.size
+
+
 def depth_of(path: str, *, allow_truncated: bool = False) -> Depth | None:
     """Decode the file completely and return its depth, `None` for 8 bits.
 
@@ -171,7 +196,7 @@ def depth_of(path: str, *, allow_truncated: bool = False) -> Depth | None:
     Raises:
         UnreadableImage: where `open_image` would.
     """
-    loaded = _load(path, allow_truncated, small=True)
+    loaded = _load(path, allow_truncated, lambda width, height: 8)
     if loaded.wide is not None or loaded.image.mode[0] in "IF":
         return _depth(np.asarray(loaded.image) if loaded.wide is None else loaded.wide, path)
     _shown(loaded, path, "RGB", None)
@@ -182,9 +207,8 @@ def head_of(path: str) -> Head | str:
     """The information in the first bytes, or a description of what is wrong with the file."""
     try:
         with _opened(path, getattr(path, "content", None)) as image:
-            width, height = image.size
-            if image.format != "TIFF" and _orientation(image) >= 5:  # Pillow has turned a TIFF already
-                width, height = height, width
+            # Pillow has turned a TIFF already
+            width, height = _upright(image.size, 1 if image.format == "TIFF" else _orientation(image))
             raw = _raw_modes(image)
             deep = image.mode[0] in "IF" or any(name.startswith(_WIDE) for name in raw)
             frames = image.format in ("GIF", "TIFF", "WEBP", "PNG", "AVIF") and bool(getattr(image, "is_animated", False))
@@ -211,11 +235,13 @@ class _NotAnImage(OSError):
 
 
 class _Loaded(NamedTuple):
-    """A decoded image, the turn from 1 to 8 that it still asks for, and its channels where they have 16 bits (`_wide`)."""
+    """A decoded image, the turn from 1 to 8 that it still asks for, its channels where they have 16 bits (`_wide`), and its full
+    width and height as shown."""
 
     image: Image.Image
     turn: int
     wide: Pixels | None
+    size: tuple[int, int]
 
 
 def _readable() -> dict[str, Any]:
@@ -267,11 +293,11 @@ def _other(first: bytes) -> str:
     return next((what for start, what in _OTHERS if first.lower().startswith(start.lower())), "is not an image")
 
 
-def _load(path: str, allow_truncated: bool, small: bool = False) -> _Loaded:
+def _load(path: str, allow_truncated: bool, times: Times | None = None) -> _Loaded:
     """The decoded first frame."""
     stored: bytes | None = getattr(path, "content", None)
     try:
-        return _decoded(path, stored, small)
+        return _decoded(path, stored, times)
     except Exception as error:  # decoders answer damage in many ways: OSError, struct.error, IndexError, EOFError ...
         content = b""
         if allow_truncated:
@@ -279,20 +305,22 @@ def _load(path: str, allow_truncated: bool, small: bool = False) -> _Loaded:
         if content.startswith(_JPEG_START):
             # The decoder fills what is missing once it meets the end marker; Pillow's own switch would be global.
             with contextlib.suppress(Exception):
-                return _decoded(path, content + _JPEG_END, small)
+                return _decoded(path, content + _JPEG_END, times)
         reason = f"it {error}" if isinstance(error, _NotAnImage) else str(error) or type(error).__name__
         raise UnreadableImage(f"cannot read the image {path}: {reason}{_ADVICE}") from error
 
 
-def _decoded(path: str, content: bytes | None, small: bool) -> _Loaded:
+def _decoded(path: str, content: bytes | None, times: Times | None) -> _Loaded:
     with _opened(path, content) as image:
-        pixels = image.width * image.height
-        if isinstance(image, JpegImagePlugin.JpegImageFile) and (small or pixels > _LARGE):
-            factor = 8 if small else next((factor for factor in (2, 4, 8) if pixels <= _LARGE * factor**2), 8)
-            image.draft(None, (max(image.width // factor, 1), max(image.height // factor, 1)))
+        size = image.size
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            size = _upright(size, _orientation(image))
+            factor = _factor(size, 1 if times is None else times(*size))
+            if factor > 1:
+                image.draft(None, (max(image.width // factor, 1), max(image.height // factor, 1)))
         if image.width * image.height > _LARGEST:
-            size = f"{image.width:,} x {image.height:,} pixels"
-            raise OSError(f"it has {size}, and more than {_LARGEST // 10**6} million are not decoded; save it smaller")
+            many = f"{image.width:,} x {image.height:,} pixels"
+            raise OSError(f"it has {many}, and more than {_LARGEST // 10**6} million are not decoded; save it smaller")
         wide = any(name.startswith(_WIDE) for name in _raw_modes(image))
         image.load()
         turn = _orientation(image)  # after load, which turns a TIFF itself
@@ -300,7 +328,20 @@ def _decoded(path: str, content: bytes | None, small: bool) -> _Loaded:
         if wide:
             with _opened(path, content) as again:
                 channels = _wide(image, again)
-        return _Loaded(image, turn, channels)
+        if not isinstance(image, JpegImagePlugin.JpegImageFile):
+            size = _upright(image.size, turn)
+        return _Loaded(image, turn, channels, size)
+
+
+def _factor(size: tuple[int, int], times: float) -> int:
+    """By how much smaller a JPEG is decoded, if it may be so many times smaller."""
+    least = next((factor for factor in _FACTORS if size[0] * size[1] <= _LARGE * factor**2), _FACTORS[-1])
+    return max(least, *(factor for factor in _FACTORS if factor <= max(times, 1)))
+
+
+def _upright(size: tuple[int, int], turn: int) -> tuple[int, int]:
+    """Width and height after a turn, 1 to 8 as in EXIF."""
+    return (size[1], size[0]) if turn >= 5 else size
 
 
 def _orientation(image: Image.Image) -> int:
@@ -348,7 +389,7 @@ def _wide(high: Image.Image, image: ImageFile.ImageFile) -> Pixels:
 
 
 def _shown(loaded: _Loaded, path: str, mode: str, depth: Depth | None) -> Image.Image:
-    image, turn, wide = loaded
+    image, turn, wide, _ = loaded
     profile = image.info.get("icc_profile")
     try:
         if wide is not None:
@@ -362,7 +403,7 @@ def _shown(loaded: _Loaded, path: str, mode: str, depth: Depth | None) -> Image.
         elif image.mode == "LAB":
             profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
             image = ImageCms.profileToProfile(image, *profiles, outputMode="RGB") or image
-        image = image.convert(mode)
+        image = image if image.mode == mode else image.convert(mode)
         image.info.pop("icc_profile", None)  # or whoever saves the picture would save it, too, for colors that it is not of
         return image.transpose(_TURNS[turn]) if turn > 1 else image
     except UnreadableImage:

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from noisylab.data.cutrows import cut_squares, finish_views
 from noisylab.data.pictures import Depth, UnreadableImage, open_image
 from noisylab.data.shards.rows import ShardRows
 from noisylab.data.textcolumn import TextColumn
 from noisylab.transforms.base import View, to_device
+from noisylab.transforms.cuts import CutView
 from noisylab.transforms.draws import Draws, key_from
 from noisylab.transforms.pil import PILView
 from noisylab.types import Inputs
@@ -252,6 +254,11 @@ class _ViewBuilder:
             return error.with_traceback(None)
 
     def _build(self, task: ViewTask) -> tuple[Tensor, ...]:
+        views = [self.views[name] for name in task.names]
+        if all(isinstance(view, CutView) for view in views):
+            cuts = [(name, view.cut) for name, view in zip(task.names, views, strict=True)]
+            paths = [self.paths[row] for row in task.index]
+            return cut_squares(paths, task.position, cuts, task.key, allow_truncated=self.allow_truncated, depth=self.depth)
         images = [open_image(self.paths[row], allow_truncated=self.allow_truncated, depth=self.depth) for row in task.index]
         built = []
         for place, name in enumerate(task.names):
@@ -272,11 +279,12 @@ def _outlive_signals(worker: int) -> None:
 
 
 class FileRows:
-    """Image files, opened and augmented in worker processes that hold no random state.
+    """Image files, opened in worker processes that hold no random state, and augmented there or, in part, on the training device.
 
     Args:
         paths: one file a row.
-        views: view by name, each called with a PIL image in RGB and a `random.Random`.
+        views: view by name: a `PILView`, or any function of a PIL image in RGB and a `random.Random`; or all of them `CutView`s,
+            which `finish` is for.
         num_workers: processes; 0 works in the main one.
         pin_memory: whether batches are put in page-locked memory for a GPU.
         allow_truncated: see `open_image`.
@@ -312,6 +320,24 @@ class FileRows:
             shut_down_workers(loader)
         self._pools.clear()
 
+    def here(self, task: ViewTask) -> tuple[Inputs, ...]:
+        """Finished views, made without workers.
+
+        Raises:
+            UnreadableImage: naming a file that cannot be read.
+        """
+        (built,) = _readable(iter([self._builder()[[task]]]))
+        return self.finish(built[0], torch.tensor(task.position), task.names, task.key, task.epoch)
+
+    def finish(
+        self, built: Sequence[Inputs], position: Tensor, names: Sequence[str], key: int, epoch: int = 0
+    ) -> tuple[Inputs, ...]:
+        """What becomes, on the device where they are, of what workers have built for some samples; see `finish_views`."""
+        return finish_views(built, position, names, key, self.views, epoch)
+
+    def _builder(self) -> _ViewBuilder:
+        return _ViewBuilder(self.paths, self.views, self.allow_truncated, self.depth)
+
     def run(self, tasks: Iterable[list[ViewTask]], pool: str) -> Iterator[list[tuple[Tensor, ...]]]:
         """Results of `tasks` in order; workers of the same `pool` name stay alive from call to call.
 
@@ -326,7 +352,7 @@ class FileRows:
         if key not in self._pools:
             sampler = _Tasks()
             loader: DataLoader[Any] = DataLoader(
-                _ViewBuilder(self.paths, self.views, self.allow_truncated, self.depth),  # type: ignore[arg-type]
+                self._builder(),  # type: ignore[arg-type]
                 batch_size=None,
                 sampler=sampler,
                 num_workers=self.num_workers,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from noisylab.data.base import NoisyDataModule
-from noisylab.data.rows import FileRows, build_views, open_image
-from noisylab.transforms.draws import Draws
+from noisylab.data.rows import FileRows, ViewTask, build_views
 from noisylab.types import Inputs
 
 __all__ = ["one_sample"]
@@ -24,8 +21,8 @@ def one_sample(data: NoisyDataModule) -> Inputs:
     rows = data.info.train_rows[:1]
     store = data.source.train
     if isinstance(store, FileRows):
-        image = open_image(store.paths[int(rows[0])], allow_truncated=store.allow_truncated, depth=store.depth)
-        view: torch.Tensor = store.views["eval"](image, Draws(0, rows).python(0))
-        return view[None]
+        row = int(rows[0])
+        (inputs,) = store.here(ViewTask((row,), (row,), ("eval",), 0))
+        return inputs
     (inputs,) = build_views(store.gather(rows), rows, ("eval",), 0, data.view_set())
     return inputs

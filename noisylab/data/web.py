@@ -15,7 +15,7 @@ from noisylab.data.imagelist import ImageList, Sieve, check_images, class_folder
 from noisylab.data.imagerows import file_rows
 from noisylab.data.labels import LabelNames
 from noisylab.transforms.base import StrongView
-from noisylab.transforms.views import checked_strong, web_views
+from noisylab.transforms.views import ViewsBy, checked_strong, web_views
 
 __all__ = ["WebImages"]
 
@@ -27,7 +27,7 @@ class WebImages(NoisyDataModule):
     ``root/val/<class>/*.jpg`` are the clean test images. There is no validation split unless `val_fraction` asks for one, whose
     labels are as given.
 
-    Views, in worker processes: "weak" brings the shorter side to `resize`, flips, and cuts out a random square of `crop` pixels;
+    Views: "weak" brings the shorter side to `resize`, flips, and cuts out a random square of `crop` pixels;
     "strong" adds RandAugment. Colors are normalized as for ImageNet, since the networks are pretrained on it.
 
     Args:
@@ -38,6 +38,8 @@ class WebImages(NoisyDataModule):
         strong: what the view "strong" does after crop and flip: `RandAugment`, `FixMatchStrong`, `AugMix`, `TrivialAugment`,
             `AutoAugment` or `Cutout`, with their arguments; `None` for RandAugment of
             the package `randaugment`.
+        views: "pil" for views that worker processes make alone, "device" for those of which the training device makes the larger
+            part, see `web_views`.
         **kwargs: see `NoisyDataModule`; set `num_workers`.
 
     Raises:
@@ -54,11 +56,12 @@ class WebImages(NoisyDataModule):
         crop: int = 448,
         allow_truncated: bool = True,
         strong: StrongView | None = None,
+        views: ViewsBy = "pil",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.allow_truncated = Path(root), allow_truncated
-        self._transforms = web_views(resize, crop, strong=checked_strong(strong))
+        self._transforms = web_views(resize, crop, strong=checked_strong(strong), views=views)
 
     @property
     def source_classes(self) -> int:

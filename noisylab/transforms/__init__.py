@@ -4,6 +4,7 @@ from noisylab.transforms.augmix import AugMix
 from noisylab.transforms.autoaugment import CIFAR10_POLICY, AutoAugment
 from noisylab.transforms.base import Chain, Compose, StrongView, View
 from noisylab.transforms.contrastive import ColorJitter, PILSimCLR, RandomGray, RandomResizedCrop, simclr_view
+from noisylab.transforms.cuts import Cut, CutView, RegionCut, SquareCut
 from noisylab.transforms.draws import Draws, key_from
 from noisylab.transforms.features import FeatureDropout, FeatureIdentity, FeatureNoise, FeatureScale
 from noisylab.transforms.image import (
@@ -17,6 +18,7 @@ from noisylab.transforms.image import (
     ToBytes,
     ToFloat,
 )
+from noisylab.transforms.kornia import KorniaView
 from noisylab.transforms.pil import PILAutoAugment, PILEval, PILPolicy, PILRandAugment, PILTrain, PILView
 from noisylab.transforms.randaugment import FixMatchStrong, RandAugment
 from noisylab.transforms.rotation import all_rotations, draw_rotations, rotate_quarters
@@ -50,6 +52,8 @@ __all__ = [
     "ColorJitter",
     "Compose",
     "Contrast",
+    "Cut",
+    "CutView",
     "Cutout",
     "Draws",
     "FeatureDropout",
@@ -58,6 +62,7 @@ __all__ = [
     "FeatureScale",
     "FixMatchStrong",
     "GaussianNoise",
+    "KorniaView",
     "Normalize",
     "PILAutoAugment",
     "PILEval",
@@ -72,6 +77,8 @@ __all__ = [
     "RandomGray",
     "RandomHorizontalFlip",
     "RandomResizedCrop",
+    "RegionCut",
+    "SquareCut",
     "StrongView",
     "ToBytes",
     "ToFloat",

@@ -76,7 +76,7 @@ class PILTrain(PILView):
     flip: float = 0.5
 
     def __post_init__(self) -> None:
-        _require_fit(self.resize, self.crop)
+        require_fit(self.resize, self.crop)
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Tensor:
         """(3, crop, crop) float32."""
@@ -120,7 +120,7 @@ class PILEval(PILView):
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        _require_fit(self.resize, self.crop)
+        require_fit(self.resize, self.crop)
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Tensor:
         """(3, crop, crop) float32."""
@@ -155,18 +155,25 @@ class PILAutoAugment(PILPolicy):
         return _run_package("CIFAR10Policy", image, rng)
 
 
-def _require_fit(resize: int, crop: int) -> None:
+def require_fit(resize: int, crop: int) -> None:
+    """Refuse a square that is larger than the picture that it is cut out of.
+
+    Raises:
+        ValueError: naming both arguments.
+    """
     if not 0 < crop <= resize:
         raise ValueError(f"resize={resize}, crop={crop}: the crop must be positive and at most as large as the resized side.")
 
 
+def scaled_size(width: int, height: int, side: int) -> tuple[int, int]:
+    """Width and height of a picture whose shorter side is scaled to `side`."""
+    length = max(side, int(side * max(width, height) / min(width, height)))
+    return (side, length) if width <= height else (length, side)
+
+
 def _resize_shorter(image: Image.Image, side: int) -> Image.Image:
-    width, height = image.size
-    shorter, longer = min(width, height), max(width, height)
-    if shorter == side:
-        return image
-    length = max(side, int(side * longer / shorter))
-    return image.resize((side, length) if width <= height else (length, side), Image.Resampling.BILINEAR)
+    size = scaled_size(*image.size, side)
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
 
 
 def pixels_of(image: Image.Image) -> Tensor:

@@ -4,14 +4,26 @@ for evaluation."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from noisylab.transforms.autoaugment import AutoAugment
 from noisylab.transforms.base import Compose, StrongView, View
-from noisylab.transforms.contrastive import PILSimCLR, simclr_view
+from noisylab.transforms.contrastive import ColorJitter, PILSimCLR, RandomGray, simclr_view
+from noisylab.transforms.cuts import CutView, RegionCut, SquareCut
 from noisylab.transforms.features import FeatureIdentity, FeatureNoise, FeatureScale
-from noisylab.transforms.image import Contrast, GaussianNoise, Normalize, RandomCrop, RandomCropFlip, ToBytes, ToFloat
+from noisylab.transforms.image import (
+    Contrast,
+    GaussianNoise,
+    Normalize,
+    RandomCrop,
+    RandomCropFlip,
+    RandomHorizontalFlip,
+    ToBytes,
+    ToFloat,
+)
 from noisylab.transforms.pil import PILEval, PILRandAugment, PILTrain, PILView
+from noisylab.transforms.randaugment import RandAugment
 
 __all__ = [
     "CIFAR10_MEAN",
@@ -20,7 +32,9 @@ __all__ = [
     "CIFAR100_STD",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "ViewsBy",
     "check_image_views",
+    "check_views_by",
     "checked_strong",
     "cifar_views",
     "digit_views",
@@ -35,6 +49,9 @@ CIFAR100_MEAN = (0.5071, 0.4867, 0.4408)
 CIFAR100_STD = (0.2675, 0.2565, 0.2761)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+ViewsBy: TypeAlias = Literal["pil", "device"]
+"""Who makes the views of large images: Pillow in loader workers, or the training device."""
 
 
 def cifar_views(
@@ -94,6 +111,17 @@ def checked_strong(strong: StrongView | None) -> StrongView | None:
         f"strong must be None or a view of images such as RandAugment(n=2, m=9), AugMix() or Cutout(16), got {strong!r}; a view "
         "of your own derives from noisylab.transforms.StrongView"
     )
+
+
+def check_views_by(views: ViewsBy) -> ViewsBy:
+    """Who makes the views of large images, after a check.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if views not in ("pil", "device"):
+        raise ValueError(f"views must be 'pil' or 'device', got {views!r}")
+    return views
 
 
 def image_views(
@@ -180,10 +208,12 @@ def web_views(
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
     strong: StrongView | None = None,
-) -> dict[str, PILView]:
-    """Views of large color images, for loader workers.
+    views: ViewsBy = "pil",
+    flip: float = 0.5,
+) -> Mapping[str, PILView | CutView]:
+    """Views of large color images.
 
-    weak: resize, flip, random crop. strong: the same, then RandAugment (needs the extra `noisylab[views]`). simclr: see
+    weak: resize, flip, random crop. strong: the same, then the RandAugment of the package `randaugment`. simclr: see
     `noisylab.transforms.contrastive.PILSimCLR`. eval: resize, center crop. All are normalized.
 
     Args:
@@ -191,11 +221,35 @@ def web_views(
         crop: side of the square, in pixels, at most `resize`.
         mean: per channel, of pixels in [0, 1].
         std: likewise.
-        strong: replaces RandAugment; needs no extra.
+        strong: replaces RandAugment.
+        views: "pil": loader workers do all of it, one picture at a time, with Pillow, and by default with the package itself (the
+            extra `noisylab[views]`). "device": they decode, resize and cut, and the training device does the rest in batches, by
+            the same operations; other numbers are drawn for it.
+        flip: probability of mirroring left to right.
+
+    Raises:
+        ValueError: for an unknown `views`, or a `crop` larger than `resize`.
     """
+    if check_views_by(views) == "device":
+        return _cut_views(resize, crop, Normalize(mean, std), strong or PACKAGE_RAND_AUGMENT, flip)
     return {
-        "weak": PILTrain(resize, crop, mean, std),
-        "strong": PILTrain(resize, crop, mean, std, policy=strong or PILRandAugment()),
-        "simclr": PILSimCLR(crop, mean, std),
+        "weak": PILTrain(resize, crop, mean, std, flip=flip),
+        "strong": PILTrain(resize, crop, mean, std, policy=strong or PILRandAugment(), flip=flip),
+        "simclr": PILSimCLR(crop, mean, std, flip=flip),
         "eval": PILEval(resize, crop, mean, std),
+    }
+
+
+PACKAGE_RAND_AUGMENT = RandAugment(2, None, "act", fill=128)
+"""What `PILRandAugment` draws, on batches."""
+
+
+def _cut_views(resize: int, crop: int, normalize: View, strong: StrongView, flip: float) -> dict[str, CutView]:
+    mirror = (RandomHorizontalFlip(flip),) if flip else ()
+    square = SquareCut(resize, crop)
+    return {
+        "weak": CutView(square, Compose(*mirror, normalize)),
+        "strong": CutView(square, Compose(*mirror, strong, normalize)),
+        "simclr": CutView(RegionCut(crop), Compose(*mirror, ToFloat(), ColorJitter(), RandomGray(), normalize)),
+        "eval": CutView(SquareCut(resize, crop, middle=True), normalize),
     }

@@ -193,13 +193,15 @@ def test_scaling_needs_a_sample_of_every_class(run: Run) -> None:
         run(scaling, "--sizes", 10, "--classes", 11)
 
 
+@pytest.mark.slow
 def test_loaders(run: Run) -> None:
-    facts = run(
-        loaders, "--repeats", 2, "--workers", 1, 0, "--images", 8, "--batch", 4, "--width", 60, "--height", 45, "--size", 16
-    )
-    assert [row["row"] for row in facts["rows"]] == ["0 workers", "1 workers"]
-    assert all(row["images_per_s"] == pytest.approx(1000 / row["ms"]) for row in facts["rows"])
-    assert facts["cores"] >= 1 and facts["kilobytes_an_image"] > 0
+    facts = run(loaders, "--repeats", 2, "--workers", 1, "--images", 8, "--batch", 4, "--pictures", "60x45", "--sizes", 16)
+    walls, cpu = facts["rows"][:5], facts["rows"][5:]
+    assert [row["row"] for row in walls] == ["torchvision", "pil", "device", "workers", "decode"]
+    assert [row["row"] for row in cpu] == [row["row"] for row in walls] and cpu[0]["group"].endswith("CPU time")
+    assert all(row["images_per_s"] == pytest.approx(1000 / row["ms"]) for row in walls)
+    assert facts["cores"] >= 1 and facts["kilobytes"]["60 x 45"] > 0
+    assert [claim["bound"] for claim in facts["claims"]] == [None, 2.0, 2.0, None, None, None, None]
 
 
 def test_mixture(run: Run) -> None:

@@ -76,6 +76,7 @@ def test_module_imports_stay_within_the_room():
         "torch",
         "numpy",
         "PIL",
+        "kornia",
         "noisylab.arguments",
         "noisylab.types",
         "noisylab.upstream.torch",

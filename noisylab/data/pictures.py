@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
 
+from noisylab.data.depths import ADVICE, Depth, Pixels, UnreadableImage, bits_in_use, scaled_colors, scaled_grays
 from noisylab.data.profiles import Profile, profile_of, to_srgb
 
 __all__ = [
@@ -41,7 +42,6 @@ _REFUSED_SUFFIXES = frozenset({".rgb", ".cur", ".avifs"})
 _LARGE, _LARGEST = 89_478_485, 178_956_970  # pixels from which Pillow warns of a file, and refuses it
 _FACTORS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-_ADVICE = "; remove it from the data, replace the file, or leave such images out with skip_unreadable"
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,7 +65,6 @@ _OTHERS = (  # what is often found under the name of an image
 _HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _WIDE = ("RGB;16", "RGBX;16", "RGBA;16", "LA;16")  # color that Pillow reads with 8 of its 16 bits
 
-Pixels: TypeAlias = np.ndarray[Any, Any]
 Times: TypeAlias = Callable[[int, int], float]
 """Given the width and height of a picture as shown, by how many times smaller it may be decoded."""
 
@@ -85,29 +84,6 @@ class StoredPicture(str):
         picture = super().__new__(cls, name)
         picture.content = content
         return picture
-
-
-class UnreadableImage(ValueError):
-    """An image file that cannot be read; the message names it and says why and what to do."""
-
-
-class Depth(NamedTuple):
-    """The number of values per channel in files with more than 8 bits.
-
-    A camera of 12 bits writes 0..4095 into files of 16. Scaled by what a file could hold, its pictures would be black, with 16
-    levels. So they are scaled by what is used: the fewest bits that hold the largest value.
-
-    Args:
-        whole: bits of whole numbers, at least 8.
-        real: bits of floating-point numbers; 0 where none is above 1, which then is white.
-    """
-
-    whole: int = 8
-    real: int = 0
-
-    def joined(self, other: Depth) -> Depth:
-        """A depth that holds the values of both."""
-        return Depth(max(self.whole, other.whole), max(self.real, other.real))
 
 
 class Head(NamedTuple):
@@ -198,7 +174,7 @@ def depth_of(path: str, *, allow_truncated: bool = False) -> Depth | None:
     """
     loaded = _load(path, allow_truncated, lambda width, height: 8)
     if loaded.wide is not None or loaded.image.mode[0] in "IF":
-        return _depth(np.asarray(loaded.image) if loaded.wide is None else loaded.wide, path)
+        return bits_in_use(np.asarray(loaded.image) if loaded.wide is None else loaded.wide, path)
     _shown(loaded, path, "RGB", None)
     return None
 
@@ -224,7 +200,7 @@ def head_of(path: str) -> Head | str:
 
 def fault_of(error: ValueError) -> str:
     """The fault that `open_image` finds in a file, without the advice, which is given once for all files."""
-    return str(error).removesuffix(_ADVICE)
+    return str(error).removesuffix(ADVICE)
 
 
 # ---- opening
@@ -307,7 +283,7 @@ def _load(path: str, allow_truncated: bool, times: Times | None = None) -> _Load
             with contextlib.suppress(Exception):
                 return _decoded(path, content + _JPEG_END, times)
         reason = f"it {error}" if isinstance(error, _NotAnImage) else str(error) or type(error).__name__
-        raise UnreadableImage(f"cannot read the image {path}: {reason}{_ADVICE}") from error
+        raise UnreadableImage(f"cannot read the image {path}: {reason}{ADVICE}") from error
 
 
 def _decoded(path: str, content: bytes | None, times: Times | None) -> _Loaded:
@@ -393,9 +369,9 @@ def _shown(loaded: _Loaded, path: str, mode: str, depth: Depth | None) -> Image.
     profile = image.info.get("icc_profile")
     try:
         if wide is not None:
-            image = _scaled_colors(image, wide, _depth(wide, path) if depth is None else depth)
+            image = scaled_colors(image, wide, bits_in_use(wide, path) if depth is None else depth)
         elif image.mode[0] in "IF":
-            image = _scaled_grays(image, _depth(np.asarray(image), path) if depth is None else depth)
+            image = scaled_grays(image, bits_in_use(np.asarray(image), path) if depth is None else depth)
         if profile:
             image = to_srgb(image, profile)
         if image.mode in _ALPHA or "transparency" in image.info:
@@ -409,7 +385,7 @@ def _shown(loaded: _Loaded, path: str, mode: str, depth: Depth | None) -> Image.
     except UnreadableImage:
         raise
     except Exception as error:  # a palette that is missing, a color model without a way to RGB
-        raise UnreadableImage(f"cannot read the image {path}: {error or type(error).__name__}{_ADVICE}") from error
+        raise UnreadableImage(f"cannot read the image {path}: {error or type(error).__name__}{ADVICE}") from error
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -417,48 +393,3 @@ def _on_white(image: Image.Image) -> Image.Image:
         image = image.convert(image.mode.upper())
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-
-
-def _depth(values: Pixels, path: str) -> Depth:
-    """The bits in use; alpha, the last of two or four channels, does not count."""
-    seen = values[..., :-1] if values.ndim == 3 and values.shape[-1] in (2, 4) else values
-    least, most = seen.min(), seen.max()
-    if not (np.isfinite(least) and np.isfinite(most)):
-        raise UnreadableImage(f"cannot read the image {path}: it has pixels that are nan or infinite{_ADVICE}")
-    if least < 0:
-        raise UnreadableImage(
-            f"cannot read the image {path}: its pixels are {least:g} to {most:g}, and brightness cannot be below 0; save it with "
-            f"8 or 16 bits{_ADVICE}"
-        )
-    if values.dtype.kind == "f" and most <= 1:
-        return Depth()
-    bits = max(8, int(most).bit_length())
-    return Depth(real=bits) if values.dtype.kind == "f" else Depth(whole=bits)
-
-
-def _eight_bits(values: Pixels, depth: Depth) -> Pixels:
-    """uint8; what is brighter than the depth allows is white."""
-    if values.dtype.kind != "f":
-        return (values >> max(depth.whole - 8, 0)).clip(0, 255).astype(np.uint8)
-    scaled = np.nan_to_num(values, nan=0.0).astype(np.float64) * (255.0 if depth.real == 0 else 2.0 ** (8 - depth.real))
-    return (scaled.round() if depth.real == 0 else scaled).clip(0, 255).astype(np.uint8)
-
-
-def _scaled_grays(image: Image.Image, depth: Depth) -> Image.Image:
-    values = np.asarray(image)
-    gray = _eight_bits(values, depth)
-    if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0:  # white is zero
-        gray = 255 - gray
-    clear = image.info.get("transparency")
-    if isinstance(clear, int):
-        return Image.fromarray(np.dstack([gray, np.where(values == clear, 0, 255).astype(np.uint8)]))
-    return Image.fromarray(gray)
-
-
-def _scaled_colors(image: Image.Image, wide: Pixels, depth: Depth) -> Image.Image:
-    clear = image.info.get("transparency")
-    alpha = [(wide[..., -1:] >> 8).astype(np.uint8)] if wide.shape[-1] in (2, 4) else []
-    if not alpha and isinstance(clear, tuple):
-        alpha = [np.where((wide == np.array(clear)).all(-1, keepdims=True), 0, 255).astype(np.uint8)]
-    colors = wide[..., :-1] if wide.shape[-1] in (2, 4) else wide
-    return Image.fromarray(np.ascontiguousarray(np.concatenate([_eight_bits(colors, depth), *alpha], axis=-1)))

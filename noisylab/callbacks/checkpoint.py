@@ -36,8 +36,9 @@ class RunCheckpoint(Checkpoint):
     Where something else ends the run within an epoch (``max_time``), the checkpoint is that of the last step, and a resume takes
     up the epoch there. A run that ``max_steps`` ends within an epoch is complete; the rest of that epoch is not taken up.
 
-    SIGTERM and Ctrl-C end the run with a ``SystemExit`` after a save, which waits as long: for the end of the step, or of the
-    epoch with its validation. Several ranks agree on the step, whichever of them got the signal. A second Ctrl-C stops at once.
+    SIGTERM, SIGUSR1 and Ctrl-C end the run with a ``SystemExit`` after a save, which waits as long: for the end of the step, or
+    of the epoch with its validation. Several ranks agree on the step, whichever of them got the signal. A second Ctrl-C stops at
+    once.
 
     Args:
         folder: where the files go; None for ``checkpoints`` in the Trainer's ``default_root_dir``.

@@ -15,10 +15,24 @@ from pathlib import Path
 import noisylab
 from noisylab.cli.wording import untyped
 
-__all__ = ["UserError", "is_bug", "is_foreseen", "message", "nearest", "reason", "report", "short", "training", "unknown"]
+__all__ = [
+    "UserError",
+    "is_bug",
+    "is_foreseen",
+    "is_said_elsewhere",
+    "leave_to_another",
+    "message",
+    "nearest",
+    "reason",
+    "report",
+    "short",
+    "training",
+    "unknown",
+]
 
 _OURS = str(Path(noisylab.__file__).parent)
 _TRAINING = "_noisylab_training"  # set on errors that come after training has begun
+_SAID = "_noisylab_said"  # set on errors that another process of the run reports
 _KEY = re.compile(r"^(?:Parser key|Key|key) \"([^\"]+)\":?$")
 _FRAME = re.compile(
     r"^(Does not validate|Subtypes:|Errors:|Problem with given class_path|Given value|Expected a <class 'None"
@@ -170,6 +184,16 @@ def training(begun: Callable[[], bool], go_on: str) -> Iterator[None]:
             if is_bug(error):
                 error.add_note(f"noisylab: once the code is corrected, {go_on}")
         raise
+
+
+def leave_to_another(error: Exception) -> None:
+    """Mark an error that another process of the run reports, too."""
+    setattr(error, _SAID, True)
+
+
+def is_said_elsewhere(error: Exception) -> bool:
+    """Whether another process reports it, so that this one need not."""
+    return getattr(error, _SAID, False)
 
 
 def _is_misconfiguration(error: BaseException) -> bool:

@@ -85,6 +85,11 @@ FLAGS = {
     "shard_mb": Flag("size of a shard in MiB; default 64", "N"),
     "keep_order": Flag("pack the rows in the order they are read, instead of a random one"),
     "root": Flag("folder of the data set's files, as data.root of a recipe names it", "DIR", path=True),
+    "rank_timeout": Flag(
+        "where torchrun or srun has started several processes: end the run when one has given no sign of life for so long; "
+        "default 120",
+        "SECONDS",
+    ),
 }
 
 _TRAINING = ("config", "row", "run_dir", "resume", "overwrite", "dry_run", "print_config", "logger", "trust")
@@ -103,7 +108,7 @@ _LABELS = (
 )
 
 COMMANDS = {
-    "fit": Command("train a method on a data set", "noisylab fit --config act_digits.yaml", _TRAINING),
+    "fit": Command("train a method on a data set", "noisylab fit --config act_digits.yaml", (*_TRAINING, "rank_timeout")),
     "folds": Command(
         "train once for each fold as the test set: mean and deviation",
         "noisylab folds --config RECIPE.yaml --folds 5",
@@ -117,7 +122,7 @@ COMMANDS = {
     "issues": Command(
         "find out which labels are wrong",
         "noisylab issues --images DIR --labels labels.csv",
-        (*_LABELS, *_TRAINING),
+        (*_LABELS, *_TRAINING, "rank_timeout"),
     ),
     "issues apply": Command(
         "write the labels with the corrections that you accepted",
@@ -128,9 +133,9 @@ COMMANDS = {
     "validate": Command(
         "evaluate a finished run on its validation and test data",
         "noisylab validate --run_dir DIR",
-        _FINISHED,
+        (*_FINISHED, "rank_timeout"),
     ),
-    "test": Command("evaluate a finished run on its test data", "noisylab test --run_dir DIR", _FINISHED),
+    "test": Command("evaluate a finished run on its test data", "noisylab test --run_dir DIR", (*_FINISHED, "rank_timeout")),
     "predict": Command(
         "predict the classes of new pictures, or of the test set",
         "noisylab predict --run_dir DIR --images FOLDER",

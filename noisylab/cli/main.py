@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import noisylab
-from noisylab.cli.errors import UserError, is_bug, is_foreseen, message, report
+from noisylab.cli.errors import UserError, is_bug, is_foreseen, is_said_elsewhere, message, report
 from noisylab.cli.flags import COMMANDS, GROUPS
 from noisylab.cli.options import Options, command_of, parse
 from noisylab.terminal import silence, take_any_text, visible, visible_warnings
@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if is_bug(error):
             error.add_note(report(error))
             raise  # with its traceback
+        if is_said_elsewhere(error):
+            return 2
         if os.environ.get("NOISYLAB_DEBUG"):
             traceback.print_exc()
         print(visible(f"noisylab: error: {message(error)}"), file=sys.stderr)
@@ -147,6 +149,9 @@ def _train_or_evaluate(options: Options) -> int:
     from noisylab.cli.commands.issues import find_issues
     from noisylab.cli.commands.predict import predict
     from noisylab.cli.commands.study import run_study
+    from noisylab.cli.running.again import asked_early, go_on, hear_early, stop_early
+    from noisylab.cli.running.meeting import meet
+    from noisylab.cli.running.nodes import check_alone, is_needed, rank_timeout
 
     commands = {
         "fit": fit,
@@ -157,4 +162,11 @@ def _train_or_evaluate(options: Options) -> int:
         "test": evaluate,
         "predict": predict,
     }
-    return commands[options.command](options)
+    try:
+        with hear_early(), meet(rank_timeout(options)) as meeting:
+            check_alone(options)
+            return commands[options.command](go_on(options, meeting)) if is_needed(options) else 0
+    except KeyboardInterrupt:
+        if not asked_early():
+            raise
+        return stop_early()

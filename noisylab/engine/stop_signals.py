@@ -11,11 +11,12 @@ from typing import Any
 
 __all__ = ["StopSignals"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# the third is how SLURM announces that the time of a job is nearly up; Windows has none
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
 class StopSignals:
-    """Notes SIGTERM and Ctrl-C instead of stopping at once. A second Ctrl-C does stop at once.
+    """Notes SIGTERM, SIGUSR1 and Ctrl-C instead of stopping at once. A second Ctrl-C does stop at once.
 
     Attributes:
         received: the first of the signals that came, None before.
@@ -27,7 +28,7 @@ class StopSignals:
         self._loud = False
 
     def install(self, *, loud: bool = True) -> None:
-        """Take over the two signals; does nothing outside the main thread, where Python delivers none.
+        """Take over the signals; does nothing outside the main thread, where Python delivers none.
 
         Args:
             loud: whether to answer a signal with a line on the error output.

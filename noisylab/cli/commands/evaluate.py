@@ -13,6 +13,7 @@ from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.folder.claim import waiting_for
 from noisylab.cli.launch import check_world, take_world
 from noisylab.cli.running.app import App, build
+from noisylab.cli.running.nodes import all_ready
 from noisylab.cli.running.resumed import check_stored
 from noisylab.cli.running.session import quiet, say, tell_account, tell_changes
 
@@ -57,7 +58,7 @@ def finished(options: Options) -> tuple[App, Path, str]:
         composed.config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     take_world(composed.config["trainer"])
     app = build(options.command, composed.config, folder=None, fitted=fitted_in(checkpoint))
-    check_world(app.trainer.world_size)
+    check_world(app.trainer.num_devices, app.trainer.num_nodes)
     return app, folder or Path(checkpoint).parent, checkpoint
 
 
@@ -69,6 +70,7 @@ def evaluate(options: Options) -> int:
     app.datamodule.setup(options.command)
     tell_account(app.datamodule.source.account)
     tell_changes(app.datamodule, options.command)
+    all_ready()
     run = app.trainer.validate if options.command == "validate" else app.trainer.test
     results = run(app.model, datamodule=app.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     figures = {name: value for result in results for name, value in result.items()}
@@ -76,6 +78,6 @@ def evaluate(options: Options) -> int:
         raise UserError(
             f"the data has no {'validation or test' if options.command == 'validate' else 'test'} rows to evaluate on"
         )
-    for name, value in figures.items():
+    for name, value in figures.items() if app.trainer.is_global_zero else ():
         print(f"{name:<28} {value:.4f}")
     return 0

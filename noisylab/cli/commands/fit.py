@@ -20,10 +20,13 @@ from noisylab.cli.configuration.trainer import not_logged
 from noisylab.cli.errors import UserError, training
 from noisylab.cli.folder.claim import Claim, paths_in
 from noisylab.cli.folder.lock import abandoned
-from noisylab.cli.launch import check_world, first_process, is_lost_process, lost_words, take_world
+from noisylab.cli.launch import check_world, first_process, how_started, is_lost_process, lost_words, take_world
+from noisylab.cli.running.again import REQUEUE, asked_early, requeued
 from noisylab.cli.running.app import App, build, config_text, write_config
 from noisylab.cli.running.devrun import try_out
 from noisylab.cli.running.figures import draw
+from noisylab.cli.running.meeting import current_meeting
+from noisylab.cli.running.nodes import all_ready, undisturbed
 from noisylab.cli.running.resumed import WITHOUT_CONFIG, check_epochs, check_same_run, check_stored
 from noisylab.cli.running.session import claim_folder, logger_names, quiet, say, tell_account
 from noisylab.cli.running.starting import begin_from, keep_notes
@@ -119,7 +122,7 @@ def fit(
             check_epochs(goes_on, config["trainer"])
         fitted = None if goes_on is None else fitted_in(goes_on)
         app = build("fit", config, folder=folder.path, loggers=loggers, fitted=fitted)
-        check_world(app.trainer.world_size)
+        check_world(app.trainer.num_devices, app.trainer.num_nodes)
         # a mistake in the data stops here, before anything is written
         app.datamodule.prepare_data()
         app.datamodule.setup("fit")
@@ -129,6 +132,7 @@ def fit(
         else:
             keep_notes(app, folder.path)
         check_networks(app)
+        all_ready()
         status = _train(app, folder, checkpoint, begun)
         if status == 0:
             done(app)
@@ -186,8 +190,14 @@ def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], 
     except RuntimeError as error:
         if app.trainer.world_size == 1 or not is_lost_process(error):
             raise
-        if first_process() or _speaks_for_the_first(app, folder.path):  # who ended first has said why, where it could
-            _say_lost(folder.path, lost_words(error))
+        meeting = current_meeting()
+        if meeting is not None:
+            with undisturbed():
+                why = meeting.blame()
+                if meeting.speaks():
+                    _say_lost(folder.path, why or _gone(error))
+        elif first_process() or _speaks_for_the_first(app, folder.path):  # who ended first has said why, where it could
+            _say_lost(folder.path, _gone(error))
         return 1
     except SystemExit:  # Lightning's answer to Ctrl-C and to a request to terminate
         return _stopped(app, folder.path)
@@ -204,19 +214,28 @@ def _speaks_for_the_first(app: App, folder: Path) -> bool:
     return app.trainer.global_rank == 1 and abandoned(folder)
 
 
-def _say_lost(folder: Path, why: str) -> None:
+def _gone(error: BaseException) -> str:
+    return f"another process of this run has ended ({lost_words(error)})"
+
+
+def _say_lost(folder: Path, what: str) -> None:
     saved = any((folder / "checkpoints").glob("last.ckpt*"))
     nothing = "nothing was saved yet: start again with the same command"
     how = f"continue with: noisylab fit --run_dir {folder} --resume" if saved else nothing
-    say(f"\nnoisylab: error: another process of this run has ended ({why})\n  {how}", sys.stderr)
+    say(f"\nnoisylab: error: {what}\n  {how}", sys.stderr)
 
 
 def _stopped(app: App, folder: Path) -> int:
     """Say how to go on; the exit status."""
     number = app.checkpoint.stopped_by
+    if number is None and asked_early():  # between the preparations and the first step
+        number = REQUEUE
+    status = 128 + (signal.SIGINT if number is None else number)
     if not app.trainer.is_global_zero:
+        if how_started().outside:  # a launcher that starts processes again has to see that none has come to its end
+            return status
         if _speaks_for_the_first(app, folder):
-            _say_lost(folder, "killed")
+            _say_lost(folder, "another process of this run has ended (killed)")
         # Lightning kills the first process when another ends with an error, also in the middle of what it has to say
         return 0 if number is not None else 130
     if any((folder / "checkpoints").glob("last.ckpt*")):
@@ -224,4 +243,7 @@ def _stopped(app: App, folder: Path) -> int:
         say(f"\n{saved}; continue with: noisylab fit --run_dir {folder} --resume", sys.stderr)
     else:
         say("\nstopped before the first checkpoint: there is nothing to continue; start again with the same command", sys.stderr)
-    return 128 + (signal.SIGINT if number is None else number)
+    queued = requeued(number) if app.requeues else None
+    if queued is not None:
+        say(queued, sys.stderr)
+    return status

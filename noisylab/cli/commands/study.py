@@ -14,6 +14,7 @@ from noisylab.cli.configuration.compose import compose
 from noisylab.cli.configuration.studyplan import PLAN, Study, StudyRun, plan_of
 from noisylab.cli.errors import UserError, is_bug, message
 from noisylab.cli.folder.claim import hold, new_default_folder
+from noisylab.cli.folder.job import noted_job
 from noisylab.cli.running.figures import draw
 from noisylab.cli.running.resumed import check_same_run
 from noisylab.cli.running.session import logger_names, quiet, say
@@ -107,7 +108,7 @@ def _begin(study: Study, options: Options) -> Path:
             )
             raise UserError(f"--run_dir {folder} is not empty\n  {ways}")
         folder.mkdir(parents=True, exist_ok=True)
-    study.write(folder)
+    study.write(folder, noted_job())
     return folder
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from noisylab.cli.configuration.recipefile import RecipeFile, choose
 from noisylab.cli.configuration.recipes import find_config, load_yaml, text_of
@@ -79,8 +79,13 @@ class Study:
         flags.append(("seed_everything", str(run.seed)))
         return replace(given, command="fit", own={}, configs=list(self.configs), flags=flags, places=[], row=run.row)
 
-    def write(self, folder: Path) -> None:
-        """Keep the plan in the folder of the study."""
+    def write(self, folder: Path, job: Mapping[str, Any] | None = None) -> None:
+        """Keep the plan in the folder of the study.
+
+        Args:
+            folder: which exists.
+            job: by which the job's next start finds it.
+        """
         import yaml  # type: ignore[import-untyped, unused-ignore]  # late: a study that is only asked about needs none
 
         found = {
@@ -88,6 +93,7 @@ class Study:
             "rows": list(self.rows),
             "seeds": list(self.seeds),
             "flags": [list(flag) for flag in self.flags],
+            **({"job": dict(job)} if job else {}),
         }
         with atomic_path(folder / PLAN) as partial:
             partial.write_text(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), encoding="utf-8")

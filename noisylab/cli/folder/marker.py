@@ -13,6 +13,7 @@ from typing import Any
 import noisylab
 from noisylab.cli.configuration.recipes import load_yaml, text_of
 from noisylab.cli.errors import UserError
+from noisylab.cli.folder.job import noted_job
 from noisylab.cli.folder.lock import LOCK
 from noisylab.files import atomic_path
 from noisylab.reading import regular
@@ -104,13 +105,16 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
 
 def mark(folder: Path, command: str) -> dict[str, Any]:
     """Write the marker atomically, with a new random number, and return its content."""
-    marker = {
+    marker: dict[str, Any] = {
         "format": _FORMAT,
         "id": secrets.token_hex(16),
         "command": command,
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "version": noisylab.__version__,
     }
+    job = noted_job()
+    if job is not None:
+        marker["job"] = job
     with atomic_path(folder / MARKER) as partial:
         partial.write_text(json.dumps(marker) + "\n", encoding="utf-8")
     return marker

@@ -27,6 +27,7 @@ from noisylab.cli.configuration.starts import absolute_starts
 from noisylab.cli.configuration.trainer import check_callbacks, check_machine, check_monitors
 from noisylab.cli.configuration.trainer_classes import explained
 from noisylab.cli.errors import UserError
+from noisylab.cli.running.again import leave_requeueing
 from noisylab.cli.running.loggers import make_logger, measured
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.trusted import require_table
@@ -62,6 +63,7 @@ class App(SetUpOnlyCLI):
         **kwargs: Any,
     ) -> None:
         self.folder, self.loggers, self.fitted = folder, loggers, fitted
+        self.requeues = False
         super().__init__(
             NoisyLabelMethod,
             NoisyDataModule,
@@ -169,6 +171,7 @@ class App(SetUpOnlyCLI):
             config["logger"] = [
                 make_logger(name, self.folder, recipe, self.model, self.datamodule) for name in self.loggers
             ] or False
+        self.requeues = leave_requeueing(config)
         trainer = L.Trainer(**{**config, **kwargs})
         _choose_strategy(trainer, self.model)
         return trainer

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from noisylab.cli.configuration.origin import notes_on
-from noisylab.cli.errors import unknown
+from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.folder.claim import Claim, claim, new_default_folder
 from noisylab.cli.launch import first_process
+from noisylab.cli.running.meeting import current_meeting
+from noisylab.cli.running.nodes import one_folder
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.notes import DataNote
 from noisylab.terminal import silence, visible
@@ -60,15 +62,29 @@ def logger_names(options: Options) -> tuple[str, ...]:
 def claim_folder(options: Options, config: dict[str, Any] | None, *, series: bool = False) -> Claim:
     """The folder of a command; without ``--run_dir`` a new one named for the recipe or method of `config`."""
     ways = {"resume": "resume" in options.own, "overwrite": "overwrite" in options.own, "series": series}
-    first = first_process()
+    first, meeting = first_process(), current_meeting()
+    if meeting is not None and not first:
+        return one_folder(meeting, None, options.command)
     if "run_dir" in options.own:
-        return claim(Path(options.own["run_dir"]), options.command, first=first, **ways)
-    assert config is not None
-    # ranks started as processes of their own find the folder of the first
-    if first or "NOISYLAB_RUN_DIR" not in os.environ:
-        name = config.get("recipe") or config["model"]["class_path"].rpartition(".")[2].lower()
-        os.environ["NOISYLAB_RUN_DIR"] = str(new_default_folder(name))
-    return claim(Path(os.environ["NOISYLAB_RUN_DIR"]), options.command, first=first, made=True, **ways)
+        claimed = claim(Path(options.own["run_dir"]), options.command, first=first, **ways)
+    else:
+        assert config is not None
+        if first:
+            name = config.get("recipe") or config["model"]["class_path"].rpartition(".")[2].lower()
+            os.environ["NOISYLAB_RUN_DIR"] = str(new_default_folder(name))  # for the processes that Lightning starts
+        elif "NOISYLAB_RUN_DIR" not in os.environ:
+            raise UserError(
+                "the first process of the run names its folder, and this one does not hear of it: give --run_dir DIR, or start "
+                "all processes with torchrun or srun"
+            )
+        claimed = claim(Path(os.environ["NOISYLAB_RUN_DIR"]), options.command, first=first, made=True, **ways)
+    if meeting is None:
+        return claimed
+    try:
+        return one_folder(meeting, claimed, options.command)
+    except BaseException:
+        claimed.release()
+        raise
 
 
 def say(text: str, stream: TextIO) -> None:

@@ -87,6 +87,7 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> str | None:
     """
     global _start
     _start = replace(_find(environment), job=_job(environment))
+    rank_zero_only.rank = _start.rank  # type: ignore[attr-defined]  # Lightning read it when it was imported
     if _start.world > 1:
         if "SLURM_NTASKS" in environment and _start.local_world:  # which Lightning asks for, and srun sets only if it was given
             environment.setdefault("SLURM_NTASKS_PER_NODE", str(_start.local_world))
@@ -98,7 +99,6 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> str | None:
     if "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in _INTERACTIVE and not (tasks == 1 and complete):
         environment["SLURM_JOB_NAME"] = _INTERACTIVE[-1]
         ignored += [f"SLURM_NTASKS={tasks}"] if tasks != 1 else []
-    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # Lightning read it when it was imported
     if not ignored:
         return None
     return f"{', '.join(ignored)} in the environment: ignored, as no launcher has started several processes; this is the only one"

@@ -57,20 +57,21 @@ class SlowStep(L.Callback):
 
 
 class StopWithin(L.Callback):
-    """Sends this very process a SIGTERM as a batch begins.
+    """Sends this very process a signal as a batch begins.
 
     Args:
         epoch: of the batch, from 0.
         batch: its number in the epoch, from 0.
+        signal_name: of the signal.
     """
 
-    def __init__(self, epoch: int, batch: int) -> None:
-        self.epoch, self.batch = epoch, batch
+    def __init__(self, epoch: int, batch: int, signal_name: str = "SIGTERM") -> None:
+        self.epoch, self.batch, self.number = epoch, batch, signal.Signals[signal_name]
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
-            assert callable(signal.getsignal(signal.SIGTERM)), "the signal would end the test run"
-            os.kill(os.getpid(), signal.SIGTERM)
+            assert callable(signal.getsignal(self.number)), "the signal would end the test run"
+            os.kill(os.getpid(), self.number)
 
 
 def steps_in(log: Path) -> list[tuple[str, int]]:
@@ -102,7 +103,8 @@ def wait_for_steps(process: BaseProcess, log: Path, step: int) -> None:
     wait_for(process, lambda: last_step(log) >= step, f"step {step}")
 
 
-def _command(argv: list[str], output: str, file_size: int | None, group: bool) -> None:
+def _command(argv: list[str], output: str, file_size: int | None, group: bool, variables: dict[str, str]) -> None:
+    os.environ.update(variables)
     if group:
         os.setsid()
     multiprocessing.set_start_method(None, force=True)  # its own processes begin as those of a command do, not from the server
@@ -121,7 +123,12 @@ def _command(argv: list[str], output: str, file_size: int | None, group: bool) -
 
 @contextlib.contextmanager
 def child(
-    target: list[str] | Callable[..., None], output: Path, *arguments: Any, file_size: int | None = None, group: bool = False
+    target: list[str] | Callable[..., None],
+    output: Path,
+    *arguments: Any,
+    file_size: int | None = None,
+    group: bool = False,
+    variables: dict[str, str] | None = None,
 ) -> Iterator[Any]:
     """A process that runs the noisylab command, or a function; killed at the end of the block if it has not ended.
 
@@ -131,13 +138,14 @@ def child(
         *arguments: of the function.
         file_size: largest file that it can write, in bytes, as on a disk that is full.
         group: the command gets a process group of its own, with its number; what is left of it is killed, too.
+        variables: of the environment of the command, in addition to those of this process.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["noisylab.cli.commands.fit", "noisylab.methods", "noisylab.data", "sklearn.datasets"])
     if callable(target):
         process = context.Process(target=target, args=arguments)
     else:
-        process = context.Process(target=_command, args=(target, str(output), file_size, group))
+        process = context.Process(target=_command, args=(target, str(output), file_size, group, variables or {}))
     process.start()
     try:
         yield process

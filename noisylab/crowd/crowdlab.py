@@ -50,7 +50,8 @@ def crowdlab(labels: Annotations | Any, probs: Any, seed: int = 0) -> CrowdLab:
 
     Args:
         labels: `Annotations`, or the (N, M) matrix that `Annotations.of_matrix` takes; every item needs a label.
-        probs: (N, K) probabilities of a model that never saw the labels of the item: of ``noisylab fit --crossfit``, for example.
+        probs: (N, K) probabilities of a model that never saw the labels of the item: those that
+            ``noisylab issues --crossfit 5`` writes, for example.
             A model that was trained on the item outweighs the annotators.
         seed: of ties that nothing else breaks.
 

@@ -36,7 +36,7 @@ class PMD(Noise):
 
     Args:
         probabilities: a file with the (N, K) probabilities of all training rows, in their order: .npy, or .npz with the array
-            ``probabilities``. ``noisylab fit ... --crossfit 5`` writes such a file, ``pred_probs.npy``, out of sample; the
+            ``probabilities``. ``noisylab issues --crossfit 5`` writes such a file, ``pred_probs.npy``, out of sample; the
             authors take those of the last training epoch.
         type: I, II or III, how the margin counts.
         factor: f, at least 1; larger values give more wrong labels.

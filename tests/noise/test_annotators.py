@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from samples import write_folders
 
 from noisylab.crowd import Annotations, dawid_skene
-from noisylab.data import Digits
+from noisylab.data import Digits, ImageFolder
 from noisylab.noise import FromAnnotators
 
 CATS = ("cat", "dog", "owl")
@@ -181,3 +182,21 @@ def test_the_labels_of_a_module_are_the_consensus_and_only_trained_rows_have_sof
     quality = data.noisy.crowd.annotator_quality  # right by chance, too: accuracy + (1 - accuracy) / 10
     np.testing.assert_allclose(quality, [0.91, 0.73, 0.46], atol=0.04)
     assert any("4,314 labels of 1,438 items by 3 annotators" in line for line in data.source.account)
+
+
+def test_labels_of_files_are_matched_by_name_and_not_taken_for_the_truth(tmp_path: Path) -> None:
+    write_folders(tmp_path / "photos", each=3, size=(6, 6))
+    plain = ImageFolder(str(tmp_path / "photos"))
+    plain.setup()
+    names = list(plain.source.names or [])
+    classes = plain.source.class_names
+    rows = [
+        (f"./{name}", who, classes[int(row == 1 or (who == "z" and row == 2))]) for row, name in enumerate(names) for who in "xyz"
+    ]
+    noise = FromAnnotators(table(tmp_path / "t.csv", rows[::-1]), aggregate="soft")
+    data = ImageFolder(str(tmp_path / "photos"), noise=noise)
+    data.setup()
+    assert data.given_target.tolist() == [0, 1, 0, 0, 0, 0], "row 1 by all, row 2 by one of three"
+    assert data.clean_target.tolist() == [-1] * 6
+    assert data.info.soft_target is not None
+    torch.testing.assert_close(data.info.soft_target[2], torch.tensor([2 / 3, 1 / 3]))

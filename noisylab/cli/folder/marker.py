@@ -41,6 +41,7 @@ _FILES = (
     *(MARKER, LOCK, "config.yaml", "metrics.csv", "summary.json", "noise.npz", "folds.json", "predictions.csv"),
     *("label_issues.csv", "issues.html", "noise_report.json", "pred_probs.npy", "given_labels.npy", "held_out.npz"),
     *("mixture.png", "transition.png", "unlabeled.png", "transition.csv", *_LITTER),
+    *("annotators.csv", "annotators.json", "annotators.txt"),
 )
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]+\.partial")
 _SERIES = re.compile(r"fold\d+|crossfit")  # run folders within a run folder
@@ -51,7 +52,10 @@ _FOLDERS = {
     "wandb": re.compile(r"(offline-)?run-.+|latest-run|debug.*\.log|settings|media"),
 }
 # what is there before anything is won
-_BEFORE = (MARKER, LOCK, "config.yaml", "noise.npz", "checkpoints", "tensorboard", "wandb")
+_BEFORE = (
+    *(MARKER, LOCK, "config.yaml", "noise.npz", "checkpoints", "tensorboard", "wandb"),
+    *("annotators.csv", "annotators.json", "annotators.txt"),
+)
 _HEADER = "epoch,step,name,value"
 _SHOWN = 3  # foreign entries that are named
 

@@ -187,3 +187,24 @@ def test_a_file_that_would_run_code_is_not_unpickled(shufflenet_file: Callable[[
     with pytest.raises(FileNotFoundError, match="holds more than weights"):
         TorchvisionNet(num_classes=5, name="shufflenet_v2_x0_5", weights="DEFAULT")
     assert not _Runs.ran
+
+
+def test_one_channel_does_what_the_same_gray_picture_in_three_did(shufflenet_file: Callable[[Any], None]) -> None:
+    torch.manual_seed(0)
+    shufflenet_file(torchvision.models.shufflenet_v2_x0_5().state_dict())
+    nets = [TorchvisionNet(5, "shufflenet_v2_x0_5", weights="DEFAULT", in_channels=channels).eval() for channels in (1, 3, 6)]
+    gray = torch.randn(2, 1, 32, 32)
+    for net in nets:
+        net.load_state_dict(net.state_dict() | {f"net.fc.{name}": value for name, value in nets[0].net.fc.state_dict().items()})
+    one, three, six = (net(gray.expand(-1, channels, -1, -1)) for net, channels in zip(nets, (1, 3, 6), strict=True))
+    torch.testing.assert_close(one, three, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(six, three, rtol=1e-4, atol=1e-5)
+
+
+def test_a_new_first_convolution_is_drawn_like_the_one_that_it_replaces() -> None:
+    torch.manual_seed(0)
+    old, new = (TorchvisionNet(5, "resnet18", in_channels=channels).net.conv1.weight for channels in (3, 2))
+    assert isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor)
+    assert new.shape == (64, 2, 7, 7) and new.std().item() == pytest.approx(old.std().item(), rel=0.05)
+    with pytest.raises(ValueError, match="in_channels must be at least 1, got 0"):
+        TorchvisionNet(5, "resnet18", in_channels=0)

@@ -61,8 +61,9 @@ class ELRPlus(AveragingMethod):
     **Differences** from that code: both networks train on one split and one draw of the noise. There each has a data loader
     that draws its own of both from an unseeded generator, so that the two together see two labels of a sample and one trains
     on validation samples of the other; expect less than the published figures. How rows are held out and which
-    kinds of noise are theirs is said in `ELR`. Left out are epochs of a fixed number of batches (3,000 on Clothing1M, all of them
-    elsewhere) and a warm-up of cross-entropy (0 epochs in all their configurations). The averaged copies start as copies (there
+    kinds of noise are theirs is said in `ELR`. Epochs of a fixed number of batches (3,000 on Clothing1M)
+    are `epoch_rows` of the data, drawn anew each time (there once); left out is a warm-up of cross-entropy (0 epochs in all their
+    configurations). The averaged copies start as copies (there
     with weights of their own) and always predict in the mode of `average_mode` (there in train mode on one device, in eval
     mode from the first validation on with two). Averages, tables and random state are in the checkpoint; probabilities and
     the logarithm are computed in float32; class reweighting is a switch (there on for exactly 100 classes) and leaves a label

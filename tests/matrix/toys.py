@@ -16,6 +16,14 @@ import pytest
 import torch
 from samples import write_cifar, write_folders, write_idx, write_packed, write_ravdess, write_reuters, write_xrmb
 from torch import Tensor, nn
+from webtrees import (
+    write_animal10n,
+    write_clothing1m,
+    write_food101n,
+    write_tiny_imagenet,
+    write_webfg,
+    write_webvision,
+)
 
 from noisylab.cli import main
 from noisylab.cli.configuration import recipes
@@ -36,7 +44,7 @@ from noisylab.data import (
     Reuters,
     WebImages,
 )
-from noisylab.data.named import RAVDESS, XRMB
+from noisylab.data.named import RAVDESS, XRMB, Animal10N, Clothing1M, Food101N, TinyImageNet, WebFG, WebVision
 from noisylab.models.network import Network
 from noisylab.noise import FromAnnotators, FromFile, digest
 from noisylab.types import Inputs
@@ -205,19 +213,60 @@ def _xrmb(folder: Path, given: dict[str, Any]) -> ToyFiles:
     return ToyFiles({"root": str(write_xrmb(folder))}, classes=40, test_rows=80)
 
 
+_WEB = {"verify": False, "resize": 18, "crop": 16}
+
+
+def _clothing1m(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    write_clothing1m(folder)
+    return ToyFiles({**_WEB, "root": str(folder)}, classes=14, test_rows=14)
+
+
+def _webvision(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    write_webvision(folder, each=16)
+    return ToyFiles({**_WEB, "root": str(folder), "classes": 3}, classes=3, test_rows=6, truth=False)
+
+
+def _food101n(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    pytest.importorskip("randaugment")  # the extra [views]
+    write_food101n(folder, each=16)
+    return ToyFiles({**_WEB, "root": str(folder), "food101": str(folder / "food-101")}, classes=3, test_rows=6)
+
+
+def _animal10n(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    write_animal10n(folder, each=5)
+    return ToyFiles({"root": str(folder), "size": 16}, classes=10, test_rows=10, truth=False)
+
+
+def _webfg(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    pytest.importorskip("randaugment")
+    write_webfg(folder, given["kind"], each=16)
+    return ToyFiles({**_WEB, "root": str(folder)}, classes=3, test_rows=6, truth=False)
+
+
+def _tiny_imagenet(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    write_tiny_imagenet(folder, each=16)
+    return ToyFiles({"root": str(folder), "size": 16, "verify": False}, classes=3, test_rows=6)
+
+
 FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
+    Animal10N: _animal10n,
     Arrays: _arrays,
     CIFAR10: _cifar10,
     CIFAR100: _cifar100,
+    Clothing1M: _clothing1m,
     Digits: _digits,
     MNIST: _idx,
     FashionMNIST: _idx,
+    Food101N: _food101n,
     ImageFeatures: _image_features,
     ImageFolder: _image_folder,
     PackedImages: _packed,
     RAVDESS: _ravdess,
     Reuters: _reuters,
+    TinyImageNet: _tiny_imagenet,
+    WebFG: _webfg,
     WebImages: _web,
+    WebVision: _webvision,
     XRMB: _xrmb,
 }
 """By data class: writes tiny files in the official format into a new folder, given the recipe's arguments of the class."""

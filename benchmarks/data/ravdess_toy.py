@@ -1,8 +1,8 @@
 """Writes short sounds and films under the names of RAVDESS, for trying `RAVDESS` out where the release is not at hand.
 
-Of each actor there is a clip for each of six emotions: a wav file and a film of one second. The emotion decides the pitch of the
-tone and the shape that moves; the actor shifts the pitch by up to a tenth and has a gray of his own. What a method reaches on
-them says that files are read rightly, and nothing about emotions.
+Of each actor there is a clip for each of six emotions: a wav file and a film of one second. The emotion decides how the tone goes
+and which shape moves; the actor shifts the pitch by up to a tenth and has a gray of his own. What a method reaches on them says
+that files are read rightly, and nothing about emotions.
 """
 
 from __future__ import annotations
@@ -45,11 +45,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def tone(emotion: int, actor: int, seconds: float, rng: np.random.Generator) -> Array:
-    """(n,) a tone with two overtones in a little noise, loud in the middle."""
+    """(n,) the tone of an emotion in a little noise: steady, rising, falling, in beeps, wavering, or with many overtones."""
     time = np.arange(round(seconds * _RATE)) / _RATE
-    pitch = 220 * 2 ** (emotion / 2.5) * (1 + 0.02 * (actor % 11 - 5))
-    waves = sum(np.sin(2 * np.pi * pitch * k * time + rng.uniform(0, 6)) / k for k in (1, 2, 3))
-    loudness = 0.2 * np.sin(np.pi * time / seconds) ** 0.5
+    share = time / seconds
+    bend = {2: share - 0.5, 3: 0.5 - share, 5: 0.15 * np.sin(2 * np.pi * 6 * time)}.get(emotion, np.zeros_like(time))
+    pitch = 500 * 2**bend * (1 + 0.02 * (actor % 11 - 5))
+    phase = 2 * np.pi * np.cumsum(pitch) / _RATE + rng.uniform(0, 6)
+    waves = sum(np.sin(k * phase) / k for k in range(1, 12 if emotion == 6 else 3))
+    loudness = 0.2 * np.sin(np.pi * share) ** 0.5 * (np.sin(2 * np.pi * 5 * time) > 0 if emotion == 4 else 1.0)
     return np.asarray(loudness * waves + 0.003 * rng.normal(size=len(time)))
 
 

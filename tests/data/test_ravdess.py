@@ -118,7 +118,7 @@ def test_speakers_are_held_apart(spoken: Path) -> None:
     assert len(source.given) == 5 * 6 * 2 and len(source.test_target) == 6 * 2
     assert source.names[:3] == ["01-01-01-01-01-01#0", "01-01-01-01-01-01#1", "01-02-01-01-01-01#0"]
     assert {name[15:17] for name in source.test_names} == {"06"}
-    assert source.given[:6].tolist() == [0, 0, 1, 1, 2, 2] and data.held_out == "the actors 2, 3"
+    assert source.given[:6].tolist() == [0, 0, 1, 1, 2, 2] and data.held_out == "actors 2, 3"
     assert data.clips("test").tolist() == sorted([*range(6)] * 2)
 
 

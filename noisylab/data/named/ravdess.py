@@ -143,7 +143,7 @@ class RAVDESS(NamedRelease, NoisyDataModule):
         """The actors, or the share that `val_fraction` says."""
         if self.folds or not self.val_actors:
             return super().held_out
-        return f"the actors {', '.join(map(str, self.val_actors))}"
+        return f"actor{'s' * (len(self.val_actors) > 1)} {', '.join(map(str, self.val_actors))}"
 
     @property
     def _rows_per_clip(self) -> int:

@@ -48,14 +48,3 @@ def test_scores_of_the_validation_rows_are_logged(tmp_path: Path) -> None:
 def as_dict(inputs: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
     assert isinstance(inputs, dict)
     return inputs
-
-
-def test_a_method_trains_the_views_to_have_much_in_common(tmp_path: Path) -> None:
-    found = []
-    for weight in (0.0, 0.1):
-        torch.manual_seed(0)
-        method = CrossEntropy(3, NETWORK, fusion_h=weight)
-        fit(method, two_views(tmp_path), tmp_path, 1, callbacks=(HScores(),))
-        found.append(method.epoch_metrics)
-    assert found[1]["val/soft_hgr"] > found[0]["val/soft_hgr"]
-    assert "train/soft_hgr" in found[1] and "train/soft_hgr" not in found[0]

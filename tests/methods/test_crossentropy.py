@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,9 @@ from helpers import PlainMLP, ToyData, make_trainer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from noisylab.data import Arrays
 from noisylab.methods import CrossEntropy, crossentropy
-from noisylab.models import SmallCNN
+from noisylab.models import FusionNet, SmallCNN
 from noisylab.noise import Symmetric
 from noisylab.specs import as_factory
 from noisylab.transforms.mixing import cutmix_box
@@ -182,3 +184,40 @@ def test_a_run_with_compared_views_equals_a_plain_loop(tmp_path: Path) -> None:
 def test_compared_views_are_not_mixed() -> None:
     with pytest.raises(ValueError, match=r"jsd_weight=12.0 compares views that are not mixed; set mixup_alpha=0.2"):
         CrossEntropy(3, PlainMLP, jsd_weight=12.0, mixup_alpha=0.2)
+
+
+def test_a_run_with_the_soft_hgr_of_views_equals_a_plain_loop(tmp_path: Path) -> None:
+    draw, y = np.random.default_rng(0), np.arange(44) % 3
+    widths = {"left": 2, "right": 3, "third": 2}
+    np.savez(tmp_path / "views.npz", y=y, **{f"x_{name}": draw.normal(size=(44, width)) for name, width in widths.items()})
+    make = partial(FusionNet, in_features=widths, hidden=(), embedding=4)
+    method = _Recording(num_classes=3, network=make, fusion_h=0.3, optimizer=partial(torch.optim.SGD, lr=0.1))
+    network = copy.deepcopy(method.networks["network"])
+    make_trainer(tmp_path, 1).fit(method, datamodule=Arrays(str(tmp_path / "views.npz"), val_fraction=0.25, batch_size=16))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for batch in method.batches:  # the last of one sample, which has no covariance
+        samples = batch["train"]
+        found = [encode(samples.views[0][name]) for encode, name in zip(network.encoders, widths, strict=True)]
+        loss = F.cross_entropy(network.head(sum(found).relu()), samples.target)
+        for first, second in ((0, 1), (0, 2), (1, 2)) if len(samples) > 1 else ():
+            f, g = (found[place] - found[place].mean(0) for place in (first, second))
+            rows = len(samples) - 1
+            loss = loss - 0.3 / 3 * ((f * g).sum() / rows - ((f.T @ f / rows) @ (g.T @ g / rows)).trace() / 2)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    _assert_close(method.networks["network"], network)
+    assert int((method.memory["observed_epoch"] == 0).sum()) == 33 and "train/soft_hgr" in method.epoch_metrics
+
+
+@pytest.mark.parametrize(
+    ("network", "kwargs", "message"),
+    [
+        (PlainMLP, {}, "fusion_h=0.1 compares the embeddings of the views of a FusionNet, got PlainMLP; choose"),
+        (partial(FusionNet, in_features={"one": 2}), {}, "got FusionNet of one view; choose a FusionNet of several views"),
+        (partial(FusionNet, in_features={"a": 2, "b": 2}), {"mixup_alpha": 1.0}, "takes samples as they are, in one view; set"),
+    ],
+)
+def test_soft_hgr_without_views_is_refused(network: Any, kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CrossEntropy(3, network, fusion_h=0.1, **kwargs)

@@ -33,7 +33,12 @@ class _Round(NamedTuple):
 
 
 def dawid_skene(
-    annotations: Annotations, smoothing: float = 0.01, one_coin: bool = False, rounds: int = 100, gain: float = 1e-6
+    annotations: Annotations,
+    smoothing: float = 0.01,
+    one_coin: bool = False,
+    rounds: int = 100,
+    gain: float = 1e-6,
+    diagonal: float = 0.0,
 ) -> Consensus:
     """The model of Dawid and Skene: each annotator has a confusion matrix of its own.
 
@@ -54,16 +59,19 @@ def dawid_skene(
         one_coin: one accuracy for each annotator instead of a matrix, wrong labels alike: for annotators with few labels.
         rounds: at most so many.
         gain: of the log-likelihood, in nats an item, below which a round is the last.
+        diagonal: added to `smoothing` on the diagonal of the matrices, 0 or more: annotators with few labels are taken for right
+            ones.
 
     Raises:
-        ValueError: where nobody knows who gave which label, no item has a label, or `smoothing` is negative.
+        ValueError: where nobody knows who gave which label, no item has a label, or `smoothing` or `diagonal` is negative.
 
     Example:
         >>> dawid_skene(Annotations.of_matrix([[0, 0, 1], [1, 1, 1], [0, 0, 0], [1, 1, 0]])).label.tolist()
         [0, 1, 0, 1]
     """
-    if not smoothing >= 0:
-        raise ValueError(f"smoothing must be a number of 0 or more, got {smoothing}")
+    for name, value in (("smoothing", smoothing), ("diagonal", diagonal)):
+        if not value >= 0:
+            raise ValueError(f"{name} must be a number of 0 or more, got {value}")
     if not annotations.num_annotators:
         raise ValueError(
             "Dawid-Skene needs to know who gave which label, and these are counts or anonymous columns; use a vote or soft labels"
@@ -76,7 +84,7 @@ def dawid_skene(
         vote = majority_vote(annotations)
         return replace(vote, method="one_coin" if one_coin else "dawid_skene", notes=(note,))
     last = -np.inf
-    for done, step in enumerate(expectation_maximization(part, smoothing, one_coin), start=1):
+    for done, step in enumerate(expectation_maximization(part, smoothing, one_coin, diagonal), start=1):
         if done == rounds or step.log_likelihood - last < gain * part.num_items:
             break
         last = step.log_likelihood
@@ -100,13 +108,16 @@ def dawid_skene(
     )
 
 
-def expectation_maximization(annotations: Annotations, smoothing: float, one_coin: bool = False) -> Iterator[_Round]:
+def expectation_maximization(
+    annotations: Annotations, smoothing: float, one_coin: bool = False, diagonal: float = 0.0
+) -> Iterator[_Round]:
     """The rounds of the estimation, without end.
 
     Args:
         annotations: every item has a label.
         smoothing: s.
         one_coin: see `dawid_skene`.
+        diagonal: the same.
     """
     item, annotator, label = annotations.item, annotations.annotator, annotations.label
     items, people, classes = annotations.num_items, annotations.num_annotators, annotations.num_classes
@@ -122,7 +133,7 @@ def expectation_maximization(annotations: Annotations, smoothing: float, one_coi
         else:
             said = annotator * classes + label
             cells = [np.bincount(said, weights=probs[item, a], minlength=people * classes) for a in range(classes)]
-            confusion = np.stack([cell.reshape(people, classes) for cell in cells], 1) + smoothing
+            confusion = np.stack([cell.reshape(people, classes) for cell in cells], 1) + smoothing + diagonal * np.eye(classes)
             total = confusion.sum(2, keepdims=True)
             confusion = np.divide(confusion, total, out=np.zeros_like(confusion), where=total > 0)
         with np.errstate(divide="ignore"):  # the logarithm of 0: what is impossible stays so

@@ -38,7 +38,7 @@ class InstanceDependent(Noise):
     since pixels have a large mean in common, mostly the same one for a whole class. Such noise is close to asymmetric noise, and
     with rates of 0.5 and more some classes lose their majority. ``scale="standardized"`` takes the mean away.
 
-    **Paper**: Xia et al., Part-dependent Label Noise, NeurIPS 2020, algorithm 2; "cores": Cheng et al., Learning with
+    **Paper**: Xia et al., Part-dependent Label Noise, NeurIPS 2020; "cores": Cheng et al., Learning with
     Instance-Dependent Label Noise: A Sample Sieve Approach, ICLR 2021.
 
     **Authors' code**: xiaoboxia/Part-dependent-label-noise, tools.py; the same function in tmllab's PES and Label Wave and in

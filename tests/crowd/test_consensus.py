@@ -87,6 +87,16 @@ def test_one_coin_is_the_loop_written_out() -> None:
     np.testing.assert_allclose(result.annotator_quality, accuracy, atol=1e-12)
 
 
+def test_a_larger_prior_on_the_diagonal_takes_annotators_with_few_labels_for_right() -> None:
+    given = Annotations.of_matrix(LABELS)
+    # the first annotator said 0, 0, 0 of items 0, 3 and 7: in the first round 2/3, 1/2 and 1 likely to be class 0, item 5 1/3
+    first = next(expectation_maximization(given, 0.01, diagonal=2.0)).confusion[0, 0]
+    counts = np.array([2 / 3 + 1 / 2 + 1 + 2.01, 0.01, 1 / 3 + 0.01])
+    np.testing.assert_allclose(first, counts / counts.sum())
+    with pytest.raises(ValueError, match="diagonal must be a number of 0 or more, got -1"):
+        dawid_skene(given, diagonal=-1)
+
+
 def test_what_the_model_cannot_know_is_said() -> None:
     single = dawid_skene(Annotations.of_matrix([[0, -1], [-1, 1], [1, -1]]))
     assert single.label.tolist() == [0, 1, 1] and "no item has two labels" in single.notes[0]

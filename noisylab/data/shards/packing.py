@@ -30,7 +30,7 @@ _ROWS = 1024  # pictures read ahead, and array rows taken at once
 _THREADS = 8  # that read pictures
 _STALE = 600.0  # seconds after which a folder of a pack that nobody writes to any more is cleared away
 _TYPES = {np.dtype(np.uint8): "uint8", np.dtype(np.float32): "float32"}
-_NUMBER = 4  # bytes of a number in a shard's head
+_PIECE = 2**22  # bytes of array rows looked at at once
 _LARGEST = 2**31  # bytes of a shard
 
 
@@ -288,13 +288,15 @@ class _Sums:
 def _bytes_of(blocks: Iterable[np.ndarray[Any, Any]], sums: _Sums) -> Iterator[bytes]:
     """The bytes of each row."""
     for block in blocks:
-        if len(block):
-            if block.ndim < 2:
-                raise PackError(f"rows must be vectors or images, got blocks of shape {block.shape}")
-            sums.add(block)
-            flat = np.ascontiguousarray(block).reshape(len(block), -1).view(np.uint8)
+        if block.ndim < 2:
+            raise PackError(f"rows must be vectors or images, got blocks of shape {block.shape}")
+        step = max(_PIECE // max(block[:1].nbytes, 1), 1)  # sums take eight bytes a number
+        for start in range(0, len(block), step):
+            part = block[start : start + step]
+            sums.add(part)
+            flat = np.ascontiguousarray(part).reshape(len(part), -1).view(np.uint8)
             content, size = flat.tobytes(), flat.shape[1]
-            yield from (content[start : start + size] for start in range(0, len(content), size))
+            yield from (content[place : place + size] for place in range(0, len(content), size))
 
 
 def _litdata_cache(folder: Path, shard_bytes: int) -> Any:

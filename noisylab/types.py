@@ -274,6 +274,8 @@ class DataInfo:
             that names them has the target -1 there.
         soft_target: (N, K) float32, a distribution over the classes for each of `train_rows`, of which the given target is the
             largest: what several annotators said of it. 0 in all other rows; `None` where labels are classes.
+        memory_limit: GiB of what is remembered of all samples that the host's memory may hold, see `SampleMemory.allocate`;
+            `None` for half of the machine's memory.
     """
 
     num_classes: int
@@ -288,6 +290,7 @@ class DataInfo:
     trusted_target: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     unlabeled_rows: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     soft_target: Tensor | None = None
+    memory_limit: float | None = None
 
 
 class ScoredRows(Protocol):

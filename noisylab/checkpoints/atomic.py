@@ -19,6 +19,8 @@ from noisylab.reading import check_archive
 _WRITER = ("inline_container", "PytorchStreamWriter")  # torch's own words for a disk that takes no more
 _OURS = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # say nothing of the file
 
+_LARGE = 2**30  # bytes from which a checkpoint is mapped, not read into memory beside what it is copied to
+
 __all__ = ["AtomicCheckpointIO", "check_checkpoint", "damage", "newest_readable"]
 
 
@@ -74,6 +76,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """The checkpoint at `path`; its pickle may contain only tensors and plain values, whatever `weights_only` says."""
         if "://" not in str(path):
             check_checkpoint(path)
+            if Path(path).stat().st_size > _LARGE:  # read piece by piece, as it is copied to where it belongs
+                return dict(torch.load(path, map_location=map_location, weights_only=True, mmap=True))
         return super().load_checkpoint(path, map_location=map_location, weights_only=True)
 
     def remove_checkpoint(self, path: str | Path) -> None:

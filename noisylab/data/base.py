@@ -75,6 +75,8 @@ class NoisyDataModule(FittedData):
             else in the host's memory, from which chunks are copied; "device" and "host" force one.
         chunk_size: rows whose views are built at once, rounded up to whole batches; None for 2048, fewer of large inputs. It
             changes the speed and the memory needed, nothing else.
+        memory_limit: GiB of what a method remembers of the samples that the host's memory may hold; more lies in a file on the
+            disk of the run folder, with the same results. None for half of the machine's memory.
         seed: the run's seed, which keys every random draw of training; the command line sets it to ``seed_everything``.
     """
 
@@ -102,12 +104,19 @@ class NoisyDataModule(FittedData):
         num_workers: int = 0,
         residency: Literal["auto", "device", "host"] = "auto",
         chunk_size: int | None = None,
+        memory_limit: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "subset": subset, "chunk_size": chunk_size}
         sizes["epoch_rows"] = epoch_rows
-        parts = {"val_fraction": val_fraction, "folds": folds, "fold": fold, "noise_unit": noise_unit}
+        parts = {
+            "val_fraction": val_fraction,
+            "folds": folds,
+            "fold": fold,
+            "noise_unit": noise_unit,
+            "memory_limit": memory_limit,
+        }
         trusted = {"trusted_per_class": trusted_per_class, "trusted_labels": trusted_labels}
         check_data_arguments({**sizes, **parts, **trusted, "num_workers": num_workers})
         self.label_budget = LabelBudget.of(labels_per_class, labels_total, labels_balanced, labels_seed)
@@ -116,7 +125,7 @@ class NoisyDataModule(FittedData):
         self.subset, self.split_seed, self.epoch_rows = subset, split_seed, epoch_rows
         self.folds, self.fold, self.fold_labels = folds, fold, fold_labels
         self.batch_size, self.eval_batch_size, self.num_workers, self.seed = batch_size, eval_batch_size, num_workers, seed
-        self.chunk_size, self._residency = chunk_size, Residency(residency)
+        self.chunk_size, self.memory_limit, self._residency = chunk_size, memory_limit, Residency(residency)
         self._unlabeled: RowStore | None = None
         self._first_bad = FirstBad()
         self.noisy: NoisyTargets | None = None
@@ -165,6 +174,7 @@ class NoisyDataModule(FittedData):
             trusted_rows=self._split.trusted.rows,
             trusted_target=self._split.trusted.target,
             unlabeled_rows=self._split.unlabeled,
+            memory_limit=self.memory_limit,
             soft_target=self._soft,
         )
 

@@ -24,6 +24,8 @@ def check_data_arguments(given: Mapping[str, Any]) -> None:
     for name in ("batch_size", "eval_batch_size", "subset", "chunk_size", "epoch_rows"):
         if given[name] is not None and given[name] < 1:
             raise ValueError(f"{name} must be at least 1, got {given[name]}")
+    if given["memory_limit"] is not None and not given["memory_limit"] >= 0:
+        raise ValueError(f"memory_limit must be 0 or more GiB, got {given['memory_limit']}")
     folds, fold = given["folds"], given["fold"]
     if folds < 0 or folds == 1:
         raise ValueError(f"folds must be at least 2, or 0 for the test set of the data, got {folds}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from noisylab.memory.mapped import mapped_table
 from noisylab.upstream.torch import FollowsDevice
 
 __all__ = ["SampleMemory"]
@@ -60,12 +63,27 @@ class SampleMemory(FollowsDevice):
         """The declared fields by name: shape of a row, dtype, value of rows never written."""
         return dict(self._shapes)
 
-    def allocate(self, num_train: int) -> None:
-        """Create the declared fields for `num_train` samples; fields that have that size keep their rows."""
+    def allocate(self, num_train: int, limit: float | None = None, folder: str | Path | None = None) -> None:
+        """Create the declared fields for `num_train` samples; fields that have that size keep their rows.
+
+        Args:
+            num_train: N.
+            limit: bytes of all fields up to which they are in the host's memory; what is larger lies in a file that is mapped
+                into it, with the same values. `None` for no limit. On a GPU they are in its memory, whatever their size.
+            folder: of such a file, see `mapped_table`; needed with `limit`.
+
+        Raises:
+            OSError: where a file cannot be made.
+        """
+        size = sum(num_train * math.prod(shape) * dtype.itemsize for shape, dtype, _ in self._shapes.values())
+        mapped = limit is not None and size > limit and self._device.type == "cpu"
         for name, (shape, dtype, fill) in self._shapes.items():
             table = self._tables.get(name)
             if table is None or table.shape != (num_train, *shape):
-                self._tables[name] = torch.full((num_train, *shape), fill, dtype=dtype, device=self._device)
+                if mapped and folder is not None:
+                    self._tables[name] = mapped_table((num_train, *shape), dtype, fill, folder)
+                else:
+                    self._tables[name] = torch.full((num_train, *shape), fill, dtype=dtype, device=self._device)
 
     def reset(self) -> None:
         """Reset all rows to their initial values."""
@@ -176,7 +194,11 @@ class SampleMemory(FollowsDevice):
                     f"memory field {name!r} has rows of shape {tuple(table.shape[1:])} in the checkpoint and {shape} here; "
                     "the number of classes differs"
                 )
-            self._tables[name] = table.to(device=self._device, dtype=dtype, copy=True)
+            mine = self._tables.get(name)
+            if mine is not None and mine.shape == table.shape and mine.device == self._device:
+                mine.copy_(table)  # in place: it may lie in a file
+            else:
+                self._tables[name] = table.to(device=self._device, dtype=dtype, copy=True)
 
     def follow(self, moved: Callable[[torch.device], torch.device]) -> None:
         """Move the tables with the method to its device; their dtype never changes."""

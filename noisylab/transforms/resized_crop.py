@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
+from noisylab.transforms.base import Compose
 from noisylab.transforms.contrastive import random_region
+from noisylab.transforms.cuts import CutView, RegionCut
+from noisylab.transforms.image import Normalize, RandomHorizontalFlip
 from noisylab.transforms.pil import PILView, normalized, pixels_of
+from noisylab.transforms.views import ViewsBy, check_views_by
 
-__all__ = ["PILResizedCrop"]
+__all__ = ["PILResizedCrop", "resized_crop_view"]
 
 
 @dataclass(frozen=True)
@@ -52,3 +56,21 @@ class PILResizedCrop(PILView):
         if rng.random() < self.flip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return normalized(pixels_of(image), self.mean, self.std)
+
+
+def resized_crop_view(
+    crop: int, mean: tuple[float, ...], std: tuple[float, ...], resize: int, views: ViewsBy
+) -> PILResizedCrop | CutView:
+    """`PILResizedCrop`, or the same in two steps, where the region is scaled once, from the picture as it is.
+
+    Args:
+        crop: see `PILResizedCrop`, as for the next three.
+        mean: likewise.
+        std: likewise.
+        resize: likewise.
+        views: see `noisylab.transforms.views.web_views`.
+    """
+    view = PILResizedCrop(crop, mean, std, resize)
+    if check_views_by(views) == "pil":
+        return view
+    return CutView(RegionCut(crop, view.least), Compose(RandomHorizontalFlip(view.flip), Normalize(mean, std)))

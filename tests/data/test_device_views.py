@@ -18,13 +18,14 @@ from torch import Tensor
 
 from noisylab.callbacks import RunCheckpoint
 from noisylab.data import ImageFolder, WebImages, cutrows
+from noisylab.data.named import Clothing1M, Food101N, WebFG, WebVision
 from noisylab.data.pictures import open_image, open_reduced
 from noisylab.data.rows import ViewTask
 from noisylab.data.sample import one_sample
 from noisylab.engine.plan_loader import ResolvedPlan
 from noisylab.methods import CrossEntropy
 from noisylab.models import SmallCNN
-from noisylab.transforms import AugMix, Draws, PILEval, RandAugment, key_from, web_views
+from noisylab.transforms import AugMix, CutView, Draws, PILEval, RandAugment, key_from, web_views
 from noisylab.types import EpochPlan, Phase, Stream
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -244,6 +245,13 @@ def test_a_gpu_is_never_waited_for(folder: Path) -> None:
             views = store.finish(squares, rows, names, 5)
         assert gpu.copies == 3  # positions, the plan of RandAugment, whom the jitter changes
         assert all(view.device == CUDA and view.shape == (4, 3, 12, 12) for view in views)
+
+
+@pytest.mark.parametrize("kind", [WebImages, WebFG, Food101N, Clothing1M, WebVision])
+def test_sets_of_large_pictures_have_them(kind: Any) -> None:
+    views = kind("nowhere", resize=20, crop=16, views="device").view_set()
+    assert set(views) == {"weak", "strong", "simclr", "eval"}
+    assert all(isinstance(view, CutView) and view.cut.side == 16 for view in views.values())
 
 
 def test_who_makes_them_is_one_of_two() -> None:

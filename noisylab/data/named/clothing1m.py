@@ -13,7 +13,7 @@ from noisylab.data.named.listed import ListedImages, ReleaseParts
 from noisylab.data.named.lists import ListedFiles, keep_present, read_label_list, read_lines, read_name_list
 from noisylab.data.named.release import ReleaseReport
 from noisylab.transforms.base import StrongView
-from noisylab.transforms.views import check_image_views, checked_strong, web_views
+from noisylab.transforms.views import ViewsBy, check_image_views, checked_strong, web_views
 
 __all__ = ["Clothing1M"]
 
@@ -50,6 +50,8 @@ class Clothing1M(ListedImages):
         mean: per channel; of DivideMix's code.
         std: likewise.
         strong: what the view "strong" does after crop and flip; `None` for RandAugment of the package `randaugment`.
+        views: "pil" for views that worker processes make alone, "device" for those of which the training device makes the larger
+            part, see `web_views`.
         **kwargs: see `ListedImages`; set `num_workers`.
 
     Raises:
@@ -67,6 +69,7 @@ class Clothing1M(ListedImages):
         mean: Sequence[float] = _MEAN,
         std: Sequence[float] = _STD,
         strong: StrongView | None = None,
+        views: ViewsBy = "pil",
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
@@ -77,7 +80,7 @@ class Clothing1M(ListedImages):
         if val not in ("clean", "none"):
             raise ValueError(f"val must be 'clean' or 'none', got {val!r}")
         self.train, self.val = train, val
-        self._transforms = web_views(resize, crop, tuple(mean), tuple(std), strong=checked_strong(strong))
+        self._transforms = web_views(resize, crop, tuple(mean), tuple(std), checked_strong(strong), views)
 
     @property
     def source_classes(self) -> int:

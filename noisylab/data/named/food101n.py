@@ -12,7 +12,7 @@ from noisylab.data.named.listed import ListedImages, ReleaseParts
 from noisylab.data.named.lists import ListedFiles, keep_present, path_fault, read_lines
 from noisylab.data.named.release import ReleaseReport
 from noisylab.transforms.base import StrongView
-from noisylab.transforms.views import checked_strong, web_views
+from noisylab.transforms.views import ViewsBy, checked_strong, web_views
 
 __all__ = ["Food101N"]
 
@@ -46,6 +46,8 @@ class Food101N(ListedImages):
         resize: length of the shorter side, in pixels.
         crop: side of the square that a network sees, in pixels.
         strong: what the view "strong" does after crop and flip; `None` for RandAugment of the package `randaugment`.
+        views: "pil" for views that worker processes make alone, "device" for those of which the training device makes the larger
+            part, see `web_views`.
         **kwargs: see `ListedImages`; set `num_workers`.
 
     Raises:
@@ -64,6 +66,7 @@ class Food101N(ListedImages):
         resize: AtLeastOne = 256,
         crop: AtLeastOne = 224,
         strong: StrongView | None = None,
+        views: ViewsBy = "pil",
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
@@ -71,7 +74,7 @@ class Food101N(ListedImages):
         if val not in ("none", "verified"):
             raise ValueError(f"val must be 'none' or 'verified', got {val!r}")
         self.food101, self.val = None if food101 is None else Path(food101), val
-        self._transforms = web_views(resize, crop, strong=checked_strong(strong))
+        self._transforms = web_views(resize, crop, strong=checked_strong(strong), views=views)
         self.drop = val == "verified" if drop_verified_val is None else drop_verified_val
 
     @property

@@ -13,8 +13,8 @@ from noisylab.data.named.listed import ListedImages, ReleaseParts
 from noisylab.data.named.lists import ListedFiles, files_in, folder_names, keep_present, path_fault, read_label_list, read_lines
 from noisylab.data.named.release import ReleaseReport
 from noisylab.transforms.base import StrongView
-from noisylab.transforms.resized_crop import PILResizedCrop
-from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, checked_strong, web_views
+from noisylab.transforms.resized_crop import resized_crop_view
+from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, ViewsBy, checked_strong, web_views
 
 __all__ = ["WebVision", "imagenet_validation"]
 
@@ -48,6 +48,8 @@ class WebVision(ListedImages):
         crop: side of the square that a network sees, in pixels.
         strong: what the view "strong" does after a crop of `crop` out of `resize` pixels and a flip; `None` for RandAugment of
             the package `randaugment`.
+        views: "pil" for views that worker processes make alone, "device" for those of which the training device makes the larger
+            part, see `web_views`.
         **kwargs: see `ListedImages`; set `num_workers`.
 
     Raises:
@@ -66,14 +68,15 @@ class WebVision(ListedImages):
         resize: AtLeastOne = 320,
         crop: AtLeastOne = 299,
         strong: StrongView | None = None,
+        views: ViewsBy = "pil",
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
         check_arguments(WebVision, {"classes": classes, "resize": resize, "crop": crop})
         self.classes, self.flickr = classes, flickr
         self.ilsvrc = None if ilsvrc is None else Path(ilsvrc)
-        weak = PILResizedCrop(crop, IMAGENET_MEAN, IMAGENET_STD, resize=resize)
-        self._transforms = {**web_views(resize, crop, strong=checked_strong(strong)), "weak": weak}
+        weak = resized_crop_view(crop, IMAGENET_MEAN, IMAGENET_STD, resize, views)
+        self._transforms = {**web_views(resize, crop, strong=checked_strong(strong), views=views), "weak": weak}
 
     @property
     def source_classes(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import Annotated, Any, Literal
 
@@ -24,13 +23,13 @@ from noisylab.data.shards.store import PackFiles, Verify
 from noisylab.data.textcolumn import TextColumn
 from noisylab.engine.blockorder import RowBlocks
 from noisylab.transforms.base import Compose, StrongView
-from noisylab.transforms.contrastive import PILSimCLR
 from noisylab.transforms.features import Standardize
-from noisylab.transforms.pil import PILTrain
 from noisylab.transforms.views import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    ViewsBy,
     check_image_views,
+    check_views_by,
     checked_strong,
     feature_views,
     image_views,
@@ -75,6 +74,7 @@ class Shards(NoisyDataModule):
         flip: probability of mirroring; `None` for 0 of arrays with one channel, else for 0.5 where a test finds that mirrored
             images keep their class.
         strong: what the view "strong" does after crop and flip, see `ImageFolder`.
+        views: who makes the views of pictures, "pil" or "device", see `web_views`.
         **kwargs: see `NoisyDataModule`.
 
     Raises:
@@ -98,6 +98,7 @@ class Shards(NoisyDataModule):
         padding: Count = 4,
         flip: float | None = None,
         strong: StrongView | None = None,
+        views: ViewsBy = "pil",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -112,6 +113,7 @@ class Shards(NoisyDataModule):
         self.verify: Verify = verify
         self.size, self.resize, self.mean, self.std = size, resize, mean, std
         self.padding, self.flip, self.strong = padding, flip, checked_strong(strong)
+        self.views = check_views_by(views)
         self._measured: dict[str, Any] = {}
 
     @property
@@ -230,9 +232,7 @@ class Shards(NoisyDataModule):
         if self._pictures:
             size = _SIZE if self.size is None else self.size
             resize = round(size * 8 / 7) if self.resize is None else self.resize
-            views = web_views(resize, size, mean, std, self.strong)
-            flip = found["flip"]
-            return {n: replace(v, flip=flip) if isinstance(v, PILTrain | PILSimCLR) else v for n, v in views.items()}
+            return dict(web_views(resize, size, mean, std, self.strong, self.views, found["flip"]))
         return dict(image_views(mean, std, self.padding, found["flip"], self.strong))
 
     @property

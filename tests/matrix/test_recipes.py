@@ -21,6 +21,8 @@ from noisylab.data import Arrays, ImageFolder
 from noisylab.trust import allow
 
 RECIPES, OVERLAYS, COVERING = toys.packaged_recipes(), toys.packaged_overlays(), toys.covering_recipes()
+VARIANTS = toys.variant_recipes(COVERING)
+SOME_SLOWLY = [pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in RECIPES]
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +71,7 @@ def checkpoint_of(folder):
 # ---- its text
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SOME_SLOWLY)
 def test_recipe_prints_from_any_directory_a_config_that_composes_to_itself(name, capsys, tmp_path):
     text = printed(capsys, name)
     (tmp_path / "again.yaml").write_text(text)
@@ -122,7 +124,7 @@ def test_every_value_of_an_overlay_reaches_a_recipe(name, overlay, capsys):
 # ---- its run
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SOME_SLOWLY)
 def test_recipe_trains_and_leaves_a_complete_run_folder(name, trained):
     run = trained(name)
     assert run.status == 0
@@ -138,7 +140,7 @@ def test_recipe_trains_and_leaves_a_complete_run_folder(name, trained):
         assert checkpoint["hyper_parameters"][argument]["class_path"] == full_name(toys.ToyNet)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SOME_SLOWLY)
 def test_the_summary_tells_what_was_trained(name, trained):
     run = trained(name)
     summary = summary_of(run.folder)
@@ -152,7 +154,7 @@ def test_the_summary_tells_what_was_trained(name, trained):
         assert len(figures["confusion"]) == run.toy.classes, predictor
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SOME_SLOWLY)
 def test_memorization_is_reported_where_the_truth_is_known_and_nowhere_else(name, trained):
     run = trained(name)
     summary = summary_of(run.folder)

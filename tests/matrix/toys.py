@@ -6,7 +6,7 @@ A new recipe needs no line here, a new data class an entry in `FILES`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import write_cifar, write_folders, write_idx, write_packed, write_ravdess, write_reuters, write_xrmb
+from samples import (
+    write_cifar,
+    write_cifarn,
+    write_folders,
+    write_idx,
+    write_packed,
+    write_ravdess,
+    write_reuters,
+    write_xrmb,
+)
 from torch import Tensor, nn
 from webtrees import (
     write_animal10n,
@@ -44,7 +53,7 @@ from noisylab.data import (
     Reuters,
     WebImages,
 )
-from noisylab.data.named import RAVDESS, XRMB, Animal10N, Clothing1M, Food101N, TinyImageNet, WebFG, WebVision
+from noisylab.data.named import CIFARN, RAVDESS, XRMB, Animal10N, Clothing1M, Food101N, TinyImageNet, WebFG, WebVision
 from noisylab.models.network import Network
 from noisylab.noise import FromAnnotators, FromFile, digest
 from noisylab.types import Inputs
@@ -83,6 +92,18 @@ def covering_recipes() -> list[str]:
             found.append(name)
             seen |= classes
     return found
+
+
+def variant_recipes(covering: Collection[str]) -> list[str]:
+    """Recipes that start from another one, and whose method and data are those of covering recipes.
+
+    Args:
+        covering: see `covering_recipes`.
+    """
+    found = recipes.packaged()
+    whole = {name for name, path in found.items() if lines_of(path)}
+    bases = {name: file.base.path.name for name in whole if (file := read_file(found[name])).base is not None}
+    return [name for name in found if bases.get(name) in whole and name not in covering]
 
 
 class ToyNet(Network):
@@ -127,6 +148,16 @@ def _cifar10(folder: Path, given: dict[str, Any]) -> ToyFiles:
 def _cifar100(folder: Path, given: dict[str, Any]) -> ToyFiles:
     write_cifar(folder, 100, 300, 100)
     return ToyFiles({"root": str(folder), "download": False, "verify": False}, classes=100, test_rows=100)
+
+
+def _cifarn(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    labels = given.get("labels", "worse")
+    large = labels in ("fine", "coarse")
+    write_cifarn(folder, 100 if large else 10, 300 if large else 100, 100 if large else 40)
+    classes = {"fine": 100, "coarse": 20}.get(labels, 10)
+    more = {"labels": labels, "download": False, "verify": False}
+    arguments = {**_nothing(given, "label_file"), "root": str(folder), **more}
+    return ToyFiles(arguments, classes=classes, test_rows=100 if large else 40)
 
 
 def _idx(folder: Path, given: dict[str, Any]) -> ToyFiles:
@@ -253,6 +284,7 @@ FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
     Arrays: _arrays,
     CIFAR10: _cifar10,
     CIFAR100: _cifar100,
+    CIFARN: _cifarn,
     Clothing1M: _clothing1m,
     Digits: _digits,
     MNIST: _idx,

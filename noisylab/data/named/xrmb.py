@@ -164,6 +164,10 @@ class XRMB(NamedRelease, NoisyDataModule):
             f"{self.root}: {counts}; {classes} classes; training speakers {_some(chosen)} ({len(chosen)} of "
             f"{len(np.unique(tables['train'][1]))})"
         )
+        for part in parts.keys() - {"train"}:
+            shared = np.intersect1d(tables[part][1], chosen).astype(int).tolist()
+            if shared:
+                source.account.append(f"{self.root}: training speakers that are also in the {part} part: {_some(shared)}")
         return source
 
     def fit_inputs(self, source: Source, rows: Tensor, given: Tensor) -> None:

@@ -84,6 +84,12 @@ def test_named_speakers_and_only_what_is_needed_is_read(root: Path, monkeypatch:
     assert sorted(read) == sorted([*labels, "X1"]), "each once, and none of the other view or parts"
 
 
+def test_speakers_on_both_sides_are_told(tmp_path: Path) -> None:
+    data = XRMB(str(write_xrmb(tmp_path, testID=lambda who: np.where(who == 50, 13, who).astype(np.uint8))))
+    data.setup()
+    assert data.source.account[1].endswith("training speakers that are also in the test part: 13")
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [

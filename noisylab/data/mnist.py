@@ -7,7 +7,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from noisylab.data.rows import DenseRows
 from noisylab.reading import gunzip, regular
 from noisylab.transforms.base import StrongView
 from noisylab.transforms.views import checked_strong, image_views
+
+if TYPE_CHECKING:
+    from noisylab.data.named.release import ReleaseReport
 
 __all__ = ["MNIST", "FashionMNIST"]
 
@@ -66,6 +69,25 @@ class _IDX(NoisyDataModule):
     def source_classes(self) -> int:
         """Known without the files."""
         return len(self._names)
+
+    @classmethod
+    def check_release(cls, root: Path) -> ReleaseReport:
+        """Whether the four files are there and have the official digests, packed or not; see `NamedRelease`."""
+        from noisylab.data.named.release import ReleaseReport  # not above: its package builds upon the data sets
+
+        report, data = ReleaseReport(cls.__name__, root), cls(str(root))
+        arrays = data._array_file()
+        if arrays is not None:
+            report.digest(arrays.relative_to(root).as_posix(), None)
+            report.notes.append("Keras' file is read, as not all files of the release are there")
+            return report
+        for archive in data._archives():
+            path = data._find(archive)
+            if path is None:
+                report.missing.append(f"{cls._release}/raw/{archive}: a file of the release, packed or unpacked, here or in root")
+            else:
+                report.digest(path.relative_to(root).as_posix(), data._digests().get(path.name))
+        return report
 
     @property
     def folder(self) -> Path:
@@ -115,6 +137,10 @@ class _IDX(NoisyDataModule):
     def _archives(self) -> dict[str, str]:
         """MD5 of each archive by its name, train images first."""
         return dict(_official(self._release).resources)
+
+    def _digests(self) -> dict[str, str]:
+        """Official MD5 by the name of a file; of unpacked ones only those of MNIST are known."""
+        return {**self._archives(), **(_MNIST_MD5 if self._release == "MNIST" else {})}
 
     def _find(self, archive: str) -> Path | None:
         """An archive, else its unpacked file, in torchvision's folder, else in `root` itself; `None` if there is neither."""
@@ -166,8 +192,8 @@ class _IDX(NoisyDataModule):
         return _parse_idx(content, path, dimensions), path
 
     def _check_digest(self, path: Path, found: str) -> None:
-        """Compare with the official digest of a packed file; of unpacked ones only those of MNIST are known."""
-        expected = {**self._archives(), **(_MNIST_MD5 if self._release == "MNIST" else {})}.get(path.name)
+        """Compare with the official digest, where it is known."""
+        expected = self._digests().get(path.name)
         again = "Remove it and set download=True, or set verify=False if the file is your own"
         if expected is not None and found != expected:
             raise ValueError(

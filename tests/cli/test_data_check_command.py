@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from samples import write_cifar
+from samples import write_cifar, write_idx
 
 from noisylab.cli import main
 from noisylab.data.named import ReleaseReport
@@ -31,6 +31,18 @@ def test_other_files_than_the_published_ones_are_named_with_both_digests(
     said = capsys.readouterr().out
     assert "missing: cifar-10-batches-py/test_batch: " in said and said.count(", expected md5 ") == 6
     assert f"expected md5 {CIFAR10_META}: damaged or a different file" in said
+
+
+def test_files_of_mnist_are_found_packed_or_not_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_idx(tmp_path / "FashionMNIST" / "raw", 20, 10)
+    (tmp_path / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte").unlink()
+    assert main(["data", "check", "FashionMNIST", "--root", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "1 problem\n" in said and "missing: FashionMNIST/raw/t10k-labels-idx1-ubyte.gz" in said
+    assert said.count("(not confirmed)") == 3, "digests of the unpacked files are not known"
+    write_idx(tmp_path / "flat", 20, 10)
+    assert main(["data", "check", "MNIST", "--root", str(tmp_path / "flat")]) == 1
+    assert capsys.readouterr().out.count("damaged or a different file") == 4
 
 
 @pytest.mark.parametrize(

@@ -207,8 +207,8 @@ def _takes(hint: Any, value: Any) -> bool:
 def type_text(hint: Any) -> str:
     """A type in words: "a fraction in [0, 1) or 'auto'".
 
-    >>> type_text(Limit), type_text(Literal["cifar", "web"]), type_text(int)
-    ('a positive number, or None for no limit', "'cifar' or 'web'", 'a whole number')
+    >>> type_text(Limit), type_text(Literal["cifar", "web"]), type_text(dict[str, int])
+    ('a positive number, or None for no limit', "'cifar' or 'web'", 'a whole number for each name')
     """
     parts = _parts(hint)
     words: list[str] = []
@@ -220,6 +220,8 @@ def type_text(hint: Any) -> str:
             words += [repr(value) for value in typing.get_args(part)]
         elif typing.get_origin(part) is collections.abc.Callable:
             words.append(f"factory of {type_text(_parts(typing.get_args(part)[1])[0])}")
+        elif typing.get_origin(part) is dict:
+            words.append(f"{type_text(typing.get_args(part)[1])} for each name")
         elif part in _WORDS:
             words.append(_WORDS[part])
         elif part is not types.NoneType:

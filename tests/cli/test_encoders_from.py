@@ -74,6 +74,15 @@ def test_a_fusion_starts_from_single_views_and_resumes_without_them(capsys: pyte
     assert not Path("noisy").exists()
 
 
+def test_an_encoder_that_cannot_take_its_view_is_named_with_what_to_set(capsys: pytest.CaptureFixture[str]) -> None:
+    network = ["--model.network", "FusionNet", "--model.network.in_features", "{stats: 3}"]
+    wrong = ["--model.network.encoders.sound", "SmallCNN", "--model.network.encoders.sound.in_channels", "3"]
+    assert main(["fit", "--model", "CrossEntropy", *network, *wrong, *DATA, "--run_dir", "both"]) == 2
+    said = capsys.readouterr().err
+    assert "the encoder SmallCNN cannot take the view sound of a sample, 1 channel of 8x8" in said
+    assert "set model.network.encoders.sound.in_channels to 1" in said and not Path("both").exists()
+
+
 def test_it_is_short_for_entries_of_init_from() -> None:
     sound, stats = {"run": "a", "encoders": ["sound"]}, {"run": "b", "encoders": ["stats"]}
     for flags, expected in (

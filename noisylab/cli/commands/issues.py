@@ -58,6 +58,7 @@ _KEYS = (
     "checkpoint",
     "ckpt_path",
     "init_from",
+    "encoders_from",
 )  # parts of a recipe
 _FLAGS = (*_SOURCES, "labels", "config", "run_dir", "resume", "backbone", "file_column", "label_column", "crossfit")
 

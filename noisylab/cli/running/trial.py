@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from noisylab.cli.configuration.registry import parameters
 from noisylab.cli.errors import UserError, short
@@ -13,6 +14,7 @@ from noisylab.cli.running.app import App
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.sample import one_sample
 from noisylab.engine.modes import in_mode
+from noisylab.models.fusion import FusionNet
 from noisylab.types import Inputs
 
 __all__ = ["check_networks"]
@@ -44,22 +46,47 @@ def _why(app: App, name: str, inputs: Inputs, error: Exception) -> str:
     what = f"the network {type(network).__name__} cannot take a sample of the data, {_shape(inputs)}: {short(error, 3)}"
     if isinstance(error, ValueError | TypeError):
         return what  # the network's own words, which say what to do
-    hints = _hints(app.model, type(network), inputs)
+    where, spec = "model.network", getattr(app.model, "hparams", {}).get("network")
+    if isinstance(network, FusionNet) and isinstance(inputs, dict):
+        view = _failing(network, inputs)
+        if view is not None:
+            network, inputs, where = network.get_submodule(network.encoder_of(view)), inputs[view], f"{where}.encoders.{view}"
+            spec = (_given(spec).get("encoders") or {}).get(view)
+            which = f"the encoder {type(network).__name__} cannot take the view {view} of a sample"
+            what = f"{which}, {_shape(inputs)}: {short(error, 3)}"
+    hints = _hints(spec, type(network), inputs)
     if not hints:
         return f"{what}\n  choose a network for such inputs; noisylab fit --help {type(network).__name__} says what it takes"
-    return f"{what}\n  set {' and '.join(f'model.network.{key} to {value}' for key, value in hints.items())}"
+    return f"{what}\n  set {' and '.join(f'{where}.{key} to {value}' for key, value in hints.items())}"
 
 
-def _hints(method: nn.Module, network: type, inputs: Inputs) -> dict[str, int]:
-    """Arguments of the network that are not as these inputs would need them."""
+def _failing(network: FusionNet, inputs: Mapping[str, Tensor]) -> str | None:
+    """The first view that its encoder cannot take."""
+    for view in network.view_names:
+        encoder = network.get_submodule(network.encoder_of(view))
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad(), in_mode(encoder, training=False):
+                encoder(inputs[view])
+        except Exception:
+            return view
+    return None
+
+
+def _hints(spec: object, network: type, inputs: Inputs) -> dict[str, int]:
+    """Arguments of the network, made as `spec` says, that are not as these inputs would need them."""
     if not isinstance(inputs, Tensor):
         return {}
     fitting = {"in_features": inputs[0].numel(), **({"in_channels": inputs.shape[1]} if inputs.ndim == 4 else {})}
-    accepted, spec = parameters(network), getattr(method, "hparams", {}).get("network")
-    given = (spec.get("init_args") or {}) if isinstance(spec, Mapping) else {}
+    accepted = parameters(network)
+    given = _given(spec)
     return {
         key: int(value) for key, value in fitting.items() if key in accepted and given.get(key, accepted[key].default) != value
     }
+
+
+def _given(spec: object) -> Mapping[str, Any]:
+    """The arguments in the specification of a class."""
+    return (spec.get("init_args") or {}) if isinstance(spec, Mapping) else {}
 
 
 def _shape(inputs: Inputs) -> str:

@@ -44,6 +44,19 @@ def test_labels_are_joined_by_name_and_the_truth_is_known_where_both_are(tmp_pat
     assert any("14 of 56 training images have a checked label" in line for line in data.source.account)
 
 
+def test_the_order_of_the_label_files_does_not_matter(tmp_path: Path) -> None:
+    write_clothing1m(tmp_path)
+    before = clothing(tmp_path)
+    before.setup()
+    for name in ("noisy_label_kv.txt", "clean_label_kv.txt"):
+        lines = (tmp_path / name).read_text().splitlines()
+        write_lines(tmp_path / name, lines[::-1])
+    after = clothing(tmp_path)
+    after.setup()
+    assert torch.equal(after.given_target, before.given_target)
+    assert torch.equal(after.clean_target, before.clean_target)
+
+
 def test_the_clean_validation_list_is_held_out(tmp_path: Path) -> None:
     write_clothing1m(tmp_path)
     data = clothing(tmp_path)

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -137,17 +137,25 @@ def read_name_list(report: ReleaseReport, file: str, what: str) -> tuple[list[st
     lines = read_lines(report, file, what)
     if lines is None:
         return None
-    faults = [f"{file}, line {number}: {name!r} {fault}" for number, name in lines if (fault := path_fault(name))]
+    names: list[str] = []
+    numbers: list[int] = []
+    faults = []
+    for number, name in lines:
+        fault = path_fault(name)
+        if fault:
+            faults.append(f"{file}, line {number}: {name!r} {fault}")
+        else:
+            names.append(name)
+            numbers.append(number)
     report.faults += _some(faults, f"lines of {file} at fault")
-    good = [(name, number) for number, name in lines if not path_fault(name)]
-    return [name for name, _ in good], [number for _, number in good]
+    return names, numbers
 
 
 def path_fault(name: str) -> str:
     """Why a name is not one of a file inside the data; empty if it is."""
     if name.startswith(("/", "\\")) or name[1:2] == ":":
         return "is an absolute path; give paths within the data"
-    if ".." in PurePosixPath(name.replace("\\", "/")).parts:
+    if ".." in name and ".." in name.replace("\\", "/").split("/"):
         return "leads out of the data by '..'; give paths within them"
     return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,17 +104,19 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> str | None:
     return f"{', '.join(ignored)} in the environment: ignored, as no launcher has started several processes; this is the only one"
 
 
-def take_world(trainer: dict[str, Any]) -> None:
+def take_world(trainer: dict[str, Any], given: Iterable[str] = ()) -> None:
     """Take ``devices`` and ``num_nodes`` from the launcher if the configuration does not set them.
 
     Args:
-        trainer: its part of a configuration, changed in place.
+        trainer: its part of a configuration, changed in place; one machine is what a run folder says of every run.
+        given: keys that the command line sets.
     """
     world, local = _start.world, _start.local_world
     if world == 1 or trainer.get("devices") not in (None, "auto", -1, "-1") or not local or world % local:
         return
     trainer["devices"] = local
-    trainer.setdefault("num_nodes", world // local)
+    if "trainer.num_nodes" not in given and trainer.get("num_nodes") in (None, 1):
+        trainer["num_nodes"] = world // local
 
 
 def check_world(devices: int, nodes: int) -> None:

@@ -27,7 +27,7 @@ FIT += ["--data.path", "a.npz", "--data.batch_size", "8", "--trainer.accelerator
 FIT += ["--trainer.enable_progress_bar", "false"]
 SLURM = {"SLURM_JOB_ID": "70", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 SLURM |= {"SLURM_NODEID": "0", "SLURM_NNODES": "1", "SLURM_CLUSTER_NAME": "c"}
-TORCHRUN = {"RANK": "0", "TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_ERROR_FILE": "/tmp/t_x/none_y/attempt_0/0/error.json"}
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_ERROR_FILE": "/tmp/t_x/none_y/attempt_0/0/error.json"}
 
 
 def _stops(signal_name: str, epoch: int = 1) -> list[str]:

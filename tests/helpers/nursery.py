@@ -63,14 +63,23 @@ class StopWithin(L.Callback):
         epoch: of the batch, from 0.
         batch: its number in the epoch, from 0.
         signal_name: of the signal.
+        once: a file that is made then, and after which no signal is sent any more; None sends one at every such batch.
+        rank: the process that sends it; None for all.
     """
 
-    def __init__(self, epoch: int, batch: int, signal_name: str = "SIGTERM") -> None:
+    def __init__(
+        self, epoch: int, batch: int, signal_name: str = "SIGTERM", once: str | None = None, rank: int | None = None
+    ) -> None:
         self.epoch, self.batch, self.number = epoch, batch, signal.Signals[signal_name]
+        self.once, self.rank = None if once is None else Path(once), rank
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
-            assert callable(signal.getsignal(self.number)), "the signal would end the test run"
+        mine = self.rank in (None, trainer.global_rank) and not (self.once is not None and self.once.exists())
+        if mine and (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
+            if self.once is not None:
+                self.once.touch()
+            handled = callable(signal.getsignal(self.number)) or self.number == signal.SIGKILL
+            assert handled, "the signal would end the test run"
             os.kill(os.getpid(), self.number)
 
 

@@ -56,7 +56,7 @@ def finished(options: Options) -> tuple[App, Path, str]:
     if options.command == "predict":
         # one process: each of several would have a share of the rows
         composed.config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-    take_world(composed.config["trainer"])
+    take_world(composed.config["trainer"], flags)
     app = build(options.command, composed.config, folder=None, fitted=fitted_in(checkpoint))
     check_world(app.trainer.num_devices, app.trainer.num_nodes)
     return app, folder or Path(checkpoint).parent, checkpoint

@@ -99,7 +99,7 @@ def fit(
         for note in composed.notes:
             print(visible(note), file=sys.stderr)
         config, loggers = composed.config, logger_names(options)
-        take_world(config["trainer"])
+        take_world(config["trainer"], dict(options.flags))
         check_trainable(config["trainer"].get("precision"))
         checkpoint = config.pop("ckpt_path", None)
         if checkpoint in ("last", "best", "hpc"):

@@ -76,7 +76,7 @@ def job_of(options: Options, environment: Mapping[str, str] = os.environ) -> Job
     if number is not None:
         keys.append(f"slurm {environment.get('SLURM_CLUSTER_NAME', '')}/{number}")
         starts += _count(environment, "SLURM_RESTART_COUNT")
-    if environment.get("TORCHELASTIC_RUN_ID") and "RANK" in environment:
+    if environment.get("TORCHELASTIC_RUN_ID"):
         keys.append(f"torchrun {environment['TORCHELASTIC_RUN_ID']} {socket.gethostname()} {_agent(environment)}")
         starts += _count(environment, "TORCHELASTIC_RESTART_COUNT")
     return Job(tuple(keys), call, starts)

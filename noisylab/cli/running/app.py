@@ -27,6 +27,7 @@ from noisylab.cli.configuration.starts import absolute_starts
 from noisylab.cli.configuration.trainer import check_callbacks, check_machine, check_monitors
 from noisylab.cli.configuration.trainer_classes import explained
 from noisylab.cli.errors import UserError
+from noisylab.cli.launch import how_started
 from noisylab.cli.running.again import leave_requeueing
 from noisylab.cli.running.loggers import make_logger, measured
 from noisylab.data.base import NoisyDataModule
@@ -120,6 +121,10 @@ class App(SetUpOnlyCLI):
         if absolute:
             absolute_paths(config["data"])
             absolute_starts(config)
+            # where it trained is no part of the run, which may be tested on one machine, or go on on another number of them
+            config["trainer.num_nodes"] = 1
+            if how_started().outside:
+                config["trainer.devices"] = "auto"
         if not config.get("init_from"):
             config.pop("init_from", None)
         # what belongs to one call, not to the experiment

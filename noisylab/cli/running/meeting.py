@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 from noisylab.cli.errors import UserError, is_bug, leave_to_another, message, short
 from noisylab.cli.launch import Start, how_started
 
-__all__ = ["Elsewhere", "Meeting", "current_meeting", "meet"]
+__all__ = ["Elsewhere", "Lost", "Meeting", "current_meeting", "meet"]
 
 _CONNECT = timedelta(minutes=10)  # until all processes have come
 _STEP = 0.05  # seconds between two looks at what the others have said
@@ -35,6 +36,21 @@ _LEFT = "left"
 
 class Elsewhere(UserError):
     """Another process of the run has refused to go on, or is gone; the first one says so for all."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A process of the run that is gone.
+
+    Args:
+        rank: its number.
+        what: what is known of it, for the user.
+        said: whether it has said so itself.
+    """
+
+    rank: int
+    what: str
+    said: bool = False
 
 
 class Meeting:
@@ -53,13 +69,13 @@ class Meeting:
     Attributes:
         rank: number of this process.
         world: how many there are.
-        lost: number of the process that is gone, and what is known of it; None while all are there.
+        lost: the process that is gone; None while all are there.
         again: whether processes have met at this store before, started by the same agents of torchrun.
     """
 
     def __init__(self, store: Store, start: Start, limit: float) -> None:
         self.rank, self.world, self.limit = start.rank, start.world, limit
-        self.lost: tuple[int, str] | None = None
+        self.lost: Lost | None = None
         self._local_rank = start.local_rank
         self._told = 0
         self._beat = min(_BEAT, limit / 5)
@@ -94,12 +110,12 @@ class Meeting:
             self._set(keys[self.rank], {"value": value})
             while not self._check(keys):
                 if self.lost is not None:
-                    raise Elsewhere(f"{self.lost[1]}; the others waited to hear {what}")
+                    raise Elsewhere(f"{self.lost.what}; the others waited to hear {what}")
                 time.sleep(_STEP)
             found = [self._get(key) for key in keys]
         except torch.distributed.DistError as error:
-            self.lost = self.lost or (0, f"{self.name(0)} has ended: it is no longer reached")
-            raise Elsewhere(self.lost[1]) from error
+            self.lost = self.lost or Lost(0, f"{self.name(0)} has ended: it is no longer reached")
+            raise Elsewhere(self.lost.what) from error
         for rank, said in enumerate(found):
             if "error" in said:
                 raise Elsewhere(f"{self.name(rank)}: {said['error']}")
@@ -149,11 +165,11 @@ class Meeting:
         while self.lost is None and time.monotonic() < until:
             self.lost = self._gone(_MISSED * self._beat)
             time.sleep(_STEP)
-        return None if self.lost is None else self.lost[1]
+        return None if self.lost is None else self.lost.what
 
     def speaks(self) -> bool:
-        """Whether this process is the one to say what has happened: the first, or one in its place where it is gone."""
-        first_is_gone = self.lost is not None and self.lost[0] == 0
+        """Whether this process is the one to say what has happened: the first, or one in its place where it could not."""
+        first_is_gone = self.lost is not None and self.lost.rank == 0 and not self.lost.said
         return self.rank == 0 or (first_is_gone and (self.rank == 1 or self._local_rank == 0))
 
     def close(self, why: str = "") -> None:
@@ -193,7 +209,7 @@ class Meeting:
         if self.speaks():
             how = "continue with --resume, or start the same command again where nothing was saved"
             with contextlib.suppress(OSError):
-                os.write(2, f"\nnoisylab: error: {self.lost[1]}; this process ends as well\n  {how}\n".encode())
+                os.write(2, f"\nnoisylab: error: {self.lost.what}; this process ends as well\n  {how}\n".encode())
         os._exit(1)
 
     def _look(self) -> None:
@@ -212,16 +228,16 @@ class Meeting:
             seen |= {int(rank): ("", now - seconds) for rank, seconds in self._get("silent").items()}
         self._seen = seen
 
-    def _gone(self, limit: float) -> tuple[int, str] | None:
+    def _gone(self, limit: float) -> Lost | None:
         now = time.monotonic()
         for rank, (life, since) in self._seen.items():
             why = life.removeprefix(_LEFT).strip() if life.startswith(_LEFT) else ""
             if why and rank != self.rank:
-                return rank, f"{self.name(rank)} has ended: {why}"
+                return Lost(rank, f"{self.name(rank)} has ended: {why}", said=True)
             if not life.startswith(_LEFT) and now - since > limit and rank != self.rank and now - self._reached < limit:
-                return rank, f"{self.name(rank)} has ended: no sign of life for {now - since:.0f} s"
+                return Lost(rank, f"{self.name(rank)} has ended: no sign of life for {now - since:.0f} s")
         if now - self._reached > limit and self.rank > 0:
-            return 0, f"{self.name(0)} has ended: it is no longer reached"
+            return Lost(0, f"{self.name(0)} has ended: it is no longer reached")
         return None
 
     # ---- the store

@@ -34,7 +34,18 @@ class CIFARImages(NoisyDataModule, ABC):
     """The images of CIFAR-10 or CIFAR-100, and their views. A level of its own below the base because the sets on these images
     differ in release and labels alone.
 
-    Args: see `CIFAR10`.
+    Args:
+        root: folder of the files.
+        download: fetch the archive of the images when neither it nor their folder is there.
+        normalize: "cifar" for the release's mean and standard deviation, "imagenet" for those of ImageNet, "none" for pixels in
+            [0, 1] as they are.
+        verify: refuse files that do not have the official digests. With or without the check, nothing but arrays, numbers
+            and text is read out of them.
+        mean: three numbers that are subtracted from pixels in [0, 1], in place of what `normalize` names; with `std`.
+        std: three positive numbers to divide by; with `mean`.
+        padding: pixels on each side of the image that is cropped from, 0 or more.
+        strong: what the view "strong" does after crop and flip; `None` for AutoAugment.
+        **kwargs: see `NoisyDataModule`.
     """
 
     path_arguments: ClassVar[tuple[str, ...]] = ("root",)

@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -20,11 +20,15 @@ from noisylab.reading import gunzip, regular
 from noisylab.transforms.draws import key_from
 from noisylab.transforms.views import feature_views
 
+if TYPE_CHECKING:
+    from noisylab.data.named.release import ReleaseReport
+
 __all__ = ["Reuters"]
 
 _NAME = "Reuters RCV1 RCV2 Multilingual, Multiview Text Categorization Test collection"
 _ARCHIVE = "rcv1rcv2aminigoutte"  # the folder that the archive unpacks to
 _TERMS = {"EN": 21531, "FR": 24893, "GR": 34279, "IT": 15506, "SP": 11547}  # size of each vocabulary
+_DOCUMENTS = {"EN": 18758, "FR": 26648, "GR": 29953, "IT": 24039, "SP": 12342}  # by the language that they were written in
 _CLASSES = ("C15", "CCAT", "E21", "ECAT", "GCAT", "M11")
 _NOISE = 0.25  # of the strong view, in units of the root mean square of all numbers of a view
 
@@ -107,6 +111,27 @@ class Reuters(NoisyDataModule):
     def source_classes(self) -> int:
         """Six, known without the files."""
         return len(_CLASSES)
+
+    @classmethod
+    def check_release(cls, root: Path) -> ReleaseReport:
+        """Whether the 25 files are there, with as many documents as were published; see `NamedRelease`. Terms are not read."""
+        from noisylab.data.named.release import ReleaseReport  # not above: its package builds upon the data sets
+
+        report = ReleaseReport(cls.__name__, root)
+        for original, documents in _DOCUMENTS.items():
+            data = cls(str(root), original=original)
+            for view in _TERMS:
+                try:
+                    path = data._find(view)
+                    lines = len(_unpacked(path).rstrip().splitlines())
+                    report.counts.append((f"{path.relative_to(root).as_posix()}: documents", lines, documents))
+                except FileNotFoundError:
+                    report.missing.append(
+                        f"{view}/Index_{original}-{view}: documents of {original} in {view}, packed (.gz) or not"
+                    )
+                except (OSError, ValueError) as error:
+                    report.faults.append(str(error))
+        return report
 
     def load(self) -> Source:
         """Read a file for each view and choose documents."""

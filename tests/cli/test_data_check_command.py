@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from samples import write_cifar, write_idx
+from samples import write_cifar, write_idx, write_reuters
 
 from noisylab.cli import main
+from noisylab.data import Reuters
 from noisylab.data.named import ReleaseReport
 
 CIFAR10_META = "5ff9c542aee3614f3951f8cda6e48888"
@@ -43,6 +44,14 @@ def test_files_of_mnist_are_found_packed_or_not_and_compared(tmp_path: Path, cap
     write_idx(tmp_path / "flat", 20, 10)
     assert main(["data", "check", "MNIST", "--root", str(tmp_path / "flat")]) == 1
     assert capsys.readouterr().out.count("damaged or a different file") == 4
+
+
+def test_documents_of_reuters_are_counted_in_each_file(tmp_path: Path) -> None:
+    write_reuters(tmp_path, 2, views=("EN", "FR"), packed=True)
+    (tmp_path / "FR" / "Index_EN-FR.gz").write_bytes(b"not packed")
+    found = Reuters.check_release(tmp_path)
+    assert found.counts == [("EN/Index_EN-EN.gz: documents", 12, 18758)]
+    assert len(found.missing) == 23 and "cannot unpack" in found.faults[0]
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,7 @@ def test_the_check_counts_wrong_labels_and_ends_with_zero_for_the_official_files
     said = capsys.readouterr().out
     assert said.startswith(f"CIFARN in {tmp_path}: complete") and said.count("as published") == 8
     assert "CIFAR-10_human.pt: wrong labels of worse: 14" in said and "wrong labels of random3: 6" in said
-    assert "note: no file of CIFAR100N is there, so that labels cannot be fine and coarse" in said
+    assert "note: no file of CIFAR-100N is there, so that labels cannot be fine and coarse" in said
     data = CIFARN("worse", str(tmp_path))
     save_as_numpy(tmp_path, held | {"worse_label": held["aggre_label"]})
     (tmp_path / "CIFAR-10_human.pt").unlink()

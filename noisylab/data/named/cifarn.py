@@ -49,12 +49,14 @@ class _File:
     """The label file of a release.
 
     Args:
-        name: without its ending.
+        title: of the data set.
+        name: of the file, without its ending.
         md5: of the file of torch.
         labels: by the names that users give them.
         tensorflow: `digest` of the true labels in the order of TensorFlow Datasets.
     """
 
+    title: str
     name: str
     md5: str
     labels: dict[str, _Labels]
@@ -64,6 +66,7 @@ class _File:
 # numbers and digests were counted on the labels of the release, those in TensorFlow's order with its image_order_*.npy
 _FILES: dict[_Release, _File] = {
     "CIFAR10": _File(
+        "CIFAR-10N",
         "CIFAR-10_human",
         "96644db5574813cae939af5f7f2a0aec",
         {
@@ -77,6 +80,7 @@ _FILES: dict[_Release, _File] = {
         "44f381ab83e32edf40c7c31d79ff88b388b4404b7e80a827af0c6c75c1873f62",
     ),
     "CIFAR100": _File(
+        "CIFAR-100N",
         "CIFAR-100_human",
         "a67b45c1d7992051865b5c755bd68bb1",
         {
@@ -139,7 +143,7 @@ class CIFARN(CIFARImages, NamedRelease):
         labels: Literal["aggregate", "random1", "random2", "random3", "worse", "worst", "fine", "coarse"],
         root: str = "data",
         label_file: str | None = None,
-        synthetic_seed: Annotated[int, Range(0, 2**32 - 1, whole=True, none="the people's labels")] | None = None,
+        synthetic_seed: Annotated[int, Range(0, whole=True, none="the people's labels")] | None = None,
         **cifar: Any,
     ) -> None:
         super().__init__(root=root, **cifar)
@@ -179,7 +183,7 @@ class CIFARN(CIFARImages, NamedRelease):
         for release in _FILES:
             if begun and release not in begun:
                 kinds = " and ".join(kind for kind in _FILES[release].labels if not kind.startswith("clean"))
-                report.notes.append(f"no file of {release}N is there, so that labels cannot be {kinds}")
+                report.notes.append(f"no file of {_FILES[release].title} is there, so that labels cannot be {kinds}")
         return report
 
     def load(self) -> Source:
@@ -188,7 +192,7 @@ class CIFARN(CIFARImages, NamedRelease):
         path = self.label_file or _find(self.release, self.root)
         if path is None:
             raise FileNotFoundError(
-                f"root={str(self.root)!r} does not hold {file.name}.pt, the labels of {self.release}N; fetch it from the folder "
+                f"root={str(self.root)!r} does not hold {file.name}.pt, the labels of {file.title}; fetch it from the folder "
                 f"data of {_PAGE} (md5 {file.md5}) and put it into the folder {self.root.absolute()}, or name it with label_file"
             )
         found = human_labels(path, self.verify)
@@ -337,14 +341,14 @@ def _check(release: _Release, report: ReleaseReport) -> None:
     check(layout, report)
     path = _find(release, root)
     if path is None:
-        report.missing.append(f"{file.name}.pt: the labels of {release}N, from the folder data of {_PAGE} (md5 {file.md5})")
+        report.missing.append(f"{file.name}.pt: the labels of {file.title}, from the folder data of {_PAGE} (md5 {file.md5})")
         return
     shown = path.relative_to(root).as_posix()
     official = path.suffix == ".npy" or report.digest(shown, file.md5)
     try:
         of, found = _read(path)
         if of != release:
-            report.faults.append(f"{shown} holds the labels of {of}N; fetch {file.name}.pt from {_PAGE}")
+            report.faults.append(f"{shown} holds the labels of {_FILES[of].title}; fetch {file.name}.pt from {_PAGE}")
             return
         wrong = _unofficial(path, release, found) if path.suffix == ".npy" else None
         if wrong is not None:

@@ -34,6 +34,7 @@ __all__ = ["RunSummary", "versions"]
 
 _GOES_ON = EarlyStoppingReason.NOT_STOPPED
 _LAST = 10
+_CLASSES = 100  # of a matrix in the summary
 _DIAGNOSTICS = ("memorization", "memorization_online", "issues", "select", "labels", "unlabeled", "mixture", "transition")
 
 
@@ -267,10 +268,13 @@ def _save_labels(path: Path, data: NoisyDataModule) -> None:
 
 
 def _realized(data: NoisyDataModule) -> list[list[float]] | None:
-    """The share of each given class in each true one, for noise that no matrix was given for; None where it is not known."""
+    """The share of each given class in each true one, of up to 100 classes, for noise that no matrix was given for; None where it
+    is not known."""
     matrix = None if data.noisy is None or data.noise is None else data.noisy.transition_matrix
     by_class = data.noise is not None and not (data.noise.looks_at_rows or data.noise.of_rows)
-    return None if matrix is None or by_class else [[round(share, 6) for share in row] for row in matrix.tolist()]
+    if matrix is None or by_class or len(matrix) > _CLASSES:
+        return None
+    return [[round(share, 6) for share in row] for row in matrix.tolist()]
 
 
 def _wrong(data: NoisyDataModule) -> float | None:

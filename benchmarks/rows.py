@@ -2,6 +2,7 @@
 
     python benchmarks/rows.py --rows 1000000 --shape 3 32 32 --folder /tmp/rows
     python benchmarks/rows.py --rows 10000000 --shape 16 --batches 1000 --folder /tmp/rows
+    python benchmarks/rows.py --rows 1000000 --classes 500 --stage remember --folder /tmp/rows    # or remember-mapped
 
 Rows are made up: vectors and images are noise around a mean of their class. Each stage is a process of its own, so that its
 peak, which the system counts (``ru_maxrss``, the largest of the process and its children), is its own; pages of mapped files that
@@ -28,8 +29,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from noisylab.checkpoints.atomic import AtomicCheckpointIO
 from noisylab.data.shards.module import Shards
 from noisylab.data.shards.packing import pack_arrays
+from noisylab.memory import SampleMemory
 from noisylab.methods import CrossEntropy
 from noisylab.models import MLP
 from noisylab.models.network import Network
@@ -123,7 +126,49 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     return {"seconds of fit": seconds, "rows a second": trainer.global_step * args.batch / seconds, "steps": trainer.global_step}
 
 
+def remember(args: argparse.Namespace, limit: float | None = None) -> dict[str, float]:
+    """What a method remembers of the samples, a number for each class: written, saved, and read back into a new table."""
+    args.folder.mkdir(parents=True, exist_ok=True)
+    memory = _allocated(args, limit)
+    values = torch.rand(args.batch, args.classes)
+    generator = torch.Generator().manual_seed(0)
+    start = time.perf_counter()
+    for _ in range(args.batches or 1000):
+        memory.write("target", torch.randint(args.rows, (args.batch,), generator=generator), values)
+    written = time.perf_counter()
+    io, file = AtomicCheckpointIO(), args.folder / "last.ckpt"
+    io.save_checkpoint({"memory": memory.get_extra_state(), "global_step": 1}, file)
+    saved = time.perf_counter()
+    other = _allocated(args, limit)
+    allocated = time.perf_counter()
+    other.set_extra_state(io.load_checkpoint(file)["memory"])
+    seconds = time.perf_counter() - allocated
+    same = all(
+        bool((mine == theirs).all())
+        for mine, theirs in zip(memory["target"].split(BLOCK), other["target"].split(BLOCK), strict=True)
+    )
+    size = file.stat().st_size / 2**30
+    file.unlink()
+    file.with_name(f"{file.name}.previous").unlink(missing_ok=True)
+    if not same:
+        raise AssertionError("what was read back is not what was saved")
+    return {
+        "us a batch": 1e6 * (written - start) / (args.batches or 1000),
+        "GiB saved": size,
+        "seconds to save": saved - written,
+        "seconds to load": seconds,
+    }
+
+
+def _allocated(args: argparse.Namespace, limit: float | None) -> SampleMemory:
+    memory = SampleMemory()
+    memory.add("target", args.classes)
+    memory.allocate(args.rows, limit, args.folder)
+    return memory
+
+
 STAGES = {"pack": pack, "open": open_pack, "plan": plan, "train": train}
+ALONE = {"remember": remember, "remember-mapped": partial(remember, limit=0)}
 
 
 def _anonymous() -> float:
@@ -135,7 +180,7 @@ def _anonymous() -> float:
 
 def _stage(name: str, args: argparse.Namespace) -> None:
     start = time.perf_counter()
-    found = STAGES[name](args)
+    found = (STAGES | ALONE)[name](args)
     seconds = time.perf_counter() - start
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
     print(json.dumps({"stage": name, "seconds": seconds, "GiB peak": peak, "GiB anonymous": _anonymous(), **found}), flush=True)
@@ -150,7 +195,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=0, help="of the epoch; 0 for all")
     parser.add_argument("--folder", type=Path, required=True, help="a new folder, removed at the end")
     parser.add_argument("--verify", default="always", help="see Shards")
-    parser.add_argument("--stage", choices=list(STAGES), help="one stage alone, of a folder that is there")
+    parser.add_argument("--classes", type=int, default=500, help="of what is remembered")
+    parser.add_argument("--stage", choices=[*STAGES, *ALONE], help="one stage alone, of a folder that is there")
     args = parser.parse_args()
     args.pack = args.folder / "pack"
     if args.stage:

@@ -35,16 +35,19 @@ def stratified_subset(rows: Tensor, labels: Tensor, size: int, seed: int, *, kee
         raise ValueError(f"subset size must be in 0..{len(rows)}, got {size}")
     generator = torch.Generator().manual_seed(key_from(seed, "subset"))
     order = torch.randperm(len(rows), generator=generator)
-    classes, counts = torch.unique(labels, return_counts=True)
+    classes, number, counts = torch.unique(labels, return_inverse=True, return_counts=True)
     allowed = counts - 1 if keep_singletons_out else counts
     wanted = counts.double() * size / max(len(rows), 1)
     take = torch.minimum(wanted.floor().long(), allowed)
     for place in torch.argsort(wanted - wanted.floor(), descending=True, stable=True).tolist() * 2:
         if int(take.sum()) < size and take[place] < allowed[place]:
             take[place] += 1
-    shuffled = labels[order]
-    chosen = [order[shuffled == c][: int(t)] for c, t in zip(classes.tolist(), take.tolist(), strict=True)]
-    return rows[torch.cat(chosen)].sort().values if chosen else rows[:0]
+    if not len(classes):
+        return rows[:0]
+    # the first ones of each class in the random order, whatever the number of classes in one pass over the rows
+    by_class = order[torch.argsort(number[order], stable=True)]
+    place = torch.arange(len(rows)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return rows[by_class[place < take.repeat_interleave(counts)]].sort().values
 
 
 def group_holdout(rows: Tensor, group: Tensor, fraction: float, seed: int) -> Tensor:
@@ -59,16 +62,15 @@ def group_holdout(rows: Tensor, group: Tensor, fraction: float, seed: int) -> Te
     Raises:
         ValueError: with fewer than two groups.
     """
-    names = torch.unique(group)
+    names, number, counts = torch.unique(group, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise ValueError(f"val_by='group' needs at least two groups, the data has {len(names)}; use val_by='sample'")
     generator = torch.Generator().manual_seed(key_from(seed, "groups"))
-    held = torch.zeros_like(group, dtype=torch.bool)
-    for name in names[torch.randperm(len(names), generator=generator)][:-1]:
-        if held.float().mean() >= fraction:
-            break
-        held |= group == name
-    return rows[held]
+    order = torch.randperm(len(names), generator=generator)[:-1]
+    before = counts[order].cumsum(0) - counts[order]  # rows held out before a group is
+    held = torch.zeros(len(names), dtype=torch.bool)
+    held[order[before.float() / len(group) < fraction]] = True
+    return rows[held[number]]
 
 
 def clip_holdout(clip: Tensor, labels: Tensor, fraction: float, seed: int) -> Tensor:

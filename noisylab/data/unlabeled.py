@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.examined import beyond, unreadable
 from noisylab.data.features import ImageFeatures
 from noisylab.data.folders import list_images, require_folder
 from noisylab.data.imagelist import ImageList, Sieve, account_of
 from noisylab.data.imagerows import decode, file_rows
-from noisylab.data.rows import DenseRows, FileRows
+from noisylab.data.rows import DenseRows, FileRows, RowStore
+from noisylab.data.shards.rows import ShardRows
 from noisylab.transforms.image import Normalize
 
 __all__ = ["Unlabeled", "unlabeled_images", "unlabeled_rows"]
@@ -60,7 +63,7 @@ def unlabeled_rows(folder: str | Path, data: NoisyDataModule, skip: bool = False
     sieve = Sieve(skip)
     images, heads = sieve.heads(every)
     truncated, depth = getattr(data, "allow_truncated", False), getattr(data, "depth", None)
-    train = data.source.train
+    train = _form(data)
     if isinstance(train, FileRows):
         truncated, depth = train.allow_truncated, train.depth
     elif not isinstance(data, ImageFeatures) and not _holds_pixels(data):
@@ -83,9 +86,15 @@ def unlabeled_rows(folder: str | Path, data: NoisyDataModule, skip: bool = False
     return Unlabeled(rows, images.names, sieve.names, account_of(images))
 
 
+def _form(data: NoisyDataModule) -> RowStore:
+    """The training rows; of those in shards none, as rows in memory would be."""
+    train = data.source.train
+    return DenseRows(train.gather(torch.arange(0))) if isinstance(train, ShardRows) else train
+
+
 def _holds_pixels(data: NoisyDataModule) -> bool:
     """A view that takes 0..255 is what says that the training rows are ordinary images."""
-    train = data.source.train
+    train = _form(data)
     return isinstance(train, DenseRows) and train.values.ndim == 4 and isinstance(data.view_set()["eval"], Normalize)
 
 

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from noisylab.data import Arrays, ImageFolder, Shards
+from noisylab.data import Arrays, ImageFolder, Shards, unlabeled_images
+from noisylab.data.rows import DenseRows
 from noisylab.data.shards.manifest import MANIFEST, Manifest, PackError
 from noisylab.data.shards.packing import pack_arrays, pack_source
 from noisylab.data.shards.reader import ShardReader
@@ -246,3 +247,10 @@ def test_a_picture_whose_shard_is_gone_in_mid_epoch_is_named_by_a_worker(tmp_pat
     with pytest.raises(ValueError, match=r"cannot read the image train/\w/\d+.png: chunk-0-2.bin of the pack .* cannot be read"):
         list(data.evaluation_batches(torch.arange(12), torch.device("cpu")))
     data.teardown()
+
+
+def test_new_pictures_are_brought_to_the_form_of_packed_ones(tmp_path: Path) -> None:
+    data = Shards(str(packed(tmp_path)), flip=0.0)
+    data.setup()
+    rows, names = unlabeled_images(pictures(tmp_path), data)
+    assert isinstance(rows, DenseRows) and rows.values.shape == (16, 3, 8, 8) and len(names) == 16

@@ -336,11 +336,12 @@ class _Sums:
                 "pack rows of one shape and type"
             )
         self.shape, self.dtype = block.shape[1:], _TYPES[block.dtype]
-        if not np.isfinite(block).all():
-            raise PackError("a row holds a value that is nan or infinite; replace it or leave the row out")
-        sides = tuple(axis for axis in range(block.ndim) if axis != 1)
-        values = block.astype(np.float64)
-        total, squares = values.sum(sides), np.square(values).sum(sides)
+        # over the pixels of a channel in float32, over rows in float64
+        values = block.astype(np.float32).reshape(len(block), block.shape[1], -1)
+        total = values.sum(2).sum(0, dtype=np.float64)
+        squares = np.square(values).sum(2).sum(0, dtype=np.float64)
+        if not np.isfinite(squares).all():
+            raise PackError("a row holds a value that is nan, infinite or too large; replace it or leave the row out")
         self._total = total if not self._count else self._total + total
         self._squares = squares if not self._count else self._squares + squares
         self._count += values.size // max(block.shape[1], 1)

@@ -51,20 +51,15 @@ class TextColumn(Sequence[str]):
             texts: N texts; file names that are no UTF-8 are kept as they are.
             prefix: put before each of them.
         """
-        pieces: list[bytes] = []
+        joined = bytearray()
         lengths: list[np.ndarray[Any, np.dtype[np.int64]]] = []
         for block in _blocks(texts):
             encoded = [text.encode("utf-8", "surrogateescape") for text in block]
             lengths.append(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)))
-            pieces.append(b"".join(encoded))
+            joined += b"".join(encoded)
         ends = np.cumsum(np.concatenate(lengths)) if lengths else np.zeros(0, dtype=np.int64)
-        total = int(ends[-1]) if len(ends) else 0
-        content = torch.empty(total, dtype=torch.uint8)
-        place = 0
-        for piece in pieces:
-            content.numpy()[place : place + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
-            place += len(piece)
-        return cls(content, torch.from_numpy(ends.astype(np.int32 if total < _SMALL else np.int64)), prefix)
+        content = torch.frombuffer(joined, dtype=torch.uint8) if joined else torch.empty(0, dtype=torch.uint8)
+        return cls(content, torch.from_numpy(ends.astype(np.int32 if len(joined) < _SMALL else np.int64)), prefix)
 
     @classmethod
     def open(cls, path: str | Path, prefix: str = "") -> TextColumn:

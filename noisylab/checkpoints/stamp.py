@@ -43,7 +43,7 @@ def data_stamp(info: DataInfo) -> dict[str, Any]:
         *([info.trusted_rows, info.trusted_target] if len(info.trusted_rows) else []),
         *([] if info.soft_target is None else [info.soft_target]),
     ):
-        labels.update(part.cpu().numpy().tobytes())
+        labels.update(part.cpu().contiguous().numpy().data)
     return {"labels": labels.hexdigest(), "seed": info.seed, "batch_size": info.batch_size}
 
 

@@ -54,7 +54,7 @@ class ResolvedPlan:
         self._min_last = min_last
         self._blocks = blocks
         self._orders: dict[tuple[int, str, int], Tensor] = {}
-        usable = train_rows if other_rows is None else torch.cat([train_rows, other_rows])
+        usable = train_rows if other_rows is None or not len(other_rows) else torch.cat([train_rows, other_rows])
         allowed = torch.zeros(int(usable.max()) + 1 if len(usable) else 1, dtype=torch.bool)
         allowed[usable] = True
         for place, phase in enumerate(plan.phases):

@@ -39,6 +39,7 @@ from noisylab.transforms.views import (
 __all__ = ["Shards"]
 
 _SIZE = 224  # pixels a side that a network sees of pictures
+_MAPPED = 4  # shards: more would only count as memory of the process, as the system keeps the files it has room for
 _FEW = 0.5  # share of the classes that a shard would hold in a random order, below which it holds few
 
 
@@ -168,9 +169,9 @@ class Shards(NoisyDataModule):
         return source
 
     def _rows_of(self, files: PackFiles) -> RowStore:
-        reader = ShardReader(files, 4 if self.shuffle_blocks is None else self.shuffle_blocks + 2)
-        if files.manifest.kind == "arrays":
-            return ShardRows(reader)
+        if files.manifest.kind == "arrays":  # many rows at once, from one shard after the other
+            return ShardRows(ShardReader(files, _MAPPED))
+        reader = ShardReader(files, _MAPPED if self.shuffle_blocks is None else self.shuffle_blocks + 2)
         names = _names(files)
         assert names is not None
         truncated = bool(files.manifest.measured.get("allow_truncated"))

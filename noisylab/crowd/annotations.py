@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -237,8 +238,8 @@ class Annotations:
 
 
 def _plain_path(name: str) -> str:
-    """A file name as tables and disks may both write it."""
-    return name.replace("\\", "/").removeprefix("./")
+    """A file name as tables and disks may both write it, also the same letters in two forms."""
+    return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -63,6 +63,8 @@ def test_wide_tables_and_counts_give_the_same(tmp_path: Path) -> None:
 def test_numbers_with_gaps_are_the_places_of_the_classes_and_items_the_rows(tmp_path: Path) -> None:
     path = table(tmp_path / "wide.csv", [["0", "1.0", "1.0"], ["2", "0.0", ""], ["1", "2", "-1"]], ",x,y")
     assert FromAnnotators(path)(UNKNOWN, 3, None, CATS).given_target.tolist() == [1, 2, 0]
+    letters = table(tmp_path / "e.csv", [["e\u0301.png", "cat", "cat"], ["b\\c.png", "dog", "dog"]], "item,x,y")
+    assert FromAnnotators(letters)(UNKNOWN[:2], 3, None, CATS, ["./b/c.png", "\u00e9.png"]).given_target.tolist() == [1, 0]
     noisy = FromAnnotators(path)(UNKNOWN, 3, None, CATS, ["p.png", "q.png", "r.png"])
     assert noisy.given_target.tolist() == [1, 2, 0]
     assert noisy.crowd is not None and "taken for the numbers of the rows" in noisy.crowd.annotations.notes[-1]

@@ -28,7 +28,7 @@ class TwoTests(Digits):
 def _flags(folder: Path) -> list[str]:
     flags = ["--model", "CrossEntropy", "--model.network", "MLP", "--model.network.in_features", "64", "--run_dir", str(folder)]
     flags += ["--data", f"{__name__}.TwoTests"]
-    return [*flags, "--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
+    return [*flags, "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
 
 
 def test_its_accuracy_is_logged_and_in_the_summary(tmp_path: Path, capsys: Any) -> None:

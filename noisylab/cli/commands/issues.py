@@ -336,7 +336,7 @@ def _describe(folder: Path, pictures: int, config: dict[str, Any], data: NoisyDa
         recipe=str(config.get("recipe", "")),
         rate=rate,
         interval=interval,
-        metrics=issue_metrics(table, data.clean_target),
+        metrics=issue_metrics(table, data.judged_target),
     )
     write_report(folder / _REPORT, report)
     first = table.index[: min(pictures, _ROWS)].tolist()

@@ -144,12 +144,12 @@ def time_epoch(make: Callable[[], Iterator[Any]], device: torch.device, images: 
 def epochs(folder: Path, size: int, workers: int, options: Any) -> dict[str, Callable[[], Iterator[Any]]]:
     """An epoch of each row."""
     views, resize, batch = tuple(options.views), round(size * 8 / 7), options.batch
-    common = {"load": "files", "size": size, "flip": 0.5, "batch_size": batch, "num_workers": workers}
+    common: dict[str, Any] = {"load": "files", "size": size, "flip": 0.5, "batch_size": batch, "num_workers": workers}
     pil = ImageFolder(str(folder), **common)
     device = ImageFolder(str(folder), views="device", strong=RandAugment(2, 9), **common)
     device.setup("fit")
     theirs = datasets.ImageFolder(str(folder), BothViews(resize, size, views))
-    alive = {"num_workers": workers, "persistent_workers": workers > 0}
+    alive: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
     usual: DataLoader[Any] = DataLoader(theirs, batch_size=batch, shuffle=True, **alive)
     decoded: DataLoader[Any] = DataLoader(Decoded([path for path, _ in theirs.samples]), batch_size=batch, **alive)
     return {

@@ -21,9 +21,11 @@ import pytest
 import scaling
 import signals
 import torch
+import view_differences
 import views
 from madeup import RandomImages, one_epoch
 from plain import PlainACT
+from samples import write_packed
 from stepwise import StepwiseFit
 from torch.utils.data import DataLoader
 from usual import UsualACT, UsualData, UsualImages
@@ -204,6 +206,17 @@ def test_loaders(run: Run) -> None:
     assert [claim["bound"] for claim in facts["claims"]] == [None, 2.0, 2.0, None, None, None, None]
 
 
+@pytest.mark.slow
+def test_view_differences(run: Run, tmp_path: Path) -> None:
+    write_packed(tmp_path / "a.npz", classes=2, rows=8, test_rows=4, side=32)
+    few = ("--pictures", 2, "--accuracy", tmp_path / "a.npz", "--train", 8, "--test", 4, "--epochs", 1, "--seeds", 1)
+    facts = run(view_differences, "--short", "--repeats", 2, *few)
+    operations = facts["operations"].values()
+    assert all(found["ours"]["most"] == 0 for found in operations) and any(found["kornia"]["most"] > 9 for found in operations)
+    assert len(facts["policies"]) == 5 and len(facts["decoding"]) == 3
+    assert all(len(values) == 1 and 0 <= values[0] <= 1 for values in facts["accuracy"].values())
+
+
 def test_mixture(run: Run) -> None:
     facts = run(mixture, "--repeats", 3, "--sizes", 40, 700)
     rows = [(row["group"], row["row"]) for row in facts["rows"]]
@@ -225,7 +238,7 @@ def test_mixture_bound_is_that_of_a_million_losses(run: Run, monkeypatch: pytest
     assert [claim["bound"] for claim in facts["claims"]] == [None, 5]
 
 
-@pytest.mark.parametrize("program", [views, loop, epoch, scaling, loaders, meta, mixture, signals])
+@pytest.mark.parametrize("program", [views, loop, epoch, scaling, loaders, meta, mixture, signals, view_differences])
 def test_program_says_what_is_timed_and_how_to_read_it(program: ModuleType) -> None:
     text = " ".join((program.__doc__ or "").split())
     assert "imed is" in text and "How to read it" in text and f"python benchmarks/{program.__name__}.py" in text

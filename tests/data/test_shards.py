@@ -7,12 +7,14 @@ import json
 import pickle
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers import KeepEpoch, assert_same, fit
 from PIL import Image
 from torch import Tensor
 
@@ -22,6 +24,8 @@ from noisylab.data.shards.manifest import MANIFEST, Manifest, PackError
 from noisylab.data.shards.packing import pack_arrays, pack_source
 from noisylab.data.shards.reader import ShardReader
 from noisylab.data.shards.store import PackFiles
+from noisylab.methods import ELR
+from noisylab.models import SmallCNN
 from noisylab.noise import Symmetric
 from noisylab.types import EpochPlan
 
@@ -254,3 +258,18 @@ def test_new_pictures_are_brought_to_the_form_of_packed_ones(tmp_path: Path) -> 
     data.setup()
     rows, names = unlabeled_images(pictures(tmp_path), data)
     assert isinstance(rows, DenseRows) and rows.values.shape == (16, 3, 8, 8) and len(names) == 16
+
+
+@pytest.mark.slow
+def test_a_killed_run_on_a_pack_goes_on_as_the_straight_one(tmp_path: Path) -> None:
+    folder = str(packed(tmp_path))
+
+    def run(name: str, resume: Path | None = None, last: tuple[Any, ...] = ()) -> dict[str, Any]:
+        torch.manual_seed(0 if resume is None else 99)
+        data = Shards(folder, shuffle_blocks=2, noise=Symmetric(0.4), val_fraction=0.2, batch_size=16, flip=0.5)
+        method = ELR(CLASSES, partial(SmallCNN, in_channels=3))
+        return fit(method, data, tmp_path / name, 2, resume=resume, last=last)
+
+    keep = KeepEpoch(0, tmp_path / "straight")
+    straight = run("straight", last=(keep,))
+    assert_same(run(keep.kept.relative_to(tmp_path).as_posix(), resume=keep.kept / "last.ckpt"), straight)

@@ -178,6 +178,7 @@ def test_floor(run: Run) -> None:
     assert facts["floors"]["ACT step in float32, ms"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_scaling(run: Run) -> None:
     facts = run(scaling, "--repeats", 2, "--sizes", 64, 128, "--classes", 3, "--batch", 32, "--turn_rows", 128)
     small, large = facts["rows"]

@@ -93,6 +93,7 @@ def tell_what_is_compiled(folder: str) -> None:
     print(json.dumps({"compiled": compiled, "names": list(method.networks["robust"].state_dict())}))
 
 
+@pytest.mark.slow
 def test_only_training_passes_are_compiled(tmp_path: Path) -> None:
     # in a process of its own: after many other tests the compiler was once seen to compile nothing
     tests = Path(__file__).parents[1]

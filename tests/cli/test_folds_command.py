@@ -115,6 +115,7 @@ def test_finished_folds_are_kept_and_the_missing_one_is_run(finished: Path, caps
     assert f"{100 * result['last']['mean']:.2f} ± {100 * result['last']['std']:.2f}" in shown
 
 
+@pytest.mark.slow
 def test_an_error_ends_the_series_and_it_goes_on(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +140,7 @@ def test_ctrl_c_outside_of_training_has_the_exit_status_of_fit(
     assert "fold 1 of 0..2 was interrupted; continue the folds with" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_fold_stopped_in_training_is_continued(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +163,7 @@ def test_a_fold_stopped_in_training_is_continued(
     assert Path("S/fold1/metrics.csv").read_bytes() == (finished / "fold1" / "metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_fold_stopped_before_its_first_checkpoint_starts_again(finished: Path) -> None:
     shutil.copytree(finished, "S")
     shutil.rmtree("S/fold1/checkpoints")
@@ -175,6 +178,7 @@ def test_a_mistake_in_the_first_fold_leaves_nothing(capsys: pytest.CaptureFixtur
     assert not (tmp_path / "S").exists()
 
 
+@pytest.mark.slow
 def test_the_number_of_folds_of_the_recipe_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["folds", *FLAGS, "--data.folds", "2", "--print_config"]) == 0
     (tmp_path / "two.yaml").write_text(capsys.readouterr().out)

@@ -151,7 +151,7 @@ def _train(
 
 
 _BY_TURNS = [
-    (case, name)
+    pytest.param(case, name, marks=pytest.mark.slow if name in VARIANTS else ())
     for place, case in enumerate(CASES)
     for number, name in enumerate(PACKAGED)
     if name not in VARIANTS or (place + number) % 2  # every method meets all cases, every variant of one half of them

@@ -21,8 +21,7 @@ from noisylab.data import Arrays, ImageFolder
 from noisylab.trust import allow
 
 RECIPES, OVERLAYS, COVERING = toys.packaged_recipes(), toys.packaged_overlays(), toys.covering_recipes()
-VARIANTS = toys.variant_recipes(COVERING)
-SOME_SLOWLY = [pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in RECIPES]
+EACH = [name if name in COVERING else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]  # others differ in values
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +70,7 @@ def checkpoint_of(folder):
 # ---- its text
 
 
-@pytest.mark.parametrize("name", SOME_SLOWLY)
+@pytest.mark.parametrize("name", EACH)
 def test_recipe_prints_from_any_directory_a_config_that_composes_to_itself(name, capsys, tmp_path):
     text = printed(capsys, name)
     (tmp_path / "again.yaml").write_text(text)
@@ -124,7 +123,7 @@ def test_every_value_of_an_overlay_reaches_a_recipe(name, overlay, capsys):
 # ---- its run
 
 
-@pytest.mark.parametrize("name", SOME_SLOWLY)
+@pytest.mark.parametrize("name", EACH)
 def test_recipe_trains_and_leaves_a_complete_run_folder(name, trained):
     run = trained(name)
     assert run.status == 0
@@ -140,7 +139,7 @@ def test_recipe_trains_and_leaves_a_complete_run_folder(name, trained):
         assert checkpoint["hyper_parameters"][argument]["class_path"] == full_name(toys.ToyNet)
 
 
-@pytest.mark.parametrize("name", SOME_SLOWLY)
+@pytest.mark.parametrize("name", EACH)
 def test_the_summary_tells_what_was_trained(name, trained):
     run = trained(name)
     summary = summary_of(run.folder)
@@ -154,7 +153,7 @@ def test_the_summary_tells_what_was_trained(name, trained):
         assert len(figures["confusion"]) == run.toy.classes, predictor
 
 
-@pytest.mark.parametrize("name", SOME_SLOWLY)
+@pytest.mark.parametrize("name", EACH)
 def test_memorization_is_reported_where_the_truth_is_known_and_nowhere_else(name, trained):
     run = trained(name)
     summary = summary_of(run.folder)
@@ -229,6 +228,7 @@ def test_open_set_classes_are_unknown_to_the_model(name, classes, trained):
 # ---- the matrix itself
 
 
+@pytest.mark.slow
 def test_every_method_and_data_class_of_the_recipes_is_among_those_that_resume():
     def classes(names):
         return {compose([name], []).config[part]["class_path"] for name in names for part in ("model", "data")}

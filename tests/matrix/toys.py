@@ -6,7 +6,7 @@ A new recipe needs no line here, a new data class an entry in `FILES`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,18 +92,6 @@ def covering_recipes() -> list[str]:
             found.append(name)
             seen |= classes
     return found
-
-
-def variant_recipes(covering: Collection[str]) -> list[str]:
-    """Recipes that start from another one, and whose method and data are those of covering recipes.
-
-    Args:
-        covering: see `covering_recipes`.
-    """
-    found = recipes.packaged()
-    whole = {name for name, path in found.items() if lines_of(path)}
-    bases = {name: file.base.path.name for name in whole if (file := read_file(found[name])).base is not None}
-    return [name for name in found if bases.get(name) in whole and name not in covering]
 
 
 class ToyNet(Network):

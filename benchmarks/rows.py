@@ -39,9 +39,11 @@ from noisylab.methods import CrossEntropy
 from noisylab.models import MLP
 from noisylab.models.network import Network
 from noisylab.noise import Symmetric
+from noisylab.types import Inputs
 
 __all__ = ["main"]
 
+Stage = Callable[[argparse.Namespace], dict[str, Any]]
 CLASSES, BLOCK = 10, 65536
 
 
@@ -53,9 +55,9 @@ class Tiny(Network):
         self.body = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
         self.head = nn.Linear(32, num_classes)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: Inputs) -> torch.Tensor:
         """(B, K) logits."""
-        logits: torch.Tensor = self.head(self.body(x))
+        logits: torch.Tensor = self.head(self.body(inputs))
         return logits
 
 
@@ -169,8 +171,8 @@ def _allocated(args: argparse.Namespace, limit: float | None) -> SampleMemory:
     return memory
 
 
-STAGES = {"pack": pack, "open": open_pack, "plan": plan, "train": train}
-ALONE = {"remember": remember, "remember-mapped": partial(remember, limit=0)}
+STAGES: dict[str, Stage] = {"pack": pack, "open": open_pack, "plan": plan, "train": train}
+ALONE: dict[str, Stage] = {"remember": remember, "remember-mapped": partial(remember, limit=0)}
 
 
 def _stage(name: str, args: argparse.Namespace) -> None:

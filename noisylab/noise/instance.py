@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from noisylab.arguments import Positive, check_arguments
-from noisylab.noise.base import Noise, NoisyTargets, check_targets, realized_matrix
+from noisylab.noise.base import NoisyTargets, check_targets, realized_matrix
 from noisylab.noise.rowfile import read_row_file
+from noisylab.noise.rownoise import RowNoise
 from noisylab.types import Inputs
 
 __all__ = ["InstanceDependent", "truncated_normal"]
@@ -23,7 +24,7 @@ _CORES_OWN = -1e6  # their score of the true class
 Array = np.ndarray[Any, Any]
 
 
-class InstanceDependent(Noise):
+class InstanceDependent(RowNoise):
     """Part-dependent noise, called "instance" or PDN in papers: what a label is mistaken for depends on the sample's values.
 
     Row i has a flip probability ``q_i``, normal around `rate` and truncated to [0, 1]. Each true class y has a random matrix
@@ -71,7 +72,6 @@ class InstanceDependent(Noise):
     """
 
     kind = "instance"
-    looks_at_rows = True
     path_arguments = ("features",)
 
     def __init__(
@@ -101,14 +101,6 @@ class InstanceDependent(Noise):
         if self.features is None:
             return None
         return torch.from_numpy(read_row_file(self.features, "features", count))
-
-    def transition_matrix(self, num_classes: int, class_names: Sequence[str] | None = None) -> Tensor:
-        """Not known before labels are drawn.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError("the noise depends on the samples, not on the classes alone; the drawn labels have a transition matrix")
 
     def __call__(
         self, targets: Tensor, num_classes: int, inputs: Inputs | None = None, class_names: Sequence[str] | None = None

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from noisylab.arguments import Range, check_arguments
-from noisylab.noise.base import Noise, NoisyTargets, check_targets, realized_matrix
+from noisylab.noise.base import NoisyTargets, check_targets, realized_matrix
 from noisylab.noise.rowfile import read_row_file
+from noisylab.noise.rownoise import RowNoise
 from noisylab.types import Inputs
 
 __all__ = ["PMD", "pmd_keep"]
 
 
-class PMD(Noise):
+class PMD(RowNoise):
     """Wrong labels where a network that was trained on the true ones is undecided between two classes.
 
     For each row, u and s are the two most probable classes and m is the difference of their probabilities. The label is u with
@@ -47,7 +48,6 @@ class PMD(Noise):
     """
 
     kind = "pmd"
-    looks_at_rows = True
     path_arguments = ("probabilities",)
 
     def __init__(
@@ -64,14 +64,6 @@ class PMD(Noise):
     def own_inputs(self, count: int) -> Tensor:
         """The probabilities."""
         return torch.from_numpy(read_row_file(self.probabilities, "probabilities", count))
-
-    def transition_matrix(self, num_classes: int, class_names: Sequence[str] | None = None) -> Tensor:
-        """Not known before labels are drawn.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError("the noise depends on the samples, not on the classes alone; the drawn labels have a transition matrix")
 
     def __call__(
         self, targets: Tensor, num_classes: int, inputs: Inputs | None = None, class_names: Sequence[str] | None = None

@@ -29,6 +29,7 @@ from noisylab.losses.normalized import active_passive, focal, normalized
 from noisylab.losses.nt_xent import nt_xent
 from noisylab.losses.peer import peer_loss, peer_weight, shifted_cross_entropy
 from noisylab.losses.robust import gce, mae, rce, sce, truncated_gce
+from noisylab.losses.smoothing import smoothed
 from noisylab.losses.soft_hgr import soft_hgr
 from noisylab.losses.softened import bootstrap, gls
 from noisylab.losses.supervision import co_guess, consistency, logit_norm, pseudo_labels
@@ -104,6 +105,7 @@ __all__ = [
     "sharp_guess",
     "sharpen",
     "shifted_cross_entropy",
+    "smoothed",
     "soft_cross_entropy",
     "soft_hgr",
     "squared_error",

@@ -48,31 +48,14 @@ def cross_entropy(
     return F.cross_entropy(logits, target, label_smoothing=smoothing, reduction=reduction)
 
 
-def soft_cross_entropy(
-    logits: Tensor,
-    probs: Tensor,
-    *,
-    smoothing: float = 0.0,
-    convention: Literal["torch", "others"] = "torch",
-    reduction: Reduction = "mean",
-) -> Tensor:
+def soft_cross_entropy(logits: Tensor, probs: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """Cross-entropy against a distribution over the classes, in float32 (float64 for such logits).
-
-    Smoothing s takes the part s of each class away and spreads it as `cross_entropy` does: "torch" over all classes,
-    ``(1 - s) t + s/K``, "others" over those but its own, ``(1 - s) t + s (1 - t)/(K - 1)``.
 
     Args:
         logits: (B, K) float, unnormalized.
         probs: (B, K) float, rows sum to one.
-        smoothing: s, fraction in [0, 1).
-        convention: see above.
         reduction: "mean" over the batch or "none" for (B,).
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    probs = probs.to(logits.dtype)
-    if smoothing:
-        classes = logits.shape[1]
-        spread = (1 - probs) / (classes - 1) if convention == "others" else 1 / classes
-        probs = (1 - smoothing) * probs + smoothing * spread
-    losses = -(probs * F.log_softmax(logits, 1)).sum(1)
+    losses = -(probs.to(logits.dtype) * F.log_softmax(logits, 1)).sum(1)
     return losses.mean() if reduction == "mean" else losses

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noisylab.memory.mapped import mapped_table
+from noisylab.memory.mapped import half_of_memory, mapped_table
 from noisylab.upstream.torch import FollowsDevice
 
 __all__ = ["SampleMemory"]
@@ -68,15 +68,17 @@ class SampleMemory(FollowsDevice):
 
         Args:
             num_train: N.
-            limit: bytes of all fields up to which they are in the host's memory; what is larger lies in a file that is mapped
-                into it, with the same values. `None` for no limit. On a GPU they are in its memory, whatever their size.
-            folder: of such a file, see `mapped_table`; needed with `limit`.
+            limit: GiB of all fields up to which they are in the host's memory; `None` for half of the machine's memory. What is
+                larger lies in a file that is mapped into it, with the same values. On a GPU they are in its memory, whatever
+                their size.
+            folder: of such a file, see `mapped_table`; `None` keeps them in memory, whatever their size.
 
         Raises:
             OSError: where a file cannot be made.
         """
         size = sum(num_train * math.prod(shape) * dtype.itemsize for shape, dtype, _ in self._shapes.values())
-        mapped = limit is not None and size > limit and self._device.type == "cpu"
+        most = half_of_memory() if limit is None else limit * 2**30
+        mapped = folder is not None and size > most and self._device.type == "cpu"
         for name, (shape, dtype, fill) in self._shapes.items():
             table = self._tables.get(name)
             if table is None or table.shape != (num_train, *shape):

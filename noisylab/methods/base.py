@@ -15,7 +15,6 @@ from torch import Tensor
 from noisylab.engine.optimizers import NamedOptimizers
 from noisylab.engine.step import begin_stepping, step_schedules
 from noisylab.memory import add_observations, declare_observations
-from noisylab.memory.mapped import half_of_memory
 from noisylab.methods.checkpointed import Checkpointed
 from noisylab.methods.readiness import met_data, refuse_missing_rows, refuse_test_monitors
 from noisylab.models.network import Network
@@ -89,8 +88,7 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
         return None
 
     def corrected_target(self) -> Tensor | None:
-        """(N,) int64, the class assigned to each sample in the current epoch, -1 where there is none; None while labels are the
-        given ones."""
+        """(N,) int64, the label of each sample in the current epoch, -1 where there is none; None for the given labels."""
         return None
 
     def transition_matrix(self) -> Tensor | None:
@@ -143,8 +141,7 @@ class NoisyLabelMethod(NamedOptimizers, Checkpointed):
         if stage == "fit":
             self.check_ready(info.num_val > 0, len(info.trusted_rows) > 0)
             refuse_test_monitors(self.trainer)
-            limit = half_of_memory() if info.memory_limit is None else info.memory_limit * 2**30
-            self.memory.allocate(info.num_train, limit, self.trainer.default_root_dir)
+            self.memory.allocate(info.num_train, info.memory_limit, self.trainer.default_root_dir)
             # every epoch has a plan of its own; without a reload Lightning cuts it to the length of the first
             self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
 

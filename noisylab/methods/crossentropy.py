@@ -11,7 +11,7 @@ from torch.optim import SGD
 
 from noisylab.arguments import FractionBelowOne, NonNegative
 from noisylab.engine.optimizers import one_for_all, optimizer_factory, scheduler_factory
-from noisylab.losses import cross_entropy, jensen_shannon, soft_cross_entropy, soft_hgr
+from noisylab.losses import cross_entropy, jensen_shannon, smoothed, soft_cross_entropy, soft_hgr
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.methods.softlabels import soft_target
 from noisylab.models.fusion import FusionNet
@@ -112,8 +112,11 @@ class CrossEntropy(NoisyLabelMethod):
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Of given labels (B,), or of soft ones (B, K)."""
-        loss = cross_entropy if target.ndim == 1 else soft_cross_entropy
-        return self.mean(loss(logits, target, smoothing=self.label_smoothing, convention=self.smoothing, reduction="none"))
+        share, convention = self.label_smoothing, self.smoothing
+        if target.ndim == 1:
+            return self.mean(cross_entropy(logits, target, smoothing=share, convention=convention, reduction="none"))
+        exact = target.to(torch.promote_types(logits.dtype, target.dtype))
+        return self.mean(soft_cross_entropy(logits, smoothed(exact, share, convention), reduction="none"))
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
         """All training rows once, in one view, or in the three that are compared."""

@@ -102,6 +102,10 @@ class Draws:
     def __len__(self) -> int:
         return int(self.position.shape[0])
 
+    def again(self) -> Draws:
+        """Draws of the same samples from their first call on: the numbers that these gave, once more."""
+        return Draws(self.key, self.position, host=self._host)
+
     def on_host(self) -> Draws:
         """Draws of the same samples, made on the CPU; these draws themselves if they are already on the CPU.
 

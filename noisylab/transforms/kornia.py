@@ -45,6 +45,7 @@ class KorniaView(StrongView):
 
     augmentation: str | nn.Module
     arguments: dict[str, Any] = field(default_factory=dict)
+    _module: nn.Module = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         module = self.augmentation
@@ -65,7 +66,7 @@ class KorniaView(StrongView):
         """
         check_pixels(self, x)
         seeds = draws.on_host().integers(0, 1 << _HALF, (2,)).tolist()
-        module: nn.Module = self._module  # type: ignore[attr-defined]
+        module = self._module
         result = torch.empty(x.shape, dtype=torch.float32, device=x.device)
         cuda = x.device.type == "cuda"
         with torch.random.fork_rng([x.device] if cuda else []), torch.no_grad():

@@ -57,8 +57,7 @@ class EachFrame(View):
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
         """The frames (B, F, C, H, W), each changed alike."""
-        again = [Draws(draws.key, draws.position, host=draws._host) for _ in range(x.shape[1])]
-        return torch.stack([self.view(x[:, place], drawn) for place, drawn in enumerate(again)], 1)
+        return torch.stack([self.view(x[:, place], draws.again()) for place in range(x.shape[1])], 1)
 
     def at(self, epoch: int) -> EachFrame:
         """The view of an epoch."""

@@ -46,7 +46,7 @@ def test_flags_name_the_view_and_its_arguments() -> None:
     ("flags", "said"),
     [
         ([("data.strong", "RandAugmnt")], "nearest: RandAugment"),
-        ([("data.strong", "Normalize")], "allowed: AugMix, AutoAugment, Chain, Cutout, FixMatchStrong, RandAugment"),
+        ([("data.strong", "Normalize")], "allowed: AugMix, AutoAugment, Chain, Cutout, FixMatchStrong, KorniaView, RandAugment"),
         ([("data.strong", "RandAugment"), ("data.strong.size", "4")], "data.strong.size"),
     ],
 )

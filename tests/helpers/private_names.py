@@ -17,7 +17,7 @@ __all__ = ["PrivateUse", "Sources", "is_private", "members", "overridden"]
 _BY_NAME = ("getattr", "hasattr", "setattr", "delattr", "attrgetter", "methodcaller")  # take attributes as text
 _BY_PATH = ("import_module", "__import__", "resolve_name", "find_spec")  # and modules
 _WATCHERS = ("__setattr__", "__getattr__", "__getattribute__", "__delattr__")  # compare names of attributes
-_DOCUMENTED = {"_replace", "_asdict", "_fields", "_make"}  # of named tuples, public by their documentation
+_DOCUMENTED = {"_replace", "_asdict", "_fields", "_make", "_exit"}  # of named tuples and os, public by their documentation
 
 
 def is_private(name: str) -> bool:

@@ -285,7 +285,11 @@ def test_a_new_data_class_is_told_where_its_toy_belongs(package, tmp_path):
 
 
 KINDS = {cls.__name__: (cls, {}) for cls in toys.FILES}
-KINDS |= {"views": (Arrays, {"views": ["video", "audio"]}), "opened": (ImageFolder, {"load": "files"})}
+KINDS |= {
+    "WebFG": (toys.WebFG, {"kind": "bird"}),
+    "views": (Arrays, {"views": ["video", "audio"]}),
+    "opened": (ImageFolder, {"load": "files"}),
+}
 
 
 @pytest.mark.parametrize(("cls", "given"), KINDS.values(), ids=KINDS)

@@ -27,7 +27,7 @@ def test_tables_above_the_limit_lie_in_a_file_without_a_name(tmp_path: Path) -> 
         memory.add("target", 3, fill=0.25)
         memory.add("seen", dtype=torch.int32, fill=-1)
         before = len(mapped_names())
-        memory.allocate(10, limit, tmp_path / "run")
+        memory.allocate(10, limit / 2**30, tmp_path / "run")
         assert len(mapped_names()) - before == (2 if memory is large else 0)
         memory.write("target", torch.tensor([4, 0]), torch.eye(3)[:2])
         memory.accumulate("seen", torch.tensor([9]), 3)
@@ -35,7 +35,7 @@ def test_tables_above_the_limit_lie_in_a_file_without_a_name(tmp_path: Path) -> 
     assert_same(large.get_extra_state(), small.get_extra_state())
     before = large["target"].data_ptr()
     large.set_extra_state({name: table + 1 for name, table in small.get_extra_state().items()})
-    large.allocate(10, 159, tmp_path / "run")
+    large.allocate(10, 159 / 2**30, tmp_path / "run")
     assert large["target"].data_ptr() == before and large["target"].equal(small["target"] + 1)
 
 

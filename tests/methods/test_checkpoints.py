@@ -87,7 +87,7 @@ def test_checkpoint_of_a_method_with_an_oracle_rebuilds_it(cls: Any, tmp_path: P
 
 def test_subclass_is_rebuilt_from_its_own_arguments(tmp_path: Path) -> None:
     method = Narrow(width=6, num_classes=3, label_smoothing=0.2)
-    weights = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "jsd_weight": 0.0}
+    weights = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "jsd_weight": 0.0, "fusion_h": 0.0}
     by_default = {"smoothing": "torch", **weights, "optimizer": None, "scheduler": None}
     assert dict(method.hparams) == {"width": 6, "num_classes": 3, "label_smoothing": 0.2, **by_default}
     again = Narrow.load_from_checkpoint(_trained(method, tmp_path))

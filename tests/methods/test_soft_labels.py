@@ -7,7 +7,7 @@ import csv
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from noisylab.checkpoints.stamp import data_stamp
 from noisylab.data.notes import DataNote
-from noisylab.losses import cross_entropy, soft_cross_entropy
+from noisylab.losses import cross_entropy, smoothed, soft_cross_entropy
 from noisylab.methods import ELR, CoTeaching, CrossEntropy, LinearProbe, MixMatch
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.noise import FromAnnotators
@@ -114,7 +114,8 @@ def test_other_soft_labels_are_other_data_to_a_resumed_run(tmp_path: Path) -> No
 
 def test_smoothed_soft_labels_of_one_class_are_smoothed_labels() -> None:
     logits, target = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0]]), torch.tensor([2, 0])
-    for convention in ("torch", "others"):
-        kwargs: Any = {"smoothing": 0.3, "convention": convention, "reduction": "none"}
-        soft = soft_cross_entropy(logits, torch.eye(3)[target], **kwargs)
-        torch.testing.assert_close(soft, cross_entropy(logits, target, **kwargs))
+    conventions: tuple[Literal["torch", "others"], ...] = ("torch", "others")
+    for convention in conventions:
+        soft = soft_cross_entropy(logits, smoothed(torch.eye(3)[target], 0.3, convention), reduction="none")
+        plain = cross_entropy(logits, target, smoothing=0.3, convention=convention, reduction="none")
+        torch.testing.assert_close(soft, plain)

@@ -61,7 +61,7 @@ class ListedImages(NoisyDataModule, NamedRelease, ABC):
             the data.
         verify: refuse numbers of images other than those of the release, where these are confirmed.
         check: whether every picture is "decoded" once before training, as `WebImages` does, or only known to "exist": a million
-            take an hour to decode. Pictures that are held in memory are decoded in any case.
+            take half an hour of CPU time or more to decode. Pictures that are held in memory are decoded in any case.
         allow_truncated: fill up JPEG files that end early with gray instead of refusing them.
         **kwargs: see `NoisyDataModule`; set `num_workers`.
     """

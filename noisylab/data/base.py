@@ -109,16 +109,9 @@ class NoisyDataModule(FittedData):
     ) -> None:
         super().__init__()
         sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "subset": subset, "chunk_size": chunk_size}
-        sizes["epoch_rows"] = epoch_rows
-        parts = {
-            "val_fraction": val_fraction,
-            "folds": folds,
-            "fold": fold,
-            "noise_unit": noise_unit,
-            "memory_limit": memory_limit,
-        }
+        parts = {"val_fraction": val_fraction, "folds": folds, "fold": fold, "noise_unit": noise_unit, "epoch_rows": epoch_rows}
         trusted = {"trusted_per_class": trusted_per_class, "trusted_labels": trusted_labels}
-        check_data_arguments({**sizes, **parts, **trusted, "num_workers": num_workers})
+        check_data_arguments({**sizes, **parts, **trusted, "num_workers": num_workers, "memory_limit": memory_limit})
         self.label_budget = LabelBudget.of(labels_per_class, labels_total, labels_balanced, labels_seed)
         self.noise, self.val_fraction, self.val_labels, self.val_by = noise, val_fraction, val_labels, val_by
         self.noise_unit, self.trusted_per_class, self.trusted_labels = noise_unit, trusted_per_class, trusted_labels
@@ -416,10 +409,11 @@ class NoisyDataModule(FittedData):
         return EvalLoader(split, rows[:1] if idle else mine, self.eval_batch_size, build)
 
     def _store(self, split: str) -> RowStore:
-        others = {name: other.rows for name, other in self.source.other_tests.items()}
-        store = {"test": self.source.test, "predict": self._unlabeled, **others}.get(split, self.source.train)
-        assert store is not None
-        return store
+        if split == "predict":
+            assert self._unlabeled is not None
+            return self._unlabeled
+        tested = self.source.tested(split)
+        return self.source.train if tested is None else tested.rows
 
     def evaluation_batches(self, rows: Tensor, device: torch.device) -> Iterable[EvalBatch]:
         """Training rows in the evaluation view with their given labels, for the scoring pass."""
@@ -456,8 +450,8 @@ class NoisyDataModule(FittedData):
         if row < 0:
             return
         self._first_bad.forget(split)
-        others = {name: other.names for name, other in self.source.other_tests.items()}
-        names = {"test": self.source.test_names, "predict": None, **others}.get(split, self.source.names)
+        tested = self.source.tested(split)
+        names = None if split == "predict" else self.source.names if tested is None else tested.names
         where = "training" if split in ("train", "val") or (split == "test" and self.folds) else split
         sample = f"{where} sample {row}" + (f" ({names[row]})" if names else "")
         raise ValueError(f"the input of {sample} is nan or infinite; replace its values or leave the sample out")
@@ -465,9 +459,8 @@ class NoisyDataModule(FittedData):
     def _eval_batch(self, inputs: Inputs, index: Tensor, split: str, counted: bool = True) -> EvalBatch:
         if split == "predict" or not counted:
             return EvalBatch(inputs, torch.full_like(index, -1), index, split)
-        others = {name: other.target for name, other in self.source.other_tests.items()}
-        labels = {"train": self.given_target, "val": self._split.val_target, **others}.get(split, self.source.test_target)
-        assert labels is not None
+        tested = self.source.tested(split)
+        labels = tested.target if tested is not None else self._split.val_target if split == "val" else self.given_target
         return EvalBatch(inputs, self._labels(labels, index), index, split)
 
     def _labels(self, labels: Tensor, index: Tensor) -> Tensor:

@@ -78,6 +78,12 @@ class Source:
     wrong: Tensor | None = None
     fold: Tensor | None = None
 
+    def tested(self, split: str) -> OtherTest | None:
+        """The test set under the name of its split, "test" for the first; `None` for another split."""
+        if split == "test" and self.test is not None and self.test_target is not None:
+            return OtherTest(self.test, self.test_target, self.test_names)
+        return self.other_tests.get(split)
+
     def __post_init__(self) -> None:
         """Add notes about odd classes, such as two that are probably the same, to the account."""
         lines = [f"probably one class, kept apart: {' and '.join(map(ascii, group))}" for group in twins(self.class_names)]

@@ -6,10 +6,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.cifarfiles import check, layout_of, prepare, read
+from noisylab.data.release import ReleaseReport
 from noisylab.transforms.base import StrongView
 from noisylab.transforms.views import (
     CIFAR10_MEAN,
@@ -21,9 +22,6 @@ from noisylab.transforms.views import (
     checked_strong,
     cifar_views,
 )
-
-if TYPE_CHECKING:
-    from noisylab.data.named.release import ReleaseReport
 
 __all__ = ["CIFAR10", "CIFAR100", "CIFARImages"]
 
@@ -178,8 +176,6 @@ class CIFAR100(CIFARImages):
 
 
 def _checked(release: Literal["CIFAR10", "CIFAR100"], name: str, root: Path) -> ReleaseReport:
-    from noisylab.data.named.release import ReleaseReport  # not above: the named sets build upon this module
-
     report = ReleaseReport(name, root)
     check(layout_of(release), report)
     return report

@@ -6,19 +6,17 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from noisylab.data.download import download, file_md5, unpack
 from noisylab.data.plainpickle import load_plain
+from noisylab.data.release import ReleaseReport
 from noisylab.data.rows import DenseRows
 from noisylab.data.source import Source
 from noisylab.reading import regular
-
-if TYPE_CHECKING:
-    from noisylab.data.named.release import ReleaseReport
 
 __all__ = ["ReleaseLayout", "check", "layout_of", "prepare", "read"]
 

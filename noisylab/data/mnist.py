@@ -7,7 +7,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,13 +17,11 @@ from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.download import download
 from noisylab.data.labels import Array
+from noisylab.data.release import ReleaseReport
 from noisylab.data.rows import DenseRows
 from noisylab.reading import gunzip, regular
 from noisylab.transforms.base import StrongView
 from noisylab.transforms.views import checked_strong, image_views
-
-if TYPE_CHECKING:
-    from noisylab.data.named.release import ReleaseReport
 
 __all__ = ["MNIST", "FashionMNIST"]
 
@@ -73,8 +71,6 @@ class _IDX(NoisyDataModule):
     @classmethod
     def check_release(cls, root: Path) -> ReleaseReport:
         """Whether the four files are there and have the official digests, packed or not; see `NamedRelease`."""
-        from noisylab.data.named.release import ReleaseReport  # not above: its package builds upon the data sets
-
         report, data = ReleaseReport(cls.__name__, root), cls(str(root))
         arrays = data._array_file()
         if arrays is not None:

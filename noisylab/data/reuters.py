@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -14,14 +14,12 @@ from torch import Tensor
 
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.labels import Array
+from noisylab.data.release import ReleaseReport
 from noisylab.data.rows import MultiRows, SparseRows
 from noisylab.data.splits import stratified_subset
 from noisylab.reading import gunzip, regular
 from noisylab.transforms.draws import key_from
 from noisylab.transforms.views import feature_views
-
-if TYPE_CHECKING:
-    from noisylab.data.named.release import ReleaseReport
 
 __all__ = ["Reuters"]
 
@@ -115,8 +113,6 @@ class Reuters(NoisyDataModule):
     @classmethod
     def check_release(cls, root: Path) -> ReleaseReport:
         """Whether the 25 files are there, with as many documents as were published; see `NamedRelease`. Terms are not read."""
-        from noisylab.data.named.release import ReleaseReport  # not above: its package builds upon the data sets
-
         report = ReleaseReport(cls.__name__, root)
         for original, documents in _DOCUMENTS.items():
             data = cls(str(root), original=original)

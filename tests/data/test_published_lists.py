@@ -9,7 +9,7 @@ import torch
 from webtrees import pictures, write_lines
 
 from noisylab.data.named.lists import ListedFiles, files_in, keep_present, read_label_list, read_lines
-from noisylab.data.named.release import ReleaseReport
+from noisylab.data.release import ReleaseReport
 
 
 @pytest.fixture

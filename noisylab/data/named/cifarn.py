@@ -16,8 +16,8 @@ from noisylab.data.base import Source
 from noisylab.data.cifar import CIFARImages
 from noisylab.data.cifarfiles import check, layout_of, read
 from noisylab.data.download import file_md5
-from noisylab.data.named.release import NamedRelease, ReleaseReport
 from noisylab.data.plainpickle import load_numpy_file, load_torch_file
+from noisylab.data.release import NamedRelease, ReleaseReport
 from noisylab.noise import Noise, digest
 
 __all__ = ["CIFARN", "human_labels"]

@@ -11,7 +11,7 @@ import torch
 from noisylab.arguments import AtLeastOne, check_arguments
 from noisylab.data.named.listed import ListedImages, ReleaseParts
 from noisylab.data.named.lists import ListedFiles, keep_present, read_label_list, read_lines, read_name_list
-from noisylab.data.named.release import ReleaseReport
+from noisylab.data.release import ReleaseReport
 from noisylab.transforms.base import StrongView
 from noisylab.transforms.views import ViewsBy, check_image_views, checked_strong, web_views
 

@@ -10,7 +10,7 @@ import torch
 from noisylab.arguments import AtLeastOne, check_arguments
 from noisylab.data.named.listed import ListedImages, ReleaseParts
 from noisylab.data.named.lists import ListedFiles, keep_present, path_fault, read_lines
-from noisylab.data.named.release import ReleaseReport
+from noisylab.data.release import ReleaseReport
 from noisylab.transforms.base import StrongView
 from noisylab.transforms.views import ViewsBy, checked_strong, web_views
 

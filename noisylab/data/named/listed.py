@@ -17,7 +17,7 @@ from noisylab.data.examined import unreadable
 from noisylab.data.imagelist import Sieve
 from noisylab.data.imagerows import file_rows
 from noisylab.data.named.lists import ListedFiles
-from noisylab.data.named.release import NamedRelease, ReleaseReport
+from noisylab.data.release import NamedRelease, ReleaseReport
 from noisylab.data.rows import RowStore
 from noisylab.data.source import OtherTest
 

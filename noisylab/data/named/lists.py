@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from noisylab.data.imagelist import ImageList
-from noisylab.data.named.release import ReleaseReport
+from noisylab.data.release import ReleaseReport
 from noisylab.reading import regular
 
 __all__ = ["ListedFiles", "files_in", "folder_names", "keep_present", "read_label_list", "read_lines", "read_name_list"]

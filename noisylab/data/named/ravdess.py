@@ -17,7 +17,7 @@ from noisylab.data.media.cache import Decoded, cache_folder
 from noisylab.data.named.ravdess_decoding import decode_films, decode_sound
 from noisylab.data.named.ravdess_files import ACTORS, CHANNELS, EMOTIONS, Clip, Files, account_of, file_of, find, report_on
 from noisylab.data.named.ravdess_rows import INPUTS, clip_rows, level_of, stores_of
-from noisylab.data.named.release import NamedRelease, ReleaseReport
+from noisylab.data.release import NamedRelease, ReleaseReport
 from noisylab.data.rows import RowStore
 from noisylab.data.scaling import Scaling, measure
 from noisylab.transforms.autoaugment import AutoAugment

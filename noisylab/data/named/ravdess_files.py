@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from noisylab.data.named.release import ReleaseReport
+from noisylab.data.release import ReleaseReport
 
 __all__ = [
     "ACTORS",

@@ -11,7 +11,7 @@ from noisylab.arguments import AtLeastOne, Count, check_arguments
 from noisylab.data.named.listed import ListedImages, ReleaseParts
 from noisylab.data.named.lists import ListedFiles, files_in, keep_present, path_fault, read_lines
 from noisylab.data.named.pixels import pixels_in_memory
-from noisylab.data.named.release import ReleaseReport
+from noisylab.data.release import ReleaseReport
 from noisylab.data.rows import DenseRows
 from noisylab.transforms.base import StrongView
 from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, check_image_views, checked_strong, cifar_views

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from noisylab.data.base import Source
 from noisylab.data.folders import list_images
 from noisylab.data.named.lists import folder_names
-from noisylab.data.named.release import NamedRelease, ReleaseReport
+from noisylab.data.release import NamedRelease, ReleaseReport
 from noisylab.data.web import WebImages
 
 __all__ = ["WebFG"]

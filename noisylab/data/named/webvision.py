@@ -11,7 +11,7 @@ import torch
 from noisylab.arguments import AtLeastOne, Range, check_arguments
 from noisylab.data.named.listed import ListedImages, ReleaseParts
 from noisylab.data.named.lists import ListedFiles, files_in, folder_names, keep_present, path_fault, read_label_list, read_lines
-from noisylab.data.named.release import ReleaseReport
+from noisylab.data.release import ReleaseReport
 from noisylab.transforms.base import StrongView
 from noisylab.transforms.resized_crop import resized_crop_view
 from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, ViewsBy, checked_strong, web_views

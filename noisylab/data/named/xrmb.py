@@ -15,7 +15,7 @@ from torch import Tensor
 from noisylab.arguments import check_arguments
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.labels import Array
-from noisylab.data.named.release import NamedRelease, ReleaseReport
+from noisylab.data.release import NamedRelease, ReleaseReport
 from noisylab.data.rows import DenseRows, MultiRows
 from noisylab.reading import regular
 from noisylab.transforms.views import feature_views

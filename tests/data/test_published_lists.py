@@ -8,7 +8,7 @@ import pytest
 import torch
 from webtrees import pictures, write_lines
 
-from noisylab.data.named.lists import ListedFiles, files_in, keep_present, read_label_list, read_lines
+from noisylab.data.named.lists import ListedFiles, files_in, folder_names, keep_present, read_label_list, read_lines
 from noisylab.data.release import ReleaseReport
 
 
@@ -77,7 +77,19 @@ def test_missing_files_stop_unless_they_may_be_left_out(tmp_path: Path) -> None:
     assert kept.digest() != files.digest()
 
 
+def test_all_files_may_not_be_left_out(tmp_path: Path) -> None:
+    files = ListedFiles("list", tmp_path, ["b/2.jpg", "a/3.jpg"], torch.tensor([1, 0]), [4, 5])
+    report = ReleaseReport("Toy", tmp_path)
+    keep_present(report, files, "images", allow_missing=True)
+    with pytest.raises(FileNotFoundError, match=r"2 of 2 images named by list; none of them is there; fetch them"):
+        report.refuse()
+
+
 def test_a_folder_is_listed_in_the_order_of_its_names(tmp_path: Path) -> None:
     pictures(tmp_path / "d", ["b.jpg", "a.JPEG", "c.png"])
     (tmp_path / "d/notes.txt").write_text("")
+    (tmp_path / "d/e").mkdir()
+    (tmp_path / "d/__MACOSX").mkdir()
     assert files_in(tmp_path / "d", tmp_path) == ["d/a.JPEG", "d/b.jpg", "d/c.png"]
+    assert folder_names(tmp_path / "d") == ["e"]
+    assert files_in(tmp_path / "f", tmp_path) == folder_names(tmp_path / "f") == []

@@ -13,7 +13,7 @@ from samples import train_batches, write_film, write_ravdess, write_wave
 
 from noisylab.data.media.film import frames_of
 from noisylab.data.named import RAVDESS
-from noisylab.data.named.ravdess_files import Clip, parse, published
+from noisylab.data.named.ravdess_files import Clip, find, parse, published
 from noisylab.noise import Asymmetric
 
 for _package in ("av", "scipy", "soundfile"):  # the extra [media]
@@ -106,6 +106,18 @@ def test_the_release_is_counted_and_each_fault_is_named(tmp_path: Path) -> None:
     ):
         assert line in text, text
     assert not RAVDESS.check_release(tmp_path / "nowhere").ok
+
+
+def test_links_to_folders_are_followed_and_no_folder_is_read_twice(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for folder, actor in ((root / "Actor_01", 1), (elsewhere, 2)):
+        folder.mkdir(parents=True)
+        (folder / f"03-01-01-01-01-01-{actor:02d}.wav").touch()
+    (root / "Actor_02").symlink_to(elsewhere)
+    (root / "again").symlink_to(root)
+    (elsewhere / "up").symlink_to(root / "Actor_01")
+    found = find(root)
+    assert not found.faults and sorted(clip.actor for clip in found.paths) == [1, 2]
 
 
 # ---- rows

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,10 @@ def test_what_does_not_fit_into_memory_is_said_before_it_is_read(tmp_path: Path,
     monkeypatch.setattr(pixels_module, "_free_memory", lambda: 9000)
     with pytest.raises(ValueError, match=r"12 pictures of 16 x 16 pixels take 0\.0 GiB of memory, and 0\.0 GiB are free"):
         tiny(tmp_path).setup()
+
+
+def test_a_test_set_without_a_picture_is_refused_even_if_some_may_be_missing(tmp_path: Path) -> None:
+    write_tiny_imagenet(tmp_path)
+    shutil.rmtree(tmp_path / "val/images")
+    with pytest.raises(FileNotFoundError, match=r"6 of 6 validation images .* none of them is there"):
+        tiny(tmp_path, allow_missing=True).setup()

@@ -36,3 +36,11 @@ def test_missing_parts_and_other_test_classes_are_named(tmp_path: Path) -> None:
     (tmp_path / "web-bird/val/001.Kind").rename(tmp_path / "web-bird/val/1.Kind")
     with pytest.raises(ValueError, match=r"train and val have other class folders \(001\.Kind, 1\.Kind in one alone\)"):
         WebFG(str(tmp_path), kind="bird", verify=False).setup()
+
+
+def test_folders_that_programs_leave_behind_are_no_classes(tmp_path: Path) -> None:
+    write_webfg(tmp_path)
+    (tmp_path / "web-bird/train/__MACOSX").mkdir()
+    data = WebFG(str(tmp_path), kind="bird", verify=False, resize=18, crop=16)
+    data.setup()
+    assert data.num_classes == 3 and "classes of web-bird/train: 3" in data.source.account

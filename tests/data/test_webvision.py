@@ -65,6 +65,13 @@ def test_a_list_whose_classes_are_in_another_order_is_refused(tmp_path: Path) ->
         webvision(tmp_path).setup()
 
 
+def test_a_list_without_the_classes_that_are_read_is_refused(tmp_path: Path) -> None:
+    write_webvision(tmp_path, ilsvrc="list")
+    write_lines(tmp_path / "imagenet/ILSVRC2012_val_label.txt", ["a.JPEG 50", "b.JPEG 51"])
+    with pytest.raises(ValueError, match=r"ILSVRC2012_val_label\.txt names no image of the classes 0 to 2"):
+        webvision(tmp_path).setup()
+
+
 def test_without_imagenet_there_is_one_test_set_and_what_is_asked_for_is_missed(tmp_path: Path) -> None:
     write_webvision(tmp_path, ilsvrc=None)
     data = webvision(tmp_path)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from noisylab.data.folders import list_images, sub_folders
 from noisylab.data.imagelist import ImageList
 from noisylab.data.release import ReleaseReport
 from noisylab.reading import regular
@@ -18,7 +19,6 @@ from noisylab.reading import regular
 __all__ = ["ListedFiles", "files_in", "folder_names", "keep_present", "read_label_list", "read_lines", "read_name_list"]
 
 _SHOWN = 10  # lines of a list, or files, in a report
-_PICTURES = frozenset({".jpg", ".jpeg", ".png"})
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def keep_present(report: ReleaseReport, files: ListedFiles, what: str, allow_mis
     Each folder is read once, which takes seconds for a million files.
 
     Args:
-        report: receives the missing ones, each with its line, or a note of their number if they are allowed.
+        report: receives the missing ones, each with its line, or a note of their number if they are allowed and others remain.
         files: the list.
         what: what the files are, in a message.
         allow_missing: leave missing files out.
@@ -190,14 +190,12 @@ def keep_present(report: ReleaseReport, files: ListedFiles, what: str, allow_mis
     if not gone:
         return files
     named = [f"{_shown(report, files, place)}{_line(files, place)}" for place in gone]
-    if allow_missing:
+    if allow_missing and kept:
         few = ", ".join(named[:3]) + (", ..." if len(gone) > 3 else "")
         report.notes.append(f"{len(gone):,} of {len(files):,} {what} are not there and left out ({few}); {len(kept):,} remain")
     else:
-        report.missing.append(
-            f"{len(gone):,} of {len(files):,} {what} named by {files.where}; fetch them, or leave them out with allow_missing: "
-            "true"
-        )
+        advice = "fetch them, or leave them out with allow_missing: true" if kept else "none of them is there; fetch them"
+        report.missing.append(f"{len(gone):,} of {len(files):,} {what} named by {files.where}; {advice}")
         report.missing += named
     return files.take(kept)
 
@@ -220,17 +218,14 @@ def _files_of(folder: Path) -> frozenset[str]:
 
 
 def files_in(folder: Path, root: Path) -> list[str]:
-    """The pictures in a folder, sorted by name, relative to `root`: the order of a listing differs between machines."""
-    inside = folder.relative_to(root).as_posix()
-    names = sorted(name for name in _files_of(folder) if Path(name).suffix.lower() in _PICTURES and not name.startswith("."))
-    return [f"{inside}/{name}" for name in names]
+    """The pictures of `list_images` in a folder, not in its sub-folders, relative to `root`; none if it is not there."""
+    found = list_images(folder, deep=False).images if folder.is_dir() else []
+    return [path.relative_to(root).as_posix() for path in found]
 
 
 def folder_names(folder: Path) -> list[str]:
-    """The names of the folders in a folder, sorted; none if it is not there."""
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """The names of the `sub_folders` of a folder; none if it is not there."""
+    return [path.name for path in sub_folders(folder)[0]] if folder.is_dir() else []
 
 
 def _some(faults: Sequence[str], what: str) -> Iterable[str]:

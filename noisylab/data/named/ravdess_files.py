@@ -164,10 +164,18 @@ def parse(name: str) -> tuple[int, Clip]:
 
 
 def find(root: Path) -> Files:
-    """The files below a folder, whatever its folders are called; hidden ones do not count."""
-    found = Files()
-    for folder, inner, names in os.walk(root):
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
+    """The files below a folder, whatever its folders are called; hidden ones do not count. Links to folders are followed, and no
+    folder is read twice."""
+    found, seen = Files(), {os.path.realpath(root)}
+
+    def new(folder: str, name: str) -> bool:
+        real = os.path.realpath(Path(folder, name))
+        known = real in seen
+        seen.add(real)
+        return not known
+
+    for folder, inner, names in os.walk(root, followlinks=True):
+        inner[:] = [name for name in sorted(inner) if not name.startswith((".", "__MACOSX")) and new(folder, name)]
         for name in sorted(names):
             path = Path(folder, name)
             if name.startswith(".") or path.suffix.lower() not in _SUFFIXES:

@@ -186,6 +186,8 @@ def _from_list(report: ReleaseReport, file: Path, pictures: Path, classes: int) 
             own.faults.append(f"{file.name}: class {k} is {synsets[k]} and should be {synset}: classes are the sorted synsets")
     if [synsets[k] for k in sorted(synsets)] != sorted(synsets.values()):
         own.faults.append(f"{file.name}: its classes are not in the order of their synsets; number them so, from 0")
+    if not names and not own.faults:
+        own.faults.append(f"{file.name} names no image of the classes 0 to {classes - 1}; fetch it again")
     report.missing += own.missing
     report.faults += own.faults[:10]
     report.digests += [(str(file), digest, None) for _, digest, _ in own.digests]

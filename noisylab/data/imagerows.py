@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from noisylab.data.rows import FileRows
 from noisylab.data.textcolumn import TextColumn
 
 __all__ = ["decode", "file_rows"]
+
+_THREADS = 8  # decoders run side by side
 
 
 def file_rows(
@@ -37,17 +40,20 @@ def decode(
         (M, 1 or 3, H, W) uint8 of those that can be read, and as `unreadable` why others cannot.
     """
     width, height = size
-    pixels = np.empty((len(images), height, width, 1 if gray else 3), dtype=np.uint8)
-    faults = [""] * len(images)
-    for place, path in enumerate(images.paths):
+    pixels = np.empty((len(images), 1 if gray else 3, height, width), dtype=np.uint8)
+
+    def read(place: int, path: str) -> str:
         try:
             image = open_image(path, "L" if gray else "RGB", allow_truncated=allow_truncated, depth=depth)
         except ValueError as error:
-            faults[place] = fault_of(error)
-            continue
+            return fault_of(error)
         if image.size != size:
             image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)
-        pixels[place] = np.asarray(image).reshape(pixels.shape[1:])
+        pixels[place] = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+        return ""
+
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        faults = list(pool.map(read, range(len(images)), images.paths))
     if any(faults):
         pixels = pixels[[not fault for fault in faults]]
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), faults
+    return torch.from_numpy(pixels), faults

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from noisylab.arguments import AtLeastOne, Count, check_arguments
-from noisylab.data.named.listed import ListedImages, ReleaseParts
+from noisylab.data.named.listed import ReleaseParts
 from noisylab.data.named.lists import ListedFiles, files_in, folder_names
-from noisylab.data.named.pixels import pixels_in_memory
+from noisylab.data.named.pixels import SmallImages
 from noisylab.data.release import ReleaseReport
-from noisylab.data.rows import DenseRows
-from noisylab.transforms.base import StrongView
-from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, check_image_views, checked_strong, cifar_views
 
 __all__ = ["Animal10N"]
 
@@ -25,7 +19,7 @@ _PICKLES = ("train_batch", "val_batch", "test_batch")
 _SHOWN = 10
 
 
-class Animal10N(ListedImages):
+class Animal10N(SmallImages):
     """Animal-10N: photographs of ten animals in five pairs that look alike, labeled by people who erred (Song et al., ICML 2019).
 
     Two forms of it are read:
@@ -56,31 +50,10 @@ class Animal10N(ListedImages):
         ValueError: in ``setup``, naming files whose name begins with no class, pictures that cannot be read, or pickled batches.
     """
 
-    def __init__(
-        self,
-        root: str,
-        size: AtLeastOne = 64,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
-        padding: Count = 4,
-        strong: StrongView | None = None,
-        allow_truncated: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(root, allow_truncated=allow_truncated, **kwargs)
-        check_arguments(Animal10N, {"size": size, "padding": padding})
-        check_image_views(mean, std, padding)
-        self.size = size
-        self._transforms = cifar_views(tuple(mean), tuple(std), padding, checked_strong(strong))
-
     @property
     def source_classes(self) -> int:
         """Known without the files."""
         return _CLASSES
-
-    def store(self, files: ListedFiles) -> DenseRows:
-        """The pictures in memory."""
-        return pixels_in_memory(files, self.size, self.allow_truncated)
 
     def read(self, report: ReleaseReport) -> ReleaseParts | None:
         """List the files of whichever form is there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from noisylab.data.media.frontend import FRAME_RATE, RATE, WINDOW, Array
 from noisylab.data.media.rows import SharedRows, WindowRows
+from noisylab.data.named.pixels import check_room
 from noisylab.data.rows import DenseRows, MultiRows, OneInput, RowStore
 
 __all__ = ["INPUTS", "clip_rows", "level_of", "stores_of"]
@@ -22,7 +22,6 @@ __all__ = ["INPUTS", "clip_rows", "level_of", "stores_of"]
 INPUTS = ("image", "audio", "stats", "frames")
 _LENGTH = 96  # frames of a spectrogram in a row: 0.96 s
 _THREADS = 8  # that decode pictures
-_SHARE = 0.5  # of the memory of the machine that pictures may take
 
 Parts = Sequence[Mapping[str, Array]]
 
@@ -97,13 +96,7 @@ def _pictures(films: Parts, side: int) -> Tensor:
         ValueError: where they do not fit into memory.
     """
     frames = len(films[0]["times"])
-    size = len(films) * frames * 3 * side**2
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else size / _SHARE
-    if size > _SHARE * memory:
-        raise ValueError(
-            f"{len(films) * frames:,} pictures of {side} x {side} take {size / 2**30:.1f} GiB, and half of the memory of this "
-            f"machine is {_SHARE * memory / 2**30:.1f} GiB; set a smaller side or fewer frames_per_clip"
-        )
+    check_room(len(films) * frames, side, "set a smaller side or fewer frames_per_clip")
     pixels = np.empty((len(films), frames, 3, side, side), dtype=np.uint8)
 
     def fill(clip: int) -> None:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 
-from noisylab.arguments import AtLeastOne, Count, check_arguments
-from noisylab.data.named.listed import ListedImages, ReleaseParts
+from noisylab.data.named.listed import ReleaseParts
 from noisylab.data.named.lists import ListedFiles, files_in, keep_present, path_fault, read_lines
-from noisylab.data.named.pixels import pixels_in_memory
+from noisylab.data.named.pixels import SmallImages
 from noisylab.data.release import ReleaseReport
-from noisylab.data.rows import DenseRows
-from noisylab.transforms.base import StrongView
-from noisylab.transforms.views import IMAGENET_MEAN, IMAGENET_STD, check_image_views, checked_strong, cifar_views
 
 __all__ = ["TinyImageNet"]
 
@@ -22,7 +15,7 @@ _CLASSES, _EACH = 200, 500
 _SHOWN = 10
 
 
-class TinyImageNet(ListedImages):
+class TinyImageNet(SmallImages):
     """Tiny ImageNet: 200 classes of ImageNet with 500 training images of 64 x 64 pixels each (Stanford, CS231n).
 
     `root` holds ``wnids.txt`` with a synset in each line, ``words.txt`` with the words for a synset behind a tab,
@@ -48,23 +41,6 @@ class TinyImageNet(ListedImages):
         ValueError: in ``setup``, naming lines of a list that cannot be used, or numbers that are not those of the release.
     """
 
-    def __init__(
-        self,
-        root: str,
-        size: AtLeastOne = 64,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
-        padding: Count = 4,
-        strong: StrongView | None = None,
-        allow_truncated: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(root, allow_truncated=allow_truncated, **kwargs)
-        check_arguments(TinyImageNet, {"size": size, "padding": padding})
-        check_image_views(mean, std, padding)
-        self.size = size
-        self._transforms = cifar_views(tuple(mean), tuple(std), padding, checked_strong(strong))
-
     @property
     def source_classes(self) -> int:
         """Counted in ``wnids.txt``."""
@@ -72,10 +48,6 @@ class TinyImageNet(ListedImages):
         synsets = _synsets(report)
         report.refuse()
         return len(synsets)
-
-    def store(self, files: ListedFiles) -> DenseRows:
-        """The pictures in memory."""
-        return pixels_in_memory(files, self.size, self.allow_truncated)
 
     def read(self, report: ReleaseReport) -> ReleaseParts | None:
         """List the pictures of each synset, and those that the annotations name."""

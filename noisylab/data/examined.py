@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import PIL
-from lightning.pytorch.utilities import rank_zero_only
-from tqdm.auto import tqdm
 
+from noisylab.data.caches import cache_folder, progress_bar
 from noisylab.data.identity import depth_from
 from noisylab.data.imagelist import ImageList
 from noisylab.data.notes import note
@@ -25,7 +24,6 @@ __all__ = ["Seen", "beyond", "common_depth", "examine", "unreadable", "with_dept
 
 _THREADS = 8  # decoders run side by side
 _LARGE = 2**25  # pixels, of 4 bytes each once decoded
-_DELAY = 2.0  # seconds before a bar is shown
 _FORMAT = f"noisylab images 1 {PIL.__version__}\n".encode()  # another decoder finds other faults
 _KEY = 16  # bytes of a digest
 _RECORD = _KEY + 2
@@ -177,23 +175,12 @@ def _decoded(paths: Sequence[str], large: int, allow_truncated: bool) -> list[Se
         except UnreadableImage as error:
             return Seen(fault_of(error), None)
 
-    bar = tqdm(
-        total=len(paths),
-        desc="images checked",
-        unit="image",
-        disable=True if getattr(rank_zero_only, "rank", 0) else None,  # None: only where standard error is a terminal
-        delay=_DELAY,
-        dynamic_ncols=True,
-    )
     seen = []
     many = len(paths) - large
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+    with progress_bar(len(paths), "images checked", "image") as advance, ThreadPoolExecutor(max_workers=_THREADS) as pool:
         for one in chain(pool.map(look, paths[:many]), map(look, paths[many:])):
             seen.append(one)
-            with contextlib.suppress(OSError):  # nobody reads the bar any more; the work goes on
-                bar.update()
-    with contextlib.suppress(OSError):
-        bar.close()
+            advance(1)
     return seen
 
 
@@ -201,9 +188,7 @@ def _decoded(paths: Sequence[str], large: int, allow_truncated: bool) -> list[Se
 
 
 def _cache_file(images: ImageList) -> Path:
-    home = os.environ.get("NOISYLAB_CACHE")
-    folder = (Path(home) if home else Path.home() / ".cache" / "noisylab") / "images"
-    return folder / f"{hashlib.sha256(os.fsencode(os.path.realpath(images.folder))).hexdigest()[:32]}.seen"
+    return cache_folder("images") / f"{hashlib.sha256(os.fsencode(os.path.realpath(images.folder))).hexdigest()[:32]}.seen"
 
 
 def _key(path: str, allow_truncated: bool) -> bytes:

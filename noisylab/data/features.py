@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,13 +13,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from noisylab.data.base import NoisyDataModule, Source
+from noisylab.data.caches import folder_of, progress_bar
 from noisylab.data.digests import content_digests, digest_of
 from noisylab.data.examined import with_depth
 from noisylab.data.identity import depth_from, depth_numbers
@@ -43,7 +41,6 @@ _SMALL, _LARGE = 96, 224  # pixels a side given to the network
 _SIZE = 0.5  # root mean square of the features as they are trained on
 _THREADS = 8  # that decode
 _BATCH = {"cpu": 16, "cuda": 256}  # on a CPU, activations of 16 images stay in its cache
-_DELAY = 2.0  # seconds before a bar is shown
 _FORMAT = "noisylab features 4"  # another number where pixels are read or prepared in another way
 _DIGEST = hashlib.sha256().digest_size
 
@@ -227,7 +224,7 @@ class ImageFeatures(NoisyDataModule):
         side = self.image_size if self.adopted is None else int(self.adopted["measured"]["side"])
         if side is None:
             side = _SMALL if median(min(head.width, head.height) for head in heads) <= _SMALL else _LARGE
-        extraction = _Extraction(self._network, side, self.allow_truncated, _cache_folder(self.cache), self.depth)
+        extraction = _Extraction(self._network, side, self.allow_truncated, folder_of(self.cache, "features"), self.depth)
         read: list[tuple[ImageList, Rows]] = []
         self._contents = []
         for part in parts:
@@ -250,13 +247,6 @@ def _scale(features: Rows) -> float:
         float(np.square(features[start : start + 4096], dtype=np.float64).sum()) for start in range(0, len(features), 4096)
     )
     return _SIZE / float(np.sqrt(squares / features.size)) if squares else 1.0
-
-
-def _cache_folder(cache: str | None) -> Path | None:
-    if cache != "auto":
-        return None if cache is None else Path(cache)
-    home = os.environ.get("NOISYLAB_CACHE")
-    return (Path(home) if home else Path.home() / ".cache" / "noisylab") / "features"
 
 
 class _Extraction:
@@ -305,31 +295,21 @@ class _Extraction:
         """Compute the features of the images at some places."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network: FeatureNet | None = None
-        bar = tqdm(
-            total=len(places),
-            desc=f"features of {self.backbone.name}",
-            unit="image",
-            disable=True if getattr(rank_zero_only, "rank", 0) else None,  # None: only where standard error is a terminal
-            delay=_DELAY,
-            dynamic_ncols=True,
-        )
-        for batch, squares in self._decoded(images, places, _BATCH[device.type]):
-            good = [(place, square) for place, square in zip(batch, squares, strict=True) if not isinstance(square, str)]
-            for place, square in zip(batch, squares, strict=True):
-                faults[place] = square if isinstance(square, str) else ""
-            if good:
-                network = self.backbone.load(self.side).to(device) if network is None else network
-                pixels = torch.from_numpy(np.stack([square for _, square in good])).permute(0, 3, 1, 2)
-                found: Tensor = network(pixels.to(device)).cpu()
-                rows = [place for place, _ in good]
-                features[rows] = found.numpy()
-                for place in np.array(rows)[~np.isfinite(features[rows]).all(1)].tolist():
-                    faults[place] = f"{images.names[place]} has features that are nan or infinite"
-                    features[place] = np.nan
-            with contextlib.suppress(OSError):  # nobody reads the bar any more; the work goes on
-                bar.update(len(batch))
-        with contextlib.suppress(OSError):
-            bar.close()
+        with progress_bar(len(places), f"features of {self.backbone.name}", "image") as advance:
+            for batch, squares in self._decoded(images, places, _BATCH[device.type]):
+                good = [(place, square) for place, square in zip(batch, squares, strict=True) if not isinstance(square, str)]
+                for place, square in zip(batch, squares, strict=True):
+                    faults[place] = square if isinstance(square, str) else ""
+                if good:
+                    network = self.backbone.load(self.side).to(device) if network is None else network
+                    pixels = torch.from_numpy(np.stack([square for _, square in good])).permute(0, 3, 1, 2)
+                    found: Tensor = network(pixels.to(device)).cpu()
+                    rows = [place for place, _ in good]
+                    features[rows] = found.numpy()
+                    for place in np.array(rows)[~np.isfinite(features[rows]).all(1)].tolist():
+                        faults[place] = f"{images.names[place]} has features that are nan or infinite"
+                        features[place] = np.nan
+                advance(len(batch))
 
     def _decoded(
         self, images: ImageList, places: Sequence[int], size: int

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -284,7 +285,7 @@ def test_a_write_that_is_interrupted_leaves_what_was_there(tmp_path: Path, monke
 
     monkeypatch.setattr(Path, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
-        cache._write(entry, {"length": np.array(9)})
+        cache._write(folder, entry, {"length": np.array(9)})
     assert entry.read_bytes() == before and list(entry.parent.iterdir()) == [entry]
 
 
@@ -296,3 +297,28 @@ def test_a_fault_is_told_and_not_kept(tmp_path: Path) -> None:
         assert found.fault == "shouts" and decode.times == times
     (gone,) = decoded([tmp_path / "b"], tmp_path / "cache", decode)
     assert gone.fault == "cannot be read (No such file or directory)"
+
+
+def test_times_of_a_file_are_trusted_once_it_rests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, decode, folder = tmp_path / "a", Counting(), tmp_path / "cache"
+    file.write_text("three")
+    opened: list[str] = []
+    monkeypatch.setattr(cache, "regular", lambda path: opened.append(str(path)) or Path(path))
+    decoded([file], folder, decode)
+    assert not (folder / "digests.txt").exists()
+    changed = file.stat().st_ctime
+    monkeypatch.setattr(cache, "time", SimpleNamespace(time=lambda: changed + 60))
+    for times in (2, 2):  # before, the file was read once; from the second time on it is not
+        decoded([file], folder, decode)
+        assert opened.count(str(file)) == times and decode.times == 1
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_the_same_words_for_every_file(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("one", "two", "three")]
+    for file in files:
+        file.write_text(file.name)
+    (tmp_path / "cache").write_text("no folder")
+    with pytest.warns(UserWarning, match="what was decoded cannot be kept in") as told:
+        found = decoded(files, tmp_path / "cache", Counting())
+    assert [int(one.arrays["length"]) for one in found] == [3, 3, 5]
+    assert len(told) == 3 and len({str(one.message) for one in told}) == 1

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,18 +14,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
-from tqdm.auto import tqdm
+from lightning.pytorch.utilities import rank_zero_warn
 
+from noisylab.data.caches import progress_bar
 from noisylab.data.media.faults import UnreadableMedia
 from noisylab.data.media.frontend import Array
 from noisylab.files import atomic_path
 from noisylab.reading import regular
 
-__all__ = ["Decoded", "Recipe", "cache_folder", "decode_all"]
+__all__ = ["Decoded", "Recipe", "decode_all"]
 
 _THREADS = 8  # decoders run side by side
-_DELAY = 2.0  # seconds before a bar is shown
+_MOMENT = 5.0  # seconds, beyond what file systems round times to
 _DIGEST = hashlib.sha256().digest_size
 _FORMAT = b"noisylab media 1\n"
 
@@ -58,20 +59,12 @@ class Decoded:
     fault: str = ""
 
 
-def cache_folder(cache: str | None) -> Path | None:
-    """The folder of an argument `cache`: "auto" for ``$NOISYLAB_CACHE/media`` or, without that variable,
-    ``~/.cache/noisylab/media``; `None` for none."""
-    if cache != "auto":
-        return None if cache is None else Path(cache)
-    home = os.environ.get("NOISYLAB_CACHE")
-    return (Path(home) if home else Path.home() / ".cache" / "noisylab") / "media"
-
-
 def decode_all(paths: Sequence[str], recipe: Recipe, folder: Path | None) -> list[Decoded]:
     """Each file decoded, or read from the folder of what was decoded before.
 
     An entry there belongs to the SHA-256 of the file's content and to the recipe: a file that has changed is decoded again, and
-    one that was copied or renamed is not. The digests of files seen before are remembered by path, size and times of change.
+    one that was copied or renamed is not. The digests of files seen before are remembered by path, size and times of change, but
+    not of those that changed a moment ago, which could change again without showing it.
     Entries are written whole or not at all, so a process that is killed leaves nothing half-made, and two processes that decode
     the same file at once do no harm. Each carries the digest of itself; one that is damaged is made again, with a warning.
 
@@ -84,25 +77,17 @@ def decode_all(paths: Sequence[str], recipe: Recipe, folder: Path | None) -> lis
         What came of each, in the order of `paths`.
     """
     known = _Digests(folder)
-    bar = tqdm(
-        total=len(paths),
-        desc=f"{recipe.name.partition(' ')[0]} decoded",
-        unit="file",
-        disable=True if getattr(rank_zero_only, "rank", 0) else None,  # None: only where standard error is a terminal
-        delay=_DELAY,
-        dynamic_ncols=True,
-    )
     found = []
     try:
-        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        with (
+            progress_bar(len(paths), f"{recipe.name.partition(' ')[0]} decoded", "file") as advance,
+            ThreadPoolExecutor(max_workers=_THREADS) as pool,
+        ):
             for one in pool.map(lambda path: _one(path, recipe, folder, known), paths):
                 found.append(one)
-                with contextlib.suppress(OSError):  # nobody reads the bar any more; the work goes on
-                    bar.update()
+                advance(1)
     finally:
         known.save()
-        with contextlib.suppress(OSError):
-            bar.close()
     return found
 
 
@@ -124,7 +109,7 @@ def _one(path: str, recipe: Recipe, folder: Path | None, known: _Digests) -> Dec
     except UnreadableMedia as error:
         return Decoded(sha256, {}, str(error))
     if folder is not None:
-        _write(_entry(folder, recipe, sha256), arrays)
+        _write(folder, _entry(folder, recipe, sha256), arrays)
     return Decoded(sha256, arrays)
 
 
@@ -150,22 +135,26 @@ def _read(file: Path, recipe: Recipe) -> dict[str, Array] | None:
     return None
 
 
-def _write(file: Path, arrays: Mapping[str, Array]) -> None:
+def _write(folder: Path, file: Path, arrays: Mapping[str, Array]) -> None:
     with io.BytesIO() as body:
         np.savez(body, **arrays)  # type: ignore[arg-type]
         content = body.getvalue()
     try:
         with atomic_path(file) as partial:
             partial.write_bytes(_FORMAT + hashlib.sha256(content).digest() + content)
-    except OSError as error:
-        rank_zero_warn(f"what was decoded cannot be kept in {file.parent} ({error}), so another run decodes it again; set cache")
+    except OSError as error:  # told in the same words for every file, so that Python shows it once
+        reason = error.strerror or error
+        rank_zero_warn(f"what was decoded cannot be kept in {folder} ({reason}), so another run decodes it again; set cache")
 
 
 def _stamp(path: str) -> str:
-    """Path, size and times of change of a file; empty for one that is not there."""
+    """Path, size and times of change of a file; empty for one that is not there, and for one that changed a moment ago: file
+    systems round times, so that a second change may leave all three as they are."""
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError:
+        return ""
+    if time.time() - max(status.st_mtime, status.st_ctime) < _MOMENT:
         return ""
     told = f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}".encode()
     return hashlib.sha256(os.fsencode(os.path.realpath(path)) + told).hexdigest()[:32]

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from noisylab.arguments import AtLeastOne, Count, check_arguments
 from noisylab.data.base import NoisyDataModule, Source
+from noisylab.data.caches import folder_of
 from noisylab.data.digests import digest_of
-from noisylab.data.media.cache import Decoded, cache_folder
+from noisylab.data.media.cache import Decoded
 from noisylab.data.named.ravdess_decoding import decode_films, decode_sound
 from noisylab.data.named.ravdess_files import ACTORS, CHANNELS, EMOTIONS, Clip, Files, account_of, file_of, find, report_on
 from noisylab.data.named.ravdess_rows import INPUTS, clip_rows, level_of, stores_of
@@ -207,7 +208,7 @@ class RAVDESS(NamedRelease, NoisyDataModule):
 
     def _decode(self, clips: Sequence[Clip]) -> dict[str, list[Decoded]]:
         """What came of the sound and of the film of each clip, as far as they are needed."""
-        folder, there = cache_folder(self.cache), [self._files.paths[clip] for clip in clips]
+        folder, there = folder_of(self.cache, "media"), [self._files.paths[clip] for clip in clips]
         found: dict[str, list[Decoded]] = {}
         if {"audio", "stats"} & set(self.inputs):
             found["sound"] = decode_sound([file_of("sound", paths) for paths in there], folder)

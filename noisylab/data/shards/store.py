@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
+from noisylab.data.caches import cache_folder
 from noisylab.data.shards.manifest import MANIFEST, Manifest, PackError, Shard, file_digest
 from noisylab.files import atomic_path, move, partial_name
 
@@ -45,7 +46,7 @@ class PackFiles:
         self.place = place.rstrip("/")
         self.remote = is_remote(self.place)
         if self.remote:
-            folder = _cache()
+            folder = cache_folder("shards")
             folder.mkdir(parents=True, exist_ok=True)
             file = self._fetch(MANIFEST, folder / f".{os.getpid()}.{MANIFEST}")
             self.manifest = Manifest.read(file, self.place)
@@ -95,7 +96,7 @@ class PackFiles:
         parts = [*self.manifest.columns.values(), *self.manifest.shards]
         if self.remote:  # what is fetched later is compared then
             parts = [part for part in parts if (self.folder / part.file).exists()]
-        memory = _cache() / f"{self.manifest.id[:32]}.json"
+        memory = cache_folder("shards") / f"{self.manifest.id[:32]}.json"
         known = _remembered(memory) if verify == "once" else {}
         marks = [_mark(self.folder / part.file) for part in parts]
 
@@ -162,8 +163,3 @@ def _remembered(file: Path) -> dict[str, Any]:
         if isinstance(content, dict):
             return content
     return {}
-
-
-def _cache() -> Path:
-    home = os.environ.get("NOISYLAB_CACHE")
-    return (Path(home) if home else Path.home() / ".cache" / "noisylab") / "shards"

@@ -181,3 +181,16 @@ def test_epoch_rows_are_balanced_new_each_epoch_and_the_same_on_every_rank(tmp_p
     assert drawn(1) == second
     with pytest.raises(ValueError, match="epoch_rows=13 leaves some of 14 classes out"):
         drawn(0, 13)
+
+
+def test_an_image_of_two_lists_is_told(tmp_path: Path) -> None:
+    named = write_clothing1m(tmp_path)
+    clean = clothing(tmp_path)
+    clean.setup()
+    assert not any("are also" in line for line in clean.source.account)
+    twice = named["noisy_train"][0][0]  # has a checked label, too
+    with (tmp_path / "clean_test_key_list.txt").open("a") as file:
+        file.write(f"{twice}\n")
+    data = clothing(tmp_path)
+    data.setup()
+    assert f"1 training images are also test images, such as {twice}" in data.source.account

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -117,6 +118,7 @@ class ListedImages(NoisyDataModule, NamedRelease, ABC):
         parts = self.read(report)
         report.refuse()
         assert parts is not None, "what is missing is refused"
+        report.notes += shared_files(parts)
         if self.check == "decoded":
             for part in parts.lists:
                 Sieve().keep(part.images(), unreadable(part.images(), self.allow_truncated))
@@ -171,6 +173,17 @@ class ListedImages(NoisyDataModule, NamedRelease, ABC):
     def view_set(self) -> Mapping[str, Any]:
         """Views of large images."""
         return self._transforms
+
+
+def shared_files(parts: ReleaseParts) -> list[str]:
+    """A sentence about files that are in two parts of a release, such as training images that are also tested on."""
+    named = {"training": parts.train, "validation": parts.held, "test": parts.test, **parts.others}
+    files = {what: (part.folder, set(part.names)) for what, part in named.items() if part is not None}
+    return [
+        f"{len(shared):,} {one} images are also {other} images, such as {min(shared)}"
+        for (one, (here, first)), (other, (there, second)) in combinations(files.items(), 2)
+        if here == there and (shared := first & second)
+    ]
 
 
 def joined(first: ListedFiles, second: ListedFiles) -> ListedFiles:

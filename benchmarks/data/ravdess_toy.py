@@ -56,23 +56,21 @@ def tone(emotion: int, actor: int, seconds: float, rng: np.random.Generator) -> 
     return np.asarray(loudness * waves + 0.003 * rng.normal(size=len(time)))
 
 
-def write_film(path: Path, sound: Array | None, emotion: int, actor: int, seconds: float | None = None) -> None:
-    """A film of a moving shape in H.264, with sound in AAC unless that is None."""
-    seconds = len(sound) / _RATE if sound is not None else seconds or 1.0
+def write_film(path: Path, sound: Array, emotion: int, actor: int) -> None:
+    """A film of a moving shape in H.264, as long as its sound, which is in AAC."""
     with av.open(str(path), "w") as film:
         pictures = film.add_stream("libx264", rate=_FILM_RATE, options={"preset": "ultrafast"})
         pictures.width, pictures.height, pictures.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
-        voice = film.add_stream("aac", rate=_RATE, layout="mono") if sound is not None else None
-        count = round(seconds * _FILM_RATE)
+        voice = film.add_stream("aac", rate=_RATE, layout="mono")
+        count = round(len(sound) / _RATE * _FILM_RATE)
         for number in range(count):
             frame = av.VideoFrame.from_image(picture(emotion, actor, number / count))
             film.mux(pictures.encode(frame))
         film.mux(pictures.encode(None))
-        if voice is not None and sound is not None:
-            frame = av.AudioFrame.from_ndarray(sound.astype(np.float32)[None], format="fltp", layout="mono")
-            frame.sample_rate = _RATE
-            film.mux(voice.encode(frame))
-            film.mux(voice.encode(None))
+        heard = av.AudioFrame.from_ndarray(sound.astype(np.float32)[None], format="fltp", layout="mono")
+        heard.sample_rate = _RATE
+        film.mux(voice.encode(heard))
+        film.mux(voice.encode(None))
 
 
 def picture(emotion: int, actor: int, share: float) -> Image.Image:

@@ -55,15 +55,19 @@ class ReleaseReport:
         return there
 
     def digest(self, file: str, expected: str | None, kind: str = "md5") -> bool:
-        """Enter the digest of a file, and return whether it is the expected one (or none is known).
+        """Enter the digest of a file, or that it cannot be read; return whether it is the expected one (or none is known).
 
         Args:
             file: relative to `root`.
             expected: in hexadecimal digits, or `None` where it is not known.
             kind: "md5" or "sha256".
         """
-        with regular(self.root / file).open("rb") as opened:
-            found = hashlib.file_digest(opened, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+        try:
+            with regular(self.root / file).open("rb") as opened:
+                found = hashlib.file_digest(opened, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+        except OSError as error:
+            self.faults.append(f"{file} cannot be read ({error.strerror or error}); fetch it again")
+            return False
         self.digests.append((file, f"{kind} {found}", None if expected is None else f"{kind} {expected}"))
         return expected is None or found == expected
 

@@ -11,6 +11,8 @@ from noisylab.cli import main
 from noisylab.data import Reuters
 from noisylab.data.named import ReleaseReport
 
+_XRMB = ["XRMBf2KALDI_window7_single1.mat", "XRMBf2KALDI_window7_single2.mat"]
+
 CIFAR10_META = "5ff9c542aee3614f3951f8cda6e48888"
 
 
@@ -96,3 +98,14 @@ def test_what_the_check_calls_wrong_is_refused_with_the_command() -> None:
         report(counts=[("rows", 3, 4)]).refuse()
     with pytest.raises(FileNotFoundError, match=r"(?s)missing: f: it.*and 3 more"):
         report(missing=["f: it"], faults=["x"] * 7).refuse()
+
+
+@pytest.mark.parametrize(("name", "files"), [("CIFAR10", ["cifar-10-python.tar.gz"]), ("XRMB", _XRMB)])
+def test_what_cannot_be_read_is_a_fault_of_the_files(
+    name: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in files:
+        (tmp_path / file).mkdir()
+    assert main(["data", "check", name, "--root", str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    assert all(f"{file} cannot be read (Is a directory); fetch it again" in shown for file in files)

@@ -44,3 +44,9 @@ def test_folders_that_programs_leave_behind_are_no_classes(tmp_path: Path) -> No
     data = WebFG(str(tmp_path), kind="bird", verify=False, resize=18, crop=16)
     data.setup()
     assert data.num_classes == 3 and "classes of web-bird/train: 3" in data.source.account
+
+
+def test_the_check_knows_the_set_in_the_folder_where_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_webfg(tmp_path)
+    monkeypatch.chdir(tmp_path / "web-bird")
+    assert "images of web-bird/train: 12 (not confirmed)" in WebFG.check_release(Path()).text()

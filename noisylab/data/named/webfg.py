@@ -49,7 +49,7 @@ class WebFG(WebImages, NamedRelease):
     def check_release(cls, root: Path) -> ReleaseReport:
         """Look at the folders of every set that is in `root`, or of the one that it is."""
         report = ReleaseReport(cls.__name__, root)
-        own = [name for name in _CLASSES if root.name == f"web-{name}"]
+        own = [name for name in _CLASSES if root.absolute().name == f"web-{name}"]
         names = own or [name for name in _CLASSES if (root / f"web-{name}").is_dir()]
         if not names:
             report.missing.append("web-aircraft, web-bird or web-car: folder of a set, with train and val")

@@ -126,7 +126,7 @@ class XRMB(NamedRelease, NoisyDataModule):
             for part, (_, speakers) in data._tables.items():
                 report.counts.append((f"speakers of the {part} part", len(np.unique(speakers)), None))
             report.counts.append(("classes", data.source_classes, None))
-        except (ValueError, ModuleNotFoundError) as error:
+        except (OSError, ValueError, ModuleNotFoundError) as error:
             report.faults.append(str(error))
         return report
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,10 @@ def test_class_folders_are_the_other_form(tmp_path: Path) -> None:
     (tmp_path / "test/animal3").rename(tmp_path / "test/animal03")
     with pytest.raises(ValueError, match=r"other class folders \(animal03, animal3 in one alone\)"):
         Animal10N(str(tmp_path)).setup()
+    for part in ("train/animal3", "test/animal03"):
+        shutil.rmtree(tmp_path / part)
+    with pytest.raises(ValueError, match="class folders: 9, expected 10"):
+        Animal10N(str(tmp_path), verify=False).setup()
 
 
 def test_pictures_of_another_size_are_scaled(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -91,11 +92,15 @@ def test_one_that_ended_with_an_error_is_blamed_with_it(pair: list[Meeting]) -> 
 
 
 def test_one_that_waits_where_no_exception_comes_is_ended(
-    pair: list[Meeting], ended: threading.Event, capfd: pytest.CaptureFixture[str]
+    pair: list[Meeting], ended: threading.Event, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed))  # as a file: written in blocks
+    print("epoch 3 is done")
     pair[1]._closing.set()
     assert ended.wait(30)
     assert "process 1 of 2 on" in capfd.readouterr().err
+    assert printed.getvalue() == b"epoch 3 is done\n", "what was printed before is not lost"
 
 
 def test_one_that_is_done_is_not_missed(pair: list[Meeting], ended: threading.Event) -> None:

@@ -20,7 +20,7 @@ from noisylab.cli.folder.job import Job, belongs, job_of
 from noisylab.cli.folder.marker import mark
 from noisylab.cli.launch import settle
 from noisylab.cli.options import parse
-from noisylab.cli.running.again import go_on
+from noisylab.cli.running.again import asked_early, go_on, hear_early
 
 FIT = ["fit", "--model", "CrossEntropy", "--model.network", "MLP", "--model.network.in_features", "4", "--data", "Arrays"]
 FIT += ["--data.path", "a.npz", "--data.batch_size", "8", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "3"]
@@ -110,6 +110,9 @@ def test_a_job_that_is_cut_short_before_training_is_queued_again(
     assert scontrol.read_text() == "requeue 70\n" and "stopped before training" in capsys.readouterr().err
     assert not Path("run").exists()
     monkeypatch.undo()
+    settle({})
+    with hear_early():
+        assert not asked_early(), "the next command of the process heard nothing"
 
 
 @pytest.mark.parametrize("more", [[], ["--run_dir", "run"], ["--run_dir", "run", "--overwrite"]])

@@ -22,7 +22,7 @@ from noisylab.cli.configuration.studyplan import PLAN
 from noisylab.cli.errors import UserError
 from noisylab.cli.folder.job import Job, belongs, job_of, note
 from noisylab.cli.folder.marker import has_checkpoint, read_marker
-from noisylab.cli.launch import how_started
+from noisylab.cli.launch import first_process, how_started
 from noisylab.cli.running.meeting import Meeting
 from noisylab.cli.running.session import say
 
@@ -61,7 +61,7 @@ def go_on(options: Options, meeting: Meeting | None) -> Options:
     note(job)
     if job.starts == 0 or "resume" in options.own:
         return options
-    first = how_started().rank == 0
+    first = first_process()
     found = _begun(options, job) if first else None
     place = str(found.absolute()) if found is not None else None
     if meeting is not None:
@@ -112,10 +112,10 @@ def _kept(folder: Path) -> dict[str, Any] | None:
 @contextlib.contextmanager
 def hear_early() -> Iterator[None]:
     """End the command like Ctrl-C where SLURM announces the end of the job's time before or after training, which saves first."""
+    _early.clear()
     if REQUEUE is None or how_started().job is None:
         yield
         return
-    _early.clear()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         _early.append(number)
@@ -158,7 +158,7 @@ def leave_requeueing(trainer: dict[str, Any]) -> bool:
 def stop_early() -> int:
     """The exit status of a command that `hear_early` has ended; puts the job back into the queue."""
     number = _early[0]
-    said = requeued(number) if how_started().rank == 0 else None
+    said = requeued(number) if first_process() else None
     if said is not None:
         say(f"stopped before training: {said}", sys.stderr)
     return 128 + number

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -206,6 +207,7 @@ class Meeting:
             self.lost = self.lost or self._gone(self.limit)
         if self._closing.wait(_GRACE):
             return
+        _flush()
         if self.speaks():
             how = "continue with --resume, or start the same command again where nothing was saved"
             with contextlib.suppress(OSError):
@@ -285,6 +287,19 @@ class Meeting:
 
     def _check(self, keys: list[str]) -> bool:
         return bool(self._store.check(keys))
+
+
+def _flush() -> None:
+    """Write out what was printed, which ending at once would lose; not waited for long, as nobody may read it."""
+
+    def work() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+                stream.flush()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(_BEAT)
 
 
 _current: list[Meeting] = []

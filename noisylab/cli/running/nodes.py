@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from noisylab.cli.errors import UserError
 from noisylab.cli.folder.claim import Claim
 from noisylab.cli.folder.marker import read_marker
-from noisylab.cli.launch import how_started
+from noisylab.cli.launch import first_process, how_started
 from noisylab.cli.running.meeting import Meeting, current_meeting
 from noisylab.terminal import visible
 
@@ -68,7 +68,7 @@ def check_alone(options: Options) -> None:
 
 def is_needed(options: Options) -> bool:
     """Whether this process has something to do: what is printed without training is printed by the first one."""
-    return how_started().rank == 0 or not {"dry_run", "print_config"} & set(options.own)
+    return first_process() or not {"dry_run", "print_config"} & set(options.own)
 
 
 def one_folder(meeting: Meeting, claimed: Claim | None, command: str) -> Claim:

@@ -1,0 +1,192 @@
+"""The parent of the data sets that are made of the columns of a table."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from noisylab.data.base import NoisyDataModule, Source
+from noisylab.data.digests import digest_of
+from noisylab.data.frames.columns import Column, Columns
+from noisylab.data.frames.reading import read_tables, splits_of
+from noisylab.data.labels import Array, LabelNames, read_labels
+from noisylab.data.missing import Missing, Unlabeled, doubtful
+from noisylab.data.notes import note
+from noisylab.data.rows import RowStore
+
+__all__ = ["FrameData"]
+
+
+class FrameData(NoisyDataModule, ABC):
+    """What data sets made of a table share: its labels, its row ids and its splits. Subclasses make inputs of the other columns.
+
+    Args:
+        table: a file or folder that `noisylab.data.frames.reading.read_tables` reads; `of` takes a table in memory instead.
+        label: the column of the labels.
+        test_table: another one, with the test rows; `None` takes the test split of `table`, if it has one.
+        split: of `table`, to train on; `None` for "train", or the only one.
+        test_split: to test on; `None` for "test" or, without one, that for validation, which is said.
+        true_label: the column of true labels, empty where unknown. Only reports see them, and `noise` cannot be added.
+        id_column: whose texts are the names of the rows; `None` for what the table itself has (the index of a data frame), else
+            rows are known by their numbers from 0.
+        group: the column of the speaker or patient of each row, for ``val_by="group"``.
+        missing: labels that stand for no label, see `noisylab.data.missing.Missing`.
+        **kwargs: see `NoisyDataModule`.
+
+    Raises:
+        FileNotFoundError: in ``setup``, without the table.
+        ValueError: in ``setup``, naming the column and the first row at fault.
+    """
+
+    path_arguments: ClassVar[tuple[str, ...]] = ("table", "test_table")
+
+    def __init__(
+        self,
+        table: str,
+        label: str = "label",
+        test_table: str | None = None,
+        split: str | None = None,
+        test_split: str | None = None,
+        true_label: str | None = None,
+        id_column: str | None = None,
+        group: str | None = None,
+        missing: Missing = "auto",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.table, self.test_table, self.split_name, self.test_split = table, test_table, split, test_split
+        self.label, self.true_label, self.id_column, self.group, self.missing = label, true_label, id_column, group, missing
+        self._in_memory: tuple[Columns, Columns | None] | None = None
+
+    @classmethod
+    def of(cls, train: Columns, test: Columns | None = None, **kwargs: Any) -> Self:
+        """The data set of tables in memory.
+
+        Args:
+            train: rows to train on.
+            test: rows to test on.
+            **kwargs: arguments of the class but `table` and `test_table`.
+        """
+        made = cls(table=train.where, **kwargs)
+        made._in_memory = train, test
+        return made
+
+    # ---- what a subclass says
+
+    @abstractmethod
+    def input_columns(self, table: Columns) -> list[str]:
+        """Names of the columns that inputs are made of.
+
+        Raises:
+            ValueError: naming a column that is not there, or cannot be used.
+        """
+
+    @abstractmethod
+    def rows_of(self, table: Columns) -> RowStore:
+        """Inputs of the rows of a table, training, test or other ones, before anything is measured on them by `fit_inputs`."""
+
+    # ---- what follows from it
+
+    @property
+    def source_classes(self) -> int:
+        """The number of classes, counted in the column of labels."""
+        return len(self._classes.names)
+
+    @cached_property
+    def tables(self) -> tuple[Columns, Columns | None]:
+        """The table of the training rows and that of the test rows, as read."""
+        if self._in_memory is not None:
+            return self._in_memory
+        return splits_of(read_tables(self.table), self.test_table, self.split_name, self.test_split)
+
+    @cached_property
+    def _given(self) -> tuple[Array, Unlabeled]:
+        column, where = self._label_column(self.tables[0])
+        return read_labels(written(column), where, self.missing, _names(column))
+
+    @cached_property
+    def _classes(self) -> LabelNames:
+        labels, gone = self._given
+        column, where = self._label_column(self.tables[0])
+        return LabelNames.of(labels[~gone.mask], _names(column), where)
+
+    def _label_column(self, table: Columns) -> tuple[Column, str]:
+        column = table.named(self.label, "label")
+        where = f"the column {self.label} of {table.where}"
+        if column.kind not in ("number", "bool", "text", "class"):
+            raise ValueError(
+                f"{where} holds {column.kind} values; labels are whole numbers, text or classes. Name another column"
+            )
+        return column, where
+
+    def load(self) -> Source:
+        """Read the tables, the labels and the inputs."""
+        train, test = self.tables
+        column, where = self._label_column(train)
+        classes, (labels, gone) = self._classes, self._given
+        said = gone.told(where)
+        if column.kind != "class" and self.missing in ("auto", "all"):
+            said += doubtful(classes.names, where)
+        source = Source(
+            train=self.rows_of(train),
+            given=classes.numbers(labels, where, skip=gone.mask),
+            class_names=classes.names,
+            names=self._ids(train),
+            unlabeled=True,
+        )
+        if self.true_label is not None:
+            known = train.named(self.true_label, "true_label")
+            source.clean = classes.numbers(written(known), f"the column {self.true_label} of {train.where}", unknown=True)
+        if self.group is not None:
+            _, numbers = np.unique(train.named(self.group, "group").texts(), return_inverse=True)
+            source.group = torch.from_numpy(numbers.astype(np.int64))
+        if test is not None:
+            there, place = self._label_column(test)
+            found, none = read_labels(written(there), place, self.missing, _names(there))
+            source.test, source.test_names = self.rows_of(test), self._ids(test)
+            source.test_target = classes.numbers(found, place, skip=none.mask)
+            said += none.told(place)
+        for text in said:
+            note(text)
+        source.account += [*train.account, *([] if test is None else test.account), *said]
+        return source
+
+    def _ids(self, table: Columns) -> list[str] | None:
+        ids = table.ids if self.id_column is None else table.named(self.id_column, "id_column").texts()
+        if ids is None:
+            return None
+        twice = [(name, many) for name, many in Counter(ids).most_common(1) if many > 1]
+        if twice:
+            name, many = twice[0]
+            raise ValueError(
+                f"{table.where} has the row id {name!r} {many} times, so corrections could not find back. Name another "
+                "id_column, or make the ids different"
+            )
+        return list(ids)
+
+    def digests(self) -> tuple[str, str | None]:
+        """Digests of the columns that inputs are made of, as they were read."""
+        train, test = self.tables
+        first = digest_of([train.digest(self.input_columns(train)).encode()])
+        return first, None if test is None or self.folds else digest_of([test.digest(self.input_columns(test)).encode()])
+
+
+def written(column: Column) -> Array:
+    """(N,) labels of a column as whole numbers or text, NaN or empty where there is none."""
+    if column.kind == "text":
+        return np.array(column.texts(), dtype=np.str_)
+    values = np.asarray(column.values)
+    if column.kind == "class":
+        return np.where(column.missing, -1, values)
+    if column.kind == "bool":
+        return np.array(column.texts(), dtype=np.str_) if column.missing.any() else values
+    return np.where(column.missing, np.nan, values.astype(np.float64)) if column.missing.any() else values
+
+
+def _names(column: Column) -> Array | None:
+    return None if column.names is None else np.array(column.names, dtype=np.str_)

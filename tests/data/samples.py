@@ -124,7 +124,7 @@ def write_ravdess(root: Path, actors: Iterable[int] = (1, 2, 3, 4), films: bool 
             time = np.arange(round(seconds * 16000)) / 16000
             write_wave(folder / f"03-{name}.wav", 0.3 * np.sin(2 * np.pi * (200 * emotion + 10 * actor) * time), 16000)
             if films:
-                write_film(folder / f"02-{name}.mp4", [np.full((32, 48, 3), 30 * emotion + actor, dtype=np.uint8)] * 5)
+                write_film(folder / f"02-{name}.mp4", [np.full((32, 48, 3), 30 * emotion + 2 * (actor - 1), dtype=np.uint8)] * 5)
 
 
 def write_wave(path: Path, sound: np.ndarray[Any, Any], rate: int) -> None:

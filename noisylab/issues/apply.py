@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import copy
 import csv
-import difflib
 import math
 import os
 import re
 import shutil
-import unicodedata
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
@@ -26,29 +22,10 @@ from noisylab.data.labels import Array, LabelNames, read_labels
 from noisylab.data.missing import Missing
 from noisylab.data.table import files_on_disk, read_records
 from noisylab.files import atomic_path
+from noisylab.issues.fixes import Applied, Fixes, applied_of, changes_of, refuse, refuse_existing
 from noisylab.issues.table import IssueTable
 
-__all__ = ["Applied", "Fixes", "apply_to_arrays", "apply_to_folders", "apply_to_table", "read_accepted", "top_fixes"]
-
-Fixes: TypeAlias = dict[str, tuple[str, str | None]]
-"""New label and, where known, the label it replaces, by file or by row number as text."""
-
-_SHOWN = 10  # rows at fault in a message
-
-
-@dataclass(frozen=True)
-class Applied:
-    """A summary of a corrected label file.
-
-    Args:
-        changed: number of rows with another label than before.
-        same: number of fixes whose row had the new label already.
-        emptied: classes that no row is left of; training on the new file does not know them.
-    """
-
-    changed: int
-    same: int
-    emptied: tuple[str, ...] = ()
+__all__ = ["apply_to_arrays", "apply_to_folders", "apply_to_table", "read_accepted", "top_fixes"]
 
 
 def read_accepted(path: str | Path) -> Fixes:
@@ -86,7 +63,7 @@ def read_accepted(path: str | Path) -> Fixes:
             faults.append(f"row {number}: {key} is listed more than once")
         else:
             fixes[key] = (label, given or None)
-    _refuse(faults, f"rows of {path} cannot be used", "correct or remove these rows")
+    refuse(faults, f"rows of {path} cannot be used", "correct or remove these rows")
     if not fixes:
         raise ValueError(f"{path} has a header but no rows; accept some fixes in the page and download the list again")
     return fixes
@@ -141,7 +118,7 @@ def apply_to_table(
             not occur, whose new label is none of the table, or that replace another label than the row has. Nothing is written.
     """
     path = Path(labels_csv)
-    _refuse_existing(out, path)
+    refuse_existing(out, path)
     table = read_records(path)
     header, records = table.split(path)
     file_at, label_at = _columns(path, header, (file_column, label_column), f"{file_column} and {label_column}")
@@ -153,8 +130,8 @@ def apply_to_table(
         if not key or key in present:
             faults.append(f"row {number}{f': {key} is listed more than once' if key else ' has no file'}")
         present[key] = _cell(record.cells, label_at)
-    _refuse(faults, f"rows of {path} cannot be used", "correct or remove these rows")
-    changes, same = _changes(fixes, present, sorted(set(present.values()) - {""}), str(path))
+    refuse(faults, f"rows of {path} cannot be used", "correct or remove these rows")
+    changes, same = changes_of(fixes, present, sorted(set(present.values()) - {""}), str(path))
     new = {number: changes.get(_file_key(_cell(record.cells, file_at))) for number, record in records}
     texts = [
         record.raw if (label := new.get(number)) is None else record.with_cell(label_at, label)
@@ -162,7 +139,7 @@ def apply_to_table(
     ]
     with atomic_path(out, new=True) as partial:
         partial.write_bytes(table.mark + "".join(texts).encode("utf-8"))
-    return _applied(changes, same, present)
+    return applied_of(changes, same, present)
 
 
 def apply_to_folders(
@@ -188,17 +165,17 @@ def apply_to_folders(
             `apply_to_table`.
     """
     root = Path(images_root)
-    _refuse_existing(out)
+    refuse_existing(out)
     require_folder(root)
     layout = layout_of(root, missing)
     images = class_folders(root, "" if layout is None else layout.train, missing=missing)
     if layout is not None and layout.unlabeled is not None:
         images = with_unlabeled(images, root / layout.unlabeled, missing)
     present = dict(zip(images.names, images.labels, strict=True))
-    changes, same = _changes(_for_table(fixes, table, present, str(root)), present, sorted(set(images.classes)), str(root))
+    changes, same = changes_of(_for_table(fixes, table, present, str(root)), present, sorted(set(images.classes)), str(root))
     written = _written(present, root)
     _write_labels(out, "file", {written[name]: changes.get(name, label) for name, label in present.items()})
-    return _applied(changes, same, present)
+    return applied_of(changes, same, present)
 
 
 def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str | Path, *, missing: Missing = "auto") -> Applied:
@@ -219,7 +196,7 @@ def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str 
         ValueError: when `out` ends in neither, when rows of `table` are not there, and for fixes as in `apply_to_table`.
     """
     path, out = Path(path), Path(out)
-    _refuse_existing(out, path)
+    refuse_existing(out, path)
     if out.suffix not in (".npz", ".csv"):
         raise ValueError(f"out must end in .npz, for a copy of all arrays, or in .csv, for the labels alone; got {out}")
     file = ArrayFile(str(path), habits=True)
@@ -229,13 +206,13 @@ def apply_to_arrays(path: str | Path, table: IssueTable, fixes: Fixes, out: str 
     classes = LabelNames.of(whole[~gone.mask], names, what)
     numbers = classes.numbers(whole, what, skip=gone.mask).tolist()
     present = {str(row): "" if number < 0 else classes.names[number] for row, number in enumerate(numbers)}
-    changes, same = _changes(_for_table(fixes, table, present, str(path)), present, classes.names, str(path))
+    changes, same = changes_of(_for_table(fixes, table, present, str(path)), present, classes.names, str(path))
     if out.suffix == ".csv":
         _write_labels(out, "index", {**present, **changes})
     else:
         new = {int(key): classes.names.index(label) for key, label in changes.items()}
         _write_arrays(path, file.stored("y"), _changed_labels(labels, classes.values, new), out)
-    return _applied(changes, same, present)
+    return applied_of(changes, same, present)
 
 
 def _columns(path: Path, header: Sequence[str], names: Sequence[str], needed: str) -> list[int]:
@@ -258,73 +235,15 @@ def _file_key(name: str) -> str:
     return os.path.normpath(name).replace(os.sep, "/")
 
 
-def _refuse(faults: Sequence[str], what: str, advice: str) -> None:
-    if faults:
-        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
-        raise ValueError(
-            "\n  ".join([f"{what} ({len(faults)}):", *faults[:_SHOWN], *more])
-            + f"\n{advice[0].upper()}{advice[1:]}; nothing is written"
-        )
-
-
-def _refuse_existing(out: str | Path, source: Path | None = None) -> None:
-    out = Path(out)
-    if source is not None and source.exists() and (out.resolve() == source.resolve() or (out.exists() and out.samefile(source))):
-        raise FileExistsError(f"--out {out} is the input file {source}; labels are never overwritten, so name a new file")
-    if os.path.lexists(out):
-        raise FileExistsError(f"--out {out} already exists; name a new file, or remove this one")
-
-
 def _for_table(fixes: Fixes, table: IssueTable, present: Mapping[str, str], where: str) -> Fixes:
     """The fixes with the label that each replaces, once the ranked rows are known to be among the present ones."""
-    _refuse(
+    refuse(
         [key for key in table.keys if key not in present],
         f"rows of the ranked list are not in {where}",
         "give the data that the list was made for",
     )
     given = dict(zip(table.keys, (table.class_names[number] for number in table.given.tolist()), strict=True))
     return {key: (label, given.get(key) if old is None else old) for key, (label, old) in fixes.items()}
-
-
-def _changes(fixes: Fixes, present: Mapping[str, str], classes: Sequence[str], where: str) -> tuple[dict[str, str], int]:
-    """New labels by key where they differ from the present ones, and how many do not differ."""
-    called = {unicodedata.normalize("NFC", key): key for key in present}  # a disk and a table may write one name in two forms
-    fixes = {key if key in present else called.get(unicodedata.normalize("NFC", key), key): fix for key, fix in fixes.items()}
-    _refuse(
-        [key for key in fixes if key not in present],
-        f"accepted rows do not occur in {where}",
-        "take the list that was made for these labels",
-    )
-    known = set(classes)
-    _refuse(
-        [
-            f"{key}: {label!r}, nearest {_nearest(label, classes)!r}" if classes else f"{key}: {label!r}"
-            for key, (label, _) in fixes.items()
-            if label not in known
-        ],
-        f"accepted labels are no class of {where}",
-        "correct them",
-    )
-    _refuse(
-        [
-            f"{key}: the fix replaces {given!r}, but the label is {present[key]!r}"
-            for key, (label, given) in fixes.items()
-            if given is not None and present[key] not in (given, label)
-        ],
-        f"accepted fixes were made for other labels than those of {where}",
-        "take the list that was made for these labels; noise that a run adds itself cannot be corrected in a file",
-    )
-    changes = {key: label for key, (label, _) in fixes.items() if present[key] != label}
-    return changes, len(fixes) - len(changes)
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    return max(names, key=lambda known: difflib.SequenceMatcher(None, name.lower(), known.lower()).ratio())
-
-
-def _applied(changes: Mapping[str, str], same: int, present: Mapping[str, str]) -> Applied:
-    left = set({**present, **changes}.values())
-    return Applied(len(changes), same, tuple(sorted(set(present.values()) - left - {""})))
 
 
 def _written(present: Mapping[str, str], root: Path) -> dict[str, str]:
@@ -345,7 +264,7 @@ def _written(present: Mapping[str, str], root: Path) -> dict[str, str]:
         if not kept or files_on_disk([text], root)[0] != [name]:
             faults.append(repr(name))
         written[name] = text
-    _refuse(
+    refuse(
         faults,
         f"files and folders of {root} have names that a table of labels cannot hold: with a line break, a blank at an end, or "
         "bytes that are no text",

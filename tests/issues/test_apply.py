@@ -17,8 +17,6 @@ from noisylab.data.imagefolder import ImageFolder
 from noisylab.data.imagelist import read_table
 from noisylab.issues import IssueTable
 from noisylab.issues.apply import (
-    Applied,
-    Fixes,
     _written,
     apply_to_arrays,
     apply_to_folders,
@@ -26,6 +24,7 @@ from noisylab.issues.apply import (
     read_accepted,
     top_fixes,
 )
+from noisylab.issues.fixes import Applied, Fixes
 
 
 def _ranked(

@@ -13,7 +13,8 @@ from noisylab.cli.running.resumed import check_stored
 from noisylab.data import Arrays, ImageFeatures, ImageFolder
 from noisylab.data.imageparts import split_folders
 from noisylab.issues import read_issues
-from noisylab.issues.apply import Applied, apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
+from noisylab.issues.apply import apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
+from noisylab.issues.fixes import Applied
 from noisylab.issues.table import LABEL_ISSUES
 from noisylab.terminal import visible
 

@@ -3,6 +3,7 @@
 from noisylab.transforms.augmix import AugMix
 from noisylab.transforms.autoaugment import CIFAR10_POLICY, AutoAugment
 from noisylab.transforms.base import Chain, Compose, StrongView, View
+from noisylab.transforms.columns import FromColumn, SwapColumns
 from noisylab.transforms.contrastive import ColorJitter, PILSimCLR, RandomGray, RandomResizedCrop, simclr_view
 from noisylab.transforms.cuts import Cut, CutView, RegionCut, SquareCut
 from noisylab.transforms.draws import Draws, key_from
@@ -35,6 +36,7 @@ from noisylab.transforms.views import (
     digit_views,
     feature_views,
     image_views,
+    table_views,
     web_views,
 )
 
@@ -61,6 +63,7 @@ __all__ = [
     "FeatureNoise",
     "FeatureScale",
     "FixMatchStrong",
+    "FromColumn",
     "GaussianNoise",
     "KorniaView",
     "Normalize",
@@ -80,6 +83,7 @@ __all__ = [
     "RegionCut",
     "SquareCut",
     "StrongView",
+    "SwapColumns",
     "ToBytes",
     "ToFloat",
     "TrivialAugment",
@@ -95,5 +99,6 @@ __all__ = [
     "rotate_quarters",
     "simclr_view",
     "soft_cutmix",
+    "table_views",
     "web_views",
 ]

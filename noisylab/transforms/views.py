@@ -7,8 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
+from torch import Tensor
+
 from noisylab.transforms.autoaugment import AutoAugment
 from noisylab.transforms.base import Compose, StrongView, View
+from noisylab.transforms.columns import FromColumn, SwapColumns
 from noisylab.transforms.contrastive import ColorJitter, PILSimCLR, RandomGray, simclr_view
 from noisylab.transforms.cuts import CutView, RegionCut, SquareCut
 from noisylab.transforms.features import FeatureIdentity, FeatureNoise, FeatureScale
@@ -40,6 +43,7 @@ __all__ = [
     "digit_views",
     "feature_views",
     "image_views",
+    "table_views",
     "web_views",
 ]
 
@@ -200,6 +204,27 @@ def feature_views(std: float = 0.25, low: float = 0.8, high: float = 1.2) -> dic
     same = FeatureIdentity()
     strong = Compose(FeatureScale(low, high), FeatureNoise(std))
     return {"weak": same, "strong": strong, "simclr": strong, "eval": same}
+
+
+def table_views(donors: Tensor, groups: Tensor, strong: float = 0.3, simclr: float = 0.6) -> dict[str, View]:
+    """Views of rows of a table (B, D), as float32.
+
+    weak and eval: unchanged. strong and simclr: each column is replaced, with a probability, by that of another row, see
+    `SwapColumns`; numbers of vectors, which come last, are changed as in `feature_views`.
+
+    Args:
+        donors: (M, D) rows that columns are taken from.
+        groups: (D,) int64, the column that each number was made of, -1 for those of vectors.
+        strong: the probability in the strong view; 0.3 as in VIME.
+        simclr: that in the view for contrastive pre-training; 0.6 is the share in SCARF.
+    """
+    same, vectors, begin = FeatureIdentity(), feature_views()["strong"], int((groups >= 0).sum())
+    if begin == 0:
+        return feature_views()
+    swaps: list[View] = [SwapColumns(donors, groups, rate) for rate in (strong, simclr)]
+    if begin < len(groups):
+        swaps = [Compose(swap, FromColumn(begin, vectors)) for swap in swaps]
+    return {"weak": same, "strong": swaps[0], "simclr": swaps[1], "eval": same}
 
 
 def web_views(

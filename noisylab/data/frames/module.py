@@ -91,8 +91,8 @@ class FrameData(NoisyDataModule, ABC):
         """Inputs of the rows of a table, training, test or other ones, before anything is measured on them by `fit_inputs`."""
 
     def prepared(self, table: Columns) -> RowStore:
-        """Inputs of the rows of another table, as a model that was trained on these data takes them; nothing else of that table is
-        looked at, neither labels nor ids. Needs ``setup`` or ``setup_blank``.
+        """Inputs of the rows of another table, as a model that was trained on these data takes them; nothing else of that table
+        is looked at, neither labels nor ids. Needs ``setup`` or ``setup_blank``.
 
         Raises:
             ValueError: naming a column that is not there, or cannot be used.

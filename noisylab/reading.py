@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import math
-import os
 import stat
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
+
+from noisylab.machine import physical_memory
 
 __all__ = ["check_archive", "check_arrays", "gunzip", "regular"]
 
@@ -132,10 +133,8 @@ def _check_header(file: IO[bytes], size: int, what: str) -> None:
 
 
 def _check_size(what: str, size: int) -> None:
-    if not hasattr(os, "sysconf"):  # Windows
-        return
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if size > memory:
+    memory = physical_memory()
+    if memory is not None and size > memory:
         raise ValueError(f"{what} needs {_size(size)}, and this machine has {_size(memory)} of memory")
 
 

@@ -44,6 +44,7 @@ _LEVELS: dict[str, int] = {
     "trust": 0,
     "files": -1,
     "reading": -1,
+    "machine": -2,
     "upstream": -1,
     "reports": 8,
 }

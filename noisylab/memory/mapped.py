@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Sequence
-from math import prod
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from noisylab.files import partial_name
+from noisylab.machine import physical_memory
 
 __all__ = ["half_of_memory", "mapped_table"]
 
 
-def half_of_memory() -> int:
-    """Half of the machine's memory in bytes; 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError, OSError):  # Windows has no such function
-        return 0
+def half_of_memory() -> float:
+    """Half of the machine's memory in bytes; infinite where the system does not tell it, so that no file is made unasked."""
+    memory = physical_memory()
+    return math.inf if memory is None else memory / 2
 
 
 def mapped_table(shape: Sequence[int], dtype: torch.dtype, fill: float, folder: str | Path) -> Tensor:
@@ -47,7 +46,7 @@ def mapped_table(shape: Sequence[int], dtype: torch.dtype, fill: float, folder: 
         ...     table.tolist()
         [[0.5, 0.5, 0.5], [2.0, 2.0, 2.0]]
     """
-    count = prod(shape)
+    count = math.prod(shape)
     size = count * dtype.itemsize
     if not count:
         return torch.full(tuple(shape), fill, dtype=dtype)

@@ -68,9 +68,9 @@ class SampleMemory(FollowsDevice):
 
         Args:
             num_train: N.
-            limit: GiB of all fields up to which they are in the host's memory; `None` for half of the machine's memory. What is
-                larger lies in a file that is mapped into it, with the same values. On a GPU they are in its memory, whatever
-                their size.
+            limit: GiB of all fields up to which they are in the host's memory; `None` for half of the machine's memory, and no
+                limit where the system does not tell it. What is larger lies in a file that is mapped into it, with the same
+                values. On a GPU they are in its memory, whatever their size.
             folder: of such a file, see `mapped_table`; `None` keeps them in memory, whatever their size.
 
         Raises:

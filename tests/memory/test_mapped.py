@@ -66,3 +66,17 @@ def test_a_folder_that_takes_no_file_is_an_error_that_says_what_to_do(tmp_path: 
 def test_a_limit_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="memory_limit must be 0 or more GiB, got -1"):
         ToyData(memory_limit=-1)
+
+
+@pytest.mark.parametrize("says", ["nothing", "minus one"])
+def test_where_the_system_does_not_tell_its_memory_tables_stay_in_it(
+    says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if says == "nothing":
+        monkeypatch.delattr("os.sysconf", raising=False)  # as on Windows
+    else:
+        monkeypatch.setattr("os.sysconf", lambda name: -1, raising=False)
+    memory = SampleMemory()
+    memory.add("seen")
+    memory.allocate(10, None, tmp_path / "run")
+    assert memory["seen"].tolist() == [0] * 10 and not (tmp_path / "run").exists(), "no file was made for them"

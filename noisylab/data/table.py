@@ -9,6 +9,7 @@ import io
 import os
 import re
 import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,7 @@ import numpy as np
 from noisylab.data.missing import Missing, Unlabeled, doubtful, unlabeled
 from noisylab.data.notes import note
 from noisylab.data.tableparts import parts_of
-from noisylab.reading import regular
+from noisylab.reading import gunzip, regular
 
 __all__ = [
     "LabelTable",
@@ -31,6 +32,7 @@ __all__ = [
     "read_label_table",
     "read_records",
     "separated",
+    "text_of",
 ]
 
 _MEANT = {  # what tables of others call the columns, for messages
@@ -103,12 +105,28 @@ def read_records(path: Path) -> Records:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: naming the line: when it is no text in UTF-8, holds a zero byte, or a quote stands where none can.
+        ValueError: naming the line: when it is no text, see `text_of`, or a quote stands where none can.
+    """
+    mark, text = text_of(path)
+    return Records(mark, list(_parsed(text, path)))
+
+
+def text_of(path: Path) -> tuple[bytes, str]:
+    """The text of a file in UTF-8, unpacked where its name ends in .gz, and its byte order mark, if it has one.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: naming the line: when it is no text in UTF-8, or holds a zero byte.
     """
     try:
         content = regular(path).read_bytes()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise FileNotFoundError(f"there is no table {path}; check the path") from error
+    if path.suffix.lower() == ".gz":
+        try:
+            content = gunzip(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} cannot be unpacked: {error}; it is no gzip file, or a part of one") from error
     wide = next((name for start, name in _WIDE.items() if content.startswith(start)), None)
     if wide is not None:
         raise ValueError(f"{path} is text in {wide}, not in UTF-8; {_SAVE} (in a spreadsheet: CSV UTF-8)")
@@ -120,7 +138,7 @@ def read_records(path: Path) -> Records:
     if "\0" in text:
         line = len(re.findall("\r\n|\r|\n", text[: text.index("\0")])) + 1
         raise ValueError(f"{path} is not a text table: line {line} holds a zero byte; {_SAVE}")
-    return Records(mark, list(_parsed(text, path)))
+    return mark, text
 
 
 def _not_utf8(path: Path, content: bytes, place: int) -> str:

@@ -65,12 +65,14 @@ class Column:
         values: of each row; anything where `missing` is True (0, False, "", -1, NaT, `Media()`).
         missing: (N,) bool, rows without a value: null, None, NaN or an empty cell of a text table.
         names: of a "class", its K names.
+        written: (N) cells of a text table that `values` were read from, "" where it is missing; `None` for what is no text table.
     """
 
     kind: Kind
     values: NDArray[Any] | Sequence[Any]
     missing: NDArray[np.bool_]
     names: tuple[str, ...] | None = None
+    written: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if len(self.values) != len(self.missing):
@@ -84,11 +86,14 @@ class Column:
     def take(self, rows: NDArray[np.int64]) -> Column:
         """The column with some rows, in their order."""
         values = self.values[rows] if isinstance(self.values, np.ndarray) else [self.values[row] for row in rows.tolist()]
-        return replace(self, values=values, missing=self.missing[rows])
+        written = None if self.written is None else [self.written[row] for row in rows.tolist()]
+        return replace(self, values=values, missing=self.missing[rows], written=written)
 
     def texts(self) -> list[str]:
-        """Each value as it is written: names of classes, whole numbers without a point, "" for what is missing."""
-        if self.kind == "class":
+        """Each value as it is written: cells of a text table, names of classes, whole numbers without a point, "" for none."""
+        if self.written is not None:
+            written = list(self.written)
+        elif self.kind == "class":
             assert self.names is not None
             written = [self.names[place] if place >= 0 else "" for place in map(int, self.values)]
         elif self.kind in ("image", "audio"):
@@ -169,7 +174,7 @@ class Columns:
 
     def _bytes(self, value: Any) -> bytes:
         if not isinstance(value, Media):
-            return str(value).encode("utf-8", "surrogateescape")
+            return str(value).encode("utf-8", "surrogatepass")
         if value.content is not None or value.path is None:
             return hashlib.sha256(value.content or b"").digest()
         file = Path(value.path) if self.folder is None else self.folder / value.path

@@ -12,7 +12,8 @@ import torch
 
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.digests import digest_of
-from noisylab.data.frames.columns import Column, Columns
+from noisylab.data.folders import listed
+from noisylab.data.frames.columns import Column, Columns, Kind
 from noisylab.data.frames.reading import read_tables, splits_of
 from noisylab.data.labels import Array, LabelNames, read_labels
 from noisylab.data.missing import Missing, Unlabeled, doubtful
@@ -20,6 +21,14 @@ from noisylab.data.notes import note
 from noisylab.data.rows import RowStore
 
 __all__ = ["FrameData"]
+
+_HOLDS: dict[Kind, str] = {
+    "date": "holds dates",
+    "vector": "holds lists of numbers",
+    "image": "holds images",
+    "audio": "holds sound",
+    "other": "holds lists, records, or values of several types",
+}
 
 
 class FrameData(NoisyDataModule, ABC):
@@ -111,26 +120,42 @@ class FrameData(NoisyDataModule, ABC):
         """The table of the training rows and that of the test rows, as read."""
         if self._in_memory is not None:
             return self._in_memory
-        return splits_of(read_tables(self.table), self.test_table, self.split_name, self.test_split)
+        return splits_of(read_tables(self.table), self.test_table, self.split_name, self.test_split, self.label)
 
     @cached_property
     def _given(self) -> tuple[Array, Unlabeled]:
-        column, where = self._label_column(self.tables[0])
-        return read_labels(written(column), where, self.missing, _names(column))
+        return self._labels_of(self.tables[0])
 
     @cached_property
     def _classes(self) -> LabelNames:
         labels, gone = self._given
         column, where = self._label_column(self.tables[0])
-        return LabelNames.of(labels[~gone.mask], _names(column), where)
+        there = labels[~gone.mask]
+        if column.names is not None:
+            return LabelNames.of(there, np.array([name for name in column.names if name in set(there.tolist())]), where)
+        if len(there) > 2 and len(set(there.tolist())) == len(there):
+            raise ValueError(
+                f"all {len(there):,} labels of {where} are different, so every class has one row; name the column that holds the "
+                "classes"
+            )
+        return LabelNames.of(there, None, where)
+
+    def _labels_of(self, table: Columns) -> tuple[Array, Unlabeled]:
+        """The labels of a table, those of a column of classes by their names, and which rows have none."""
+        column, where = self._label_column(table)
+        missing, names = self.missing, column.names
+        if names is not None:  # a word among the names is a class, whatever it means elsewhere
+            listed = [str(word) for word in missing] if isinstance(missing, list) else []
+            missing, names = ["", *listed], tuple(name for name in names if name not in listed)
+        return read_labels(written(column), where, missing, None if names is None else np.array(names, dtype=np.str_))
 
     def _label_column(self, table: Columns) -> tuple[Column, str]:
         column = table.named(self.label, "label")
         where = f"the column {self.label} of {table.where}"
+        if column.missing.all():
+            raise ValueError(f"{where} has no label in any of {len(column):,} rows; name another column, or another split")
         if column.kind not in ("number", "bool", "text", "class"):
-            raise ValueError(
-                f"{where} holds {column.kind} values; labels are whole numbers, text or classes. Name another column"
-            )
+            raise ValueError(f"{where} {_HOLDS[column.kind]}; labels are whole numbers, text or classes. Name another column")
         return column, where
 
     def load(self) -> Source:
@@ -141,6 +166,9 @@ class FrameData(NoisyDataModule, ABC):
         said = gone.told(where)
         if column.kind != "class" and self.missing in ("auto", "all"):
             said += doubtful(classes.names, where)
+        unused = [name for name in column.names or () if name not in classes.names]
+        if unused:
+            said.append(f"{where}: no row that is trained on has the class {listed(unused)}, so there is none")
         source = Source(
             train=self.rows_of(train),
             given=classes.numbers(labels, where, skip=gone.mask),
@@ -155,8 +183,7 @@ class FrameData(NoisyDataModule, ABC):
             _, numbers = np.unique(train.named(self.group, "group").texts(), return_inverse=True)
             source.group = torch.from_numpy(numbers.astype(np.int64))
         if test is not None:
-            there, place = self._label_column(test)
-            found, none = read_labels(written(there), place, self.missing, _names(there))
+            (_, place), (found, none) = self._label_column(test), self._labels_of(test)
             source.test, source.test_names = self.rows_of(test), self._ids(test)
             source.test_target = classes.numbers(found, place, skip=none.mask)
             said += none.told(place)
@@ -186,16 +213,10 @@ class FrameData(NoisyDataModule, ABC):
 
 
 def written(column: Column) -> Array:
-    """(N,) labels of a column as whole numbers or text, NaN or empty where there is none."""
-    if column.kind == "text":
+    """(N,) labels of a column as whole numbers, or as text where they are text, classes or cells; NaN or empty for none."""
+    if column.kind in ("text", "class") or column.written is not None:
         return np.array(column.texts(), dtype=np.str_)
     values = np.asarray(column.values)
-    if column.kind == "class":
-        return np.where(column.missing, -1, values)
     if column.kind == "bool":
         return np.array(column.texts(), dtype=np.str_) if column.missing.any() else values
     return np.where(column.missing, np.nan, values.astype(np.float64)) if column.missing.any() else values
-
-
-def _names(column: Column) -> Array | None:
-    return None if column.names is None else np.array(column.names, dtype=np.str_)

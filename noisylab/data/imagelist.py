@@ -24,7 +24,7 @@ from noisylab.data.folders import (
     shown,
     sub_folders,
 )
-from noisylab.data.labels import LabelNames, in_order
+from noisylab.data.labels import LabelNames, in_order, row_name
 from noisylab.data.missing import Missing, doubtful, unlabeled_names
 from noisylab.data.notes import note
 from noisylab.data.pictures import Head, head_of
@@ -58,7 +58,8 @@ class ImageList:
         labels: (N) labels, empty for an unlabeled image.
         true_labels: (N) true labels, empty where unknown; `None` when nothing is known.
         where: the list's name in messages.
-        rows: (N) number of each row in its table, the header being row 1 as in a spreadsheet; `None` for folders.
+        rows: (N) number of each row in its table, the header being row 1 as in a spreadsheet, or what messages call it, such as
+            "task 17"; `None` for folders.
         listing: what lay in the folders, images that were left out later included; `None` for tables.
         notes: what else a user is told about the list.
         unreadable: images that were taken off the list.
@@ -72,7 +73,7 @@ class ImageList:
     labels: list[str]
     where: str
     true_labels: list[str] | None = None
-    rows: list[int] | None = None
+    rows: Sequence[int | str] | None = None
     listing: Listing | None = None
     notes: tuple[str, ...] = ()
     unreadable: int = 0
@@ -411,7 +412,7 @@ def _another_folder(images: ImageList, faults: int) -> str:
 
 
 def _row(images: ImageList, place: int) -> str:
-    return f"row {images.rows[place]}: " if images.rows is not None else ""
+    return f"{row_name(images.rows[place])}: " if images.rows is not None else ""
 
 
 def _some(lines: Sequence[str]) -> list[str]:

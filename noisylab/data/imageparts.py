@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from noisylab.data.exports import export_images, is_export
 from noisylab.data.folders import images_below, layout_of, listed, shown
 from noisylab.data.imagelist import ImageList, class_folders, read_table, with_unlabeled
 from noisylab.data.labels import twins
@@ -32,7 +33,8 @@ def image_lists(
     """
 
     def table(path: str, folder: str) -> ImageList:
-        return read_table(Path(path), Path(folder), file_column, label_column, missing)
+        read = export_images if is_export(path) else read_table
+        return read(Path(path), Path(folder), file_column, label_column, missing)
 
     train, test = _found(images, labels_csv, test_images, test_csv, table, missing)
     train, test = train if use_unlabeled else train.labeled(), None if test is None else test.labeled()

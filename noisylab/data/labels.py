@@ -17,7 +17,7 @@ from torch import Tensor
 from noisylab.data.missing import MISSING, Missing, Unlabeled, unlabeled
 from noisylab.data.notes import note
 
-__all__ = ["Array", "LabelNames", "check_label_table", "in_order", "one_row", "read_labels", "twins"]
+__all__ = ["Array", "LabelNames", "check_label_table", "in_order", "one_row", "read_labels", "row_name", "twins"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -240,11 +240,20 @@ def one_row(labels: Array, what: str) -> Array:
     return labels
 
 
+def row_name(row: int | str) -> str:
+    """What messages call a row of a table, which has a number, or of an export, which has a name of its own.
+
+    >>> row_name(7), row_name("task 17")
+    ('row 7', 'task 17')
+    """
+    return row if isinstance(row, str) else f"row {row}"
+
+
 def check_label_table(
     labels: Sequence[str],
     names: Sequence[str],
     where: str,
-    rows: Sequence[int] | None = None,
+    rows: Sequence[int | str] | None = None,
     known: Sequence[str] | None = None,
 ) -> None:
     """Refuse labels in which wrong ones cannot be found, or which look like another column of the table.
@@ -253,7 +262,7 @@ def check_label_table(
         labels: (N,) labels as written.
         names: (N,) what each belongs to, a file for example.
         where: the table's name in messages.
-        rows: (N,) number of each row in its table; `None` for labels that come from no table.
+        rows: (N,) number of each row in its table, or what it is called; `None` for labels that come from no table.
         known: classes that there are besides, the class folders of the images for example; `None` for nothing known.
 
     Raises:
@@ -271,7 +280,7 @@ def check_label_table(
         found = f"only one class, {next(iter(count))}" if count else "no row"
         raise ValueError(f"{where} has {found}; at least two classes are needed. Check that the label column is the right one")
     lines = [
-        f"row {rows[place]}: {name} is {label}" if rows is not None else f"{name} is {label}"
+        f"{row_name(rows[place])}: {name} is {label}" if rows is not None else f"{name} is {label}"
         for place, (name, label) in enumerate(zip(names, labels, strict=True))
     ]
     if len(count) == len(labels):

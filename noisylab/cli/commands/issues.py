@@ -27,6 +27,7 @@ from noisylab.cli.running.starting import refuse_start
 from noisylab.data import Arrays
 from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.base import NoisyDataModule
+from noisylab.data.exports import is_export
 from noisylab.data.imagelist import ImageList, Sieve
 from noisylab.data.imageparts import image_lists, unlisted_images
 from noisylab.data.labels import check_label_table, read_labels
@@ -342,11 +343,11 @@ def _describe(folder: Path, pictures: int, config: dict[str, Any], data: NoisyDa
     first = table.index[: min(pictures, _ROWS)].tolist()
     write_page(folder / _PAGE, table.head(_ROWS), report, thumbnails(data, first) if first else None)
     data.teardown()
-    say(_words(folder, table, report, class_name(config)), sys.stdout)
+    say(_words(folder, table, report, config), sys.stdout)
     return 0
 
 
-def _words(folder: Path, table: IssueTable, report: dict[str, Any], data: str) -> str:
+def _words(folder: Path, table: IssueTable, report: dict[str, Any], config: dict[str, Any]) -> str:
     low, high = report["noise_rate_interval"]
     lines = [
         f"about {report['noise_rate']:.0%} of {len(table):,} labels look wrong (between {low:.0%} and {high:.0%}); "
@@ -357,8 +358,9 @@ def _words(folder: Path, table: IssueTable, report: dict[str, Any], data: str) -
         lines.append(f"most often: {', '.join(pairs)}")
     lines += [f"note: {warning}" for warning in report["warnings"]]
     lines.append(f"in {folder}: {LABEL_ISSUES}, {_REPORT} and {_PAGE}, which opens in any browser")
+    data, labels = class_name(config), config["data"]["init_args"].get("labels_csv")
     if data in OWN_DATA:  # the labels of a published data set are not rewritten
-        out = "fixed.npz" if data == Arrays.__name__ else "labels_fixed.csv"
+        out = "fixed.npz" if data == Arrays.__name__ else f"labels_fixed.{'json' if labels and is_export(labels) else 'csv'}"
         lines += [
             "accept there what is wrong, download the list, and apply it:",
             f"  noisylab issues apply --run {quoted(folder)} --accepted accepted.csv --out {out}",

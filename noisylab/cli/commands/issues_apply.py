@@ -11,10 +11,12 @@ from noisylab.cli.configuration.origin import shown
 from noisylab.cli.errors import UserError
 from noisylab.cli.running.resumed import check_stored
 from noisylab.data import Arrays, ImageFeatures, ImageFolder
+from noisylab.data.exports import is_export
 from noisylab.data.imageparts import split_folders
 from noisylab.issues import read_issues
 from noisylab.issues.apply import apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
-from noisylab.issues.fixes import Applied
+from noisylab.issues.apply_exports import apply_to_export
+from noisylab.issues.fixes import Applied, Fixes
 from noisylab.issues.table import LABEL_ISSUES
 from noisylab.terminal import visible
 
@@ -61,8 +63,7 @@ def apply(options: Options) -> int:
     fixes = read_accepted(own["accepted"]) if "accepted" in own else top_fixes(table, own["top"])
     name, missing = class_name(config), arguments.get("missing", "auto")
     if name in (ImageFolder.__name__, ImageFeatures.__name__) and arguments.get("labels_csv"):
-        columns = {key: arguments.get(key) or key.removesuffix("_column") for key in ("label_column", "file_column")}
-        applied, key = apply_to_table(arguments["labels_csv"], fixes, out, **columns), "labels_csv"
+        applied, key = _table(arguments, fixes, out), "labels_csv"
     elif name in (ImageFolder.__name__, ImageFeatures.__name__):
         applied, key = apply_to_folders(arguments["images"], table, fixes, out, missing=missing), "labels_csv"
     elif name == Arrays.__name__:
@@ -77,6 +78,14 @@ def apply(options: Options) -> int:
     tested = None if root is None or split is None or split[1] is None else root / split[1]
     print(visible(_applied(applied, out, folder, key, tested)))
     return 0
+
+
+def _table(arguments: dict[str, Any], fixes: Fixes, out: Path) -> Applied:
+    """Corrections of a file of labels, in its own format."""
+    path, names = arguments["labels_csv"], ("label_column", "file_column")
+    if is_export(path):
+        return apply_to_export(path, arguments["images"], fixes, out, **{name: arguments.get(name) for name in names})
+    return apply_to_table(path, fixes, out, **{name: arguments.get(name) or name.removesuffix("_column") for name in names})
 
 
 def _applied(applied: Applied, out: Path, folder: Path, key: str, tested: Path | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -107,8 +108,40 @@ def test_one_that_is_done_is_not_missed(pair: list[Meeting], ended: threading.Ev
     pair[1].close()
     before = pair[0]._seen
     while pair[0]._seen is before or not pair[0]._seen[1][0].startswith("left"):
-        pass  # until that was noticed
+        time.sleep(0.01)  # until that was noticed
     assert pair[0].blame() is None and not ended.is_set()
+
+
+def test_a_first_process_that_was_done_is_not_missed_when_its_store_is_gone(pair: list[Meeting], ended: threading.Event) -> None:
+    pair[0].close()
+    before = pair[1]._seen
+    while pair[1]._seen is before or not pair[1]._seen[0][0].startswith("left"):
+        time.sleep(0.01)  # until that was noticed
+    pair[1]._store = _Gone()
+    assert not ended.wait(1.5), "the limit is 0.4 s: it ended well, and what this process still has to do is not lost"
+    assert pair[1].lost is None
+
+
+def test_goodbye_to_a_machine_that_has_vanished_is_not_waited_for(pair: list[Meeting]) -> None:
+    pair[1]._store = _Silent()
+    saying = threading.Thread(target=pair[1].close, daemon=True)
+    saying.start()
+    saying.join(10)
+    assert not saying.is_alive(), "a store that answers nothing would keep the process for ever"
+
+
+class _Gone:
+    """A store whose server has ended."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise torch.distributed.DistNetworkError("Connection reset by peer")
+
+
+class _Silent:
+    """A store on a machine without power: what is asked of it waits."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: threading.Event().wait()
 
 
 def test_the_next_start_hears_nothing_of_the_one_before(store: Any, pair: list[Meeting], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,10 +176,17 @@ class Meeting:
     def close(self, why: str = "") -> None:
         """Say goodbye. The first process, whose store it may be, waits for the others to do so.
 
+        A store on a machine that has vanished does not answer, so this does not wait for it any longer than for the others.
+
         Args:
             why: what has ended this process, if it was an error.
         """
         self._closing.set()
+        saying = threading.Thread(target=self._part, args=(why,), name="noisylab_part", daemon=True)
+        saying.start()
+        saying.join(_GRACE + _BEAT)
+
+    def _part(self, why: str) -> None:
         with contextlib.suppress(torch.distributed.DistError):
             self._set(f"life/{self.rank}", f"{_LEFT} {why}")
             until = time.monotonic() + _GRACE
@@ -238,7 +245,8 @@ class Meeting:
                 return Lost(rank, f"{self.name(rank)} has ended: {why}", said=True)
             if not life.startswith(_LEFT) and now - since > limit and rank != self.rank and now - self._reached < limit:
                 return Lost(rank, f"{self.name(rank)} has ended: no sign of life for {now - since:.0f} s")
-        if now - self._reached > limit and self.rank > 0:
+        first_is_done = 0 in self._seen and self._seen[0][0].startswith(_LEFT)  # and the store, which it may have served, with it
+        if now - self._reached > limit and self.rank > 0 and not first_is_done:
             return Lost(0, f"{self.name(0)} has ended: it is no longer reached")
         return None
 

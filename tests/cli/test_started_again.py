@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,13 @@ def test_a_job_that_is_cut_short_before_training_is_queued_again(
     settle({})
     with hear_early():
         assert not asked_early(), "the next command of the process heard nothing"
+
+
+def test_a_command_within_a_thread_of_a_job_runs_as_without_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    with ThreadPoolExecutor(1) as pool:  # as a server or a notebook may run it; Python hears signals in the main thread alone
+        assert pool.submit(main, [*FIT[:-4], "--trainer.max_epochs", "1", "--run_dir", "run", *FIT[-2:]]).result() == 0
 
 
 @pytest.mark.parametrize("more", [[], ["--run_dir", "run"], ["--run_dir", "run", "--overwrite"]])

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -113,7 +114,8 @@ def _kept(folder: Path) -> dict[str, Any] | None:
 def hear_early() -> Iterator[None]:
     """End the command like Ctrl-C where SLURM announces the end of the job's time before or after training, which saves first."""
     _early.clear()
-    if REQUEUE is None or how_started().job is None:
+    hears = threading.current_thread() is threading.main_thread()  # which Python demands
+    if REQUEUE is None or how_started().job is None or not hears:
         yield
         return
 
@@ -125,7 +127,7 @@ def hear_early() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(REQUEUE, before)
+        signal.signal(REQUEUE, signal.SIG_DFL if before is None else before)
 
 
 def asked_early() -> bool:

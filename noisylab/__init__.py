@@ -22,7 +22,7 @@ _HOMES = {
     "noisylab.crowd": "Annotations Consensus CrowdLab crowdlab dawid_skene majority_vote read_annotations soft_labels",
     "noisylab.data": (
         "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule PackedImages Reuters "
-        "Shards Tabular WebImages"
+        "Shards Sound Tabular WebImages"
     ),
     "noisylab.data.named": (
         "CIFARN RAVDESS XRMB Animal10N Clothing1M Food101N NamedRelease ReleaseReport TinyImageNet WebFG WebVision human_labels"

@@ -56,6 +56,7 @@ from noisylab.data import NoisyDataModule as NoisyDataModule
 from noisylab.data import PackedImages as PackedImages
 from noisylab.data import Reuters as Reuters
 from noisylab.data import Shards as Shards
+from noisylab.data import Sound as Sound
 from noisylab.data import Tabular as Tabular
 from noisylab.data import WebImages as WebImages
 from noisylab.data.named import CIFARN as CIFARN

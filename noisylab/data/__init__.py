@@ -10,6 +10,7 @@ from noisylab.data.mnist import MNIST, FashionMNIST
 from noisylab.data.packed import PackedImages
 from noisylab.data.reuters import Reuters
 from noisylab.data.shards.module import Shards
+from noisylab.data.sound import Sound
 from noisylab.data.tabular import Tabular
 from noisylab.data.unlabeled import unlabeled_images
 from noisylab.data.web import WebImages
@@ -28,6 +29,7 @@ __all__ = [
     "PackedImages",
     "Reuters",
     "Shards",
+    "Sound",
     "Tabular",
     "WebImages",
     "unlabeled_images",

@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from noisylab.data.missing import MISSING, Missing, Unlabeled, unlabeled
-from noisylab.data.notes import note
+from noisylab.data.notes import in_lines, note
 
 __all__ = ["Array", "LabelNames", "check_label_table", "in_order", "one_row", "read_labels", "row_name", "twins"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 _SHOWN = 5  # class names in a message
-_ROWS = 10  # rows in a message
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
 _WRITTEN_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?")
@@ -286,7 +285,7 @@ def check_label_table(
     if len(count) == len(labels):
         raise ValueError(
             f"all {len(labels)} labels of {where} are different, so every class has one sample; is the label column the "
-            f"right one?{_listed(lines)}\nName the column that holds the classes with label_column"
+            f"right one?{in_lines(lines)}\nName the column that holds the classes with label_column"
         )
     if known is not None:
         folders = f"{', '.join(sorted(known)[:_SHOWN])}{', ...' if len(known) > _SHOWN else ''}"
@@ -295,22 +294,17 @@ def check_label_table(
         if bad:
             raise ValueError(
                 f"{len(bad)} of {len(labels)} labels of {where} are not among the {len(known)} classes that the image folders "
-                f"have ({folders}):{_listed(bad)}\nCorrect these labels or rename the folders"
+                f"have ({folders}):{in_lines(bad)}\nCorrect these labels or rename the folders"
             )
         unused = sorted(there - set(count))
         if unused:
             raise ValueError(
-                f"{len(unused)} of the classes that have image folders are not labels of {where}:{_listed(unused)}\n"
+                f"{len(unused)} of the classes that have image folders are not labels of {where}:{in_lines(unused)}\n"
                 "Add their images to the table, or move these folders elsewhere"
             )
     single = [line for line, label in zip(lines, labels, strict=True) if count[label] == 1]
     if single:
         raise ValueError(
             f"{len(single)} of {len(count)} classes of {where} have a single sample, whose label cannot be compared with any "
-            f"other:{_listed(single)}\nAdd samples to these classes, correct their names, or remove the rows"
+            f"other:{in_lines(single)}\nAdd samples to these classes, correct their names, or remove the rows"
         )
-
-
-def _listed(lines: Sequence[str]) -> str:
-    more = [f"and {len(lines) - _ROWS} more"] if len(lines) > _ROWS else []
-    return "".join(f"\n  {line}" for line in [*lines[:_ROWS], *more])

@@ -10,7 +10,7 @@ from torch import Tensor
 from noisylab.transforms.base import View
 from noisylab.transforms.draws import Draws
 
-__all__ = ["EachFrame", "SpectrogramMask"]
+__all__ = ["EachFrame", "SpectrogramMask", "TimeShift"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,29 @@ class SpectrogramMask(View):
         start = (draws.uniform() * (size - width + 1)).long()
         place = torch.arange(size, device=width.device)
         return (place >= start[:, None]) & (place < (start + width)[:, None])
+
+
+@dataclass(frozen=True)
+class TimeShift(View):
+    """Begins each spectrogram earlier or later, by as many frames as are drawn for it; what comes in is zero, silence.
+
+    Args:
+        frames: largest shift to either side, >= 0.
+
+    >>> TimeShift(0)(torch.ones(1, 1, 8, 12), Draws(0, torch.arange(1))).sum().item()
+    96.0
+    """
+
+    frames: int = 8
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """(B, 1, D, W) spectrograms of the same type, shifted."""
+        width = x.shape[3]
+        shift = draws.integers(0, 2 * self.frames + 1) - self.frames
+        place = torch.arange(width, device=x.device) + shift[:, None]
+        inside = (place >= 0) & (place < width)
+        taken = x.gather(3, place.clamp(0, width - 1)[:, None, None, :].expand_as(x))
+        return taken.masked_fill(~inside[:, None, None, :], 0)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Decoded:
     fault: str = ""
 
 
-def decode_all(paths: Sequence[str], recipe: Recipe, folder: Path | None) -> list[Decoded]:
+def decode_all(files: Sequence[str | bytes], recipe: Recipe, folder: Path | None) -> list[Decoded]:
     """Each file decoded, or read from the folder of what was decoded before.
 
     An entry there belongs to the SHA-256 of the file's content and to the recipe: a file that has changed is decoded again, and
@@ -69,21 +69,21 @@ def decode_all(paths: Sequence[str], recipe: Recipe, folder: Path | None) -> lis
     the same file at once do no harm. Each carries the digest of itself; one that is damaged is made again, with a warning.
 
     Args:
-        paths: files.
+        files: paths, or the content of files that lie elsewhere, such as in a table.
         recipe: how to decode them.
         folder: of what was decoded; `None` keeps nothing.
 
     Returns:
-        What came of each, in the order of `paths`.
+        What came of each, in the order of `files`.
     """
     known = _Digests(folder)
     found = []
     try:
         with (
-            progress_bar(len(paths), f"{recipe.name.partition(' ')[0]} decoded", "file") as advance,
+            progress_bar(len(files), f"{recipe.name.partition(' ')[0]} decoded", "file") as advance,
             ThreadPoolExecutor(max_workers=_THREADS) as pool,
         ):
-            for one in pool.map(lambda path: _one(path, recipe, folder, known), paths):
+            for one in pool.map(lambda file: _one(file, recipe, folder, known), files):
                 found.append(one)
                 advance(1)
     finally:
@@ -91,17 +91,23 @@ def decode_all(paths: Sequence[str], recipe: Recipe, folder: Path | None) -> lis
     return found
 
 
-def _one(path: str, recipe: Recipe, folder: Path | None, known: _Digests) -> Decoded:
-    key = _stamp(path)
+def _one(file: str | bytes, recipe: Recipe, folder: Path | None, known: _Digests) -> Decoded:
+    if isinstance(file, bytes):
+        return _decoded(file, hashlib.sha256(file).hexdigest(), recipe, folder)
+    key = _stamp(file)
     sha256 = known.get(key)
     if sha256 and folder is not None and (arrays := _read(_entry(folder, recipe, sha256), recipe)) is not None:
         return Decoded(sha256, arrays)
     try:
-        content = regular(path).read_bytes()
+        content = regular(file).read_bytes()
     except OSError as error:
         return Decoded("", {}, f"cannot be read ({error.strerror or error})")
     sha256 = hashlib.sha256(content).hexdigest()
     known.add(key, sha256)
+    return _decoded(content, sha256, recipe, folder)
+
+
+def _decoded(content: bytes, sha256: str, recipe: Recipe, folder: Path | None) -> Decoded:
     if folder is not None and (arrays := _read(_entry(folder, recipe, sha256), recipe)) is not None:
         return Decoded(sha256, arrays)
     try:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from noisylab.transforms.base import to_device
 
-__all__ = ["SharedRows", "WindowRows"]
+__all__ = ["SharedRows", "WindowRows", "level_of"]
 
 
 class WindowRows:
@@ -76,3 +76,15 @@ class SharedRows:
     def gather(self, index: Tensor) -> Tensor:
         """Rows `index`."""
         return self.values.index_select(0, to_device(self.place[index], self.values.device))
+
+
+def level_of(windows: WindowRows, rows: Tensor) -> dict[str, float]:
+    """Mean and standard deviation of the stored values in the windows of some rows, each frame counted once."""
+    used = torch.zeros(len(windows.values), dtype=torch.bool)
+    for start in windows.starts[rows].tolist():
+        used[start : start + windows.length] = True
+    counts = torch.bincount(windows.values[used].flatten().long(), minlength=256).double()
+    level = torch.arange(256, dtype=torch.float64)
+    mean = float((counts * level).sum() / counts.sum())
+    deviation = float((counts * (level - mean) ** 2).sum() / counts.sum()) ** 0.5
+    return {"mean": mean, "std": deviation or 1.0}

@@ -15,9 +15,10 @@ from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.caches import folder_of
 from noisylab.data.digests import digest_of
 from noisylab.data.media.cache import Decoded
+from noisylab.data.media.rows import level_of
 from noisylab.data.named.ravdess_decoding import decode_films, decode_sound
 from noisylab.data.named.ravdess_files import ACTORS, CHANNELS, EMOTIONS, Clip, Files, account_of, file_of, find, report_on
-from noisylab.data.named.ravdess_rows import INPUTS, clip_rows, level_of, stores_of
+from noisylab.data.named.ravdess_rows import INPUTS, clip_rows, stores_of
 from noisylab.data.release import NamedRelease, ReleaseReport
 from noisylab.data.rows import RowStore
 from noisylab.data.scaling import Scaling, measure

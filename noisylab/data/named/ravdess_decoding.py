@@ -10,7 +10,7 @@ from noisylab.data.media.cache import Decoded, Recipe, decode_all
 from noisylab.data.media.film import frames_of
 from noisylab.data.media.frontend import Array
 from noisylab.data.media.sound import film_sound, spectrogram_of, wav_sound
-from noisylab.data.named.ravdess_files import listed
+from noisylab.data.notes import in_lines
 
 __all__ = ["decode_films", "decode_sound"]
 
@@ -62,7 +62,7 @@ def _checked(paths: Sequence[Path], decoded: list[Decoded]) -> list[Decoded]:
     faults = [f"{path} {one.fault}" for path, one in zip(paths, decoded, strict=True) if one.fault]
     if faults:
         raise ValueError(
-            f"{len(faults):,} of {len(paths):,} files cannot be used:{listed(faults)}\nReplace these files, or leave their clips "
-            "out by moving all files of them elsewhere"
+            f"{len(faults):,} of {len(paths):,} files cannot be used:{in_lines(faults)}\nReplace these files, or leave their "
+            "clips out by moving all files of them elsewhere"
         )
     return decoded

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from noisylab.data.notes import in_lines
 from noisylab.data.release import ReleaseReport
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "account_of",
     "file_of",
     "find",
-    "listed",
     "parse",
     "published",
     "report_on",
@@ -45,7 +45,6 @@ _FIELDS = (
 _SUFFIXES = {".mp4": (1, 2), ".wav": (3,)}  # modalities
 _SOURCES = {"sound": (3, 1), "film": (1, 2)}  # modalities that have it, the preferred one first
 _WANTED = {"sound": "03-*.wav or 01-*.mp4", "film": "01-*.mp4 or 02-*.mp4"}
-_SHOWN = 10  # files or clips in a message
 
 
 class Clip(NamedTuple):
@@ -86,7 +85,7 @@ class Files:
             ValueError: naming those with a fault.
         """
         if self.faults:
-            raise ValueError(f"{len(self.faults):,} files below {root} are not as the release has them:{listed(self.faults)}")
+            raise ValueError(f"{len(self.faults):,} files below {root} are not as the release has them:{in_lines(self.faults)}")
         if not self.paths:
             raise FileNotFoundError(
                 f"there is no file of RAVDESS below {root.absolute()}: unpack Audio_Speech_Actors_01-24.zip there, and for "
@@ -128,7 +127,7 @@ class Files:
                 actors_of = ", ".join(map(str, sorted({clip.actor for clip in without})))
                 raise ValueError(
                     f"{len(without):,} of {len(clips):,} clips have no {kind}, that is, no {_WANTED[kind]} file:"
-                    f"{listed([clip.key for clip in without])}\nTheir actors are {actors_of}: unpack these files, too, name "
+                    f"{in_lines([clip.key for clip in without])}\nTheir actors are {actors_of}: unpack these files, too, name "
                     "other actors in `actors`, or leave the input that needs them out of `inputs`"
                 )
         return clips
@@ -236,12 +235,6 @@ def account_of(
             "noisylab data check RAVDESS names all"
         )
     return lines
-
-
-def listed(lines: Sequence[str]) -> str:
-    """The first ten of some lines, each on a new line, and how many more there are."""
-    more = [f"and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []
-    return "".join(f"\n  {line}" for line in [*lines[:_SHOWN], *more])
 
 
 def published(channel: int, actor: int, emotions: Iterable[int] | None = None) -> list[Clip]:

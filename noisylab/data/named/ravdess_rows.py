@@ -17,7 +17,7 @@ from noisylab.data.media.rows import SharedRows, WindowRows
 from noisylab.data.named.pixels import check_room
 from noisylab.data.rows import DenseRows, MultiRows, OneInput, RowStore
 
-__all__ = ["INPUTS", "clip_rows", "level_of", "stores_of"]
+__all__ = ["INPUTS", "clip_rows", "stores_of"]
 
 INPUTS = ("image", "audio", "stats", "frames")
 _LENGTH = 96  # frames of a spectrogram in a row: 0.96 s
@@ -56,18 +56,6 @@ def clip_rows(inputs: Sequence[str], sound: Parts, film: Parts, each: int, side:
 def stores_of(store: RowStore, inputs: Sequence[str]) -> dict[str, Any]:
     """The store of each input by name."""
     return dict(store.views) if isinstance(store, MultiRows) else {inputs[0]: store}
-
-
-def level_of(windows: WindowRows, rows: Tensor) -> dict[str, float]:
-    """Mean and standard deviation of the stored values in the windows of some rows, each frame counted once."""
-    used = torch.zeros(len(windows.values), dtype=torch.bool)
-    for start in windows.starts[rows].tolist():
-        used[start : start + windows.length] = True
-    counts = torch.bincount(windows.values[used].flatten().long(), minlength=256).double()
-    level = torch.arange(256, dtype=torch.float64)
-    mean = float((counts * level).sum() / counts.sum())
-    deviation = float((counts * (level - mean) ** 2).sum() / counts.sum()) ** 0.5
-    return {"mean": mean, "std": deviation or 1.0}
 
 
 def _windows(sound: Parts, times: Sequence[Array] | None, each: int) -> WindowRows:

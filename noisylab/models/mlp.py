@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from noisylab.models.network import Network
@@ -15,7 +17,9 @@ class MLP(Network):
 
     Args:
         num_classes: K.
-        in_features: numbers in one sample, all its dimensions multiplied.
+        in_features: numbers in one sample, all its dimensions multiplied. The commands of noisylab take "auto" for those of the
+            data, which is for tables, whose categories become as many numbers as they have values; in Python, give
+            ``data.num_features``.
         hidden: widths of the hidden layers; none makes a linear classifier.
         dropout: probability of dropping a hidden unit, in [0, 1).
         batch_norm: whether to normalize each hidden layer before its ReLU.
@@ -32,12 +36,14 @@ class MLP(Network):
     def __init__(
         self,
         num_classes: int,
-        in_features: int,
+        in_features: int | Literal["auto"],
         hidden: tuple[int, ...] = (256, 256),
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
         super().__init__(num_classes)
+        if in_features == "auto":
+            raise ValueError('in_features="auto" is for the command line, which reads the data first; give data.num_features')
         if in_features < 1:
             raise ValueError(f"in_features must be at least 1, got {in_features}")
         if any(width < 1 for width in hidden):

@@ -30,6 +30,7 @@ from noisylab.cli.errors import UserError
 from noisylab.cli.launch import how_started
 from noisylab.cli.running.again import leave_requeueing
 from noisylab.cli.running.loggers import make_logger, measured
+from noisylab.cli.running.widths import asks_for_width, with_width
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.trusted import require_table
 from noisylab.engine.ranks import may_leave_out
@@ -51,6 +52,7 @@ class App(SetUpOnlyCLI):
         folder: run folder; None writes nothing.
         loggers: names among "tensorboard" and "wandb".
         fitted: record of the model whose data these are, see `NoisyDataModule.adopt`; None for a new model.
+        data: those of the configuration, where they have been read already.
         **kwargs: of LightningCLI.
     """
 
@@ -61,9 +63,10 @@ class App(SetUpOnlyCLI):
         folder: Path | None = None,
         loggers: tuple[str, ...] = (),
         fitted: dict[str, Any] | None = None,
+        data: NoisyDataModule | None = None,
         **kwargs: Any,
     ) -> None:
-        self.folder, self.loggers, self.fitted = folder, loggers, fitted
+        self.folder, self.loggers, self.fitted, self._data = folder, loggers, fitted, data
         self.requeues = False
         self._running: str = args["subcommand"]
         super().__init__(
@@ -102,6 +105,8 @@ class App(SetUpOnlyCLI):
         parser.add_instantiator(self._instantiate_data, NoisyDataModule, subclasses=True)
 
     def _instantiate_data(self, cls: type[NoisyDataModule], *args: Any, **kwargs: Any) -> NoisyDataModule:
+        if self._data is not None:
+            return self._data
         data = cls(*args, **kwargs)
         if self.fitted is not None:
             data.adopt(self.fitted)
@@ -243,8 +248,12 @@ def build(
         loggers: see `App`.
         fitted: likewise.
     """
-    _preflight(subcommand, config, fitted)
-    return _parse(App, subcommand, config, folder=folder, loggers=loggers, fitted=fitted)
+    data = None
+    if asks_for_width(config["model"]):
+        data = build_data(config, fitted)
+        config = {**config, "model": with_width(config["model"], data)}
+    _preflight(subcommand, config, fitted, data)
+    return _parse(App, subcommand, config, folder=folder, loggers=loggers, fitted=fitted, data=data)
 
 
 def build_data(config: dict[str, Any], fitted: dict[str, Any] | None = None) -> NoisyDataModule:
@@ -290,12 +299,15 @@ def _parse(cls: type[App], subcommand: str, config: dict[str, Any], **kwargs: An
             raise told from error
 
 
-def _preflight(subcommand: str, config: dict[str, Any], fitted: dict[str, Any] | None) -> None:
+def _preflight(
+    subcommand: str, config: dict[str, Any], fitted: dict[str, Any] | None, data: NoisyDataModule | None
+) -> None:
     """Build data and method once, so that what a constructor refuses is said in its own words: jsonargparse would wrap it."""
     check_machine(config.get("trainer", {}))
-    data = _construct(config["data"])
-    if fitted is not None:
-        data.adopt(fitted)
+    if data is None:
+        data = _construct(config["data"])
+        if fitted is not None:
+            data.adopt(fitted)
     method = _construct(config["model"], num_classes=data.num_classes)
     if subcommand == "fit":
         if data.trusted_labels is not None:

@@ -15,6 +15,7 @@ from noisylab.cli.configuration.recipes import load_yaml, text_of
 from noisylab.cli.configuration.starts import absolute_starts
 from noisylab.cli.errors import UserError, short
 from noisylab.cli.running.app import config_text
+from noisylab.cli.running.widths import same_width
 
 __all__ = ["WITHOUT_CONFIG", "check_epochs", "check_same_run", "check_stored"]
 
@@ -34,7 +35,7 @@ _TRAINER = (
 # how rows are read, and where they lie; that they are the same rows is checked against the checkpoint
 _DATA = (
     *("num_workers", "eval_batch_size", "residency", "chunk_size", "persistent_workers", "prefetch_factor", "pin_memory"),
-    *("root", "path", "images", "test_images", "labels_csv", "trusted_labels", "cache", "download"),
+    *("root", "path", "images", "test_images", "labels_csv", "trusted_labels", "cache", "download", "table", "test_table"),
 )
 _FREE = ("recipe", "speed", "checkpoint", "ckpt_path", *(f"trainer.{key}" for key in _TRAINER), *(f"data.{key}" for key in _DATA))
 
@@ -116,7 +117,8 @@ def check_same_run(folder: Path, config: dict[str, Any]) -> None:
         for start in which.get("init_from") or ():
             start.pop("sha256", None)  # which the run wrote down itself
     old, new = (dict(_flat(which)) for which in whole)
-    changed = [key for key in sorted(old | new) if old.get(key) != new.get(key) and not _may_change(key)]
+    differing = [key for key in sorted(old | new) if old.get(key) != new.get(key) and not _may_change(key)]
+    changed = [key for key in differing if not same_width(key, old.get(key), new.get(key))]
     if changed:
         shown = [f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in changed[:_SHOWN]]
         more = f", and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""

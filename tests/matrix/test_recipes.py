@@ -99,7 +99,8 @@ def test_the_networks_of_a_recipe_can_be_built(name):
     model = compose([name], []).config["model"]
     for argument in toys.network_arguments(model):
         network = without_weights(model["init_args"][argument])
-        built = locate(network["class_path"])(3, **network["init_args"])
+        auto = {key: 4 for key, value in network["init_args"].items() if value == "auto"}  # as wide as the data
+        built = locate(network["class_path"])(3, **network["init_args"] | auto)
         assert built.num_classes == 3
 
 

@@ -51,6 +51,7 @@ from noisylab.data import (
     ImageFolder,
     PackedImages,
     Reuters,
+    Tabular,
     WebImages,
 )
 from noisylab.data.named import CIFARN, RAVDESS, XRMB, Animal10N, Clothing1M, Food101N, TinyImageNet, WebFG, WebVision
@@ -205,6 +206,14 @@ def _arrays(folder: Path, given: dict[str, Any]) -> ToyFiles:
     return ToyFiles(arguments, classes=classes, test_rows=30, truth=given.get("noise") is not None)
 
 
+def _tabular(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    for name, rows in (("train", 60), ("test", 30)):
+        cells = [f"{row * 7 % 11},{'abcd'[row * row % 4]},{'xyz'[row % 3]}" for row in range(rows)]
+        (folder / f"{name}.csv").write_text("\n".join(["size,kind,label", *cells]) + "\n", encoding="utf-8")
+    arguments = {"table": str(folder / "train.csv"), "test_table": str(folder / "test.csv")}
+    return ToyFiles(arguments, classes=3, test_rows=30, truth=given.get("noise") is not None)
+
+
 def _packed(folder: Path, given: dict[str, Any]) -> ToyFiles:
     write_packed(folder / "toy.npz", classes=3, rows=60, test_rows=30)
     few = {} if given.get("labeled") is None else {"labeled": 6, "unlabeled": 8, "validation": 2 * bool(given.get("validation"))}
@@ -285,6 +294,7 @@ FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
     PackedImages: _packed,
     RAVDESS: _ravdess,
     Reuters: _reuters,
+    Tabular: _tabular,
     TinyImageNet: _tiny_imagenet,
     WebFG: _webfg,
     WebImages: _web,

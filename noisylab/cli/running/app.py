@@ -53,6 +53,7 @@ class App(SetUpOnlyCLI):
         loggers: names among "tensorboard" and "wandb".
         fitted: record of the model whose data these are, see `NoisyDataModule.adopt`; None for a new model.
         data: those of the configuration, where they have been read already.
+        asked: the method's part of the configuration as the run folder keeps it; None for that of `args`.
         **kwargs: of LightningCLI.
     """
 
@@ -64,9 +65,10 @@ class App(SetUpOnlyCLI):
         loggers: tuple[str, ...] = (),
         fitted: dict[str, Any] | None = None,
         data: NoisyDataModule | None = None,
+        asked: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.folder, self.loggers, self.fitted, self._data = folder, loggers, fitted, data
+        self.folder, self.loggers, self.fitted, self._data, self._asked = folder, loggers, fitted, data, asked
         self.requeues = False
         self._running: str = args["subcommand"]
         super().__init__(
@@ -151,7 +153,7 @@ class App(SetUpOnlyCLI):
         config.update(_plain(config))
         text = parser.dump(config, skip_none=skip == "null", skip_default=skip == "default", skip_validation=True)
         dumped = yaml.safe_load(text)
-        put_back(dumped, self._given)
+        put_back(dumped, self._given if self._asked is None else {**self._given, "model": self._asked})
         return dump(dumped)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
@@ -248,12 +250,23 @@ def build(
         loggers: see `App`.
         fitted: likewise.
     """
-    data = None
-    if asks_for_width(config["model"]):
-        data = build_data(config, fitted)
-        config = {**config, "model": with_width(config["model"], data)}
-    _preflight(subcommand, config, fitted, data)
-    return _parse(App, subcommand, config, folder=folder, loggers=loggers, fitted=fitted, data=data)
+    if not asks_for_width(config["model"]):
+        _preflight(subcommand, config, fitted, None)
+        return _parse(App, subcommand, config, folder=folder, loggers=loggers, fitted=fitted)
+    if fitted is not None and subcommand != "fit":
+        read, data = _blank_data(config, fitted), None  # the record knows the width, whatever has become of the data
+    else:
+        read = data = build_data(config, fitted)
+    filled = {**config, "model": with_width(config["model"], read)}
+    _preflight(subcommand, filled, fitted, data)
+    return _parse(App, subcommand, filled, folder=folder, loggers=loggers, fitted=fitted, data=data, asked=config["model"])
+
+
+def _blank_data(config: dict[str, Any], fitted: dict[str, Any]) -> NoisyDataModule:
+    data: NoisyDataModule = _construct(config["data"])
+    data.adopt(fitted)
+    data.setup_blank()
+    return data
 
 
 def build_data(config: dict[str, Any], fitted: dict[str, Any] | None = None) -> NoisyDataModule:
@@ -299,9 +312,7 @@ def _parse(cls: type[App], subcommand: str, config: dict[str, Any], **kwargs: An
             raise told from error
 
 
-def _preflight(
-    subcommand: str, config: dict[str, Any], fitted: dict[str, Any] | None, data: NoisyDataModule | None
-) -> None:
+def _preflight(subcommand: str, config: dict[str, Any], fitted: dict[str, Any] | None, data: NoisyDataModule | None) -> None:
     """Build data and method once, so that what a constructor refuses is said in its own words: jsonargparse would wrap it."""
     check_machine(config.get("trainer", {}))
     if data is None:

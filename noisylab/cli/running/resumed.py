@@ -15,7 +15,6 @@ from noisylab.cli.configuration.recipes import load_yaml, text_of
 from noisylab.cli.configuration.starts import absolute_starts
 from noisylab.cli.errors import UserError, short
 from noisylab.cli.running.app import config_text
-from noisylab.cli.running.widths import same_width
 
 __all__ = ["WITHOUT_CONFIG", "check_epochs", "check_same_run", "check_stored"]
 
@@ -117,8 +116,7 @@ def check_same_run(folder: Path, config: dict[str, Any]) -> None:
         for start in which.get("init_from") or ():
             start.pop("sha256", None)  # which the run wrote down itself
     old, new = (dict(_flat(which)) for which in whole)
-    differing = [key for key in sorted(old | new) if old.get(key) != new.get(key) and not _may_change(key)]
-    changed = [key for key in differing if not same_width(key, old.get(key), new.get(key))]
+    changed = [key for key in sorted(old | new) if old.get(key) != new.get(key) and not _may_change(key)]
     if changed:
         shown = [f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in changed[:_SHOWN]]
         more = f", and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""

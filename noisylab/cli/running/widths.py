@@ -6,12 +6,12 @@ from typing import Any
 
 from noisylab.cli.errors import UserError
 from noisylab.data.base import NoisyDataModule
-from noisylab.data.rows import FileRows, MultiRows
+from noisylab.data.rows import DenseRows, FileRows, MultiRows
 from noisylab.data.shards.rows import ShardRows
 
-__all__ = ["AUTO", "asks_for_width", "same_width", "with_width"]
+__all__ = ["asks_for_width", "with_width"]
 
-AUTO = "auto"
+_AUTO = "auto"
 _KEY = "in_features"
 
 
@@ -25,7 +25,7 @@ def asks_for_width(node: Any) -> bool:
     True
     """
     if isinstance(node, dict):
-        return any((key == _KEY and value == AUTO) or asks_for_width(value) for key, value in node.items())
+        return any((key == _KEY and value == _AUTO) or asks_for_width(value) for key, value in node.items())
     return isinstance(node, list) and any(map(asks_for_width, node))
 
 
@@ -34,7 +34,7 @@ def with_width(node: Any, data: NoisyDataModule) -> Any:
 
     Args:
         node: of the configuration, left as it is.
-        data: after ``setup``.
+        data: after ``setup`` or ``setup_blank``.
 
     Raises:
         UserError: for data whose samples are no single row of numbers in memory.
@@ -45,21 +45,11 @@ def with_width(node: Any, data: NoisyDataModule) -> Any:
             f"model: in_features=auto is for samples that are one row of numbers, and {type(data).__name__} has others here\n"
             "  name the widths, or choose a network for such inputs"
         )
-    return _filled(node, int(rows.row_size))
-
-
-def same_width(key: str, before: object, now: object) -> bool:
-    """Whether "auto" stands for what was measured when a run began.
-
-    Args:
-        key: dotted.
-        before: value in the configuration of the run.
-        now: value when it is resumed.
-    """
-    return key.rpartition(".")[2] == _KEY and now == AUTO and isinstance(before, int)
+    # of no rows, only the form says how many numbers one has
+    return _filled(node, rows.values[0:0].flatten(1).shape[1] if isinstance(rows, DenseRows) else int(rows.row_size))
 
 
 def _filled(node: Any, width: int) -> Any:
     if isinstance(node, dict):
-        return {key: width if key == _KEY and value == AUTO else _filled(value, width) for key, value in node.items()}
+        return {key: width if key == _KEY and value == _AUTO else _filled(value, width) for key, value in node.items()}
     return [_filled(item, width) for item in node] if isinstance(node, list) else node

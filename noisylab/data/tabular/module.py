@@ -94,6 +94,7 @@ class Tabular(FrameData):
         self.wishes = Wishes(columns, categories, numbers, drop)
         self.min_frequency, self.max_categories = min_frequency, max_categories
         self._encoding: Encoding | None = None
+        self._said: list[str] = []
         self._donors: Tensor | None = None
 
     @property
@@ -129,7 +130,9 @@ class Tabular(FrameData):
     def load(self) -> Source:
         """Read the table; which of its columns are used is decided later, by the rows that are trained on."""
         table, _ = self.tables
-        self._encoding = None if self.adopted is None else Encoding.of(self.adopted["measured"])
+        if self.adopted is not None:
+            then = self.adopted["measured"]
+            self._encoding, self._said = Encoding.of(then), list(then["said"])
         if self._encoding is None:
             self.input_columns(table)  # what cannot be used at all is refused before labels are read
         return super().load()
@@ -145,11 +148,10 @@ class Tabular(FrameData):
         """Learn what becomes of the columns, unless a model's record prescribes it, and prepare all rows."""
         assert isinstance(source.train, TableRows)
         cells, tested = source.train.cells, source.test
-        said: list[str] = []
         if self._encoding is None:
-            self._encoding, said = self._fit(cells, source.given, rows.numpy())
+            self._encoding, self._said = self._fit(cells, source.given, rows.numpy())
         train, odd = self._encoding(cells, cells.table.where)
-        said += odd
+        said = [*self._said, *odd]
         some = torch.linspace(0, len(rows) - 1, min(_DONORS, len(rows))).round().long()
         self._donors = train[rows[some]]
         if tested is source.train:  # a fold of the training rows
@@ -158,7 +160,8 @@ class Tabular(FrameData):
             source.train = DenseRows(train)
         if isinstance(tested, TableRows) and tested.cells is not cells:
             prepared, odd = self._encoding(tested.cells, f"{tested.cells.table.where}, test rows")
-            source.test, said = DenseRows(prepared), [*said, *odd]
+            source.test = DenseRows(prepared)
+            said += odd
         for text in said:
             note(text)
         source.account += [*said, f"{cells.table.where}: {self._encoding.text()}"]
@@ -170,8 +173,8 @@ class Tabular(FrameData):
         return table_views(self._donors, self.encoding.groups)
 
     def measured(self) -> dict[str, Any]:
-        """What was learned of each column."""
-        return self.encoding.state()
+        """What was learned of each column, and what the user was told of it."""
+        return {**self.encoding.state(), "said": self._said}
 
     def blank(self) -> RowStore:
         """No rows."""

@@ -63,6 +63,16 @@ FLAGS = {
     "images": Flag("folder of pictures", "DIR", path=True),
     "labels": Flag("table with the columns file and label; without it each folder below --images is a class", "FILE", path=True),
     "arrays": Flag("an .npz file with x and y, or a folder with x.npy and y.npy", "FILE", path=True),
+    "dataset": Flag(
+        "a table of texts, numbers, pictures or sound: parquet, CSV, JSON lines or a saved data set", "PATH", path=True
+    ),
+    "label": Flag("column of --dataset that holds the labels; guessed where there is one choice, and said", "COLUMN"),
+    "text": Flag("column of texts to train on", "COLUMN"),
+    "image": Flag("column of pictures to train on", "COLUMN"),
+    "audio": Flag("column of sound to train on", "COLUMN"),
+    "features": Flag("columns of numbers, categories or vectors to train on, with commas between them", "COLUMNS"),
+    "split": Flag("split of --dataset to train on; default train, or the only one", "NAME"),
+    "id": Flag("column of names of the rows, by which corrections find back", "COLUMN"),
     "run": Flag("a finished run, to describe its labels or to apply corrections", "DIR", path=True),
     "backbone": Flag(
         "pretrained network whose features are trained on: auto, none, efficientnet_lite0 or torchvision:NAME", "NAME"
@@ -93,11 +103,14 @@ FLAGS = {
 }
 
 _TRAINING = ("config", "row", "run_dir", "resume", "overwrite", "dry_run", "print_config", "logger", "trust")
+_TABLE = ("dataset", "label", "text", "image", "audio", "features", "split", "id")
+_RANKS = ("rank_timeout",)
 _FINISHED = ("run_dir", "config", "row", "checkpoint", "trust")
 _LABELS = (
     "images",
     "labels",
     "arrays",
+    *_TABLE,
     "run",
     "backbone",
     "file_column",
@@ -108,11 +121,13 @@ _LABELS = (
 )
 
 COMMANDS = {
-    "fit": Command("train a method on a data set", "noisylab fit --config act_digits.yaml", (*_TRAINING, "rank_timeout")),
+    "fit": Command(
+        "train a method on a data set", "noisylab fit --config act_digits.yaml", (*_TRAINING, *_TABLE, "rank_timeout")
+    ),
     "folds": Command(
         "train once for each fold as the test set: mean and deviation",
         "noisylab folds --config RECIPE.yaml --folds 5",
-        (*_TRAINING, "folds"),
+        (*_TRAINING, *_TABLE, "folds"),
     ),
     "study": Command(
         "train every row of a recipe with several seeds, and print one table",
@@ -137,9 +152,9 @@ COMMANDS = {
     ),
     "test": Command("evaluate a finished run on its test data", "noisylab test --run_dir DIR", (*_FINISHED, "rank_timeout")),
     "predict": Command(
-        "predict the classes of new pictures, or of the test set",
+        "predict the classes of new pictures or rows, or of the test set",
         "noisylab predict --run_dir DIR --images FOLDER",
-        (*_FINISHED, "images", "skip_unreadable", "out", "overwrite"),
+        (*_FINISHED, "images", "dataset", "split", "skip_unreadable", "out", "overwrite"),
     ),
     "compare": Command(
         "table and figure of finished runs",
@@ -184,6 +199,8 @@ _WORDS = {  # what a flag does in one command, where another says more than that
     ("issues apply", "out"): "file of the corrected labels, a new one",
     ("data pack", "out"): "folder of the pack, a new one",
     ("predict", "images"): "folder of pictures without labels",
+    ("predict", "dataset"): "a table of new rows, with the columns that the model was trained on",
+    ("predict", "split"): "split of --dataset to predict; needed where it has several",
     ("predict", "out"): "file of the predictions; default predictions.csv in the run folder",
     ("predict", "overwrite"): "replace the file of --out, if noisylab wrote it",
     ("compare", "out"): "file of the figure, a PNG; default curves.png",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -79,6 +79,9 @@ class NoisyDataModule(FittedData):
             disk of the run folder, with the same results. None for half of the machine's memory.
         seed: the run's seed, which keys every random draw of training; the command line sets it to ``seed_everything``.
     """
+
+    row_names: ClassVar[str] = "file"
+    """What names of its rows are, where it has any: "file", or "id" for those that a table has for its rows."""
 
     def __init__(
         self,

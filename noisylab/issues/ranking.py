@@ -91,6 +91,7 @@ def rank_labels(method: NoisyLabelMethod, data: NoisyDataModule) -> IssueTable |
         is_issue=is_issue[order].numpy(),
         confidence=confidence[order].double().numpy(),
         signals={name: values[order].double().numpy() for name, values in found.items() if values is not None},
+        called=data.row_names,
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from noisylab.data.labels import in_order
 from noisylab.files import atomic_path
 
-__all__ = ["LABEL_ISSUES", "SIGNALS", "IssueTable", "read_issues"]
+__all__ = ["KEYS", "LABEL_ISSUES", "SIGNALS", "IssueTable", "read_issues"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -26,6 +26,9 @@ LABEL_ISSUES = "label_issues.csv"
 SIGNALS = ("mean_loss", "mean_margin", "clean_prob", "agreement")
 """Columns of what a score came from; empty where a method has none."""
 
+KEYS = ("file", "id", "index")
+"""The first column: what each row is called by."""
+
 _COLUMNS = ("given", "suggested", "score", "is_issue", "confidence")
 
 
@@ -35,7 +38,7 @@ class IssueTable:
 
     Args:
         index: (M,) rows of the original training set.
-        names: (M) files of the rows, or `None` for data without files.
+        names: (M) files or other names of the rows, or `None` for data without.
         class_names: K names of the classes.
         given: (M,) given class, 0..K-1.
         suggested: (M,) class that the method takes the sample for; never the given one where `is_issue`.
@@ -43,6 +46,7 @@ class IssueTable:
         is_issue: (M,) whether the label is taken to be wrong.
         confidence: (M,) in [0, 1], the method's mean probability of the suggested class.
         signals: (M,) of each of `SIGNALS` that there is; NaN where unknown.
+        called: what `names` are: "file", or "id" for names that a table has for its rows.
     """
 
     index: Ints
@@ -54,14 +58,20 @@ class IssueTable:
     is_issue: Bools
     confidence: Floats
     signals: Mapping[str, Floats] = field(default_factory=dict)
+    called: str = "file"
 
     def __len__(self) -> int:
         return len(self.index)
 
     @property
     def keys(self) -> list[str]:
-        """The name of each row: its file, or else its number."""
+        """The name of each row, or else its number."""
         return [str(row) for row in self.index.tolist()] if self.names is None else self.names
+
+    @property
+    def key(self) -> str:
+        """What the rows are called by: "file", "id" or "index", the first column of the file."""
+        return "index" if self.names is None else self.called
 
     def head(self, count: int) -> IssueTable:
         """The first `count` rows."""
@@ -76,6 +86,7 @@ class IssueTable:
             is_issue=self.is_issue[kept],
             confidence=self.confidence[kept],
             signals={name: values[kept] for name, values in self.signals.items()},
+            called=self.called,
         )
 
     def write(self, path: str | Path) -> None:
@@ -85,7 +96,7 @@ class IssueTable:
         kept = [self.signals[name].tolist() if name in self.signals else None for name in SIGNALS]
         with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
-            writer.writerow(["index" if self.names is None else "file", *_COLUMNS, *SIGNALS])
+            writer.writerow([self.key, *_COLUMNS, *SIGNALS])
             for row, key in enumerate(self.keys):
                 given, suggested, score, is_issue, confidence = (column[row] for column in columns)
                 signals = ["" if values is None or values[row] != values[row] else f"{values[row]:.6f}" for values in kept]
@@ -98,7 +109,8 @@ def read_issues(path: str | Path, class_names: Sequence[str] | None = None, name
     Args:
         path: the file.
         class_names: the classes in their order; `None` for the names that occur, as `in_order` has them.
-        names: (N) files of the training set, by which rows get their number; `None` numbers files in the order of the table.
+        names: (N) names of the rows of the training set, by which they get their number; `None` numbers them in the
+            order of the table.
 
     Raises:
         FileNotFoundError: without the file.
@@ -114,10 +126,10 @@ def read_issues(path: str | Path, class_names: Sequence[str] | None = None, name
             lines, header = list(reader), list(reader.fieldnames or [])
     except csv.Error as error:
         raise ValueError(f"{path} is not a table ({error}); a new run writes it again") from error
-    key = "file" if "file" in header else "index"
+    key = next((name for name in KEYS if name in header), "index")
     absent = [name for name in (key, *_COLUMNS) if name not in header]
     if absent:
-        raise ValueError(f"{path} has no column {absent[0]}; it needs file or index, {', '.join(_COLUMNS)}")
+        raise ValueError(f"{path} has no column {absent[0]}; it needs file, id or index, {', '.join(_COLUMNS)}")
     occurring = (line[name] for line in lines for name in ("given", "suggested"))
     found = in_order(occurring) if class_names is None else class_names
     classes = {name: number for number, name in enumerate(found)}
@@ -141,7 +153,7 @@ def read_issues(path: str | Path, class_names: Sequence[str] | None = None, name
     floats = {name: np.array(cells[name], dtype=np.float64) for name in ("score", "confidence", *SIGNALS)}
     return IssueTable(
         index=np.array(cells["index"], dtype=np.int64),
-        names=[line["file"] for line in lines] if key == "file" else None,
+        names=None if key == "index" else [line[key] for line in lines],
         class_names=tuple(found),
         given=np.array(cells["given"], dtype=np.int64),
         suggested=np.array(cells["suggested"], dtype=np.int64),
@@ -149,4 +161,5 @@ def read_issues(path: str | Path, class_names: Sequence[str] | None = None, name
         is_issue=np.array(cells["is_issue"], dtype=bool),
         confidence=floats["confidence"],
         signals={name: floats[name] for name in SIGNALS},
+        called="file" if key == "index" else key,
     )

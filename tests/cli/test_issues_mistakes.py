@@ -228,7 +228,7 @@ FLAGS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("--labels", "good.csv", "--config", "ce_digits.yaml"), ("--labels belongs to --images DIR",)),
     (("--arrays", "d.npz", "--labels", "good.csv"), ("--labels belongs to --images",)),
     (("--images", "sorted", "--label_column", "x"), ("--file_column and --label_column name columns of --labels FILE",)),
-    (("--images", "flat", "--label", "good.csv"), ("'label' is not known", "nearest: labels")),
+    (("--images", "flat", "--label", "good.csv"), ("--label says what", "--labels FILE")),
     ((*GOOD, "--crossfit", "1"), ("--crossfit", "folds, 2 or more, got '1'")),
     ((*GOOD, "--crossfit", "abc"), ("--crossfit", "folds, 2 or more, got 'abc'")),
     ((*GOOD, "--crossfit", "16", *SHORT), ("--crossfit 16: there are only 15 rows",)),

@@ -14,6 +14,7 @@ import lightning as L
 
 from noisylab.checkpoints.atomic import check_checkpoint
 from noisylab.checkpoints.fitted import fitted_in
+from noisylab.cli.commands.dataset import with_dataset
 from noisylab.cli.commands.dry_run import dry_run
 from noisylab.cli.configuration.compose import compose
 from noisylab.cli.configuration.trainer import not_logged
@@ -86,6 +87,7 @@ def fit(
         done: called with what was trained, where that came to its end.
     """
     quiet()
+    options = with_dataset(options)
     resume, dry = "resume" in options.own, bool({"dry_run", "print_config"} & set(options.own))
     if resume and "run_dir" not in options.own:
         raise UserError("--resume needs --run_dir, the folder of the run to continue")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from noisylab.cli.commands.dataset import with_dataset
 from noisylab.cli.commands.fit import fit
 from noisylab.cli.configuration.compose import compose
 from noisylab.cli.configuration.origin import absolute_paths
@@ -51,6 +52,7 @@ def fit_folds(options: Options) -> int:
         UserError: for what cannot be run, before any data is read; for folds of another series in the folder.
     """
     quiet()
+    options = with_dataset(options)
     resume = "resume" in options.own
     if resume and "run_dir" not in options.own:
         raise UserError("--resume needs --run_dir, the folder of the folds to continue")

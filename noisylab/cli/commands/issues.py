@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from noisylab.checkpoints.atomic import newest_readable
 from noisylab.checkpoints.fitted import fitted_in
 from noisylab.cli.commands.crossfit import check_crossfit, crossfit, crossfit_number
+from noisylab.cli.commands.dataset import ROLES, check_dataset_labels, check_roles, check_same_dataset, dataset_of
 from noisylab.cli.commands.fit import fit
 from noisylab.cli.commands.folds import one_process
 from noisylab.cli.commands.issue_defaults import choose_backbone, choose_training
@@ -48,7 +49,7 @@ _PAGE, _REPORT = "issues.html", "noise_report.json"
 _ROWS = 20_000  # in the page, which says so where there are more: a browser holds them all in memory
 _PICTURES = 1000  # of the first rows, in the page: about 3 KB each
 _PAIRS = 3  # confused pairs that are printed
-_SOURCES = ("images", "arrays", "run")
+_SOURCES = ("images", "arrays", "dataset", "run")
 _KEYS = (
     "recipe",
     "seed_everything",
@@ -61,7 +62,7 @@ _KEYS = (
     "init_from",
     "encoders_from",
 )  # parts of a recipe
-_FLAGS = (*_SOURCES, "labels", "config", "run_dir", "resume", "backbone", "file_column", "label_column", "crossfit")
+_FLAGS = (*_SOURCES, *ROLES, "labels", "config", "run_dir", "resume", "backbone", "file_column", "label_column", "crossfit")
 
 _FREE = ("recipe", "seed_everything", "trainer", "speed", "checkpoint")  # parts that do not depend on the data
 
@@ -83,12 +84,14 @@ def find_issues(options: Options) -> int:
         if key.partition(".")[0].removesuffix("+") not in _KEYS:  # found before any data is read
             raise unknown("noisylab issues: flag", key, [*_FLAGS, *_KEYS])
     given = [name for name in _SOURCES if name in options.own]
+    if "resume" not in options.own:
+        check_roles(options.own)
     if len(given) > 1:
         raise UserError(f"--{given[0]} and --{given[1]} exclude each other; give one")
     if not given and not options.configs and "resume" not in options.own:
         raise UserError(
             "noisylab issues needs data: --images DIR --labels labels.csv, --images DIR with a folder for each class,\n"
-            "  --arrays FILE.npz, --config RECIPE.yaml, or --run DIR of a finished run"
+            "  --dataset TABLE, --arrays FILE.npz, --config RECIPE.yaml, or --run DIR of a finished run"
         )
     if "run" in options.own:
         extra = [name for name in options.own if name not in ("run", "pictures")]
@@ -197,6 +200,7 @@ def _tell(text: str, stream: TextIO) -> None:
 def _check_same(options: Options, config: dict[str, Any]) -> None:
     """Refuse other data than the run was begun with."""
     arguments = config["data"]["init_args"]
+    check_same_dataset(options.own, arguments)
     for name, key in (("arrays", "path"), ("images", "images"), ("labels", "labels_csv"), ("backbone", "backbone")):
         given, begun = options.own.get(name), arguments.get(key)
         file = name != "backbone" and begun is not None
@@ -208,13 +212,19 @@ def _check_same(options: Options, config: dict[str, Any]) -> None:
 def _data_flags(options: Options, stream: TextIO) -> Flags:
     """The data set that --images or --arrays stands for, said to `stream`; bad labels are refused here."""
     own = options.own
+    if "dataset" in own:
+        found = dataset_of(own)
+        for text in found.said:
+            _tell(text, stream)
+        check_dataset_labels(found, _arguments(options, [*found.flags]).get("missing", "auto"))
+        return found.flags
     if "arrays" in own:
         for name in ("labels", "backbone", "skip_unreadable", "file_column", "label_column"):
             if name in own:
                 raise UserError(f"--{name} belongs to --images; the arrays of --arrays hold their labels as y")
         file, where = ArrayFile(own["arrays"], habits=True), f"y in {own['arrays']}"
         names = file["class_names"] if "class_names" in file.names else None
-        missing: Missing = _arguments(options, "Arrays", "path").get("missing", "auto")
+        missing: Missing = _arguments(options, [("data", "Arrays"), ("data.path", own["arrays"])]).get("missing", "auto")
         labels, gone = read_labels(file["y"], where, missing, names)
         texts = [(row, str(label)) for row, label in enumerate(labels.tolist()) if not gone.mask[row]]
         check_label_table([text for _, text in texts], [f"row {row}" for row, _ in texts], where)
@@ -224,7 +234,7 @@ def _data_flags(options: Options, stream: TextIO) -> Flags:
             if name in own:
                 raise UserError(f"--{name} belongs to --images DIR; give the folder of the images")
         return []
-    said = _arguments(options, "ImageFolder", "images")
+    said = _arguments(options, [("data", "ImageFolder"), ("data.images", own["images"])])
     said |= {key: own[name] for name, key in _OF_TABLES.items() if name in own}
     table = said.get("labels_csv")
     if table is None and ("file_column" in own or "label_column" in own):
@@ -251,20 +261,18 @@ def _data_flags(options: Options, stream: TextIO) -> Flags:
     return [*flags, ("data.skip_unreadable", "true")] if "skip_unreadable" in own else flags
 
 
-def _arguments(options: Options, data: str, source: str) -> dict[str, Any]:
+def _arguments(options: Options, data: Flags) -> dict[str, Any]:
     """What files and flags say of the data, before it is chosen what it is trained as.
 
     Args:
         options: of the command.
-        data: a class of data that takes such arguments.
-        source: its argument for what --images or --arrays names.
+        data: a class of data that takes such arguments, and the argument for what is read.
     """
     kept = [f"data.{name}" for name in ("missing", "skip_unreadable", "test_images", "test_csv", *_OF_TABLES.values())]
     more = [(key, text) for key, text in options.flags if key in kept]
     others = [(key, text) for key, text in options.flags if key.partition(".")[0] != "data"]
     begin = others if options.configs else _ANY_MODEL  # the model of a file may be named by a flag
-    path = options.own["images" if source == "images" else "arrays"]
-    told = [*begin, ("data", data), (f"data.{source}", path), *more]
+    told = [*begin, *data, *more]
     return dict(compose(options.configs, told, options.row).config["data"]["init_args"])
 
 

@@ -1,4 +1,4 @@
-"""The command predict: the classes of new pictures, or of the test rows."""
+"""The command predict: the classes of new pictures or rows of a table, or of the test rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from noisylab.cli.commands.dataset import table_to_predict
 from noisylab.cli.commands.evaluate import finished
 from noisylab.cli.errors import UserError
 from noisylab.cli.folder.claim import paths_in
@@ -14,6 +15,7 @@ from noisylab.cli.folder.outputs import check_not_read, check_output, is_predict
 from noisylab.cli.running.session import quiet, say, tell_account, tell_changes
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.folders import listed
+from noisylab.data.frames.module import FrameData
 from noisylab.files import atomic_path
 from noisylab.terminal import visible
 
@@ -25,13 +27,18 @@ __all__ = ["predict"]
 
 
 def predict(options: Options) -> int:
-    """Write ``predictions.csv``: file or index, given label if any, predicted class, probability."""
+    """Write ``predictions.csv``: file, id or index, given label if any, predicted class, probability."""
     quiet()
     if "skip_unreadable" in options.own and "images" not in options.own:
         raise UserError("--skip_unreadable belongs to --images; for the pictures of the run: --data.skip_unreadable true")
+    if "images" in options.own and "dataset" in options.own:
+        raise UserError("--images and --dataset exclude each other; give one")
+    if "split" in options.own and "dataset" not in options.own:
+        raise UserError("--split names a part of --dataset; give that, too: --dataset FILE")
+    new = [options.own[name] for name in ("images", "dataset") if name in options.own]
     asked = Path(options.own["out"]) if "out" in options.own else None
     if asked is not None:
-        typed = [*options.configs, options.own.get("images", ""), *(text or "" for _, text in options.flags)]
+        typed = [*options.configs, *new, *(text or "" for _, text in options.flags)]
         check_not_read(asked, "--out", typed)
         check_output(asked, "--out", overwrite="overwrite" in options.own, ours=is_predictions, what="predictions")
     app, folder, checkpoint = finished(options)
@@ -41,10 +48,10 @@ def predict(options: Options) -> int:
     check_not_read(
         path,
         "--out" if asked else "predictions:",
-        [*options.configs, checkpoint, options.own.get("images", ""), *paths_in(app.config[options.command].as_dict())],
+        [*options.configs, checkpoint, *new, *paths_in(app.config[options.command].as_dict())],
     )
     data: NoisyDataModule = app.datamodule
-    if "images" in options.own and data.adopted is not None:
+    if new and data.adopted is not None:
         data.setup_blank()  # the training data may have changed, or be gone
     else:
         data.prepare_data()
@@ -60,8 +67,17 @@ def predict(options: Options) -> int:
         names, skipped = found.names, found.skipped
         tell_account(found.account)
         data.predict_on(found.rows)
+    elif "dataset" in options.own:
+        if not isinstance(data, FrameData):
+            raise UserError(
+                f"--dataset: the model was trained on {type(data).__name__}, not on a table; give pictures with --images"
+            )
+        table = table_to_predict(options.own)
+        names = data.ids_of(table)
+        data.predict_on(data.prepared(table))
+        tell_account(table.account)
     elif not data.test_dataloader():
-        raise UserError("the data has no test rows to predict; name a folder of pictures with --images")
+        raise UserError("the data has no test rows to predict; name new pictures with --images, or a table with --dataset")
     batches = app.trainer.predict(app.model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     classes = data.info.class_names
     lines: list[tuple[Any, ...]] = [(name, "", "", "") for name in skipped]
@@ -80,7 +96,7 @@ def predict(options: Options) -> int:
         say(f"{many} cells are empty: {listed(skipped)}", sys.stderr)
     with atomic_path(path, new=not again) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(prediction_header(bool(names)))
+        writer.writerow(prediction_header(data.row_names if names else "index"))
         writer.writerows(lines)
     print(visible(f"predictions: {path}"))
     return 0

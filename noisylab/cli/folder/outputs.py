@@ -14,20 +14,20 @@ __all__ = ["check_not_read", "check_output", "free_name", "is_predictions", "pre
 _PREDICTED = ["given", "predicted", "probability"]
 
 
-def prediction_header(named: bool) -> list[str]:
+def prediction_header(key: str) -> list[str]:
     """The columns of predictions.
 
     Args:
-        named: whether each row has a file, not only a number.
+        key: what each row is called by: "file", "id" or, by its number, "index".
     """
-    return ["file" if named else "index", *_PREDICTED]
+    return [key, *_PREDICTED]
 
 
 def is_predictions(path: Path) -> bool:
     """Whether a file is a table written by ``noisylab predict``."""
     with path.open("rb") as file:
         first = file.readline(100).rstrip(b"\r\n")
-    return first.decode(errors="replace").split(",") in (prediction_header(True), prediction_header(False))
+    return first.decode(errors="replace").split(",") in [prediction_header(key) for key in ("file", "id", "index")]
 
 
 def check_output(

@@ -17,6 +17,8 @@ __all__ = ["Column", "Columns", "Kind", "Media"]
 Kind: TypeAlias = Literal["number", "bool", "text", "class", "date", "vector", "image", "audio", "other"]
 """What a column holds, see `Column`."""
 
+_SHOWN = 12  # columns in a message
+
 
 @dataclass(frozen=True)
 class Media:
@@ -145,7 +147,7 @@ class Columns:
         if name not in self.columns:
             near = difflib.get_close_matches(name, self.columns, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{argument}={name!r}: {self.where} has no such column; it has {', '.join(self.columns)}{hint}")
+            raise ValueError(f"{argument}={name!r}: {self.where} has no such column; it has {_some(list(self.columns))}{hint}")
         return self.columns[name]
 
     def of_kind(self, *kinds: Kind) -> list[str]:
@@ -179,3 +181,7 @@ class Columns:
             return hashlib.sha256(value.content or b"").digest()
         file = Path(value.path) if self.folder is None else self.folder / value.path
         return f"{value.path}\0{file.stat().st_size if file.is_file() else -1}".encode("utf-8", "surrogateescape")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")

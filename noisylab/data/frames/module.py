@@ -52,6 +52,7 @@ class FrameData(NoisyDataModule, ABC):
         ValueError: in ``setup``, naming the column and the first row at fault.
     """
 
+    row_names: ClassVar[str] = "id"
     path_arguments: ClassVar[tuple[str, ...]] = ("table", "test_table")
 
     def __init__(
@@ -191,6 +192,12 @@ class FrameData(NoisyDataModule, ABC):
             note(text)
         source.account += [*train.account, *([] if test is None else test.account), *said]
         return source
+
+    def ids_of(self, table: Columns) -> list[str] | None:
+        """Names of the rows of another table: those of `id_column` where it has that, else its own, if any."""
+        named = self.id_column is not None and self.id_column in table
+        ids = table.columns[self.id_column].texts() if named and self.id_column is not None else table.ids
+        return None if ids is None else list(ids)
 
     def _ids(self, table: Columns) -> list[str] | None:
         ids = table.ids if self.id_column is None else table.named(self.id_column, "id_column").texts()

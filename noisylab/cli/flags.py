@@ -80,7 +80,7 @@ FLAGS = {
     "file_column": Flag("column of --labels that names the files; default file", "NAME"),
     "label_column": Flag("column of --labels that holds the labels; default label", "NAME"),
     "skip_unreadable": Flag("leave out pictures that cannot be read, and name them"),
-    "pictures": Flag("how many of the first rows have a picture in issues.html; default 1000", "N"),
+    "pictures": Flag("how many of the first rows have a picture or a player in issues.html; default 1000", "N"),
     "crossfit": Flag(
         "number of folds; trains once more for each, for pred_probs.npy: out-of-sample probabilities for cleanlab", "K"
     ),

@@ -2,14 +2,16 @@
 (() => {
   const PAGE = 100; // rows in the document at once
   const NAME = 56; // characters of a file name on a card
+  const CELLS = 12; // columns of a row that are shown before all are asked for
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("rows").textContent);
-  const pictures = JSON.parse(byId("pictures").textContent);
+  const contents = JSON.parse(byId("contents").textContent);
+  const wide = Boolean(contents) && contents.kind !== "picture"; // a card is a row of its own
   const total = data.keys.length;
   const signals = Object.keys(data.signals);
   const storageKey = `noisylab-issues-${data.digest}`;
-  const list = byId(pictures ? "grid" : "body");
-  const template = byId(pictures ? "card" : "line");
+  const list = byId(contents ? "grid" : "body");
+  const template = byId(contents ? "card" : "line");
   const filters = { given: byId("given"), suggested: byId("suggested"), sort: byId("sort"), search: byId("search"),
     onlyIssues: byId("only-issues"), onlyAccepted: byId("only-accepted") };
 
@@ -84,7 +86,7 @@
       if (filters.onlyAccepted.checked && !accepted.has(row)) continue;
       if (given !== "" && data.given[row] !== Number(given)) continue;
       if (suggested !== "" && data.suggested[row] !== Number(suggested)) continue;
-      if (text && !data.keys[row].toLowerCase().includes(text)) continue;
+      if (text && !data.keys[row].toLowerCase().includes(text) && !within(row, text)) continue;
       shown.push(row);
     }
     const [column, way] = { "score-down": [data.score, -1], "score-up": [data.score, 1], given: [data.given, 1],
@@ -94,8 +96,15 @@
     draw();
   }
 
+  function within(row, text) {
+    const found = contents && contents.rows[row];
+    if (found === undefined || found === null || !["text", "cells"].includes(contents.kind)) return false;
+    return String(typeof found === "string" ? found : contents.kind === "text" ? found[0] : found.join("\n")).toLowerCase().includes(text);
+  }
+
   function draw() {
     list.replaceChildren(...shown.slice(page * PAGE, (page + 1) * PAGE).map(build));
+    for (const box of list.querySelectorAll(".content.text")) fold(box);
     mark();
     tell();
   }
@@ -110,8 +119,8 @@
     }
     for (const node of document.querySelectorAll(".pager")) node.hidden = shown.length <= PAGE;
     byId("nothing").hidden = shown.length > 0;
-    byId("lines").hidden = Boolean(pictures) || !shown.length;
-    byId("grid").hidden = !pictures || !shown.length;
+    byId("lines").hidden = Boolean(contents) || !shown.length;
+    byId("grid").hidden = !contents || !shown.length;
     byId("count").textContent = `${rows(shown.length)} shown, ${count(accepted.size)} accepted`;
     byId("accept-all").textContent = `Accept all ${count(shown.length)} shown`;
     byId("accept-all").disabled = !shown.length;
@@ -150,17 +159,17 @@
     item.dataset.row = row;
     item.tabIndex = -1;
     put(item, ".name", data.keys[row]);
-    if (pictures) item.querySelector(".name").textContent = ending(data.keys[row]);
+    if (contents) item.querySelector(".name").textContent = wide ? `${data.key === "index" ? "row" : data.key} ${data.keys[row]}` : ending(data.keys[row]);
     put(item, ".given", data.classes[data.given[row]]);
     put(item, ".suggested", data.classes[data.suggested[row]]);
     item.querySelector(".score").textContent = data.score[row].toFixed(3);
     item.querySelector(".confidence").textContent = data.confidence[row].toFixed(3);
     item.classList.toggle("settled", data.given[row] === data.suggested[row]);
     const issue = item.querySelector(".issue");
-    if (pictures) {
+    if (contents) {
       item.querySelector(".bar").style.setProperty("--v", data.score[row]);
       issue.textContent = data.issue[row] ? "" : "no issue";
-      show(item.querySelector(".picture"), row);
+      show(item.querySelector(".content"), row);
     } else {
       issue.textContent = data.issue[row] ? "yes" : "no";
       for (const name of signals) {
@@ -175,20 +184,85 @@
     return item;
   }
 
+  // ---- what there is to see of a row
+
+  function element(name, className, text) {
+    const node = document.createElement(name);
+    node.className = className;
+    if (text !== undefined) node.textContent = text;
+    return node;
+  }
+
+  function moreButton(closed) {
+    const node = element("button", "small more", closed);
+    node.type = "button";
+    node.dataset.closed = closed;
+    node.setAttribute("aria-expanded", "false");
+    return node;
+  }
+
+  const makers = {
+    picture(box, source) {
+      const image = new Image();
+      image.alt = "";
+      image.loading = "lazy";
+      image.decoding = "async";
+      image.className = source.startsWith("data:image/png") ? "crisp" : "";
+      image.src = source;
+      box.append(image);
+    },
+    text(box, found) {
+      const [text, letters] = typeof found === "string" ? [found, 0] : found;
+      const body = element("p", text.trim() ? "body" : "body empty", text.trim() ? text : "(empty text)");
+      body.dir = "auto"; // each text by its own letters
+      box.append(body);
+      if (letters) box.append(element("p", "cut", `The first ${count([...text].length)} of ${count(letters)} characters; the rest is not in this page.`));
+      box.append(moreButton("more"));
+    },
+    cells(box, cells) {
+      const table = element("dl", "cells");
+      cells.forEach((value, column) => {
+        const pair = element("div", column < CELLS ? "" : "rest");
+        const name = element("dt", "", contents.names[column]), cell = element("dd", value ? "" : "empty", value || "empty");
+        name.title = contents.names[column];
+        cell.dir = "auto";
+        cell.title = value;
+        pair.append(name, cell);
+        table.append(pair);
+      });
+      box.append(table);
+      if (cells.length > CELLS) box.append(moreButton(`all ${count(cells.length)} columns`));
+    },
+    sound(box, source) {
+      const player = document.createElement("audio");
+      player.controls = true;
+      player.preload = "none";
+      player.src = source;
+      box.append(player);
+    },
+  };
+
   function show(box, row) {
-    const source = pictures[row];
-    if (!source) {
+    const found = contents.rows[row];
+    box.classList.add(contents.kind);
+    if (found === undefined) {
       box.classList.add("none");
-      box.textContent = "no picture";
-      return;
-    }
-    const image = new Image();
-    image.alt = "";
-    image.loading = "lazy";
-    image.decoding = "async";
-    image.className = source.startsWith("data:image/png") ? "crisp" : "";
-    image.src = source;
-    box.append(image);
+      box.textContent = contents.missing;
+    } else makers[contents.kind](box, found);
+  }
+
+  // a text that fits needs no button
+  function fold(box) {
+    const body = box.querySelector(".body"), more = box.querySelector(".more"), cut = box.querySelector(".cut");
+    if (more) more.hidden = !cut && body.scrollHeight <= body.clientHeight + 2;
+  }
+
+  function unfold(item) {
+    const box = item.querySelector(".content"), more = item.querySelector(".more");
+    if (!more || more.hidden) return;
+    const open = box.classList.toggle("open");
+    more.textContent = open ? "less" : more.dataset.closed;
+    more.setAttribute("aria-expanded", String(open));
   }
 
   function refresh(item) {
@@ -258,7 +332,7 @@
       k: () => go(item ? current - 1 : current),
     };
     if (item) {
-      const row = Number(item.dataset.row), columns = pictures ? across() : 1;
+      const row = Number(item.dataset.row), columns = contents ? across() : 1;
       const toggle = () => {
         accept(row, !accepted.has(row));
         changed();
@@ -270,6 +344,7 @@
         ArrowUp: () => go(current - columns),
         a: toggle,
         c: () => item.querySelector(".label").focus(),
+        m: () => unfold(item),
         Escape: () => go(current),
       });
       if (target === item) actions[" "] = toggle; // a check box does it by itself
@@ -320,7 +395,11 @@
     return node;
   }
 
-  byId("search-what").textContent = data.key === "file" ? "Search file name" : "Search row number";
+  const searched = { file: "file name", id: "id", index: "row number" }[data.key];
+  const content = { text: " or text", cells: " or cells" }[contents?.kind] || "";
+  byId("search-what").textContent = `Search ${searched}${content}`;
+  byId("more-key").hidden = !["text", "cells"].includes(contents?.kind);
+  if (wide) list.classList.add("wide");
   byId("head").append(
     ...["new label", data.key, "given", "suggested"].map((name) => heading(name, false)),
     heading("score", true), heading("confidence", true), heading("issue", false),
@@ -343,6 +422,9 @@
     });
   }
   for (const kind of ["focusin", "pointerover", "pointerdown"]) list.addEventListener(kind, fill);
+  list.addEventListener("click", (event) => {
+    if (event.target.matches(".more")) unfold(event.target.closest(".item"));
+  });
   list.addEventListener("focusin", (event) => {
     const item = event.target.closest(".item");
     current = page * PAGE + [...list.children].indexOf(item);

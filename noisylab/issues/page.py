@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisylab.files import atomic_path
+from noisylab.issues.contents import Contents
 from noisylab.issues.table import SIGNALS, IssueTable
 
 __all__ = ["write_page"]
@@ -25,33 +26,31 @@ _MOST_CLASSES = 30  # in the heat map
 _MOST_PAIRS = 10  # in the table of confusions; the filters reach the others
 _STRONG = 0.75  # share of the heat map's color from which light text is the easier one to read
 _SCALE = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
-_KINDS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png"}
 
 
 def write_page(
     path: str | Path,
     table: IssueTable,
     report: Mapping[str, Any],
-    pictures: Mapping[int, bytes] | None,
+    contents: Contents | None,
     title: str = "Labels to check",
 ) -> None:
     """Write the page atomically: after an error, the file is as it was before.
 
-    Everything is inside the file: style, script, rows and pictures; its content policy lets a browser load nothing else and run
-    no other script. What a reader accepts is downloaded as ``accepted.csv`` with the columns ``file`` (or ``index``), ``label``
-    and ``given``.
+    Everything is inside the file: style, script, rows and their contents; its content policy lets a browser load nothing else and run
+    no other script. What a reader accepts is downloaded as ``accepted.csv`` with the columns ``file`` (or ``id``, or
+    ``index``), ``label`` and ``given``.
 
     Args:
         path: the file, ``issues.html``.
         table: the rows; all of them are in the page, of which a browser shows a hundred at a time. `IssueTable.head` gives fewer.
         report: content of ``noise_report.json``.
-        pictures: JPEG or PNG file of some rows, as `thumbnails` makes them, by their place in `table`, 0 for the first. With any,
-            rows are cards, those without one get a placeholder; with none, rows are lines of a table with the signals.
+        contents: what there is to see of the rows, by their place in `table`. With any, rows are cards, those without get a
+            placeholder; with none, rows are lines of a table with the signals.
         title: the heading.
 
     Raises:
-        ValueError: for pictures of rows that `table` does not have, or that are neither JPEG nor PNG; and when `report` names
-            other classes than `table`.
+        ValueError: for contents of rows that `table` does not have, and when `report` names other classes than `table`.
         KeyError: when `report` lacks an entry.
     """
     if list(report["class_names"]) != list(table.class_names):
@@ -59,6 +58,8 @@ def write_page(
             f"report is for the classes {_few(report['class_names'])}, table for {_few(table.class_names)}; "
             "give the report that was made from this table"
         )
+    if contents is not None:
+        contents.check(len(table))
     style, script = _asset("page.css"), _asset("page.js")
     rows = _rows(table)
     digest = hashlib.sha256(_json(rows).encode()).hexdigest()[:16]  # under which a browser keeps what was accepted
@@ -70,7 +71,7 @@ def write_page(
         summary=_summary(report),
         extent=escape(_extent(len(table), int(report["num_rows"]))),
         rows=_json({"digest": digest, **rows}),
-        pictures=_json(_sources(pictures, len(table)) if pictures else None),
+        contents=_json(contents.as_json() if contents is not None else None),
     )
     with atomic_path(path) as partial:
         # a file name that is no text (a lone surrogate) must not keep the page from being written
@@ -90,7 +91,7 @@ def _json(value: Any) -> str:
 def _rows(table: IssueTable) -> dict[str, Any]:
     """The table column by column, with the six decimals of ``label_issues.csv``."""
     return {
-        "key": "index" if table.names is None else "file",
+        "key": table.key,
         "keys": table.keys,
         "classes": list(table.class_names),
         "given": table.given.tolist(),
@@ -108,21 +109,6 @@ def _rows(table: IssueTable) -> dict[str, Any]:
 
 def _decimals(values: NDArray[np.float64]) -> list[float | None]:
     return [round(value, 6) if math.isfinite(value) else None for value in values.tolist()]
-
-
-def _sources(pictures: Mapping[int, bytes], rows: int) -> dict[int, str]:
-    """The pictures as addresses that hold their own content."""
-    sources = {}
-    for place, content in sorted(pictures.items()):
-        if not 0 <= place < rows:
-            raise ValueError(f"pictures has position {place}, but the table has {rows} rows, counted from 0")
-        kind = next((kind for start, kind in _KINDS.items() if content.startswith(start)), None)
-        if kind is None:
-            raise ValueError(
-                f"the picture at position {place} is neither JPEG nor PNG: it begins with {content[:8].hex() or 'nothing'}"
-            )
-        sources[place] = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-    return sources
 
 
 # ---- the summary, which needs no script

@@ -15,6 +15,7 @@ from PIL import Image
 from samples import write_image, write_table
 
 from noisylab.data import Arrays, Digits, ImageFolder
+from noisylab.issues.contents import picture_contents
 from noisylab.issues.page import write_page
 from noisylab.issues.report import noise_report
 from noisylab.issues.table import IssueTable
@@ -81,7 +82,8 @@ class Page(HTMLParser):
 
 def written(tmp_path: Path, table: IssueTable, report: dict[str, Any] | None = None, **more: Any) -> Page:
     pictures = more.pop("pictures", None)
-    write_page(tmp_path / "issues.html", table, make_report(table) if report is None else report, pictures, **more)
+    contents = picture_contents(pictures) if pictures else None
+    write_page(tmp_path / "issues.html", table, make_report(table) if report is None else report, contents, **more)
     return Page(tmp_path / "issues.html")
 
 
@@ -125,7 +127,7 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
     assert "alert(1)" not in page.scripts["script"]
     assert page.text.count(NASTY[0]) >= 4, "title, heading, warning and heat map show the name as it is"
     assert NASTY[1] in page.attributes("title")
-    for name in ("rows", "pictures"):
+    for name in ("rows", "contents"):
         assert not set("<>&") & set(page.scripts[name])
 
 
@@ -170,7 +172,7 @@ def test_of_many_classes_the_heat_map_shows_the_most_confused(tmp_path: Path) ->
 
 def test_pictures_are_in_the_page_by_their_place(tmp_path: Path) -> None:
     page = written(tmp_path, make_table(list("abcd"), ["a", "b"]), pictures={2: picture("JPEG"), 0: picture()})
-    sources = json.loads(page.scripts["pictures"])
+    sources = json.loads(page.scripts["contents"])["rows"]
     assert list(sources) == ["0", "2"]
     assert sources["0"].startswith("data:image/png;base64,") and sources["2"].startswith("data:image/jpeg;base64,")
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from noisylab.issues.apply import read_accepted
+from noisylab.issues.contents import Contents, picture_contents
 from noisylab.issues.page import write_page
 from noisylab.issues.report import noise_report
 from noisylab.issues.table import IssueTable
@@ -49,9 +50,10 @@ def tab(browser: Any, tmp_path: Path) -> Iterator[Opener]:
 
     context.on("page", watch)
 
-    def show(table: IssueTable, pictures: dict[int, bytes] | None = None, script: str | None = None) -> Any:
+    def show(table: IssueTable, contents: Contents | dict[int, bytes] | None = None, script: str | None = None) -> Any:
         report = noise_report(table, method="GCE", recipe="toy", rate=0.3, interval=(0.2, 0.4), metrics=None)
-        write_page(tmp_path / "issues.html", table, report, pictures)
+        contents = picture_contents(contents) if isinstance(contents, dict) else contents
+        write_page(tmp_path / "issues.html", table, report, contents)
         page = context.new_page()
         if script is not None:
             page.add_init_script(script)

@@ -34,10 +34,10 @@ from noisylab.data.imageparts import image_lists, unlisted_images
 from noisylab.data.labels import check_label_table, read_labels
 from noisylab.data.missing import Missing
 from noisylab.issues import estimate_rate, read_issues
+from noisylab.issues.contents import contents_of
 from noisylab.issues.page import write_page
 from noisylab.issues.report import noise_report, write_report
 from noisylab.issues.table import LABEL_ISSUES, IssueTable
-from noisylab.issues.thumbnails import thumbnails
 from noisylab.issues.truth import issue_metrics
 
 if TYPE_CHECKING:
@@ -326,7 +326,7 @@ def _describe(folder: Path, pictures: int, config: dict[str, Any], data: NoisyDa
 
     Args:
         folder: of the run, which holds the list of issues.
-        pictures: how many of the first rows have a picture in the page.
+        pictures: how many of the first rows have a picture or a player in the page.
         config: of the run.
         data: of the run, after ``setup``.
     """
@@ -348,8 +348,8 @@ def _describe(folder: Path, pictures: int, config: dict[str, Any], data: NoisyDa
         metrics=issue_metrics(table, data.judged_target),
     )
     write_report(folder / _REPORT, report)
-    first = table.index[: min(pictures, _ROWS)].tolist()
-    write_page(folder / _PAGE, table.head(_ROWS), report, thumbnails(data, first) if first else None)
+    shown = table.head(_ROWS)
+    write_page(folder / _PAGE, shown, report, contents_of(data, shown.index.tolist(), min(pictures, len(shown))))
     data.teardown()
     say(_words(folder, table, report, config), sys.stdout)
     return 0

@@ -220,7 +220,7 @@
       box.append(moreButton("more"));
     },
     cells(box, cells) {
-      const table = element("dl", "cells");
+      const table = element("dl", "columns");
       cells.forEach((value, column) => {
         const pair = element("div", column < CELLS ? "" : "rest");
         const name = element("dt", "", contents.names[column]), cell = element("dd", value ? "" : "empty", value || "empty");

@@ -37,8 +37,8 @@ def write_page(
 ) -> None:
     """Write the page atomically: after an error, the file is as it was before.
 
-    Everything is inside the file: style, script, rows and their contents; its content policy lets a browser load nothing else and run
-    no other script. What a reader accepts is downloaded as ``accepted.csv`` with the columns ``file`` (or ``id``, or
+    Everything is inside the file: style, script, rows and their contents; its content policy lets a browser load nothing else
+    and run no other script. What a reader accepts is downloaded as ``accepted.csv`` with the columns ``file`` (or ``id``, or
     ``index``), ``label`` and ``given``.
 
     Args:

@@ -23,7 +23,7 @@ from noisylab.data.missing import Missing
 from noisylab.data.table import files_on_disk, read_records
 from noisylab.files import atomic_path
 from noisylab.issues.fixes import Applied, Fixes, applied_of, changes_of, refuse, refuse_existing
-from noisylab.issues.table import IssueTable
+from noisylab.issues.table import KEYS, IssueTable
 
 __all__ = ["apply_to_arrays", "apply_to_folders", "apply_to_table", "read_accepted", "top_fixes"]
 
@@ -32,8 +32,8 @@ def read_accepted(path: str | Path) -> Fixes:
     """Read a list of accepted fixes.
 
     Args:
-        path: comma-separated UTF-8 text with the columns ``file`` or ``index``, ``label`` (the new one) and optionally ``given``
-            (the one it replaces). Files are taken as in a table of labels: ``./a.jpg`` is ``a.jpg``.
+        path: comma-separated UTF-8 text with the columns ``file``, ``id`` or ``index``, ``label`` (the new one) and optionally
+            ``given`` (the one it replaces). Files are taken as in a table of labels: ``./a.jpg`` is ``a.jpg``.
 
     Raises:
         FileNotFoundError: without the file.
@@ -42,8 +42,8 @@ def read_accepted(path: str | Path) -> Fixes:
     """
     path = Path(path)
     header, records = read_records(path).split(path)
-    key_name = "index" if "index" in header and "file" not in header else "file"
-    columns = _columns(path, header, (key_name, "label"), "file or index, label and optionally given")
+    key_name = next((name for name in KEYS if name in header), "file")
+    columns = _columns(path, header, (key_name, "label"), "file, id or index, label and optionally given")
     given_column = header.index("given") if "given" in header else None
     fixes: Fixes = {}
     faults = []
@@ -52,6 +52,8 @@ def read_accepted(path: str | Path) -> Fixes:
         given = "" if given_column is None else _cell(record.cells, given_column)
         if key and key_name == "file":
             key = _file_key(key)
+        elif key and key_name == "id":
+            pass
         elif key.isascii() and key.isdecimal():
             key = str(int(key))
         elif key:

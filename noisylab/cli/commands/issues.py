@@ -15,7 +15,7 @@ from noisylab.cli.commands.dataset import ROLES, check_dataset_labels, check_rol
 from noisylab.cli.commands.fit import fit
 from noisylab.cli.commands.folds import one_process
 from noisylab.cli.commands.issue_defaults import choose_backbone, choose_training
-from noisylab.cli.commands.issues_apply import ANEW, OWN_DATA, class_name, quoted
+from noisylab.cli.commands.issues_apply import ANEW, OWN_DATA, class_name, fixed_name, quoted
 from noisylab.cli.configuration.compose import compose
 from noisylab.cli.configuration.origin import refuse_changed, same_path, shown
 from noisylab.cli.errors import UserError, unknown
@@ -366,9 +366,11 @@ def _words(folder: Path, table: IssueTable, report: dict[str, Any], config: dict
         lines.append(f"most often: {', '.join(pairs)}")
     lines += [f"note: {warning}" for warning in report["warnings"]]
     lines.append(f"in {folder}: {LABEL_ISSUES}, {_REPORT} and {_PAGE}, which opens in any browser")
-    data, labels = class_name(config), config["data"]["init_args"].get("labels_csv")
-    if data in OWN_DATA:  # the labels of a published data set are not rewritten
+    data, arguments = class_name(config), config["data"]["init_args"]
+    labels, source = arguments.get("labels_csv"), arguments.get("table")
+    if data in OWN_DATA or source is not None:  # the labels of a published data set are not rewritten
         out = "fixed.npz" if data == Arrays.__name__ else f"labels_fixed.{'json' if labels and is_export(labels) else 'csv'}"
+        out = out if source is None else fixed_name(str(source))
         lines += [
             "accept there what is wrong, download the list, and apply it:",
             f"  noisylab issues apply --run {quoted(folder)} --accepted accepted.csv --out {out}",

@@ -16,6 +16,7 @@ from noisylab.data.imageparts import split_folders
 from noisylab.issues import read_issues
 from noisylab.issues.apply import apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
 from noisylab.issues.apply_exports import apply_to_export
+from noisylab.issues.apply_frames import SAVED_MARKS, apply_to_frame, whole_copy
 from noisylab.issues.fixes import Applied, Fixes
 from noisylab.issues.table import LABEL_ISSUES
 from noisylab.terminal import visible
@@ -23,7 +24,7 @@ from noisylab.terminal import visible
 if TYPE_CHECKING:
     from noisylab.cli.options import Options
 
-__all__ = ["ANEW", "OWN_DATA", "apply", "class_name", "quoted"]
+__all__ = ["ANEW", "OWN_DATA", "apply", "class_name", "fixed_name", "quoted"]
 
 ANEW = "find the issues anew, in another --run_dir"  # where the configuration of a run is damaged
 OWN_DATA = (ImageFolder.__name__, ImageFeatures.__name__, Arrays.__name__)  # whose labels can be rewritten
@@ -37,6 +38,15 @@ def class_name(config: dict[str, Any]) -> str:
 def quoted(path: Path) -> str:
     """A path quoted as it is typed in a shell."""
     return shlex.quote(str(path))
+
+
+def fixed_name(table: str) -> str:
+    """A name for the corrected copy of a table."""
+    path = Path(table)
+    name, ending = path.name.removesuffix(".gz"), ".gz" if path.suffix == ".gz" else ""
+    if path.is_dir():
+        return f"{name}_fixed" if any((path / mark).is_file() for mark in SAVED_MARKS) else "labels_fixed.csv"
+    return f"{Path(name).stem}_fixed{Path(name).suffix}{ending}" if path.is_file() else "labels_fixed.csv"
 
 
 def apply(options: Options) -> int:
@@ -68,15 +78,19 @@ def apply(options: Options) -> int:
         applied, key = apply_to_folders(arguments["images"], table, fixes, out, missing=missing), "labels_csv"
     elif name == Arrays.__name__:
         applied, key = apply_to_arrays(arguments["path"], table, fixes, out, missing=missing), "path"
+    elif arguments.get("table") is not None:
+        names = ("label", "id_column", "split")
+        columns = {key: arguments[key] for key in names if key in arguments}
+        applied, key = apply_to_frame(arguments["table"], fixes, out, missing=missing, **columns), "table"
     else:
         raise UserError(
             f"the labels of {name} are those of a published data set, and are not rewritten; corrections apply to runs on your "
-            "own data: ImageFolder, ImageFeatures, Arrays"
+            f"own data: {', '.join(OWN_DATA)}, and tables"
         )
     root = Path(shown(arguments["images"])) if "images" in arguments and not arguments.get("labels_csv") else None
     split = None if root is None else split_folders(root, missing)
     tested = None if root is None or split is None or split[1] is None else root / split[1]
-    print(visible(_applied(applied, out, folder, key, tested)))
+    print(visible(_applied(applied, out, folder, key, tested, str(arguments.get("table") or ""))))
     return 0
 
 
@@ -88,11 +102,11 @@ def _table(arguments: dict[str, Any], fixes: Fixes, out: Path) -> Applied:
     return apply_to_table(path, fixes, out, **{name: arguments.get(name) or name.removesuffix("_column") for name in names})
 
 
-def _applied(applied: Applied, out: Path, folder: Path, key: str, tested: Path | None) -> str:
+def _applied(applied: Applied, out: Path, folder: Path, key: str, tested: Path | None, source: str) -> str:
     lines = [f"{applied.changed:,} labels changed, {applied.same:,} were so already: {out}"]
     if applied.emptied:
         lines.append(f"note: no row is left of {', '.join(applied.emptied)}; a model of these labels has fewer classes")
-    if key == "labels_csv" or out.suffix == ".npz":
+    if key == "labels_csv" or out.suffix == ".npz" or (key == "table" and whole_copy(source, out)):
         config = quoted(folder / "config.yaml")
         more = "" if tested is None else f" --data.test_images {quoted(tested)}"  # a table takes the place of all the folders
         lines.append(f"train on them: noisylab fit --config {config} --data.{key} {quoted(out)}{more} --run_dir runs/fixed")

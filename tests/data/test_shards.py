@@ -7,6 +7,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,25 @@ def test_rows_come_back_as_they_were_and_as_litdata_reads_them(tmp_path: Path, d
     found = PackFiles(str(folder)).manifest.measured
     scaled = rows.astype(np.float64) / (255 if dtype == "uint8" else 1)
     assert np.allclose(found["mean"], scaled.mean((0, 2, 3))) and np.allclose(found["std"], scaled.std((0, 2, 3)))
+
+
+def test_statistics_of_features_far_from_zero_are_exact(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    rows = np.stack([1e4 + 0.1 * rng.normal(size=600), np.full(600, 1e4 + 1 / 3), rng.normal(size=600)], 1).astype(np.float32)
+    pack_arrays(np.array_split(rows, 7), torch.arange(600) % 2, ("a", "b"), tmp_path / "pack")
+    found, exact = PackFiles(str(tmp_path / "pack")).manifest.measured, rows.astype(np.float64)
+    assert np.allclose(found["mean"], exact.mean(0), rtol=1e-12)
+    assert np.allclose(found["std"], [exact[:, 0].std(), 1.0, exact[:, 2].std()], rtol=1e-5), "1 for what does not vary"
+
+
+@pytest.mark.parametrize("left", [0, 3, 10, 70])
+def test_a_shard_that_was_cut_short_since_it_was_checked_is_named(left: int, tmp_path: Path) -> None:
+    folder = packed(tmp_path)
+    shard = folder / "chunk-0-0.bin"
+    shard.write_bytes(shard.read_bytes()[:left])
+    reader = ShardReader(PackFiles(str(folder)))
+    with pytest.raises(PackError, match=r"chunk-0-0.bin of the pack .* (is damaged|cannot be read)"):
+        reader.content(0)
 
 
 def test_a_pack_divides_and_trains_as_the_same_rows_in_memory(tmp_path: Path) -> None:
@@ -178,6 +198,13 @@ def faults() -> Iterator[tuple[str, Any, str]]:
     yield "labels too few", shorter, r"given.npy of the pack .* has 59 entries for 60 rows"
     yield "version", version, r"version 9, and this noisylab reads 'noisylab shards', version 1"
     yield "manifest changed", changed, "manifest.json was changed after the pack was written"
+
+    def elsewhere(folder: Path) -> None:
+        found = Manifest.read(folder / MANIFEST, "here")
+        moved = tuple(replace(shard, file=f"../{shard.file}") for shard in found.shards)
+        replace(found, shards=moved).write(folder)  # whose id is right
+
+    yield "a file elsewhere", elsewhere, "manifest.json names the file '../chunk-0-0.bin', which is not in the pack's own folder"
     yield "no manifest", lambda folder: (folder / MANIFEST).unlink(), "there is no pack at .* has no manifest.json"
 
 

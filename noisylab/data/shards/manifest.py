@@ -92,7 +92,8 @@ class Manifest:
             place: of the pack, for messages.
 
         Raises:
-            PackError: for another version of the format, a file that is no manifest, or one that was changed.
+            PackError: for another version of the format, a file that is no manifest, one that was changed, or one that names
+                files outside the folder of the pack.
         """
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
@@ -124,6 +125,12 @@ class Manifest:
             raise PackError(
                 f"{place}/{MANIFEST} was changed after the pack was written; copy the pack again, or pack the data again"
             )
+        for part in (*found.columns.values(), *found.shards):
+            if Path(part.file).name != part.file:  # which would be written there when it is fetched
+                raise PackError(
+                    f"{place}/{MANIFEST} names the file {part.file!r}, which is not in the pack's own folder; take packs only "
+                    "from people you trust"
+                )
         return found
 
 

@@ -324,6 +324,7 @@ class _Sums:
         self.dtype = ""
         self._total: np.ndarray[Any, Any] = np.zeros(0)
         self._squares: np.ndarray[Any, Any] = np.zeros(0)
+        self._shift: np.ndarray[Any, Any] = np.zeros(0)  # the first row's: what varies little keeps its digits
         self._count = 0
 
     def add(self, block: np.ndarray[Any, Any]) -> None:
@@ -336,8 +337,11 @@ class _Sums:
                 "pack rows of one shape and type"
             )
         self.shape, self.dtype = block.shape[1:], _TYPES[block.dtype]
-        # over the pixels of a channel in float32, over rows in float64
-        values = block.astype(np.float32).reshape(len(block), block.shape[1], -1)
+        # over the pixels of a channel in float32, over features and rows in float64
+        values = block.astype(np.float64 if block.ndim == 2 else np.float32).reshape(len(block), block.shape[1], -1)
+        if not self._count:
+            self._shift = values[0].mean(1, keepdims=True)
+        values -= self._shift
         total = values.sum(2).sum(0, dtype=np.float64)
         squares = np.square(values).sum(2).sum(0, dtype=np.float64)
         if not np.isfinite(squares).all():
@@ -351,7 +355,7 @@ class _Sums:
         top = 255.0 if self.dtype == "uint8" and len(self.shape) == 3 else 1.0
         mean = self._total / self._count
         std = np.sqrt(np.maximum(self._squares / self._count - mean**2, 0)) / top
-        return {"mean": (mean / top).tolist(), "std": np.where(std > 1e-6, std, 1.0).tolist()}
+        return {"mean": ((mean + self._shift[:, 0]) / top).tolist(), "std": np.where(std > 1e-6, std, 1.0).tolist()}
 
 
 def _small_blocks(blocks: Iterable[np.ndarray[Any, Any]]) -> Iterator[np.ndarray[Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -82,8 +83,9 @@ class ShardReader:
             if isinstance(error, PackError):
                 raise
             raise PackError(f"{part.file} of the pack {self.files.place} cannot be read: {error}; copy it again") from error
-        head = shard[:_LENGTH].view(np.uint32), shard[_LENGTH * (1 + part.rows) : _LENGTH * (2 + part.rows)].view(np.uint32)
-        if len(shard) != part.size or head[0].tolist() != [part.rows] or head[1].tolist() != [part.size]:
+        ends = (0, 1 + part.rows)  # places of the number of rows and of the end of the last
+        head = [int.from_bytes(shard[_LENGTH * place :][:_LENGTH].tobytes(), sys.byteorder) for place in ends]
+        if len(shard) != part.size or head != [part.rows, part.size]:
             raise PackError(f"{part.file} of the pack {self.files.place} is damaged, or of another pack; copy it again")
         self._maps[number] = shard
         if len(self._maps) > self.keep:

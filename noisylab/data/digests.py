@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from noisylab.data.pictures import StoredPicture
 from noisylab.data.rows import DenseRows, FileRows, MultiRows, RowStore, SparseRows
 from noisylab.reading import regular
 
@@ -30,7 +32,7 @@ def content_digests(paths: Sequence[str]) -> list[bytes]:
     byte is read; of larger collections the size and 4 KiB at either end of each file, which tell compressed pictures apart.
 
     Args:
-        paths: (N) files.
+        paths: (N) files, or pictures that a table holds.
     """
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         sizes = list(pool.map(_size, paths))
@@ -72,6 +74,8 @@ def rows_digest(rows: RowStore) -> str:
 
 
 def _size(path: str) -> int:
+    if isinstance(path, StoredPicture):
+        return len(path.content)
     try:
         return Path(path).stat().st_size
     except OSError:
@@ -81,7 +85,7 @@ def _size(path: str) -> int:
 def _content(path: str, size: int, whole: bool) -> bytes:
     digest = hashlib.sha256(f"{size} ".encode())
     try:
-        with regular(path).open("rb") as file:
+        with io.BytesIO(path.content) if isinstance(path, StoredPicture) else regular(path).open("rb") as file:
             if whole or size <= 2 * _END:
                 while piece := file.read(_PIECE):
                     digest.update(piece)

@@ -17,7 +17,7 @@ from noisylab.data.caches import cache_folder, progress_bar
 from noisylab.data.identity import depth_from
 from noisylab.data.imagelist import ImageList
 from noisylab.data.notes import note
-from noisylab.data.pictures import Depth, Head, UnreadableImage, depth_of, fault_of
+from noisylab.data.pictures import Depth, Head, StoredPicture, UnreadableImage, depth_of, fault_of
 from noisylab.files import atomic_path
 
 __all__ = ["Seen", "beyond", "common_depth", "examine", "unreadable", "with_depth"]
@@ -45,8 +45,9 @@ class Seen(NamedTuple):
 def examine(images: ImageList, allow_truncated: bool, heads: Sequence[Head] | None = None) -> list[Seen]:
     """Decode all images, except those that were found good before and have not changed since.
 
-    Good files are remembered by path, size and times of change, in ``$NOISYLAB_CACHE/images`` or, without that variable,
-    ``~/.cache/noisylab/images``: 18 bytes each. Where nothing can be written there, the next run decodes them again.
+    Good files are remembered by path, size and times of change, pictures in a table by content, in ``$NOISYLAB_CACHE/images`` or,
+    without that variable, ``~/.cache/noisylab/images``: 18 bytes each. Where nothing can be written there, the next run decodes
+    them again.
 
     Args:
         images: N images.
@@ -193,6 +194,8 @@ def _cache_file(images: ImageList) -> Path:
 
 def _key(path: str, allow_truncated: bool) -> bytes:
     """Empty for a file that is not there."""
+    if isinstance(path, StoredPicture):
+        return hashlib.sha256(path.content + f"\0{allow_truncated}".encode()).digest()[:_KEY]
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError:

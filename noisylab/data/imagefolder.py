@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
-from typing import Any, Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from noisylab.data.arrays import pixel_statistics
 from noisylab.data.base import NoisyDataModule, Source
 from noisylab.data.digests import content_digests, digest_of
-from noisylab.data.examined import examine, with_depth
-from noisylab.data.identity import depth_from, depth_numbers, no_rows
 from noisylab.data.imagelist import ImageList, Sieve, list_source
 from noisylab.data.imageparts import image_lists
-from noisylab.data.imagerows import decode, file_rows
 from noisylab.data.labels import LabelNames
-from noisylab.data.mirrored import decided, small_files, small_pictures, some_rows
+from noisylab.data.mirrored import some_rows
 from noisylab.data.missing import Missing
-from noisylab.data.pictures import Depth, Head
+from noisylab.data.pictures import Depth
+from noisylab.data.pixels import Load, Pixels
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.data.suspicions import repeated
 from noisylab.transforms.base import StrongView
-from noisylab.transforms.views import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    ViewsBy,
-    check_image_views,
-    check_views_by,
-    checked_strong,
-    image_views,
-    web_views,
-)
+from noisylab.transforms.views import ViewsBy
 
 __all__ = ["ImageFolder"]
-
-_SMALL = 64  # pixels a side up to which images are held in memory
-_MEMORY = 2**30  # bytes of pixels up to which they are
 
 
 class ImageFolder(NoisyDataModule):
@@ -103,7 +88,7 @@ class ImageFolder(NoisyDataModule):
         test_csv: str | None = None,
         size: int | None = None,
         resize: int | None = None,
-        load: Literal["auto", "memory", "files"] = "auto",
+        load: Load = "auto",
         mean: list[float] | None = None,
         std: list[float] | None = None,
         padding: int = 4,
@@ -119,25 +104,12 @@ class ImageFolder(NoisyDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if load not in ("auto", "memory", "files"):
-            raise ValueError(f"load must be 'auto', 'memory' or 'files', got {load!r}")
-        if size is not None and size < 1:
-            raise ValueError(f"size must be at least 1 pixel, got {size}; leave it out to keep the images' own")
-        if (mean is None) != (std is None):
-            raise ValueError(f"mean and std go together, got mean={mean}, std={std}; give both or neither")
-        check_image_views(mean, std, padding, flip)
-        if resize is not None and resize < 1:
-            raise ValueError(f"resize must be at least 1 pixel, got {resize}; leave it out for 8/7 of size")
+        self.pixels = Pixels(size, resize, load, mean, std, padding, flip, strong, views, allow_truncated)
         self.images, self.labels_csv, self.test_images, self.test_csv = images, labels_csv, test_images, test_csv
-        self.size, self.resize, self.mode = size, resize, load
-        self.mean, self.std, self.padding, self.flip = mean, std, padding, flip
         self.allow_truncated, self.skip_unreadable = allow_truncated, skip_unreadable
         self.file_column, self.label_column, self.missing = file_column, label_column, missing
         self.use_unlabeled = use_unlabeled
-        self.strong, self.views = checked_strong(strong), check_views_by(views)
         self.skipped: list[str] = []
-        self.depth: Depth | None = None
-        self._measured: dict[str, Any] = {}
         self._parts: list[ImageList] = []
         self._contents: list[list[bytes]] = []
 
@@ -166,36 +138,8 @@ class ImageFolder(NoisyDataModule):
     def load(self) -> Source:
         """List and check the images and, if they are held in memory, decode them."""
         sieve = Sieve(self.skip_unreadable)
-        heads: list[list[Head]] = []
-        parts: list[ImageList] = []
-        for listed in (part for part in self._lists if part is not None):
-            part, found = sieve.heads(listed)
-            parts.append(part)
-            heads.append(found)
-        size = self._memory_size([head for found in heads for head in found])
-        if self.adopted is not None:
-            size = _pair(self.adopted["measured"]["size"])
-        stores: list[DenseRows | FileRows] = []
-        if size is None:
-            # all are decoded once before training, so that no worker process meets a broken file days later
-            seen = [examine(part, self.allow_truncated, found) for part, found in zip(parts, heads, strict=True)]
-            parts, self.depth = with_depth(parts, heads, self.allow_truncated, seen, self.adopted)
-            parts = [sieve.keep(part, [one.fault for one in found]) for part, found in zip(parts, seen, strict=True)]
-            stores += [file_rows(part, {}, self.num_workers, self.allow_truncated, self.depth) for part in parts]
-            self._measured = {"size": None, "depth": depth_numbers(self.depth)}
-        else:
-            parts, self.depth = with_depth(parts, heads, self.allow_truncated, adopted=self.adopted)
-            gray = all(head.gray for found in heads for head in found)
-            if self.adopted is not None:
-                gray = self.adopted["row"]["shape"][0] == 1
-            decoded = [decode(part, size, gray, self.allow_truncated, self.depth) for part in parts]
-            parts = [sieve.keep(part, faults) for part, (_, faults) in zip(parts, decoded, strict=True)]
-            stores += [DenseRows(pixels) for pixels, _ in decoded]
-            mean, std = pixel_statistics(decoded[0][0]) if self.mean is None or self.std is None else (self.mean, self.std)
-            channels = decoded[0][0].shape[1]
-            if len(mean) != channels or len(std) != channels:
-                raise ValueError(f"mean={mean} and std={std} must have one value for each of {channels} channels")
-            self._measured = {"size": list(size), "mean": list(mean), "std": list(std), "depth": depth_numbers(self.depth)}
+        lists = [part for part in self._lists if part is not None]
+        parts, stores = self.pixels.read(lists, sieve, self.num_workers, self.adopted)
         self._parts, self.skipped = parts, sieve.names
         sieve.warn()
         source = list_source(list(zip(parts, stores, strict=True)), self._classes)
@@ -210,68 +154,22 @@ class ImageFolder(NoisyDataModule):
 
     def measured(self) -> dict[str, Any]:
         """Size of images in memory, statistics of their pixels."""
-        return self._measured
+        return self.pixels.measured
+
+    @property
+    def depth(self) -> Depth | None:
+        """The bits that images with more than 8 are scaled by. Needs ``setup``."""
+        return self.pixels.depth
 
     def fit_inputs(self, source: Source, rows: Tensor, given: Tensor) -> None:
         """Take the measurements from the adopted model, if there is one."""
-        if self.adopted is not None:
-            self._measured = dict(self.adopted["measured"])
-        else:
-            self._measured |= self._decide(source, some_rows(rows[given[rows] >= 0]), given)
-        for store in (source.train, source.test):
-            if isinstance(store, FileRows):
-                store.views = dict(self.view_set())
-
-    def _decide(self, source: Source, rows: Tensor, given: Tensor) -> dict[str, Any]:
-        """Whether images are mirrored."""
-        store = source.train
-        if isinstance(store, FileRows):
-            paths = [store.paths[row] for row in rows.tolist()]
-            small = partial(small_files, paths, self.allow_truncated, self.depth)
-            return decided(self.flip, 3, small, given[rows], source)
-        assert isinstance(store, DenseRows)
-        return decided(self.flip, store.values.shape[1], partial(small_pictures, store.values[rows]), given[rows], source)
+        self.pixels.fit(source, some_rows(rows[given[rows] >= 0]), given, self.adopted)
 
     def blank(self) -> DenseRows | FileRows:
         """An empty set of images, in memory or in files as in training."""
         assert self.adopted is not None
-        self._measured = dict(self.adopted["measured"])
-        self.depth = depth_from(self._measured["depth"])
-        if self._measured["size"] is None:
-            return FileRows(
-                [], self.view_set(), num_workers=self.num_workers, allow_truncated=self.allow_truncated, depth=self.depth
-            )
-        return no_rows(self.adopted)
-
-    def _memory_size(self, heads: Sequence[Head]) -> tuple[int, int] | None:
-        """(width, height) of the images held in memory; `None` when files are to be opened as needed."""
-        sizes = {(head.width, head.height) for head in heads}
-        wanted = (self.size, self.size) if self.size is not None else min(sizes)
-        small = max(wanted) <= _SMALL and len(heads) * 3 * wanted[0] * wanted[1] <= _MEMORY
-        if self.mode == "files" or (self.mode == "auto" and not (small and (self.size is not None or len(sizes) == 1))):
-            return None
-        if self.size is None and len(sizes) > 1:
-            shown = ", ".join(f"{width} x {height}" for width, height in sorted(sizes)[:3])
-            raise ValueError(f"load='memory' needs one size, the images have {len(sizes)} ({shown} ...); set size")
-        return wanted
-
-    def _memory_views(self) -> dict[str, Any]:
-        mean, std = self._measured["mean"], self._measured["std"]
-        return dict(image_views(tuple(mean), tuple(std), self.padding, self._measured["flip"], self.strong))
-
-    def _file_views(self) -> dict[str, Any]:
-        size = 224 if self.size is None else self.size
-        resize = round(size * 8 / 7) if self.resize is None else self.resize
-        mean = IMAGENET_MEAN if self.mean is None else tuple(self.mean)
-        std = IMAGENET_STD if self.std is None else tuple(self.std)
-        return dict(web_views(resize, size, mean, std, self.strong, self.views, self._measured["flip"]))
+        return self.pixels.blank(self.num_workers, self.adopted)
 
     def view_set(self) -> Mapping[str, Any]:
         """Views of images in memory or of image files, known once the images are listed."""
-        if not self._measured:
-            raise RuntimeError("the views depend on the images, which are not listed yet; call setup() first")
-        return self._file_views() if self._measured["size"] is None else self._memory_views()
-
-
-def _pair(size: list[int] | None) -> tuple[int, int] | None:
-    return None if size is None else (size[0], size[1])
+        return self.pixels.view_set()

@@ -66,6 +66,7 @@ class ImageList:
         left_out: images whose row has no label, or is of a part that is not read; they are not on the list.
         parts: (N) part of the data that a table says, train, val or test; else `None`.
         part_column: the column of the table that says so.
+        files: (N) each image's path, or a `StoredPicture` of what a table holds itself; `None` where `names` say it.
     """
 
     folder: Path
@@ -80,14 +81,15 @@ class ImageList:
     left_out: tuple[str, ...] = ()
     parts: list[str] | None = None
     part_column: str = ""
+    files: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def paths(self) -> list[str]:
-        """The files with their folder."""
-        return [str(self.folder / name) for name in self.names]
+        """The files with their folder, or with their content where that lies in a table."""
+        return [str(self.folder / name) for name in self.names] if self.files is None else list(self.files)
 
     @property
     def classes(self) -> list[str]:
@@ -120,6 +122,7 @@ class ImageList:
             true_labels=None if self.true_labels is None else [self.true_labels[i] for i in kept],
             rows=None if self.rows is None else [self.rows[i] for i in kept],
             parts=None if self.parts is None else [self.parts[i] for i in kept],
+            files=None if self.files is None else [self.files[i] for i in kept],
         )
 
     def part(self, kind: str, *kinds: str) -> ImageList:

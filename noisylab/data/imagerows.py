@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,8 +13,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from noisylab.data.imagelist import ImageList
-from noisylab.data.pictures import Depth, fault_of, open_image
+from noisylab.data.pictures import Depth, StoredPicture, fault_of, open_image
 from noisylab.data.rows import FileRows
+from noisylab.data.storedpictures import StoredPictures
 from noisylab.data.textcolumn import TextColumn
 
 __all__ = ["decode", "file_rows"]
@@ -26,8 +27,12 @@ def file_rows(
     images: ImageList, views: Mapping[str, Any], num_workers: int, allow_truncated: bool, depth: Depth | None = None
 ) -> FileRows:
     """The images as rows that are opened on demand."""
-    whole = any(map(os.path.isabs, images.names))  # a name with its own folder
-    paths = TextColumn.of(images.paths) if whole else TextColumn.of(images.names, prefix=f"{images.folder}{os.sep}")
+    whole = images.files is not None or any(map(os.path.isabs, images.names))  # a name with its own folder
+    paths: Sequence[str]
+    if images.files is not None and any(isinstance(path, StoredPicture) for path in images.files):
+        paths = StoredPictures.of(images.files)
+    else:
+        paths = TextColumn.of(images.paths) if whole else TextColumn.of(images.names, prefix=f"{images.folder}{os.sep}")
     return FileRows(paths, views, num_workers=num_workers, allow_truncated=allow_truncated, depth=depth)
 
 

@@ -9,15 +9,15 @@ import torch
 
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.examined import beyond, unreadable
-from noisylab.data.features import ImageFeatures
 from noisylab.data.folders import list_images, require_folder
+from noisylab.data.frozen import FrozenFeatures
 from noisylab.data.imagelist import ImageList, Sieve, account_of
 from noisylab.data.imagerows import decode, file_rows
 from noisylab.data.rows import DenseRows, FileRows, RowStore
 from noisylab.data.shards.rows import ShardRows
 from noisylab.transforms.image import Normalize
 
-__all__ = ["Unlabeled", "unlabeled_images", "unlabeled_rows"]
+__all__ = ["Unlabeled", "rows_like", "unlabeled_images", "unlabeled_rows"]
 
 
 class Unlabeled(NamedTuple):
@@ -61,29 +61,40 @@ def unlabeled_rows(folder: str | Path, data: NoisyDataModule, skip: bool = False
     if not every.names:
         raise ValueError(f"no image can be read there: {account_of(every)[0]}")
     sieve = Sieve(skip)
+    rows, images = rows_like(every, data, sieve)
+    return Unlabeled(rows, images.names, sieve.names, account_of(images))
+
+
+def rows_like(every: ImageList, data: NoisyDataModule, sieve: Sieve) -> tuple[DenseRows | FileRows, ImageList]:
+    """Images as a model that was trained on `data` takes them, and the list without those that `sieve` leaves out.
+
+    Args:
+        every: images.
+        data: see `unlabeled_rows`.
+        sieve: what becomes of images that cannot be read.
+
+    Raises:
+        ValueError: when a file is no image, or when `data` is no data set of images.
+    """
     images, heads = sieve.heads(every)
     truncated, depth = getattr(data, "allow_truncated", False), getattr(data, "depth", None)
-    train = _form(data)
+    train, frozen = _form(data), getattr(data, "frozen", None)
     if isinstance(train, FileRows):
         truncated, depth = train.allow_truncated, train.depth
-    elif not isinstance(data, ImageFeatures) and not _holds_pixels(data):
+    elif frozen is None and not _holds_pixels(data):
         raise ValueError(
             f"{type(data).__name__} does not hold images with pixels 0..255, so image files cannot be predicted with it"
         )
     images = beyond(images, heads, truncated, depth)
-    rows: DenseRows | FileRows
-    if isinstance(data, ImageFeatures):
-        rows, images = data.rows_of(images, sieve)
-    elif isinstance(train, FileRows):
+    if isinstance(frozen, FrozenFeatures):
+        return frozen.rows_of(images, sieve)
+    if isinstance(train, FileRows):
         images = sieve.keep(images, unreadable(images, truncated))
-        rows = file_rows(images, train.views, data.num_workers, truncated, depth)
-    else:
-        assert isinstance(train, DenseRows)
-        _, channels, height, width = train.values.shape
-        pixels, faults = decode(images, (width, height), channels == 1, truncated, depth)
-        images = sieve.keep(images, faults)
-        rows = DenseRows(pixels)
-    return Unlabeled(rows, images.names, sieve.names, account_of(images))
+        return file_rows(images, train.views, data.num_workers, truncated, depth), images
+    assert isinstance(train, DenseRows)
+    _, channels, height, width = train.values.shape
+    pixels, faults = decode(images, (width, height), channels == 1, truncated, depth)
+    return DenseRows(pixels), sieve.keep(images, faults)
 
 
 def _form(data: NoisyDataModule) -> RowStore:

@@ -65,7 +65,7 @@ def _of_files(
 ) -> dict[int, bytes]:
     def picture(row: int) -> bytes | None:
         try:
-            return encode(open_image(str(paths[row]), allow_truncated=allow_truncated, depth=depth), size)
+            return encode(open_image(paths[row], allow_truncated=allow_truncated, depth=depth), size)
         except ValueError:  # the file was there in training; the page says that it has no picture
             return None
 

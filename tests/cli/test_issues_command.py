@@ -20,7 +20,7 @@ from samples import write_table
 from torch import Tensor
 
 from noisylab.cli import main
-from noisylab.data import features
+from noisylab.data import frozen
 from noisylab.models.backbones import Backbone
 from noisylab.noise import load_noise
 
@@ -233,7 +233,7 @@ class Means(Backbone):
 @pytest.fixture
 def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "weights.pth").write_bytes(b"1")
-    monkeypatch.setattr(features, "find_backbone", lambda name: Means(name, tmp_path / "weights.pth"))
+    monkeypatch.setattr(frozen, "find_backbone", lambda name: Means(name, tmp_path / "weights.pth"))
     monkeypatch.setattr("noisylab.cli.commands.issue_defaults.available_backbone", lambda: "efficientnet_lite0")
     monkeypatch.setenv("NOISYLAB_CACHE", str(tmp_path / "cache"))
 

@@ -14,7 +14,7 @@ from PIL import Image
 from samples import train_batches, write_folders, write_image, write_table
 from torch import Tensor
 
-from noisylab.data import ImageFeatures, features, unlabeled_images
+from noisylab.data import ImageFeatures, frozen, unlabeled_images
 from noisylab.data.rows import DenseRows
 from noisylab.models import backbones
 from noisylab.models.backbones import Backbone, FeatureNet, available_backbone, find_backbone
@@ -41,7 +41,7 @@ class Fake(Backbone):
 def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images went through the network, batch by batch."""
     (tmp_path / "weights.pth").write_bytes(b"1")
-    monkeypatch.setattr(features, "find_backbone", lambda name: Fake(name, tmp_path / "weights.pth"))
+    monkeypatch.setattr(frozen, "find_backbone", lambda name: Fake(name, tmp_path / "weights.pth"))
     monkeypatch.setenv("NOISYLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(Fake, "seen", [])
     return Fake.seen
@@ -119,7 +119,7 @@ def test_small_images_are_brought_to_96_pixels_and_others_to_224(tmp_path: Path,
 
 
 def test_many_batches_keep_the_order_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "_BATCH", {"cpu": 2, "cuda": 2})
+    monkeypatch.setattr(frozen, "_BATCH", {"cpu": 2, "cuda": 2})
     for n in range(11):
         file = tmp_path / "p" / str(n % 2) / f"{n:02d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -364,7 +364,7 @@ def test_efficientnet_gives_the_averages_before_its_classifier() -> None:
 
 def test_efficientnet_is_what_auto_takes_and_its_features_train(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lite().name == available_backbone() == find_backbone().name
-    monkeypatch.setattr(features, "find_backbone", find_backbone)
+    monkeypatch.setattr(frozen, "find_backbone", find_backbone)
     data = read(photos, labels_csv=None, image_size=32)
     assert vectors(data).shape == (6, 1280)
     assert bool(vectors(data).isfinite().all())

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from samples import train_batches, write_folders, write_image, write_table
 
-from noisylab.data import ImageFeatures, ImageFolder, NoisyDataModule, features
+from noisylab.data import ImageFeatures, ImageFolder, NoisyDataModule, frozen
 from noisylab.data.examined import unreadable
 from noisylab.data.imagelist import class_folders, read_table
 from noisylab.data.imageparts import unlisted_images
@@ -37,7 +37,7 @@ class Fake(Backbone):
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "weights.pth").write_bytes(b"1")
-    monkeypatch.setattr(features, "find_backbone", lambda name: Fake(name, tmp_path / "weights.pth"))
+    monkeypatch.setattr(frozen, "find_backbone", lambda name: Fake(name, tmp_path / "weights.pth"))
     monkeypatch.setenv("NOISYLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(Fake, "seen", [])
 

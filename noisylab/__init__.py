@@ -21,8 +21,8 @@ _HOMES = {
     "noisylab.checkpoints.warm_start": "WarmStart warm_start",
     "noisylab.crowd": "Annotations Consensus CrowdLab crowdlab dawid_skene majority_vote read_annotations soft_labels",
     "noisylab.data": (
-        "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule PackedImages Reuters "
-        "Shards Sound Tabular WebImages"
+        "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule PackedImages "
+        "Reuters Shards Sound TableImages Tabular WebImages from_dataframe from_dataset from_torch"
     ),
     "noisylab.data.named": (
         "CIFARN RAVDESS XRMB Animal10N Clothing1M Food101N NamedRelease ReleaseReport TinyImageNet WebFG WebVision human_labels"

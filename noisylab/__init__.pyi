@@ -57,8 +57,12 @@ from noisylab.data import PackedImages as PackedImages
 from noisylab.data import Reuters as Reuters
 from noisylab.data import Shards as Shards
 from noisylab.data import Sound as Sound
+from noisylab.data import TableImages as TableImages
 from noisylab.data import Tabular as Tabular
 from noisylab.data import WebImages as WebImages
+from noisylab.data import from_dataframe as from_dataframe
+from noisylab.data import from_dataset as from_dataset
+from noisylab.data import from_torch as from_torch
 from noisylab.data.named import CIFARN as CIFARN
 from noisylab.data.named import RAVDESS as RAVDESS
 from noisylab.data.named import XRMB as XRMB

@@ -5,7 +5,9 @@ from noisylab.data.base import NoisyDataModule
 from noisylab.data.cifar import CIFAR10, CIFAR100
 from noisylab.data.digits import Digits
 from noisylab.data.features import ImageFeatures
+from noisylab.data.frames.tableimages import TableImages
 from noisylab.data.imagefolder import ImageFolder
+from noisylab.data.inmemory import from_dataframe, from_dataset, from_torch
 from noisylab.data.mnist import MNIST, FashionMNIST
 from noisylab.data.packed import PackedImages
 from noisylab.data.reuters import Reuters
@@ -30,8 +32,12 @@ __all__ = [
     "Reuters",
     "Shards",
     "Sound",
+    "TableImages",
     "Tabular",
     "WebImages",
+    "from_dataframe",
+    "from_dataset",
+    "from_torch",
     "unlabeled_images",
 ]
 

@@ -45,7 +45,7 @@ def read_tables(path: str) -> dict[str, Columns]:
     known = format_of(file)
     if known is not None and not path.startswith("hf://"):
         return _divided({_TRAIN: known[1]([file], str(file))})
-    if not file.exists() and path.startswith("<"):
+    if not file.exists() and file.name.startswith("<"):
         raise FileNotFoundError(
             f"{path} is a table in memory, which no file describes: make the data again with from_dataframe, from_dataset or "
             "from_torch, or write the table to a parquet file and name that"

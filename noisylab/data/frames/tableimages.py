@@ -236,7 +236,9 @@ def _file(media: Media, row: int, folder: Path) -> str:
 
 
 def _without(images: ImageList) -> list[str]:
-    return ["" if path or isinstance(path, StoredPicture) else "has no image" for path in images.paths]
+    """(N) the fault of rows that name no picture and hold none."""
+    there = [path or isinstance(path, StoredPicture) for path in images.paths]
+    return ["" if found else f"{name} has no image" for name, found in zip(images.names, there, strict=True)]
 
 
 def _kept(table: Columns, images: ImageList) -> Columns:

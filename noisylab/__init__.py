@@ -22,7 +22,7 @@ _HOMES = {
     "noisylab.crowd": "Annotations Consensus CrowdLab crowdlab dawid_skene majority_vote read_annotations soft_labels",
     "noisylab.data": (
         "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule PackedImages "
-        "Reuters Shards Sound TableImages Tabular WebImages from_dataframe from_dataset from_torch"
+        "Reuters Shards Sound TableImages Tabular Text WebImages from_dataframe from_dataset from_torch"
     ),
     "noisylab.data.named": (
         "CIFARN RAVDESS XRMB Animal10N Clothing1M Food101N NamedRelease ReleaseReport TinyImageNet WebFG WebVision human_labels"
@@ -42,7 +42,7 @@ _HOMES = {
     ),
     "noisylab.models": (
         "CNN13 MLP ACTNet CoTeachingCNN FrameLSTM FusionNet LeNet Network PreActResNet18 PreActResNet32 ResNet18 ResNet34 "
-        "ShakeShake SmallCNN SpectrogramCNN TimmNet TorchvisionNet WideResNet Wrap"
+        "ShakeShake SmallCNN SpectrogramCNN TimmNet TorchvisionNet TransformersNet WideResNet Wrap"
     ),
     "noisylab.models.network": "NetFactory",
     "noisylab.noise": (

@@ -59,6 +59,7 @@ from noisylab.data import Shards as Shards
 from noisylab.data import Sound as Sound
 from noisylab.data import TableImages as TableImages
 from noisylab.data import Tabular as Tabular
+from noisylab.data import Text as Text
 from noisylab.data import WebImages as WebImages
 from noisylab.data import from_dataframe as from_dataframe
 from noisylab.data import from_dataset as from_dataset
@@ -144,6 +145,7 @@ from noisylab.models import SmallCNN as SmallCNN
 from noisylab.models import SpectrogramCNN as SpectrogramCNN
 from noisylab.models import TimmNet as TimmNet
 from noisylab.models import TorchvisionNet as TorchvisionNet
+from noisylab.models import TransformersNet as TransformersNet
 from noisylab.models import WideResNet as WideResNet
 from noisylab.models import Wrap as Wrap
 from noisylab.models.network import NetFactory as NetFactory

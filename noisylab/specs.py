@@ -37,8 +37,9 @@ class Factory(Generic[T]):
     def spec(self) -> dict[str, Any]:
         """The factory as ``{"class_path": ..., "init_args": {...}}``."""
         spec: dict[str, Any] = {"class_path": f"{self.target.__module__}.{self.target.__qualname__}"}
-        if self.init_args:
-            spec["init_args"] = {key: plain(value, key) for key, value in self.init_args.items()}
+        store = getattr(self.target, "stored_arguments", dict)  # a class may add what a checkpoint needs to build it again
+        if kept := store(self.init_args):
+            spec["init_args"] = {key: plain(value, key) for key, value in kept.items()}
         return spec
 
     def __eq__(self, other: object) -> bool:

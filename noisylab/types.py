@@ -51,12 +51,20 @@ def join_inputs(parts: Sequence[Inputs]) -> Inputs:
     """The samples of several inputs of one kind, one after the other.
 
     Args:
-        parts: at least one; all tensors, or all dicts with the same names.
+        parts: at least one; all tensors, or all dicts with the same names. Tokens (with an ``attention_mask``) may differ in
+            length: zeros, which are not attended to, fill up the shorter ones.
     """
     first = parts[0]
     if isinstance(first, dict):
+        if "attention_mask" in first:
+            parts = _of_one_length(parts)
         return {name: torch.cat([part[name] for part in parts if isinstance(part, dict)]) for name in first}
     return torch.cat([part for part in parts if isinstance(part, Tensor)])
+
+
+def _of_one_length(parts: Sequence[Inputs]) -> list[Inputs]:
+    longest = max(part["attention_mask"].shape[1] for part in parts if isinstance(part, dict))
+    return [map_inputs(lambda rows: torch.nn.functional.pad(rows, (0, longest - rows.shape[1])), part) for part in parts]
 
 
 def _split(value: Inputs, sizes: list[int]) -> list[Any]:

@@ -14,6 +14,7 @@ from noisylab.data.reuters import Reuters
 from noisylab.data.shards.module import Shards
 from noisylab.data.sound import Sound
 from noisylab.data.tabular import Tabular
+from noisylab.data.text import Text
 from noisylab.data.unlabeled import unlabeled_images
 from noisylab.data.web import WebImages
 from noisylab.renamed import old_names
@@ -34,6 +35,7 @@ __all__ = [
     "Sound",
     "TableImages",
     "Tabular",
+    "Text",
     "WebImages",
     "from_dataframe",
     "from_dataset",

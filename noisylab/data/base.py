@@ -180,6 +180,11 @@ class NoisyDataModule(FittedData):
         return f"{self.val_fraction:.0%} held-out rows" if self.val_fraction else ""
 
     @property
+    def mixable(self) -> bool:
+        """Whether inputs can be mixed with each other, as mixup does; known before data is read."""
+        return True
+
+    @property
     def has_trusted(self) -> bool:
         """Whether some rows are set apart as trusted, with labels known to be right; known before data is read."""
         return self.trusted_per_class > 0 or self.trusted_labels is not None

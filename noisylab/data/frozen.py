@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -23,10 +21,9 @@ from noisylab.data.examined import with_depth
 from noisylab.data.identity import depth_from, depth_numbers
 from noisylab.data.imagelist import ImageList, Sieve
 from noisylab.data.pictures import Depth, fault_of, open_image
+from noisylab.data.rowfiles import read_rows, write_rows
 from noisylab.data.rows import DenseRows
-from noisylab.files import atomic_path
 from noisylab.models.backbones import Backbone, FeatureNet, find_backbone
-from noisylab.reading import regular
 
 __all__ = ["FrozenFeatures", "Rows", "check_image_size"]
 
@@ -35,7 +32,6 @@ _SIZE = 0.5  # root mean square of the features as they are trained on
 _THREADS = 8  # that decode
 _BATCH = {"cpu": 16, "cuda": 256}  # on a CPU, activations of 16 images stay in its cache
 _FORMAT = "noisylab features 4"  # another number where pixels are read or prepared in another way
-_DIGEST = hashlib.sha256().digest_size
 
 Rows = NDArray[np.float32]
 
@@ -181,7 +177,7 @@ class _Extraction:
             contents: (N) digests of the files, by which features are found; of no use without a folder.
         """
         file = None if self.folder is None else self.folder / f"{self._key(contents)}.npy"
-        features = None if file is None else _read_rows(file, len(images))
+        features = None if file is None else read_rows(file, len(images))
         if features is None:
             features = np.full((len(images), self.backbone.num_features), np.nan, np.float32)
         # Images that could not be read are in the file as NaN: they are tried again, to say why
@@ -191,7 +187,7 @@ class _Extraction:
             before = len(missing)
             self._fill(images, missing, features, faults)
             if file is not None and before > sum(map(bool, faults)):
-                _write_rows(file, features)
+                write_rows(file, features)
         return features, faults
 
     def _key(self, contents: Sequence[bytes]) -> str:
@@ -241,44 +237,3 @@ class _Extraction:
         except ValueError as error:
             return fault_of(error)
         return np.asarray(ImageOps.fit(image, (self.side, self.side), Image.Resampling.BICUBIC))
-
-
-def _read_rows(file: Path, length: int) -> Rows | None:
-    """The features in a file; `None` where there are none, with a warning if it is damaged."""
-    try:
-        with regular(file).open("rb") as content:
-            intact = _digest(content, file.stat().st_size - _DIGEST) == content.read(_DIGEST)
-            content.seek(0)
-            features: NDArray[Any] = np.load(content, allow_pickle=False) if intact else np.empty(0)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        rank_zero_warn(f"the features in {file} cannot be read ({error}); they are computed again")
-        return None
-    if features.ndim == 2 and len(features) == length and features.dtype == np.float32:
-        return features
-    rank_zero_warn(f"{file} is damaged: the features are computed again and the file is replaced")
-    return None
-
-
-def _write_rows(file: Path, features: Rows) -> None:
-    """An .npy file with the SHA-256 of its content after it, which `numpy.load` does not mind."""
-    try:
-        with atomic_path(file) as partial, partial.open("w+b") as content:
-            np.save(content, features, allow_pickle=False)
-            size = content.tell()
-            content.seek(0)
-            digest = _digest(content, size)
-            content.seek(size)
-            content.write(digest)
-    except OSError as error:
-        rank_zero_warn(f"the features cannot be kept in {file.parent} ({error}), so another run computes them again; set cache")
-
-
-def _digest(content: BinaryIO, size: int) -> bytes:
-    """SHA-256 of the next `size` bytes of a file, or of as many as it has."""
-    digest = hashlib.sha256()
-    while size > 0 and (part := content.read(min(size, 2**20))):
-        digest.update(part)
-        size -= len(part)
-    return digest.digest()

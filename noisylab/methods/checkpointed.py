@@ -32,9 +32,11 @@ class Checkpointed(Predictor):
         means: of the epoch so far.
         started_from: what `noisylab.checkpoints.warm_start.warm_start` loaded of earlier runs, plain values.
         learns_labels: whether the networks' heads learn the given labels; the head of a pre-training is handed to no other run.
+        mixes_by: names of attributes, any of which above 0 makes the method mix inputs with each other.
     """
 
     learns_labels: ClassVar[bool] = True
+    mixes_by: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)

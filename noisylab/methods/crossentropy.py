@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -65,6 +65,8 @@ class CrossEntropy(NoisyLabelMethod):
         >>> CrossEntropy(num_classes=3, network=partial(MLP, in_features=4)).headline
         'network'
     """
+
+    mixes_by: ClassVar[tuple[str, ...]] = ("mixup_alpha", "cutmix_alpha")
 
     recordable = True  # mixing is noticed, since it draws on the host
     uses_soft = True

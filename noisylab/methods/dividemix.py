@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -112,6 +112,8 @@ class DivideMix(NoisyLabelMethod):
         >>> DivideMix(num_classes=3, network=partial(MLP, in_features=4), lambda_u=25).headline
         'ensemble'
     """
+
+    mixes_by: ClassVar[tuple[str, ...]] = ("alpha",)
 
     ensemble = "logits"
 

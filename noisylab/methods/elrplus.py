@@ -102,6 +102,7 @@ class ELRPlus(AveragingMethod):
         (['first', 'second'], ['first', 'second'], 'ensemble')
     """
 
+    mixes_by: ClassVar[tuple[str, ...]] = ("mixup_alpha",)
     ensemble: ClassVar[Literal["probs", "logits"]] = "logits"
 
     def __init__(

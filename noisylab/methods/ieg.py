@@ -127,6 +127,7 @@ class IEG(ReweightingMethod):
         'main_average'
     """
 
+    mixes_by: ClassVar[tuple[str, ...]] = ("beta",)
     meta_order: ClassVar[Literal["shuffle", "sequential"]] = "sequential"
     epsilon: ClassVar[float] = 1e-5
     default_optimizer: ClassVar[Factory[Optimizer]] = Factory(SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4})

@@ -74,6 +74,7 @@ class L2R(ReweightingMethod):
         'main'
     """
 
+    mixes_by: ClassVar[tuple[str, ...]] = ("mixup_alpha",)
     default_optimizer: ClassVar[Factory[Optimizer]] = Factory(SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 2e-4})
 
     def __init__(

@@ -109,6 +109,7 @@ class MixMatch(SemiSupervised):
         'network_average'
     """
 
+    mixes_by: ClassVar[tuple[str, ...]] = ("mixup_alpha", "cutmix_alpha")
     uses_soft: ClassVar[bool] = True
     default_optimizer: ClassVar[Factory[Optimizer]] = Factory(Adam, {"lr": 0.002})
 

@@ -7,7 +7,7 @@ from typing import Any
 from noisylab.methods.evaluation import Predictor
 from noisylab.types import DataInfo
 
-__all__ = ["met_data", "refuse_missing_rows", "refuse_test_monitors"]
+__all__ = ["met_data", "refuse_missing_rows", "refuse_mixing", "refuse_test_monitors"]
 
 
 def met_data(method: Predictor, stage: str) -> DataInfo:
@@ -21,7 +21,8 @@ def met_data(method: Predictor, stage: str) -> DataInfo:
         TypeError: if they are not of a data module of noisylab.
         ValueError: if they have another number of classes.
     """
-    info = getattr(getattr(method.trainer, "datamodule", None), "info", None)
+    data = getattr(method.trainer, "datamodule", None)
+    info = getattr(data, "info", None)
     if not isinstance(info, DataInfo):
         raise TypeError(f"{type(method).__name__} needs a noisylab data module: trainer.{stage}(model, datamodule=...)")
     if info.num_classes != method.num_classes:
@@ -29,7 +30,30 @@ def met_data(method: Predictor, stage: str) -> DataInfo:
             f"the data has {info.num_classes} classes, the method was built for {method.num_classes}; "
             "build it with num_classes=data.num_classes"
         )
+    if stage == "fit":
+        refuse_mixing(method, data)
     return info
+
+
+def refuse_mixing(method: Any, data: Any) -> None:
+    """Refuse a method that mixes inputs on data whose inputs are the numbers of tokens.
+
+    Args:
+        method: any.
+        data: known to say whether its inputs can be mixed, before it is read.
+
+    Raises:
+        ValueError: if it mixes them, saying by which argument.
+    """
+    mixing = [name for name in method.mixes_by if getattr(method, name) > 0]
+    if mixing and not data.mixable:
+        given = " and ".join(f"{name}={getattr(method, name)}" for name in mixing)
+        off = " or ".join(f"model.{name}" for name in mixing)
+        raise ValueError(
+            f"{type(method).__name__} mixes inputs with each other ({given}), which the numbers of tokens cannot be: train it on "
+            f"vectors of texts, with data.features set to minilm or tfidf and a network such as MLP, or set {off} to 0 where the "
+            "method allows that"
+        )
 
 
 def refuse_missing_rows(name: str, *, trusted: bool, validation: bool) -> None:

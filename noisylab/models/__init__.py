@@ -14,6 +14,7 @@ from noisylab.models.small_cnn import SmallCNN
 from noisylab.models.spectrogram_cnn import SpectrogramCNN
 from noisylab.models.timm_net import TimmNet
 from noisylab.models.torchvision_net import TorchvisionNet
+from noisylab.models.transformers_net import TransformersNet
 from noisylab.models.wide_resnet import WideResNet
 from noisylab.models.wrap import Wrap
 
@@ -35,6 +36,7 @@ __all__ = [
     "SpectrogramCNN",
     "TimmNet",
     "TorchvisionNet",
+    "TransformersNet",
     "WideResNet",
     "Wrap",
 ]

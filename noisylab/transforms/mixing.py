@@ -29,8 +29,21 @@ def mix(inputs: Inputs, order: Tensor, lam: float) -> Inputs:
 
     Returns:
         The first M rows, mixed.
+
+    Raises:
+        TypeError: for whole numbers, such as those of tokens, unless `lam` is 1, which mixes nothing.
     """
-    return map_inputs(lambda x: lam * x[: len(order)] + (1 - lam) * x[order], inputs)
+    if lam == 1:
+        return map_inputs(lambda x: x[: len(order)], inputs)
+    return map_inputs(lambda x: lam * _number(x)[: len(order)] + (1 - lam) * x[order], inputs)
+
+
+def _number(x: Tensor) -> Tensor:
+    if not x.is_floating_point():
+        raise TypeError(
+            "inputs that are whole numbers, such as those of tokens, cannot be mixed; train on feature vectors instead"
+        )
+    return x
 
 
 def one_hot(target: Tensor, like: Tensor) -> Tensor:
@@ -68,7 +81,7 @@ def mix_rows(inputs: Inputs, order: Tensor, lam: Tensor) -> Inputs:
     """
 
     def mixed(values: Tensor) -> Tensor:
-        share = lam.to(values.dtype).view(-1, *(1,) * (values.ndim - 1))
+        share = lam.to(_number(values).dtype).view(-1, *(1,) * (values.ndim - 1))
         return share * values + (1 - share) * values[order]
 
     return map_inputs(mixed, inputs)

@@ -37,6 +37,7 @@ from noisylab.engine.ranks import may_leave_out
 from noisylab.engine.sync_norm import SyncNorm
 from noisylab.files import atomic_path
 from noisylab.methods.base import NoisyLabelMethod
+from noisylab.methods.readiness import refuse_mixing
 from noisylab.noise import Noise
 from noisylab.transforms import StrongView
 from noisylab.upstream.lightning import SetUpOnlyCLI, default_ddp_option, layer_sync, set_layer_sync, subcommand_parser
@@ -324,6 +325,7 @@ def _preflight(subcommand: str, config: dict[str, Any], fitted: dict[str, Any] |
         if data.trusted_labels is not None:
             require_table(data.trusted_labels)
         validated = config.get("trainer", {}).get("limit_val_batches") not in (0, 0.0)
+        refuse_mixing(method, data)
         method.check_ready(bool(data.held_out) and validated, data.has_trusted)
         check_monitors(config.get("trainer", {}), bool(data.held_out))
     # Lightning would advise to switch to automatic optimization, which nobody who runs a recipe can

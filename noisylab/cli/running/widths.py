@@ -8,6 +8,7 @@ from noisylab.cli.errors import UserError
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.rows import DenseRows, FileRows, MultiRows
 from noisylab.data.shards.rows import ShardRows
+from noisylab.data.text import Text
 
 __all__ = ["asks_for_width", "with_width"]
 
@@ -39,6 +40,8 @@ def with_width(node: Any, data: NoisyDataModule) -> Any:
     Raises:
         UserError: for data whose samples are no single row of numbers in memory.
     """
+    if isinstance(data, Text) and data.mixable:
+        return _filled(node, data.num_features)
     rows: Any = data.source.train
     if isinstance(rows, FileRows | MultiRows | ShardRows):
         raise UserError(

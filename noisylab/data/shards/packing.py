@@ -341,7 +341,7 @@ class _Sums:
         values = block.astype(np.float64 if block.ndim == 2 else np.float32).reshape(len(block), block.shape[1], -1)
         if not self._count:
             self._shift = values[0].mean(1, keepdims=True)
-        values -= self._shift
+        values = values - self._shift
         total = values.sum(2).sum(0, dtype=np.float64)
         squares = np.square(values).sum(2).sum(0, dtype=np.float64)
         if not np.isfinite(squares).all():

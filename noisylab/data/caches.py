@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm.auto import tqdm
 
-__all__ = ["cache_folder", "folder_of", "progress_bar"]
+__all__ = ["cache_folder", "folder_of", "progress_bar", "stamp"]
 
 _DELAY = 2.0  # seconds before a bar is shown
+_MOMENT = 5.0  # seconds, beyond what file systems round times to
 
 
 def cache_folder(kind: str) -> Path:
@@ -26,6 +29,19 @@ def folder_of(cache: str | None, kind: str) -> Path | None:
     if cache is None:
         return None
     return cache_folder(kind) if cache == "auto" else Path(cache)
+
+
+def stamp(path: str) -> str:
+    """Path, size and times of change of a file, as a digest; empty for one that is not there, and for one that changed a moment
+    ago: file systems round times, so that a second change may leave all three as they are."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return ""
+    if time.time() - max(status.st_mtime, status.st_ctime) < _MOMENT:
+        return ""
+    told = f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}".encode()
+    return hashlib.sha256(os.fsencode(os.path.realpath(path)) + told).hexdigest()[:32]
 
 
 @contextlib.contextmanager

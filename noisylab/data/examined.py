@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import PIL
 
-from noisylab.data.caches import cache_folder, progress_bar
+from noisylab.data.caches import cache_folder, progress_bar, stamp
 from noisylab.data.identity import depth_from
 from noisylab.data.imagelist import ImageList
 from noisylab.data.notes import note
@@ -46,8 +46,8 @@ def examine(images: ImageList, allow_truncated: bool, heads: Sequence[Head] | No
     """Decode all images, except those that were found good before and have not changed since.
 
     Good files are remembered by path, size and times of change, pictures in a table by content, in ``$NOISYLAB_CACHE/images`` or,
-    without that variable, ``~/.cache/noisylab/images``: 18 bytes each. Where nothing can be written there, the next run decodes
-    them again.
+    without that variable, ``~/.cache/noisylab/images``: 18 bytes each. Files that changed a moment ago are not, see `stamp`.
+    Where nothing can be written there, the next run decodes them again.
 
     Args:
         images: N images.
@@ -193,15 +193,11 @@ def _cache_file(images: ImageList) -> Path:
 
 
 def _key(path: str, allow_truncated: bool) -> bytes:
-    """Empty for a file that is not there."""
+    """Empty for a file that is not there, or changed a moment ago."""
     if isinstance(path, StoredPicture):
         return hashlib.sha256(path.content + f"\0{allow_truncated}".encode()).digest()[:_KEY]
-    try:
-        status = os.stat(path)  # noqa: PTH116
-    except OSError:
-        return b""
-    told = f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{allow_truncated}".encode()
-    return hashlib.sha256(os.fsencode(os.path.realpath(path)) + told).digest()[:_KEY]
+    told = stamp(path)
+    return hashlib.sha256(f"{told}\0{allow_truncated}".encode()).digest()[:_KEY] if told else b""
 
 
 def _packed(depth: Depth | None) -> bytes:

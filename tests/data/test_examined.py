@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from samples import train_batches, write_folders, write_image
 
-from noisylab.data import ImageFolder, WebImages, examined, unlabeled_images
+from noisylab.data import ImageFolder, WebImages, caches, examined, unlabeled_images
 from noisylab.data.examined import common_depth, examine
 from noisylab.data.imagelist import Sieve, class_folders
 from noisylab.data.notes import DataNote
@@ -32,6 +32,7 @@ def decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return look(path, **kwargs)
 
     monkeypatch.setattr(examined, "depth_of", counted)
+    monkeypatch.setattr(caches, "_MOMENT", 0.0)  # files are taken as they are, though they have just been written
     return names
 
 
@@ -74,6 +75,15 @@ def test_good_files_are_decoded_once_and_again_when_they_change(folder: Path, de
     assert decoded[7:] == ["0.png"]
     examine(images, True)  # a file may be whole under one rule and broken under the other
     assert len(decoded) == 15
+
+
+def test_a_file_that_changed_a_moment_ago_is_not_remembered(
+    folder: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caches, "_MOMENT", 600.0)  # it could be damaged now within the time to which file systems round
+    for times in (1, 2):
+        examine(class_folders(folder), False)
+        assert len(decoded) == 7 * times
 
 
 def test_a_broken_file_is_looked_at_again_each_time(folder: Path, decoded: list[str]) -> None:

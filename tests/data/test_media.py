@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from samples import write_film, write_wave
 
+from noisylab.data import caches
 from noisylab.data.media import cache, frontend
 from noisylab.data.media.faults import UnreadableMedia
 from noisylab.data.media.film import frames_of
@@ -257,6 +258,16 @@ def test_a_file_is_decoded_once_and_again_when_it_or_the_recipe_changes(tmp_path
     assert decode.times == 5
 
 
+def test_what_another_version_of_a_decoder_has_made_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("one")
+    decode = Counting()
+    recipe = cache.Recipe("text 1", decode, ("length",), ("reader", "writer"))
+    for version, times in (("1.0", 1), ("1.0", 1), ("1.1", 2), ("1.0", 2)):
+        monkeypatch.setattr(cache, "_version", lambda package, now=version: now if package == "reader" else "3")
+        cache.decode_all([str(tmp_path / "a")], recipe, tmp_path / "cache")
+        assert decode.times == times
+
+
 def test_what_is_damaged_is_decoded_again_and_replaced(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one")
     decode, folder = Counting(), tmp_path / "cache"
@@ -307,7 +318,7 @@ def test_times_of_a_file_are_trusted_once_it_rests(tmp_path: Path, monkeypatch: 
     decoded([file], folder, decode)
     assert not (folder / "digests.txt").exists()
     changed = file.stat().st_ctime
-    monkeypatch.setattr(cache, "time", SimpleNamespace(time=lambda: changed + 60))
+    monkeypatch.setattr(caches, "time", SimpleNamespace(time=lambda: changed + 60))
     for times in (2, 2):  # before, the file was read once; from the second time on it is not
         decoded([file], folder, decode)
         assert opened.count(str(file)) == times and decode.times == 1

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import importlib.metadata
 import io
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
-from noisylab.data.caches import progress_bar
+from noisylab.data.caches import progress_bar, stamp
 from noisylab.data.media.faults import UnreadableMedia
 from noisylab.data.media.frontend import Array
 from noisylab.files import atomic_path
@@ -25,7 +25,6 @@ from noisylab.reading import regular
 __all__ = ["Decoded", "Recipe", "decode_all"]
 
 _THREADS = 8  # decoders run side by side
-_MOMENT = 5.0  # seconds, beyond what file systems round times to
 _DIGEST = hashlib.sha256().digest_size
 _FORMAT = b"noisylab media 1\n"
 
@@ -37,11 +36,13 @@ class Recipe(NamedTuple):
         name: of all that the result depends on beside the file; another one where anything of it changes.
         decode: maps the content of the file to named arrays; raises `UnreadableMedia` where it cannot.
         arrays: their names.
+        by: packages that decode it. What another version of one has made is not used, since it may differ.
     """
 
     name: str
     decode: Callable[[bytes], Mapping[str, Array]]
     arrays: tuple[str, ...]
+    by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class Decoded:
 def decode_all(files: Sequence[str | bytes], recipe: Recipe, folder: Path | None) -> list[Decoded]:
     """Each file decoded, or read from the folder of what was decoded before.
 
-    An entry there belongs to the SHA-256 of the file's content and to the recipe: a file that has changed is decoded again, and
-    one that was copied or renamed is not. The digests of files seen before are remembered by path, size and times of change, but
-    not of those that changed a moment ago, which could change again without showing it.
+    An entry there belongs to the SHA-256 of the file's content, to the recipe and to the versions of its decoders: a file that
+    has changed is decoded again, and one that was copied or renamed is not. The digests of files seen before are remembered by
+    path, size and times of change, but not of those that changed a moment ago, which could change again without showing it.
     Entries are written whole or not at all, so a process that is killed leaves nothing half-made, and two processes that decode
     the same file at once do no harm. Each carries the digest of itself; one that is damaged is made again, with a warning.
 
@@ -94,7 +95,7 @@ def decode_all(files: Sequence[str | bytes], recipe: Recipe, folder: Path | None
 def _one(file: str | bytes, recipe: Recipe, folder: Path | None, known: _Digests) -> Decoded:
     if isinstance(file, bytes):
         return _decoded(file, hashlib.sha256(file).hexdigest(), recipe, folder)
-    key = _stamp(file)
+    key = stamp(file)
     sha256 = known.get(key)
     if sha256 and folder is not None and (arrays := _read(_entry(folder, recipe, sha256), recipe)) is not None:
         return Decoded(sha256, arrays)
@@ -120,8 +121,18 @@ def _decoded(content: bytes, sha256: str, recipe: Recipe, folder: Path | None) -
 
 
 def _entry(folder: Path, recipe: Recipe, sha256: str) -> Path:
-    name = hashlib.sha256(f"{recipe.name}\0{sha256}".encode()).hexdigest()
+    versions = [f" {package} {_version(package)}" for package in recipe.by]
+    name = hashlib.sha256(f"{recipe.name}{''.join(versions)}\0{sha256}".encode()).hexdigest()
     return folder / name[:2] / f"{name}.decoded"
+
+
+@functools.cache
+def _version(package: str) -> str:
+    """Of an installed package; empty for one that is missing, which decoding says."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _read(file: Path, recipe: Recipe) -> dict[str, Array] | None:
@@ -151,19 +162,6 @@ def _write(folder: Path, file: Path, arrays: Mapping[str, Array]) -> None:
     except OSError as error:  # told in the same words for every file, so that Python shows it once
         reason = error.strerror or error
         rank_zero_warn(f"what was decoded cannot be kept in {folder} ({reason}), so another run decodes it again; set cache")
-
-
-def _stamp(path: str) -> str:
-    """Path, size and times of change of a file; empty for one that is not there, and for one that changed a moment ago: file
-    systems round times, so that a second change may leave all three as they are."""
-    try:
-        status = os.stat(path)  # noqa: PTH116
-    except OSError:
-        return ""
-    if time.time() - max(status.st_mtime, status.st_ctime) < _MOMENT:
-        return ""
-    told = f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}".encode()
-    return hashlib.sha256(os.fsencode(os.path.realpath(path)) + told).hexdigest()[:32]
 
 
 class _Digests:

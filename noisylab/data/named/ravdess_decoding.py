@@ -28,8 +28,8 @@ def decode_sound(paths: Sequence[Path], folder: Path | None) -> list[Decoded]:
     arrays = ("mel", "stats", "start")
     films = [str(path) for path in paths if path.suffix.lower() == ".mp4"]
     waves = [str(path) for path in paths if path.suffix.lower() != ".mp4"]
-    found = dict(zip(waves, decode_all(waves, Recipe("sound 1", _of_wave, arrays), folder), strict=True))
-    found |= zip(films, decode_all(films, Recipe("sound of films 1", _of_film, arrays), folder), strict=True)
+    found = dict(zip(waves, decode_all(waves, Recipe("sound 1", _of_wave, arrays, ("soundfile",)), folder), strict=True))
+    found |= zip(films, decode_all(films, Recipe("sound of films 1", _of_film, arrays, ("av",)), folder), strict=True)
     return _checked(paths, [found[str(path)] for path in paths])
 
 
@@ -46,7 +46,7 @@ def decode_films(paths: Sequence[Path], folder: Path | None, frames: int, side: 
         ValueError: naming the files that cannot be used.
     """
     decode = partial(frames_of, frames=frames, side=side)
-    recipe = Recipe(f"films 1, {frames} frames of {side} pixels", decode, ("jpeg", "offsets", "times"))
+    recipe = Recipe(f"films 1, {frames} frames of {side} pixels", decode, ("jpeg", "offsets", "times"), ("av", "pillow"))
     return _checked(paths, decode_all([str(path) for path in paths], recipe, folder))
 
 

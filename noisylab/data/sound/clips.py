@@ -85,7 +85,7 @@ def decode_clips(table: Columns, column: str, folder: Path | None) -> list[Decod
     clips = [clip if isinstance(clip, Media) else Media(path=str(clip) or None) for clip in source.values]
     gone = source.missing.tolist()
     files = [_file(clip, table.folder) for clip, none in zip(clips, gone, strict=True) if not none]
-    found = iter(decode_all(files, Recipe("sound of clips 1", _decoded, ("mel", "start")), folder))
+    found = iter(decode_all(files, Recipe("sound of clips 1", _decoded, ("mel", "start"), ("av", "soundfile")), folder))
     return [Decoded("", {}, "has no clip") if none else next(found) for none in gone]
 
 

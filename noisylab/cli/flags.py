@@ -61,7 +61,12 @@ FLAGS = {
     "print_config": Flag("print the whole configuration and stop; --print_config=skip_default leaves out defaults"),
     "logger": Flag("tensorboard or wandb, beside the CSV file that is always written; may be repeated", "NAME", repeated=True),
     "images": Flag("folder of pictures", "DIR", path=True),
-    "labels": Flag("table with the columns file and label; without it each folder below --images is a class", "FILE", path=True),
+    "labels": Flag(
+        "table with the columns file and label, a JSON export of Label Studio, or a COCO file; without it each folder below "
+        "--images is a class",
+        "FILE",
+        path=True,
+    ),
     "arrays": Flag("an .npz file with x and y, or a folder with x.npy and y.npy", "FILE", path=True),
     "dataset": Flag(
         "a table of texts, numbers, pictures or sound: parquet, CSV, JSON lines or a saved data set", "PATH", path=True
@@ -86,6 +91,7 @@ FLAGS = {
     ),
     "accepted": Flag("the list of corrections that issues.html offers as a download", "FILE", path=True),
     "top": Flag("instead of --accepted, the surest suggestions, as 5% or a number", "N"),
+    "to": Flag("the tool to write for: label-studio, fiftyone, spotlight or csv", "FORMAT"),
     "out": Flag(
         "file to write: predictions.csv of predict, the figure of compare, the corrected labels of issues apply",
         "FILE",
@@ -145,6 +151,12 @@ COMMANDS = {
         ("run", "accepted", "top", "out"),
         recipe=False,
     ),
+    "issues export": Command(
+        "write the ranked labels for Label Studio, FiftyOne or Spotlight",
+        "noisylab issues export --run DIR --to spotlight --out issues.parquet",
+        ("run", "to", "top", "out"),
+        recipe=False,
+    ),
     "validate": Command(
         "evaluate a finished run on its validation and test data",
         "noisylab validate --run_dir DIR",
@@ -197,6 +209,9 @@ _WORDS = {  # what a flag does in one command, where another says more than that
     ("issues", "run"): "a finished run, whose labels are to be described; nothing is trained",
     ("issues apply", "run"): "the run that found the wrong labels",
     ("issues apply", "out"): "file of the corrected labels, a new one",
+    ("issues export", "run"): "the run that ranked the labels",
+    ("issues export", "top"): "only the first rows of the list, as 5% or a number",
+    ("issues export", "out"): "file to write, a new one: .json for label-studio, .parquet for spotlight, else .csv",
     ("data pack", "out"): "folder of the pack, a new one",
     ("predict", "images"): "folder of pictures without labels",
     ("predict", "dataset"): "a table of new rows, with the columns that the model was trained on",

@@ -131,6 +131,10 @@ def _run(options: Options) -> int:
         from noisylab.cli.commands.issues_apply import apply
 
         return apply(options)
+    if name == "issues export":
+        from noisylab.cli.commands.issues_export import export
+
+        return export(options)
     return _train_or_evaluate(options)
 
 

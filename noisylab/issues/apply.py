@@ -25,7 +25,7 @@ from noisylab.files import atomic_path
 from noisylab.issues.fixes import Applied, Fixes, applied_of, changes_of, refuse, refuse_existing
 from noisylab.issues.table import KEYS, IssueTable
 
-__all__ = ["apply_to_arrays", "apply_to_folders", "apply_to_table", "read_accepted", "top_fixes"]
+__all__ = ["apply_to_arrays", "apply_to_folders", "apply_to_table", "read_accepted", "top_count", "top_fixes"]
 
 
 def read_accepted(path: str | Path) -> Fixes:
@@ -81,15 +81,7 @@ def top_fixes(table: IssueTable, top: str) -> Fixes:
     Raises:
         ValueError: when `top` is neither, is nothing, or is more than there is; when none of the rows is flagged.
     """
-    found = re.fullmatch(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)\s*%", top.strip())
-    if found is None:
-        raise ValueError(f"top must be a number of rows such as 20, or a share such as 5%, got {top!r}")
-    share = None if found[2] is None else Fraction(found[2])
-    count = int(found[1]) if share is None else math.ceil(share * len(table) / 100)
-    if count < 1 or count > len(table):
-        raise ValueError(
-            f"top must be between 1 and the {len(table)} rows of the list, or above 0% and at most 100%, got {top!r}"
-        )
+    count = top_count(top, len(table))
     head = table.head(count)
     names = table.class_names
     rows = zip(head.keys, head.suggested.tolist(), head.given.tolist(), head.is_issue.tolist(), strict=True)
@@ -97,6 +89,29 @@ def top_fixes(table: IssueTable, top: str) -> Fixes:
     if not fixes:
         raise ValueError(f"none of the first {count} rows of the list is flagged as an issue, so there is nothing to fix")
     return fixes
+
+
+def top_count(top: str, rows: int) -> int:
+    """How many rows the first ones of a list are.
+
+    Args:
+        top: a number of rows, "20", or a share of all, "5%", rounded up.
+        rows: of the list.
+
+    Raises:
+        ValueError: when `top` is neither, is nothing, or is more than there is.
+
+    >>> top_count("20", 300), top_count("5%", 301)
+    (20, 16)
+    """
+    found = re.fullmatch(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)\s*%", top.strip())
+    if found is None:
+        raise ValueError(f"top must be a number of rows such as 20, or a share such as 5%, got {top!r}")
+    share = None if found[2] is None else Fraction(found[2])
+    count = int(found[1]) if share is None else math.ceil(share * rows / 100)
+    if count < 1 or count > rows:
+        raise ValueError(f"top must be between 1 and the {rows} rows of the list, or above 0% and at most 100%, got {top!r}")
+    return count
 
 
 def apply_to_table(

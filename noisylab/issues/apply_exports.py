@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from noisylab.data.exports import Export, read_pictures
+from noisylab.data.frames.exports import export_rows
 from noisylab.files import atomic_path
 from noisylab.issues.fixes import Applied, Fixes, applied_of, changes_of, refuse, refuse_existing
 
-__all__ = ["apply_to_export", "write_export"]
+__all__ = ["apply_to_export", "apply_to_tasks", "write_export"]
 
 
 def apply_to_export(
@@ -39,6 +40,25 @@ def apply_to_export(
     refuse_existing(out, Path(path))
     export, names, _ = read_pictures(path, Path(folder), file_column, label_column)
     return write_export(export, names, fixes, out)
+
+
+def apply_to_tasks(path: str | Path, fixes: Fixes, out: str | Path, *, label: str) -> Applied:
+    """Write a copy of an export that a data set reads as a table, in which only the labels of the fixes differ.
+
+    Args:
+        path: the export.
+        fixes: by the id of the task or image.
+        out: the new file, which ends in .json; it must not be there yet.
+        label: the column of the labels, as `noisylab.data.frames.exports.tool_table` names it.
+
+    Raises:
+        FileExistsError: see `apply_to_export`.
+        FileNotFoundError: likewise.
+        ValueError: likewise.
+    """
+    refuse_existing(out, Path(path))
+    export = export_rows(path, label)
+    return write_export(export, [row.row_id for row in export.rows], fixes, out)
 
 
 def write_export(export: Export, keys: Sequence[str], fixes: Fixes, out: str | Path) -> Applied:

@@ -75,17 +75,20 @@ class IssueTable:
 
     def head(self, count: int) -> IssueTable:
         """The first `count` rows."""
-        kept = slice(count)
+        return self.take(np.arange(min(count, len(self))))
+
+    def take(self, rows: Ints) -> IssueTable:
+        """Some rows, by their places in the table, in the order of `rows`."""
         return IssueTable(
-            index=self.index[kept],
-            names=None if self.names is None else self.names[kept],
+            index=self.index[rows],
+            names=None if self.names is None else [self.names[row] for row in rows.tolist()],
             class_names=self.class_names,
-            given=self.given[kept],
-            suggested=self.suggested[kept],
-            score=self.score[kept],
-            is_issue=self.is_issue[kept],
-            confidence=self.confidence[kept],
-            signals={name: values[kept] for name, values in self.signals.items()},
+            given=self.given[rows],
+            suggested=self.suggested[rows],
+            score=self.score[rows],
+            is_issue=self.is_issue[rows],
+            confidence=self.confidence[rows],
+            signals={name: values[rows] for name, values in self.signals.items()},
             called=self.called,
         )
 

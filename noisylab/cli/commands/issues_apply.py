@@ -11,11 +11,11 @@ from noisylab.cli.configuration.origin import shown
 from noisylab.cli.errors import UserError
 from noisylab.cli.running.resumed import check_stored
 from noisylab.data import Arrays, ImageFeatures, ImageFolder
-from noisylab.data.exports import is_export
+from noisylab.data.exports import export_of, is_export
 from noisylab.data.imageparts import split_folders
 from noisylab.issues import read_issues
 from noisylab.issues.apply import apply_to_arrays, apply_to_folders, apply_to_table, read_accepted, top_fixes
-from noisylab.issues.apply_exports import apply_to_export
+from noisylab.issues.apply_exports import apply_to_export, apply_to_tasks
 from noisylab.issues.apply_frames import SAVED_MARKS, apply_to_frame, whole_copy
 from noisylab.issues.fixes import Applied, Fixes
 from noisylab.issues.table import LABEL_ISSUES
@@ -78,6 +78,8 @@ def apply(options: Options) -> int:
         applied, key = apply_to_folders(arguments["images"], table, fixes, out, missing=missing), "labels_csv"
     elif name == Arrays.__name__:
         applied, key = apply_to_arrays(arguments["path"], table, fixes, out, missing=missing), "path"
+    elif arguments.get("table") is not None and export_of(arguments["table"]) is not None:
+        applied, key = apply_to_tasks(arguments["table"], fixes, out, label=arguments["label"]), "table"
     elif arguments.get("table") is not None:
         names = ("label", "id_column", "split")
         columns = {key: arguments[key] for key in names if key in arguments}

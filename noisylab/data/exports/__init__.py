@@ -2,12 +2,14 @@
 
 from noisylab.data.exports.export import Export, ExportRow
 from noisylab.data.exports.files import export_images, read_pictures
-from noisylab.data.exports.found import is_export, read_export, read_label_studio
+from noisylab.data.exports.found import controls_of, export_of, is_export, read_export, read_label_studio
 
 __all__ = [
     "Export",
     "ExportRow",
+    "controls_of",
     "export_images",
+    "export_of",
     "is_export",
     "read_export",
     "read_label_studio",

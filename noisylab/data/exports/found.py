@@ -8,10 +8,10 @@ from pathlib import Path
 from noisylab.data.exports.coco import coco_rows, is_coco
 from noisylab.data.exports.export import Export
 from noisylab.data.exports.jsontext import JsonText, begins_as_json, read_json
-from noisylab.data.exports.labelstudio import is_label_studio, label_studio_rows
-from noisylab.data.exports.labelstudiomin import is_json_min, json_min_rows
+from noisylab.data.exports.labelstudio import is_label_studio, label_studio_controls, label_studio_rows
+from noisylab.data.exports.labelstudiomin import is_json_min, json_min_controls, json_min_rows
 
-__all__ = ["is_export", "read_export", "read_label_studio"]
+__all__ = ["controls_of", "export_of", "is_export", "read_export", "read_label_studio"]
 
 _KNOWN = "Label Studio's JSON or JSON-MIN export, or a COCO file with one category a picture"
 
@@ -34,16 +34,40 @@ def read_export(path: str | Path, label: str | None = None, value: str | None = 
         ValueError: it is none of these, or listing up to ten tasks, annotations or images at fault by their ids.
     """
     source = read_json(path)
+    made = _rows(source, label, value)
+    if made is None:
+        raise ValueError(f"{path} is JSON, but {_seen(source)}. What is read: {_KNOWN}, or a table as comma-separated text")
+    return made
+
+
+def export_of(path: str | Path) -> JsonText | None:
+    """The content of a labeling tool's file; `None` for any other file, such as a list of records in JSON."""
+    if not is_export(path):
+        return None
+    try:
+        source = read_json(path)
+    except ValueError:
+        return None  # whoever reads it as a table says why it cannot be read
+    known = is_coco(source.content) or is_label_studio(source.content) or is_json_min(source.content)
+    return source if known else None
+
+
+def controls_of(source: JsonText) -> list[str]:
+    """Of a file of Label Studio, the names of its choices; none for a COCO file."""
+    if is_label_studio(source.content):
+        return label_studio_controls(source)
+    return json_min_controls(source) if is_json_min(source.content) else []
+
+
+def _rows(source: JsonText, label: str | None, value: str | None) -> Export | None:
     if is_coco(source.content):
         named = [name for name, given in (("label", label), ("file", value)) if given is not None]
         if named:
-            raise ValueError(f"{path} is a COCO file, which has no {' or '.join(named)} column to name; leave it out")
+            raise ValueError(f"{source.path} is a COCO file, which has no {' or '.join(named)} column to name; leave it out")
         return coco_rows(source)
     if is_label_studio(source.content):
         return label_studio_rows(source, label, value)
-    if is_json_min(source.content):
-        return json_min_rows(source, label, value)
-    raise ValueError(f"{path} is JSON, but {_seen(source)}. What is read: {_KNOWN}, or a table as comma-separated text")
+    return json_min_rows(source, label, value) if is_json_min(source.content) else None
 
 
 def read_label_studio(path: str | Path, label: str | None = None, value: str | None = None) -> Export:

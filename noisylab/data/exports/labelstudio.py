@@ -11,7 +11,7 @@ from noisylab.data.exports.export import Export, ExportRow, Vote, agreed, refuse
 from noisylab.data.exports.jsontext import JsonText
 from noisylab.data.exports.values import value_of
 
-__all__ = ["is_label_studio", "label_studio_rows", "repeated_ids", "the_control"]
+__all__ = ["is_label_studio", "label_studio_controls", "label_studio_rows", "repeated_ids", "the_control"]
 
 ADVICE = "Correct this in Label Studio and export again as JSON"
 _CHOICES = "choices"
@@ -83,6 +83,12 @@ def label_studio_rows(source: JsonText, label: str | None = None, value: str | N
     )
 
 
+def label_studio_controls(source: JsonText) -> list[str]:
+    """The names of the choices of a JSON export."""
+    tasks = [task for task in source.content if isinstance(task, dict)]
+    return [] if _odd_annotations(tasks) else list(_look_through(tasks).choices)
+
+
 def repeated_ids(what: str, items: Sequence[dict[str, Any]]) -> list[str]:
     """A fault for each id that several items have."""
     return [f"the {what} id {name!r} is there {many} times" for name, many in Counter(i["id"] for i in items).items() if many > 1]
@@ -120,13 +126,13 @@ def _odd_annotations(tasks: Sequence[dict[str, Any]]) -> list[str]:
     for task in tasks:
         annotations = task.get("annotations", [])
         if "completions" in task:
-            faults.append(f"task {task['id']} has completions, as before Label Studio 1.0; open it in a newer one")
+            faults.append(f"task {task.get('id')} has completions, as before Label Studio 1.0; open it in a newer one")
         elif not isinstance(annotations, list):
-            faults.append(f"task {task['id']}: its annotations are no list")
+            faults.append(f"task {task.get('id')}: its annotations are no list")
         elif any(not isinstance(one, dict) for one in annotations):
-            faults.append(f"task {task['id']} has only the ids of its annotations; export whole annotations")
+            faults.append(f"task {task.get('id')} has only the ids of its annotations; export whole annotations")
         elif any(not isinstance(one.get("result", []), list) for one in annotations):
-            faults.append(f"task {task['id']}: the result of an annotation is no list")
+            faults.append(f"task {task.get('id')}: the result of an annotation is no list")
         else:
             ids.update(one["id"] for one in annotations if _is_id(one.get("id")))
     return faults + [f"the annotation id {name!r} is there {many} times" for name, many in ids.items() if many > 1]

@@ -10,7 +10,7 @@ from noisylab.data.exports.jsontext import JsonText
 from noisylab.data.exports.labelstudio import ADVICE, the_control
 from noisylab.data.exports.values import value_of
 
-__all__ = ["is_json_min", "json_min_rows"]
+__all__ = ["is_json_min", "json_min_controls", "json_min_rows"]
 
 _OWN = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement")
 
@@ -18,8 +18,13 @@ _OWN = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_ti
 def is_json_min(content: Any) -> bool:
     """Whether a JSON file holds a list of annotations as JSON-MIN has them."""
     return isinstance(content, list) and any(
-        isinstance(record, dict) and "id" in record and ("annotation_id" in record or "annotator" in record) for record in content
+        isinstance(record, dict) and {"id", "annotator", "annotation_id", "lead_time"} <= {*record} for record in content
     )
+
+
+def json_min_controls(source: JsonText) -> list[str]:
+    """The names of the choices of a JSON-MIN export."""
+    return list(_controls([one for one in source.content if isinstance(one, dict) and "id" in one]))
 
 
 def json_min_rows(source: JsonText, label: str | None = None, value: str | None = None) -> Export:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from noisylab.data.frames.columns import Columns
+from noisylab.data.frames.exports import tool_table
 from noisylab.data.frames.folders import FORMATS, format_of, read_folder
 from noisylab.data.frames.hub import hub_name, read_hub
 from noisylab.data.notes import note
@@ -28,6 +29,7 @@ def read_tables(path: str) -> dict[str, Columns]:
 
             - a comma-separated file with a header, in UTF-8 (``.csv``, ``.csv.gz``); what its columns hold is inferred;
             - JSON: a record a line (``.jsonl``) or a list of records (``.json``), also with ``.gz``;
+            - ``.json`` of Label Studio or in COCO's format, see `noisylab.data.frames.exports.tool_table`;
             - ``.parquet``, ``.arrow``, ``.feather`` (the extra `tables`);
             - a folder of such files, see `read_folder`, or one that ``save_to_disk`` of the package datasets wrote;
             - "owner/name" or "hf://owner/name", a data set of the hub (the extra `datasets`), see `read_hub`.
@@ -42,6 +44,9 @@ def read_tables(path: str) -> dict[str, Columns]:
     file = Path(path).expanduser()
     if file.is_dir():
         return _divided(read_folder(file))
+    of_tool = tool_table(file) if file.suffix.lower() == ".json" else None
+    if of_tool is not None:
+        return {_TRAIN: of_tool}
     known = format_of(file)
     if known is not None and not path.startswith("hf://"):
         return _divided({_TRAIN: known[1]([file], str(file))})

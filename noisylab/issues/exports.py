@@ -144,7 +144,7 @@ def review_tasks(table: IssueTable, shown: Shown | None, export: Export | None, 
             task: dict[str, Any] = {
                 "data": {
                     key: _address(shown, row),
-                    "file": table.keys[row],
+                    table.key: table.keys[row],
                     "given": given,
                     "score": round(float(table.score[row]), 6),
                 }

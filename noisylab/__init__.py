@@ -41,8 +41,8 @@ _HOMES = {
         "SimCLR TRevision VolMinNet"
     ),
     "noisylab.models": (
-        "CNN13 MLP ACTNet CoTeachingCNN FrameLSTM FusionNet LeNet Network PreActResNet18 PreActResNet32 ResNet18 ResNet34 "
-        "ShakeShake SmallCNN SpectrogramCNN TimmNet TorchvisionNet TransformersNet WideResNet Wrap"
+        "CNN13 MLP ACTNet CoTeachingCNN FrameLSTM FusionNet LeNet LiteNet Network PreActResNet18 PreActResNet32 ResNet18 "
+        "ResNet34 ShakeShake SmallCNN SpectrogramCNN TimmNet TorchvisionNet TransformersNet WideResNet Wrap"
     ),
     "noisylab.models.network": "NetFactory",
     "noisylab.noise": (

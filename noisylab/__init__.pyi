@@ -135,6 +135,7 @@ from noisylab.models import CoTeachingCNN as CoTeachingCNN
 from noisylab.models import FrameLSTM as FrameLSTM
 from noisylab.models import FusionNet as FusionNet
 from noisylab.models import LeNet as LeNet
+from noisylab.models import LiteNet as LiteNet
 from noisylab.models import Network as Network
 from noisylab.models import PreActResNet18 as PreActResNet18
 from noisylab.models import PreActResNet32 as PreActResNet32

@@ -139,8 +139,9 @@ class EpochValuesLR(torch.optim.lr_scheduler.LRScheduler):
         return {name: value for name, value in super().state_dict().items() if name != "values"}
 
     def get_lr(self) -> list[float | torch.Tensor]:
-        """The rate of the current epoch for every group."""
-        return [self.values[min(self.last_epoch, len(self.values) - 1)]] * len(self.optimizer.param_groups)
+        """The rate of the current epoch for every group, times the group's factor where a network has a `layer_decay`."""
+        rate = self.values[min(self.last_epoch, len(self.values) - 1)]
+        return [rate * group.get("layer_factor", 1.0) for group in self.optimizer.param_groups]
 
 
 def forget_rates(rate: float, ramp_epochs: int = 10, exponent: float = 1.0) -> list[float]:

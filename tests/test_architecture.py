@@ -42,6 +42,7 @@ _LEVELS: dict[str, int] = {
     "types": 1,
     "arguments": 0,
     "trust": 0,
+    "downloads": 0,
     "files": -1,
     "reading": -1,
     "machine": -2,

@@ -1,55 +1,21 @@
-"""Downloads files and unpacks archives; the result is complete and verified, or not there at all."""
+"""Files of releases: their digests, and archives unpacked completely or not at all; `noisylab.downloads` fetches them."""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import shutil
 import tarfile
 import tempfile
-import urllib.request
 import zlib
 from pathlib import Path
 
-from noisylab.files import atomic_path, clear_partials
+from noisylab.downloads import ABANDONED, download, file_digest
+from noisylab.files import clear_partials
 
 __all__ = ["download", "file_md5", "unpack"]
-
-_TIMEOUT = 60  # seconds without an answer
-_ABANDONED = 3600  # seconds without a write, after which a partial file is nobody's any more
 
 
 def file_md5(path: Path) -> str:
     """MD5 of a file, in 32 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def download(url: str, path: Path, md5: str) -> None:
-    """Download into a partial file beside `path`, verify it, and only then rename it to `path`.
-
-    Args:
-        url: where the file is.
-        path: where it belongs; its folder is made.
-        md5: the digest it must have.
-
-    Raises:
-        OSError: naming the address, the digest and the folder, when the file does not come or is another one.
-    """
-    clear_partials(path.parent, path.name, older_than=_ABANDONED)
-    try:
-        with atomic_path(path) as partial:
-            request = urllib.request.Request(url, headers={"User-Agent": "noisylab"})
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer, partial.open("wb") as file:
-                shutil.copyfileobj(answer, file)
-            found = file_md5(partial)
-            if found != md5:
-                raise OSError(f"the download is incomplete or a different file, with the md5 {found}")
-    except (OSError, http.client.HTTPException) as error:
-        raise OSError(
-            f"could not download {url}: {error}. Try again, or fetch {path.name} by hand (md5 {md5}) and put it into the folder "
-            f"{path.parent.absolute()}"
-        ) from error
+    return file_digest(path, "md5")
 
 
 def unpack(archive: Path, name: str, folder: Path) -> None:
@@ -67,7 +33,7 @@ def unpack(archive: Path, name: str, folder: Path) -> None:
         ValueError: when the archive is damaged, holds a forbidden member, or has no such folder.
         OSError: when the disk is full or not writable.
     """
-    clear_partials(folder, name, older_than=_ABANDONED)
+    clear_partials(folder, name, older_than=ABANDONED)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.", suffix=".partial") as partial:
         try:
             with tarfile.open(archive) as tar:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from noisylab.engine.layerrates import OptimizerByLayer, mark_rates
 from noisylab.specs import Factory, as_factory
 from noisylab.types import LRSchedulerFactory, OptimizerFactory
 
@@ -28,12 +29,15 @@ __all__ = [
 def optimizer_factory(given: OptimizerFactory | None, default: type[Optimizer], **arguments: Any) -> Factory[Optimizer]:
     """The optimizer given to a method, in a form that a checkpoint can hold, or the method's default.
 
+    It gives each parameter the learning rate that its network asks for, see `noisylab.engine.layerrates`.
+
     Args:
         given: the constructor's argument.
         default: class of the default.
         **arguments: of the default.
     """
-    return Factory(default, arguments) if given is None else as_factory(given, Optimizer, "optimizer")
+    factory = Factory(default, arguments) if given is None else as_factory(given, Optimizer, "optimizer")
+    return OptimizerByLayer(factory.target, factory.init_args)
 
 
 def scheduler_factory(given: LRSchedulerFactory | None) -> Factory[LRScheduler] | None:
@@ -117,6 +121,12 @@ class NamedOptimizers(L.LightningModule):
     networks: nn.ModuleDict
     steps_bare = False
     pending_gradients = False
+
+    def setup(self, stage: str) -> None:
+        """Note which learning rates the networks ask for, before optimizers are made."""
+        super().setup(stage)
+        if stage == "fit":
+            mark_rates(self.networks)
 
     @property
     def optimizer_names(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
+from noisylab.engine.layerrates import check_rates
 from noisylab.engine.stepping import Stepping
 from noisylab.upstream.torch import forget_step
 
@@ -167,8 +168,13 @@ class NoProfiler(PassThroughProfiler):
 
 
 def begin_stepping(module: Stepping) -> None:
-    """At the start of a fit, take the schedules that count epochs over from Lightning, and remove what slows down a step."""
+    """At the start of a fit, take the schedules that count epochs over from Lightning, and remove what slows down a step.
+
+    Raises:
+        ValueError: if an optimizer or a schedule passes by the learning rates that a network asks for.
+    """
     trainer = module.trainer
+    check_rates(module.networks, trainer.optimizers)
     for config in trainer.lr_scheduler_configs:
         config.reduce_on_plateau = False  # see NamedOptimizers.lr_scheduler_step
     if type(trainer.profiler) is PassThroughProfiler:

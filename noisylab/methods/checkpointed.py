@@ -15,6 +15,7 @@ from noisylab.engine.divergence import refuse_diverged
 from noisylab.memory import SampleMemory
 from noisylab.methods.evaluation import Predictor
 from noisylab.metrics.running import RunningMeans
+from noisylab.models.pretrained import weights_to_come
 from noisylab.specs import constructor_arguments
 from noisylab.types import DataInfo
 
@@ -67,12 +68,15 @@ class Checkpointed(Predictor):
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
         """The method that a checkpoint holds, its networks and memory included; only tensors and plain values are unpickled.
 
+        Pretrained weights that its networks started from are not read again, see `noisylab.models.pretrained.weights_to_come`.
+
         Args:
             checkpoint_path: the file.
             *args: see Lightning's ``LightningModule.load_from_checkpoint``.
             **kwargs: the same; ``weights_only`` is always true.
         """
-        return super().load_from_checkpoint(checkpoint_path, *args, **{**kwargs, "weights_only": True})
+        with weights_to_come():
+            return super().load_from_checkpoint(checkpoint_path, *args, **{**kwargs, "weights_only": True})
 
     def refuse_nonfinite(self) -> None:
         """Raise an error before a bad input or a diverged network is trained on or saved; waits for the device.

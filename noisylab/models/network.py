@@ -55,6 +55,10 @@ class Network(nn.Module):
         head = self.get_submodule(self.head_name)
         return next(module.in_features for module in head.modules() if isinstance(module, nn.Linear))
 
+    def rate_factors(self) -> dict[str, float]:
+        """By which the optimizer's learning rate is multiplied for each parameter, by its name; 1 for those left out."""
+        return {}
+
     def embed(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """What the head sees, (B, D), and the logits (B, K), both of one forward pass; further heads take the first.
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 from urllib.parse import urlparse
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from noisylab.models.freezing import BorrowedNetwork
+from noisylab.models.pretrained import find_weights, take_weights, wanted
 from noisylab.models.torchvision_net import fetch_verified, last_linear
-from noisylab.reading import regular
 
 __all__ = ["TimmNet"]
-
-_SHOWN = 3
 
 
 class TimmNet(BorrowedNetwork):
@@ -32,18 +28,27 @@ class TimmNet(BorrowedNetwork):
         num_classes: K.
         name: as ``timm.list_models()`` has it, such as "efficientnet_b3", "resnet50" or "vit_small_patch16_224".
         weights: None for random ones; a file with timm's names of tensors (``.safetensors``, or what ``torch.save`` wrote of
-            tensors alone); or "DEFAULT" for the file that timm names, downloaded to the ``checkpoints`` folder of
-            `torch.hub.get_dir()` if it is not there; its name must hold the first digits of its SHA-256, which are checked. Every
-            tensor but those of the last layer must fit; the last layer is always new.
-        sha256: of a file given as `weights`, in hexadecimal digits; another file is refused. None to take any.
+            tensors alone), an address ``https://...`` of one, or ``hf:owner/name@commit`` on the Hugging Face hub, see
+            `noisylab.models.pretrained.find_weights`; or "DEFAULT" for the file that timm names, downloaded to the
+            ``checkpoints`` folder of `torch.hub.get_dir()` if it is not there; its name must hold the first digits of its
+            SHA-256, which are checked. Every tensor but those of the last layer must fit; the last layer is always new.
+        sha256: of what is given as `weights`, 64 hexadecimal digits; another file is refused. None to take any; an address needs
+            it.
         freeze: what is not trained: "all_but_head", or the first parts of timm's parameter names, such as `[stem, stages.0]`.
         train_batchnorm: whether batch normalization in frozen parts is trained nevertheless. If not, it also keeps its running
             statistics: it stays in evaluation mode after `train()`.
         in_channels: channels of the image; pretrained weights are for 3.
+        layer_decay: in (0, 1], factor of the learning rate from each layer to the one before it; the head keeps the optimizer's.
+            Layers are those of `timm.optim.param_groups_layer_decay`. BEiT was fine-tuned with 0.65 to 0.75.
+        lora: low-rank adapters in place of the layers' own weights: `rank` (8), `alpha` (twice the rank), `dropout` (0), and
+            `target_modules`, the ends of names of layers, such as `[qkv, proj]` (every linear layer before the head, or where
+            there is none every convolution without groups). Only they and the head are trained, and batch normalization stays in
+            evaluation mode. Needs the extra ``lora``. None to train the weights themselves.
 
     Raises:
-        ModuleNotFoundError: timm is not installed.
-        ValueError: a name is unknown, weights do not fit, `freeze` matches nothing, or the network does not end in a linear one.
+        ModuleNotFoundError: timm is not installed, or what `weights` or `lora` need.
+        ValueError: a name is unknown, weights do not fit, `freeze` or `lora` match nothing, or the network does not end in a
+            linear one.
         FileNotFoundError: the weights are not on this machine and cannot be downloaded, or are damaged.
 
     Example:
@@ -61,6 +66,8 @@ class TimmNet(BorrowedNetwork):
         freeze: Literal["all_but_head"] | list[str] | None = None,
         train_batchnorm: bool = True,
         in_channels: int = 3,
+        layer_decay: float = 1.0,
+        lora: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes)
         timm = _timm()
@@ -71,10 +78,21 @@ class TimmNet(BorrowedNetwork):
             raise ValueError(f"sha256 is of a file given as weights, got weights={weights!r}; leave it out")
         self.net: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=in_channels)
         head, _ = last_linear(self.net, name)
+        weights = wanted(weights)
         if weights is not None:
-            file = _default_file(self.net, name) if weights == "DEFAULT" else _given_file(weights, sha256)
-            _load(self.net, head, file)
-        self.freeze(freeze, head, train_batchnorm)
+            take_weights(self.net, head, _default_file(self.net, name) if weights == "DEFAULT" else find_weights(weights, sha256))
+        self.tune(head, freeze, train_batchnorm, layer_decay, lora)
+
+    def layer_numbers(self, head: str) -> dict[str, int]:
+        """The layer of each parameter of `net`, by timm's table for it; as in other networks where timm has none."""
+        matcher: Any = getattr(self.net, "group_matcher", None)
+        if matcher is None:
+            return super().layer_numbers(head)
+        from timm.models import group_parameters
+
+        found: dict[str, int] = group_parameters(self.net, matcher(coarse=False), reverse=True)
+        last = max(found.values())
+        return {name: last if name.startswith(f"{head}.") else layer for name, layer in found.items()}
 
 
 def _timm() -> ModuleType:
@@ -107,55 +125,3 @@ def _default_file(net: nn.Module, name: str) -> Path:
             f"the weights of {name!r} cannot be loaded ({error}); put the file {file.name} from {url} into {file.parent}"
         ) from error
     return file
-
-
-def _given_file(weights: str, sha256: str | None) -> Path:
-    file = Path(weights).expanduser()
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"weights={weights!r} is no file; give the path of one, 'DEFAULT' for the file that timm names, or None for random "
-            "ones"
-        )
-    if sha256 is not None:
-        with regular(file).open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        if digest != sha256.lower():
-            raise FileNotFoundError(f"{file} has the SHA-256 {digest}, not {sha256}: it is damaged or another file")
-    return file
-
-
-def _load(net: nn.Module, head: str, file: Path) -> None:
-    """Take over every tensor but those of the last layer.
-
-    Raises:
-        ValueError: for a file that lacks some, or has others.
-        FileNotFoundError: for one that holds more than tensors, or is damaged.
-    """
-    own = {key for key in net.state_dict() if not key.startswith(f"{head}.")}
-    found = _tensors(file)
-    theirs = {key: value for key, value in found.items() if not key.startswith(f"{head}.")}
-    shapes = {key: tuple(value.shape) for key, value in net.state_dict().items()}
-    wrong = sorted(own ^ set(theirs)) or [key for key in theirs if tuple(theirs[key].shape) != shapes[key]]
-    if wrong:
-        shown = ", ".join(wrong[:_SHOWN]) + (f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else "")
-        raise ValueError(
-            f"{file} is not of this network, or of another number of channels: {shown} are not in both or differ in shape; give "
-            "the name with which its weights were saved"
-        )
-    net.load_state_dict(theirs, strict=False)
-
-
-def _tensors(file: Path) -> Mapping[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        content: Any = torch.load(regular(file), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged or foreign file raises
-        raise FileNotFoundError(f"{file} holds more than weights, or is damaged, and was not read ({error})") from error
-    for key in ("state_dict", "model"):
-        content = content.get(key, content) if isinstance(content, Mapping) else content
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise FileNotFoundError(f"{file} holds no tensors by name; give a file of weights")
-    return content

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from noisylab.models.freezing import BorrowedNetwork
+from noisylab.models.pretrained import find_weights, names_a_place, take_weights, wanted
 from noisylab.reading import regular
 
 __all__ = ["TorchvisionNet", "build_classifier", "fetch_verified", "fetch_weights", "last_linear", "weights_file"]
@@ -30,7 +31,11 @@ class TorchvisionNet(BorrowedNetwork):
         name: name of the network in torchvision, such as "resnet50", "vit_b_16".
         weights: name of pretrained weights, such as "DEFAULT" or "IMAGENET1K_V2"; `None` for random ones. They are read
             from the `checkpoints` folder of `torch.hub.get_dir()`, and downloaded to it when they are missing. A file whose
-            SHA-256 does not begin with the digits in its name, or that holds anything but tensors, is refused.
+            SHA-256 does not begin with the digits in its name, or that holds anything but tensors, is refused. Or a file of your
+            own with torchvision's names of tensors, an address ``https://...`` of one, or ``hf:owner/name/FILE@commit``, see
+            `noisylab.models.pretrained.find_weights`; the last layer of it is left out.
+        sha256: of a file or an address given as `weights`, 64 hexadecimal digits; another file is refused. None to take any; an
+            address needs it.
         freeze: what is not trained: "all_but_head", or the first parts of torchvision's parameter names, such as
             `[conv1, bn1, layer1]`. The new head is always trained.
         train_batchnorm: whether batch normalization in frozen parts is trained nevertheless. If not, it also keeps its
@@ -41,10 +46,13 @@ class TorchvisionNet(BorrowedNetwork):
             Without pretrained weights its own are normal, with the standard deviation of those that they replace. Of pretrained
             weights one channel gets the sum over the colors, so that it does what the same gray picture in three channels did;
             several get those of the colors in turn, times 3 over their number.
+        layer_decay: in (0, 1], factor of the learning rate from each block to the one before it; the head keeps the optimizer's
+            rate. See `noisylab.models.layerwise.layer_numbers` for what a block is.
+        lora: low-rank adapters, see `TimmNet`. Torch's attention has no layers that could get them.
 
     Raises:
-        ValueError: a name is unknown, `freeze` matches nothing, or the network does not end in a linear layer or, for another
-            `in_channels`, does not begin with a convolution.
+        ValueError: a name is unknown, weights do not fit, `freeze` or `lora` match nothing, or the network does not end in a
+            linear layer or, for another `in_channels`, does not begin with a convolution.
         FileNotFoundError: the weights are not on this machine and cannot be downloaded.
 
     Example:
@@ -62,22 +70,31 @@ class TorchvisionNet(BorrowedNetwork):
         train_batchnorm: bool = True,
         head_init: Literal["default", "he"] = "default",
         in_channels: int = 3,
+        sha256: str | None = None,
+        layer_decay: float = 1.0,
+        lora: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes)
         if head_init not in ("default", "he"):
             raise ValueError(f"head_init must be 'default' or 'he', got {head_init!r}")
         if in_channels < 1:
             raise ValueError(f"in_channels must be at least 1, got {in_channels}")
-        self.net = build_classifier(name, weights)
+        placed = weights is not None and names_a_place(weights)
+        if sha256 is not None and not placed:
+            raise ValueError(f"sha256 is of a file given as weights, got weights={weights!r}; leave it out")
+        self.net = build_classifier(name, None if placed else weights)
+        head_name, old = last_linear(self.net, name)
+        if placed and wanted(weights) is not None:
+            assert weights is not None
+            take_weights(self.net, head_name, find_weights(weights, sha256))
         if in_channels != 3:
             _set_channels(self.net, name, in_channels, pretrained=weights is not None)
-        head_name, old = last_linear(self.net, name)
         head = nn.Linear(old.in_features, num_classes)
         if head_init == "he":
             nn.init.kaiming_normal_(head.weight)
             nn.init.zeros_(head.bias)
         self.net.set_submodule(head_name, head)
-        self.freeze(freeze, head_name, train_batchnorm)
+        self.tune(head_name, freeze, train_batchnorm, layer_decay, lora)
 
 
 def build_classifier(name: str, weights: str | None = None) -> nn.Module:
@@ -85,7 +102,7 @@ def build_classifier(name: str, weights: str | None = None) -> nn.Module:
 
     Args:
         name: see `TorchvisionNet`.
-        weights: likewise.
+        weights: name of pretrained ones, likewise; not read in `noisylab.models.pretrained.weights_to_come`.
 
     Raises:
         ValueError: a name is unknown, or the network has several outputs.
@@ -96,8 +113,12 @@ def build_classifier(name: str, weights: str | None = None) -> nn.Module:
     _check_name(models, name)
     if weights is None:
         return models.get_model(name)
+    entry = _entry(models, name, weights)
+    if wanted(weights) is None:
+        # the one thing besides the weights that an entry decides: the size of the images of a vision transformer
+        return models.get_model(name, **({"image_size": entry.meta["min_size"][0]} if name.startswith("vit_") else {}))
     fetch_weights(name, weights)
-    return models.get_model(name, weights=_entry(models, name, weights))
+    return models.get_model(name, weights=entry)
 
 
 def weights_file(name: str, weights: str = "DEFAULT") -> Path:

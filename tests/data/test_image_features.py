@@ -16,7 +16,7 @@ from torch import Tensor
 
 from noisylab.data import ImageFeatures, frozen, unlabeled_images
 from noisylab.data.rows import DenseRows
-from noisylab.models import backbones
+from noisylab.models import backbones, lite_net
 from noisylab.models.backbones import Backbone, FeatureNet, available_backbone, find_backbone
 
 
@@ -281,7 +281,7 @@ def test_an_unknown_network_is_refused() -> None:
 
 
 def absent(monkeypatch: pytest.MonkeyPatch, packages: Sequence[str]) -> None:
-    monkeypatch.setattr(backbones.importlib.util, "find_spec", lambda name: None if name in packages else object())
+    monkeypatch.setattr(lite_net.importlib.util, "find_spec", lambda name: None if name in packages else object())
 
 
 def test_without_the_packages_and_the_weights_both_ways_out_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

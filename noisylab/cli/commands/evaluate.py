@@ -16,6 +16,7 @@ from noisylab.cli.running.app import App, build
 from noisylab.cli.running.nodes import all_ready
 from noisylab.cli.running.resumed import check_stored
 from noisylab.cli.running.session import quiet, say, tell_account, tell_changes
+from noisylab.models.pretrained import weights_to_come
 
 if TYPE_CHECKING:
     from noisylab.cli.options import Options
@@ -57,7 +58,8 @@ def finished(options: Options) -> tuple[App, Path, str]:
         # one process: each of several would have a share of the rows
         composed.config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     take_world(composed.config["trainer"], flags)
-    app = build(options.command, composed.config, folder=None, fitted=fitted_in(checkpoint))
+    with weights_to_come():
+        app = build(options.command, composed.config, folder=None, fitted=fitted_in(checkpoint))
     check_world(app.trainer.num_devices, app.trainer.num_nodes)
     return app, folder or Path(checkpoint).parent, checkpoint
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -115,16 +115,12 @@ def picture_contents(pictures: Mapping[int, bytes]) -> Contents | None:
 
 def _of_table(data: FrameData, index: Sequence[int], first: Sequence[int]) -> Contents | None:
     table, _ = data.tables
-    makers: dict[str, Callable[[Columns, Column], Contents | None]] = {
-        "text": lambda _, column: _texts(column, index),
-        "image": lambda table, column: _pictures(table, column, first),
-        "audio": lambda table, column: _sounds(table, column, first),
-    }
-    for argument, make in makers.items():
-        name = getattr(data, argument, None)
-        if isinstance(name, str) and name in table:
-            return make(table, table.columns[name])
-    return _cells(data, table, index)
+    if data.shown_as == "cells":
+        return _cells(data, table, index)
+    column = table.columns[data.input_columns(table)[0]]
+    if data.shown_as == "text":
+        return _texts(column, index)
+    return _pictures(table, column, first) if data.shown_as == "image" else _sounds(table, column, first)
 
 
 def _texts(column: Column, index: Sequence[int]) -> Contents:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -53,6 +53,8 @@ class FrameData(NoisyDataModule, ABC):
     """
 
     row_names: ClassVar[str] = "id"
+    shown_as: ClassVar[Literal["cells", "text", "image", "sound"]] = "cells"
+    """How people look at a row: as the cells of the table, or as what is in the column of its inputs."""
     path_arguments: ClassVar[tuple[str, ...]] = ("table", "test_table")
 
     def __init__(

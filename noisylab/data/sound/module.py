@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -63,6 +63,8 @@ class Sound(FrameData):
         ModuleNotFoundError: in ``setup``, without the extra `audio`.
         ValueError: in ``setup``, naming the rows whose clips cannot be used.
     """
+
+    shown_as: ClassVar[Literal["cells", "text", "image", "sound"]] = "sound"
 
     def __init__(
         self,

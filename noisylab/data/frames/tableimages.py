@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
@@ -75,6 +75,8 @@ class TableImages(FrameData):
         >>> data.source.train.values.shape
         torch.Size([4, 1, 6, 8])
     """
+
+    shown_as: ClassVar[Literal["cells", "text", "image", "sound"]] = "image"
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -78,6 +78,8 @@ class Text(FrameData):
         >>> data.num_features, data.source.train.gather(torch.tensor([0])).tolist()
         (8, [[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
     """
+
+    shown_as: ClassVar[Literal["cells", "text", "image", "sound"]] = "text"
 
     def __init__(
         self,

@@ -58,7 +58,8 @@ def from_dataset(
 
     Example:
         >>> import datasets
-        >>> data = from_dataset(datasets.Dataset.from_dict({"x": [0.5, 1.5, 2.5, 3.5], "label": ["a", "a", "b", "b"]}))
+        >>> rows = datasets.Dataset.from_dict({"x": [0.5, 1.5, 2.5, 3.5], "label": ["a", "a", "b", "b"]})
+        >>> data = from_dataset(rows, label="label", features=["x"])
         >>> data.setup()
         >>> type(data).__name__, data.source.class_names
         ('Tabular', ('a', 'b'))
@@ -104,7 +105,7 @@ def from_dataframe(
     Example:
         >>> import pandas as pd
         >>> frame = pd.DataFrame({"x": [0.5, 1.5, 2.5, 3.5], "y": ["a", "a", "b", "b"]}, index=["r0", "r1", "r2", "r3"])
-        >>> data = from_dataframe(frame, label="y")
+        >>> data = from_dataframe(frame, label="y", features=["x"])
         >>> data.setup()
         >>> data.source.names
         ['r0', 'r1', 'r2', 'r3']

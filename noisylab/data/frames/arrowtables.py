@@ -155,7 +155,7 @@ class _Reader:
         return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
 
     def _classes(self, names: tuple[str, ...]) -> Column:
-        places = self._array(self.chunks.fill_null(-1)).astype(np.int64)
+        places = self._array(self.chunks.cast(self.pa.int64()).fill_null(-1))
         wrong = np.flatnonzero((places < -1) | (places >= len(names)))
         if len(wrong):
             raise ValueError(
@@ -174,7 +174,7 @@ class _Reader:
         if not names or not different or not few or not self._is_text(self.type.value_type):
             plain = self.pa.chunked_array([unified.dictionary_decode()])
             return _Reader(plain, self.name, self.where).column({})
-        places = unified.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        places = unified.indices.cast(self.pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
         return Column("class", places, places < 0, tuple(map(str, names))), []
 
     def _list(self) -> tuple[Column, list[str]]:

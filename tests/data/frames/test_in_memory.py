@@ -240,7 +240,7 @@ def test_data_in_memory_resume_exactly_and_predict_from_the_checkpoint(frame: pd
     straight, _ = trained(data(), tmp_path / "straight", 4)
     _, half = trained(data(), tmp_path / "half", 2)
     resumed, last = trained(data(), tmp_path / "resumed", 4, half)
-    for one, other in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
+    for one, other in zip(straight.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
     record = fitted_in(torch.load(last, weights_only=True))
     blank = Tabular("<data frame>", label="y", columns=["x", "z"])

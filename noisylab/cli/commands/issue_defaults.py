@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noisylab.data.base import NoisyDataModule
+from noisylab.data.frames.module import FrameData
 from noisylab.data.rows import DenseRows, FileRows, MultiRows
 from noisylab.models.backbones import available_backbone
 
@@ -111,7 +112,8 @@ def _network(data: NoisyDataModule) -> tuple[list[tuple[str, str | None]], str, 
         return (
             [
                 ("model.network", "MLP"),
-                ("model.network.in_features", str(store.row_size)),
+                # of a table, a part of the rows may have fewer values of a category
+                ("model.network.in_features", "auto" if isinstance(data, FrameData) else str(store.row_size)),
                 ("model.network.hidden", "[256]"),
                 ("model.network.dropout", "0.5"),
             ],

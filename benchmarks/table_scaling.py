@@ -1,7 +1,7 @@
 """How numbers of tables are brought to one size: `Tabular` beside scikit-learn's ways, with 30 % of the labels wrong.
 
-Three tables of scikit-learn and three that are drawn: an ordinary one, the same with ten of its columns lognormal, and with 2 % of
-its numbers replaced by outliers. A perceptron (256 hidden units, dropout 0.5) learns with generalized cross-entropy, as in
+Three tables of scikit-learn and three that are drawn: an ordinary one, the same with ten of its columns lognormal, and with 2 %
+of its numbers replaced by outliers. A perceptron (256 hidden units, dropout 0.5) learns with generalized cross-entropy, as in
 `noisylab issues`, for 30 epochs. Printed are the accuracy in percent on the 30 % of the rows that are held out with right labels,
 its standard deviation over the seeds, and the AUROC of one minus the probability of the given label of training rows.
 
@@ -34,11 +34,13 @@ class Ours:
     """What `Tabular` makes of columns of numbers, as a transformer."""
 
     def fit(self, rows: np.ndarray[Any, Any]) -> Ours:
+        """Learn from rows (N, D)."""
         cells, every = _cells(rows), np.arange(len(rows))
         self.fields = [NumberField.fit(name, cells, every) for name in cells.table.columns]
         return self
 
     def transform(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """(N, D) float32."""
         cells, out = _cells(rows), np.zeros(rows.shape, dtype=np.float32)
         for place, field in enumerate(self.fields):
             field.fill(cells, out[:, place : place + 1])

@@ -79,6 +79,7 @@ class TransformersNet(BorrowedNetwork):
         else:
             encoder = find_encoder(name)
             body, said = encoder.body(attention), encoder.pooling
+        body.train()  # what transformers loads is in evaluation mode, without dropout
         self.net: nn.Module = _Classifier(without_pooler(body), num_classes, said if pooling == "auto" else pooling, dropout)
         self.freeze(freeze, "head", train_batchnorm=True)
 

@@ -24,6 +24,7 @@ _HOMES = {
         "CIFAR10 CIFAR100 MNIST Arrays Digits FashionMNIST ImageFeatures ImageFolder NoisyDataModule PackedImages "
         "Reuters Shards Sound TableImages Tabular Text WebImages from_dataframe from_dataset from_torch"
     ),
+    "noisylab.data.matrix": "Matrix",
     "noisylab.data.named": (
         "CIFARN RAVDESS XRMB Animal10N Clothing1M Food101N NamedRelease ReleaseReport TinyImageNet WebFG WebVision human_labels"
     ),

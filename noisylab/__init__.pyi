@@ -64,6 +64,7 @@ from noisylab.data import WebImages as WebImages
 from noisylab.data import from_dataframe as from_dataframe
 from noisylab.data import from_dataset as from_dataset
 from noisylab.data import from_torch as from_torch
+from noisylab.data.matrix import Matrix as Matrix
 from noisylab.data.named import CIFARN as CIFARN
 from noisylab.data.named import RAVDESS as RAVDESS
 from noisylab.data.named import XRMB as XRMB

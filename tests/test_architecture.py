@@ -48,6 +48,7 @@ _LEVELS: dict[str, int] = {
     "machine": -2,
     "upstream": -1,
     "reports": 8,
+    "sklearn": 9,
 }
 _BESIDE = {("issues", "callbacks"), ("callbacks", "issues")}  # one level, and they meet the methods and the data
 _REPORTS_MAY_IMPORT = {"reports", "files", "reading"}

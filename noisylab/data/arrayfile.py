@@ -15,7 +15,7 @@ from noisylab.data.labels import Array
 from noisylab.data.rows import SparseRows
 from noisylab.reading import check_arrays
 
-__all__ = ["ArrayFile", "check_lengths", "read_views", "sample_shape"]
+__all__ = ["ArrayFile", "check_lengths", "feature_rows", "read_views", "sample_shape", "sparse_rows"]
 
 _CSR = ("_data", "_indices", "_indptr", "_shape")
 _LARGEST = float(np.finfo(np.float32).max)
@@ -184,6 +184,22 @@ def _sparse(file: ArrayFile, stem: str) -> SparseRows:
     ordered = indptr[0] == 0 and indptr[-1] == len(data) and bool((np.diff(indptr) >= 0).all())
     if not ordered or (len(indices) and not 0 <= indices.min() <= indices.max() < shape[1]):
         raise ValueError(f"{what}: indptr or indices point outside the matrix; save the parts of a scipy.sparse.csr_matrix")
+    return sparse_rows(data, indices, indptr, int(shape[1]), what)
+
+
+def sparse_rows(data: Array, indices: Array, indptr: Array, num_columns: int, what: str) -> SparseRows:
+    """Rows of a CSR matrix whose parts fit together.
+
+    Args:
+        data: (nnz,) real numbers.
+        indices: (nnz,) their columns.
+        indptr: (N + 1,) where each row begins.
+        num_columns: D.
+        what: their name in messages.
+
+    Raises:
+        ValueError: naming the first number that is NaN, infinite or beyond float32.
+    """
     bad = np.flatnonzero(~np.isfinite(data))
     if len(bad):
         _refuse_nonfinite(what, len(bad), int(np.searchsorted(indptr, bad[0], side="right")) - 1)
@@ -193,9 +209,23 @@ def _sparse(file: ArrayFile, stem: str) -> SparseRows:
             f"{what} has {data[large[0]]:g} in column {indices[large[0]]}, which is beyond float32 ({_LARGEST:g}); it has "
             f"{len(large)} such numbers. Divide the column"
         )
-    return SparseRows(
-        torch.from_numpy(data.astype(np.float32)), torch.from_numpy(indices), torch.from_numpy(indptr), int(shape[1])
-    )
+    columns, starts = (torch.from_numpy(part.astype(np.int64)) for part in (indices, indptr))
+    return SparseRows(torch.from_numpy(data.astype(np.float32)), columns, starts, num_columns)
+
+
+def feature_rows(array: Array, what: str) -> Tensor:
+    """(N, D) float32, or float64 where float32 would round; a copy.
+
+    Args:
+        array: (N, D) real numbers.
+        what: their name in messages.
+
+    Raises:
+        ValueError: naming the first row with a number that is NaN or infinite.
+    """
+    _check_finite(array, what)
+    narrow = array.dtype.kind == "b" or array.dtype.itemsize <= 2 or array.dtype == np.float32
+    return torch.from_numpy(array.astype(np.float32 if narrow else np.float64, order="C"))
 
 
 def _dense(array: Array, what: str, account: list[str] | None) -> Tensor:
@@ -204,11 +234,7 @@ def _dense(array: Array, what: str, account: list[str] | None) -> Tensor:
             f"{what} must be numbers of shape (N, D), (N, H, W), (N, H, W, C) or (N, C, H, W), got {array.dtype} of shape "
             f"{array.shape}; reshape it"
         )
-    if array.dtype.kind == "f":
-        finite = np.isfinite(array)
-        bad = np.flatnonzero(~finite.reshape(len(array), -1).all(1))
-        if len(bad):
-            _refuse_nonfinite(what, int(finite.size - np.count_nonzero(finite)), int(bad[0]))
+    _check_finite(array, what)
     if array.ndim == 3:
         gray, sides = _gray_pictures(array), f"{array.shape[1]} x {array.shape[2]}"
         if account is not None:
@@ -220,10 +246,7 @@ def _dense(array: Array, what: str, account: list[str] | None) -> Tensor:
                 "reshape them to (N, 1, H, W) if they are pictures"
             )
         array = array if gray else array.reshape(len(array), -1)
-    if array.ndim == 2:
-        narrow = array.dtype.kind == "b" or array.dtype.itemsize <= 2 or array.dtype == np.float32
-        return torch.from_numpy(array.astype(np.float32 if narrow else np.float64))
-    return _images(array, what)
+    return feature_rows(array, what) if array.ndim == 2 else _images(array, what)
 
 
 def _gray_pictures(array: Array) -> bool:
@@ -231,6 +254,14 @@ def _gray_pictures(array: Array) -> bool:
     the other, as one of time would be; up to four times in uint8, the type of pictures."""
     short, long = sorted(array.shape[1:])
     return short >= _FEWEST_PIXELS and long <= (4 if array.dtype == np.uint8 else 2) * short
+
+
+def _check_finite(array: Array, what: str) -> None:
+    if array.dtype.kind == "f":
+        finite = np.isfinite(array)
+        bad = np.flatnonzero(~finite.reshape(len(array), -1).all(1))
+        if len(bad):
+            _refuse_nonfinite(what, int(finite.size - np.count_nonzero(finite)), int(bad[0]))
 
 
 def _refuse_nonfinite(what: str, count: int, row: int) -> None:

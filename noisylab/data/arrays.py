@@ -19,9 +19,9 @@ from noisylab.data.mirrored import decided, small_pictures, some_rows
 from noisylab.data.missing import Missing, Unlabeled, doubtful
 from noisylab.data.notes import note
 from noisylab.data.rows import DenseRows, FileRows, MultiRows, RowStore, SparseRows
-from noisylab.data.scaling import Scaling, measure
+from noisylab.data.scaling import Scaling, check_standardize, measure, scale_parts
 from noisylab.data.shards.rows import ShardRows
-from noisylab.data.suspicions import other_size, repeated, row_digests
+from noisylab.data.suspicions import repeated, row_digests
 from noisylab.transforms.base import StrongView
 from noisylab.transforms.views import check_image_views, checked_strong, feature_views, image_views
 
@@ -115,8 +115,7 @@ class Arrays(NoisyDataModule):
         self.path, self.test_path, self.views = path, test_path, views
         self.mean, self.std, self.padding, self.flip = mean, std, padding, flip
         self.missing, self.strong = missing, checked_strong(strong)
-        if standardize not in (True, False, "auto"):
-            raise ValueError(f"standardize must be true, false or 'auto', got {standardize!r}")
+        check_standardize(standardize)
         self.standardize = standardize
         self.read_as = ""
         self._measured: dict[str, dict[str, Any]] = {}
@@ -238,14 +237,11 @@ class Arrays(NoisyDataModule):
             if _images(part):
                 continue
             scaling, where = Scaling.of(self._measured[name]), f"x{'_' * bool(name)}{name}"
-            parts[name] = scaling(part, f"{where} in {self.path}")
-            if name in tested:
-                tested[name] = scaling(tested[name], f"test_{where} in {self.test_path or self.path}")
-            if scaling.text:
-                source.account.append(f"{where}: {scaling.text}")
-            scaled, other = parts[name], tested.get(name)
-            if isinstance(scaled, Tensor) and isinstance(other, Tensor) and not same and len(other):
-                source.account += other_size(scaled[rows], other, f"test_{where} in {self.test_path or self.path}")
+            names = f"{where} in {self.path}", f"test_{where} in {self.test_path or self.path}"
+            parts[name], scaled, said = scale_parts(scaling, part, tested.get(name), rows, names)
+            if scaled is not None:
+                tested[name] = scaled
+            source.account += [*([f"{where}: {scaling.text}"] if scaling.text else []), *said]
         source.train = _store(parts)
         source.test = source.train if same else _store(tested) if tested else None
 

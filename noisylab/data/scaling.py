@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from noisylab.data.rows import SparseRows
+from noisylab.data.suspicions import other_size
 
-__all__ = ["Scaling", "measure"]
+__all__ = ["Scaling", "check_standardize", "measure", "scale_parts"]
 
 _ALIKE = 10.0  # ratio of the sizes of nine columns in ten up to which columns are of one size
 _OUTLYING = 30.0  # ratio of the largest size to the median up to which they are
@@ -80,6 +81,39 @@ class Scaling:
                 )
             scaled[start : start + len(part)] = wide.float()
         return scaled
+
+
+def scale_parts(
+    scaling: Scaling, train: Tensor | SparseRows, test: Tensor | SparseRows | None, rows: Tensor, names: tuple[str, str]
+) -> tuple[Tensor | SparseRows, Tensor | SparseRows | None, list[str]]:
+    """Training rows and test rows after scaling, and a sentence for the user about each thing that stands out.
+
+    Args:
+        scaling: of the training rows.
+        train: (N, D).
+        test: (M, D); `None` without.
+        rows: those of `train` that are trained on.
+        names: of both in messages.
+
+    Raises:
+        ValueError: see `Scaling`.
+    """
+    scaled = scaling(train, names[0])
+    tested = None if test is None else scaling(test, names[1])
+    said = []
+    if isinstance(scaled, Tensor) and isinstance(tested, Tensor) and len(tested):
+        said += other_size(scaled[rows], tested, names[1])
+    return scaled, tested, said
+
+
+def check_standardize(how: object) -> None:
+    """Refuse what `measure` does not know.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    if how not in (True, False, "auto"):
+        raise ValueError(f"standardize must be true, false or 'auto', got {how!r}")
 
 
 def _parts(rows: Tensor, kept: Tensor | None = None) -> Any:

@@ -1,0 +1,5 @@
+"""noisylab's methods as scikit-learn estimators."""
+
+from noisylab.sklearn.classifier import NoisyLabelClassifier
+
+__all__ = ["NoisyLabelClassifier"]

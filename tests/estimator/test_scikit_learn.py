@@ -70,7 +70,7 @@ def test_in_a_pipeline_across_folds() -> None:
     assert (probs.argmax(1) == Y).mean() > 0.9
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_settings_are_searched(jobs: int) -> None:
     grid = {"method": ["ce", "elr"], "network": ["auto", partial(MLP, in_features=4, hidden=(8,))]}
     search = GridSearchCV(small(epochs=2), grid, cv=2, n_jobs=jobs, error_score="raise").fit(X, Y)

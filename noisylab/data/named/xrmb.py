@@ -322,6 +322,8 @@ def _load(file: Path, names: Sequence[str]) -> dict[str, Array]:
     """Some variables of a file."""
     try:
         found: dict[str, Array] = _scipy().loadmat(str(file), variable_names=list(names))
+    except MemoryError as error:
+        raise MemoryError(f"{file} does not fit into memory; name fewer speakers, or use a machine with more") from error
     except Exception as error:  # whatever a damaged file raises: zlib's errors, too few bytes, numbers that are no types
         raise ValueError(f"{file} cannot be read: {error}; get it again") from error
     return found

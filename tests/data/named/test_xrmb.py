@@ -122,6 +122,15 @@ def test_other_kinds_of_files_are_named(tmp_path: Path, root: Path) -> None:
         XRMB(str(tmp_path)).setup()
 
 
+def test_a_file_that_does_not_fit_into_memory_is_not_called_damaged(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(scipy.io, "loadmat", full)
+    with pytest.raises(MemoryError, match=r"single1\.mat does not fit into memory; name fewer speakers"):
+        XRMB(str(root)).setup()
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

@@ -22,6 +22,7 @@ _SENTENCE = 5.0  # words of a text, on average, from which it is written languag
 _SAMPLE = 2000  # different texts whose words are counted
 _ID_NAMES = frozenset({"id", "index", "idx", "row", "row_id", "rowid", "uid", "uuid", "guid", "key", "no", "nr", ""})
 _LOOKED = 1000  # rows that show whether a column has more values than there are classes
+_FEWEST = 3  # rows a class from which that is looked at
 _NEARLY = 0.98  # share of rows from which a column repeats the label but for some
 
 
@@ -176,6 +177,8 @@ def leaks(cells: Cells, choice: Choice, given: Tensor, rows: NDArray[np.int64]) 
     known = labels >= 0
     labels, said = labels[known], list[str]()
     classes = np.unique(labels)
+    if len(labels) < _FEWEST * len(classes):  # of a few rows, any column may say what their labels are
+        return []
     for name in (*choice.categories, *choice.numbers):
         values: NDArray[Any] = cells.words(name).codes if name in choice.categories else cells.numbers(name).values
         values = values[rows[known]]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.exports import KINDS, coco, label_studio, write_json
+from helpers.exports import KINDS, annotation, choice, coco, label_studio, task, write_json
 
 from noisylab.cli import main
 from noisylab.data.exports import read_export
@@ -196,3 +196,28 @@ def test_tasks_at_fault_are_named_before_anything_is_trained(made: Path, capsys:
     tasks[4]["annotations"][0]["result"][1]["value"]["choices"] = list(KINDS[:2])
     write_json(Path("bad.json"), tasks)
     assert "task 4, annotation 1004 chooses" in refused(capsys, *flags, "--label_column", "species")
+
+
+def test_tasks_of_text_go_in_as_a_data_set_and_come_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = {"gut": "schön prima toll fein klar froh", "schlecht": "übel mies öde fad trist lahm"}
+    tasks = []
+    for n in range(40):
+        label = ("gut", "schlecht")[n % 2]
+        said = choice(("gut", "schlecht")[(n + (n % 8 == 0)) % 2], "tone")
+        tasks.append(task(7 * n, {"text": f"{words[label]} Nummer {n} 🙂"}, [annotation(900 + n, [said], 7 * n)] * (n != 13)))
+    path = write_json(Path("texts.json"), tasks)
+    flags = ("--data.features", "tfidf", "--data.width", "64", "--run_dir", "run")
+    assert noisylab("issues", "--dataset", path, "--text", "text", *SHORT, *flags) == 0
+    assert "--accepted accepted.csv --out texts_fixed.json" in capsys.readouterr().out
+    rows = ranked(Path("run"))
+    assert sorted(int(row["id"]) for row in rows) == [7 * n for n in range(40) if n != 13]
+    changed = {row["id"]: {"gut": "schlecht", "schlecht": "gut"}[row["given"]] for row in rows[:5]}
+    lines = [f"{row['id']},{changed[row['id']]},{row['given']}" for row in rows[:5]]
+    Path("accepted.csv").write_text("\n".join(["id,label,given", *lines]) + "\n", encoding="utf-8")
+    assert noisylab("issues", "apply", "--run", "run", "--accepted", "accepted.csv", "--out", "fixed.json") == 0
+    new = {row.row_id: row.label for row in read_export("fixed.json").rows}
+    assert new == {**{row.row_id: row.label for row in read_export(path).rows}, **changed}
+    assert noisylab("issues", "export", "--run", "run", "--to", "csv", "--out", "o.csv") == 0
+    with Path("o.csv").open(newline="", encoding="utf-8") as file:
+        shown = {row["id"]: row["text"] for row in csv.DictReader(file)}
+    assert shown == {str(one["id"]): one["data"]["text"] for one in tasks if one["annotations"]}

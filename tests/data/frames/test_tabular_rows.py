@@ -124,7 +124,7 @@ def test_text_in_a_column_of_numbers_of_another_table_counts_as_missing() -> Non
 
 @pytest.mark.parametrize("rows", [2, 3, 5])
 def test_tiny_tables_and_classes_of_one_row(rows: int) -> None:
-    data = ready(table(x=number(np.arange(rows) ** 2), label=text([f"class {row}" for row in range(rows)])))
+    data = ready(table(x=number(np.arange(rows) ** 2), label=text(["a"] * (rows - 1) + ["alone"])))
     assert torch.isfinite(values(data.source.train)).all()
 
 

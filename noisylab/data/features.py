@@ -43,7 +43,8 @@ class ImageFeatures(NoisyDataModule):
         labels_csv: likewise.
         test_images: likewise.
         test_csv: likewise.
-        backbone: "efficientnet_lite0" (the extra `features`), "torchvision:<name>", or "auto", see `find_backbone`.
+        backbone: "efficientnet_lite0" or "efficientnet_lite2" (the extra `features`), "torchvision:<name>", or "auto", see
+            `find_backbone`.
         image_size: pixels a side that the network sees; `None` takes 96 where the median shorter side of the images is at most
             96, since enlarging them further costs time and brings little, and 224, for which most networks were trained, for
             others. 224 pixels take five times as long as 96.

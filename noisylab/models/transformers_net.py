@@ -38,11 +38,14 @@ class TransformersNet(BorrowedNetwork):
         attention: implementation of transformers: "sdpa", or "eager" for methods that differentiate twice or in forward mode
             (L2R, IEG), which is slower.
         freeze: what is not trained: "all_but_head", or the first parts of parameter names, such as `[encoder.embeddings]`.
+        layer_decay: in (0, 1], factor of the learning rate from each layer to the one before it, the embeddings last; the head
+            keeps the optimizer's rate. ELECTRA was fine-tuned with 0.8 and 0.9.
+        lora: low-rank adapters, see `TimmNet`; `target_modules` are such as `[query, value]`.
 
     Raises:
-        ModuleNotFoundError: transformers is not installed, or the package of "minilm".
+        ModuleNotFoundError: transformers is not installed, or the package of "minilm", or for `lora` peft.
         FileNotFoundError: there is no such encoder on this machine, or it cannot be downloaded.
-        ValueError: an argument lies outside its range, or `freeze` matches nothing.
+        ValueError: an argument lies outside its range, or `freeze` or `lora` match nothing.
 
     Example:
         >>> tiny = {"model_type": "bert", "vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 1}  # doctest: +SKIP
@@ -61,6 +64,8 @@ class TransformersNet(BorrowedNetwork):
         dropout: float = 0.1,
         attention: Literal["sdpa", "eager"] = "sdpa",
         freeze: Literal["all_but_head"] | list[str] | None = None,
+        layer_decay: float = 1.0,
+        lora: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes)
         if pooling not in ("auto", "mean", "cls"):
@@ -81,7 +86,7 @@ class TransformersNet(BorrowedNetwork):
             body, said = encoder.body(attention), encoder.pooling
         body.train()  # what transformers loads is in evaluation mode, without dropout
         self.net: nn.Module = _Classifier(without_pooler(body), num_classes, said if pooling == "auto" else pooling, dropout)
-        self.freeze(freeze, "head", train_batchnorm=True)
+        self.tune("head", freeze, layer_decay=layer_decay, lora=lora)
 
     @classmethod
     def stored_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:

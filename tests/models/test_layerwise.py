@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from noisylab.models import LiteNet, TimmNet, TorchvisionNet
+from noisylab.models import LiteNet, TimmNet, TorchvisionNet, TransformersNet
 from noisylab.models.layerwise import layer_numbers, layer_rates
 
 
@@ -78,3 +78,23 @@ def test_stages_within_a_list_are_opened_and_bottlenecks_are_not() -> None:
 def test_a_decay_outside_its_range_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match=r"layer_decay must be in \(0, 1\]"):
         TorchvisionNet(3, "resnet18", layer_decay=value)
+
+
+def test_a_network_of_language_begins_with_its_embeddings() -> None:
+    pytest.importorskip("transformers")
+    tiny = {"model_type": "bert", "vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    net = TransformersNet(3, name=None, config={**tiny, "intermediate_size": 16}, layer_decay=0.5)
+    rates = net.rate_factors()
+    assert rates["net.encoder.embeddings.word_embeddings.weight"] == 0.125
+    assert {rate for name, rate in rates.items() if name.startswith("net.encoder.encoder.layer.0.")} == {0.25}
+    assert {rate for name, rate in rates.items() if name.startswith("net.encoder.encoder.layer.1.")} == {0.5}
+    assert rates["net.head.weight"] == 1
+
+
+def test_adapters_of_a_network_of_language() -> None:
+    pytest.importorskip("peft")
+    pytest.importorskip("transformers")
+    tiny = {"model_type": "bert", "vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    net = TransformersNet(3, name=None, config=tiny, lora={"rank": 2, "target_modules": ["query", "value"]})
+    trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    assert trained == 2 * 2 * (2 * 8 + 8 * 2) + 8 * 3 + 3  # layers, targets, A and B; the head

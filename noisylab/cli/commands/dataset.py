@@ -16,6 +16,7 @@ from noisylab.cli.errors import UserError
 from noisylab.cli.launch import first_process
 from noisylab.cli.running.session import say
 from noisylab.data.frames.columns import Columns
+from noisylab.data.frames.hub import address_of
 from noisylab.data.frames.module import written
 from noisylab.data.frames.reading import read_tables, splits_of
 from noisylab.data.frames.roles import roles_of
@@ -95,7 +96,7 @@ def dataset_of(own: Mapping[str, str]) -> Dataset:
         raise UserError("--features: name columns, with commas between them")
     label, text, image, audio = (own.get(name) for name in ("label", "text", "image", "audio"))
     roles = roles_of(table, label, text, image, audio, features, own.get("id"))
-    flags: Flags = [("data", roles.data), ("data.table", path)]
+    flags: Flags = [("data", roles.data), ("data.table", address_of(path))]
     flags += [("data.split", own["split"])] if "split" in own else []
     flags += [(f"data.{key}", _written(value)) for key, value in roles.arguments.items()]
     return Dataset(flags, roles.said, table)

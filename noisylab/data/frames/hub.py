@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from noisylab.data.frames.arrowtables import columns_of_arrow
 from noisylab.data.frames.columns import Columns
 
-__all__ = ["columns_of_dataset", "hub_name", "read_hub", "splits_of_dataset"]
+__all__ = ["address_of", "columns_of_dataset", "hub_name", "read_hub", "splits_of_dataset"]
 
 _HUB = "hf://"
+_FILES = (".csv", ".gz", ".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".arrow", ".feather")  # of files, there or not
 _NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
 
 
@@ -27,6 +29,17 @@ def hub_name(path: str) -> tuple[str, str | None, str | None] | None:
     if found is None or path.startswith((".", "/", "~")):
         return None
     return found["name"], found["config"], found["revision"]
+
+
+def address_of(path: str) -> str:
+    """The same path, or the address ``hf://owner/name`` where it names no file or folder but can be a data set of the hub.
+
+    Recipes and run folders keep addresses as they are, where paths become absolute.
+    """
+    file = Path(path).expanduser()
+    if file.exists() or path.startswith(_HUB) or file.suffix.lower() in _FILES or hub_name(path) is None:
+        return path
+    return f"{_HUB}{path}"
 
 
 def _datasets() -> Any:

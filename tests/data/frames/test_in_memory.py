@@ -242,7 +242,8 @@ def test_data_in_memory_resume_exactly_and_predict_from_the_checkpoint(frame: pd
     resumed, last = trained(data(), tmp_path / "resumed", 4, half)
     for one, other in zip(straight.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
-    record = fitted_in(torch.load(last, weights_only=True))
+    record = fitted_in(last)
+    assert record is not None
     blank = Tabular("<data frame>", label="y", columns=["x", "z"])
     blank.adopt(record)
     blank.setup_blank()

@@ -17,6 +17,7 @@ from PIL import Image
 from pyarrow import feather, parquet
 
 from noisylab.data.frames import Columns
+from noisylab.data.frames.hub import address_of
 from noisylab.data.frames.reading import read_tables, splits_of
 
 
@@ -319,6 +320,14 @@ def test_a_data_set_of_the_hub_is_loaded_by_name_and_revision(
     assert asked == [("owner/name", "small", {"revision": "abc"})] and list(tables) == ["train", "validation"]
     unpinned = read_tables("hf://owner/name")["train"]
     assert any("owner/name@REVISION pins it" in text for text in unpinned.account)
+
+
+def test_names_of_the_hub_are_addresses_where_there_is_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "reviews").mkdir()
+    given = ["owner/name@v1", "here/reviews", "data/missing.parquet", "./owner/name", "hf://owner/name", "one"]
+    assert [address_of(path) for path in given] == ["hf://owner/name@v1", *given[1:]]
 
 
 def test_without_a_network_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

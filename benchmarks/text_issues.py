@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,13 @@ ROWS, RATE = 5000, 0.3
 _WORDS = (6, 60)  # of a text
 
 
-def docstrings(library: str) -> Iterator[str]:
-    """First paragraphs of the docstrings of a library, in the order of its files; nothing is imported."""
+@cache
+def docstrings(library: str) -> tuple[str, ...]:
+    """Different first paragraphs of the docstrings of a library, in the order of its files; nothing is imported."""
+    return tuple(dict.fromkeys(_docstrings(library)))
+
+
+def _docstrings(library: str) -> Iterator[str]:
     found = importlib.util.find_spec(library)
     if found is None or not found.submodule_search_locations:
         raise SystemExit(f"{library} is not installed: pip install {library}")
@@ -55,7 +61,7 @@ def texts(seed: int) -> tuple[list[str], NDArray[np.int64]]:
     seen: set[str] = set()
     rows: list[tuple[str, int]] = []
     for place, library in enumerate(LIBRARIES):
-        own = [text for text in dict.fromkeys(docstrings(library)) if text not in seen]
+        own = [text for text in docstrings(library) if text not in seen]
         seen |= set(own)
         chosen = generator.choice(len(own), ROWS // len(LIBRARIES), replace=False)
         rows += [(own[row], place) for row in chosen]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.frames.columns import Column, Columns, Media
 from noisylab.data.frames.module import FrameData
-from noisylab.issues.thumbnails import encode, thumbnails
+from noisylab.issues.thumbnails import thumbnails
 
 __all__ = ["Contents", "contents_of", "picture_contents"]
 
@@ -114,13 +112,13 @@ def picture_contents(pictures: Mapping[int, bytes]) -> Contents | None:
 
 
 def _of_table(data: FrameData, index: Sequence[int], first: Sequence[int]) -> Contents | None:
+    if data.shown_as == "image":
+        return picture_contents(thumbnails(data, first) or {}) if first else None
     table, _ = data.tables
     if data.shown_as == "cells":
         return _cells(data, table, index)
     column = table.columns[data.input_columns(table)[0]]
-    if data.shown_as == "text":
-        return _texts(column, index)
-    return _pictures(table, column, first) if data.shown_as == "image" else _sounds(table, column, first)
+    return _texts(column, index) if data.shown_as == "text" else _sounds(table, column, first)
 
 
 def _texts(column: Column, index: Sequence[int]) -> Contents:
@@ -135,17 +133,6 @@ def _texts(column: Column, index: Sequence[int]) -> Contents:
         left -= len(shown)
         rows[place] = shown if len(shown) == len(text) else [shown, len(text)]
     return Contents("text", rows, missing="no text")
-
-
-def _pictures(table: Columns, column: Column, index: Sequence[int]) -> Contents | None:
-    found = {}
-    for place, media in enumerate(_media(column, index)):
-        try:
-            with Image.open(io.BytesIO(media.read(table.folder))) as image:
-                found[place] = encode((ImageOps.exif_transpose(image) or image).convert("RGB"), 96)
-        except (OSError, ValueError):  # it could be read in training; the page says that it has no picture
-            continue
-    return picture_contents(found)
 
 
 def _sounds(table: Columns, column: Column, index: Sequence[int]) -> Contents:

@@ -16,7 +16,7 @@ from noisylab.data.pictures import Depth, open_image
 from noisylab.data.rows import DenseRows, FileRows
 from noisylab.data.shards.rows import ShardRows
 
-__all__ = ["encode", "thumbnails"]
+__all__ = ["thumbnails"]
 
 _FEW_LEVELS = 64  # a uint8 data set whose brightest pixel is darker counts gray levels, such as the 0..16 of the digits
 _QUALITY = 85
@@ -65,7 +65,7 @@ def _of_files(
 ) -> dict[int, bytes]:
     def picture(row: int) -> bytes | None:
         try:
-            return encode(open_image(paths[row], allow_truncated=allow_truncated, depth=depth), size)
+            return _encode(open_image(paths[row], allow_truncated=allow_truncated, depth=depth), size)
         except ValueError:  # the file was there in training; the page says that it has no picture
             return None
 
@@ -82,7 +82,7 @@ def _of_tensor(store: DenseRows, index: Sequence[int], size: int) -> dict[int, b
         return None
     brightest = int(values.max()) if whole else 1
     white = (max(brightest, 1) if brightest < _FEW_LEVELS else 255) if whole else 1
-    return {place: encode(_image(pixels), size) for place, pixels in enumerate(_pixels(store, index, white))}
+    return {place: _encode(_image(pixels), size) for place, pixels in enumerate(_pixels(store, index, white))}
 
 
 def _pixels(store: DenseRows, index: Sequence[int], white: int) -> Iterable[NDArray[np.uint8]]:
@@ -97,13 +97,7 @@ def _image(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
 
 
-def encode(image: Image.Image, size: int) -> bytes:
-    """A small picture: a PNG enlarged by a whole number where that is possible, else a JPEG; see `thumbnails`.
-
-    Args:
-        image: in RGB or gray.
-        size: length of the longer side, in pixels.
-    """
+def _encode(image: Image.Image, size: int) -> bytes:
     file = io.BytesIO()
     factor = size // max(image.size)
     if factor >= 2:

@@ -41,7 +41,7 @@ Flags = list[tuple[str, str | None]]
 ROLES = ("label", "text", "image", "audio", "features", "split", "id")
 """Flags that say what is in the table of --dataset."""
 
-_OTHERS = ("images", "labels", "arrays", "file_column", "label_column", "skip_unreadable", "backbone")
+_OTHERS = ("images", "labels", "arrays", "file_column", "label_column", "skip_unreadable")
 _ARGUMENTS = {"label": "label", "text": "text", "image": "image", "audio": "audio", "split": "split", "id": "id_column"}
 _ANY: Flags = [("data", "Arrays"), ("data.path", "x")]  # a data set that nothing is read of
 

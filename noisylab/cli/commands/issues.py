@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -11,7 +12,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 from noisylab.checkpoints.atomic import newest_readable
 from noisylab.checkpoints.fitted import fitted_in
 from noisylab.cli.commands.crossfit import check_crossfit, crossfit, crossfit_number
-from noisylab.cli.commands.dataset import ROLES, check_dataset_labels, check_roles, check_same_dataset, dataset_of
+from noisylab.cli.commands.dataset import (
+    ROLES,
+    Dataset,
+    check_dataset_labels,
+    check_roles,
+    check_same_dataset,
+    dataset_of,
+)
 from noisylab.cli.commands.fit import fit
 from noisylab.cli.commands.folds import one_process
 from noisylab.cli.commands.issue_defaults import choose_backbone, choose_training
@@ -25,7 +33,7 @@ from noisylab.cli.running.app import build_data
 from noisylab.cli.running.resumed import check_stored
 from noisylab.cli.running.session import claim_folder, quiet, say
 from noisylab.cli.running.starting import refuse_start
-from noisylab.data import Arrays
+from noisylab.data import Arrays, TableImages
 from noisylab.data.arrayfile import ArrayFile
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.exports import is_export
@@ -33,6 +41,7 @@ from noisylab.data.imagelist import ImageList, Sieve
 from noisylab.data.imageparts import image_lists, unlisted_images
 from noisylab.data.labels import check_label_table, read_labels
 from noisylab.data.missing import Missing
+from noisylab.data.pictures import Head
 from noisylab.issues import estimate_rate, read_issues
 from noisylab.issues.contents import contents_of
 from noisylab.issues.page import write_page
@@ -216,8 +225,9 @@ def _data_flags(options: Options, stream: TextIO) -> Flags:
         found = dataset_of(own)
         for text in found.said:
             _tell(text, stream)
-        check_dataset_labels(found, _arguments(options, [*found.flags]).get("missing", "auto"))
-        return found.flags
+        told = _arguments(options, [*found.flags])
+        check_dataset_labels(found, told.get("missing", "auto"))
+        return [*found.flags, *_picture_flags(found, told, own.get("backbone", "auto"), stream)]
     if "arrays" in own:
         for name in ("labels", "backbone", "skip_unreadable", "file_column", "label_column"):
             if name in own:
@@ -248,9 +258,7 @@ def _data_flags(options: Options, stream: TextIO) -> Flags:
     readable, heads = Sieve(True).heads(labeled)  # unreadable ones are named by the data set itself
     if "skip_unreadable" in own or said.get("skip_unreadable"):
         check_label_table(readable.labels, readable.names, f"{listed.where}, without unreadable images,", readable.rows, known)
-    sides = sorted(min(head.width, head.height) for head in heads)
-    color = not all(head.gray for head in heads)
-    backbone, words = choose_backbone(own.get("backbone", "auto"), sides[len(sides) // 2] if sides else 0, color)
+    backbone, words = _backbone(heads, own.get("backbone", "auto"))
     _tell(f"{len(labeled):,} images, trained on {words}" if backbone else f"{len(labeled):,} images, {words}", stream)
     flags: Flags = [("data", "ImageFolder" if backbone is None else "ImageFeatures"), ("data.images", own["images"])]
     flags += [("data.backbone", backbone)] if backbone is not None else []
@@ -259,6 +267,23 @@ def _data_flags(options: Options, stream: TextIO) -> Flags:
     if len(labeled) < len(listed) and not options.configs and "model" not in dict(options.flags):
         flags.append(("data.use_unlabeled", "false"))  # the method chosen here has no use for them
     return [*flags, ("data.skip_unreadable", "true")] if "skip_unreadable" in own else flags
+
+
+def _backbone(heads: Sequence[Head], asked: str) -> tuple[str | None, str]:
+    """What pictures are trained on, and why; see `choose_backbone`."""
+    sides = sorted(min(head.width, head.height) for head in heads)
+    return choose_backbone(asked, sides[len(sides) // 2] if sides else 0, not all(head.gray for head in heads))
+
+
+def _picture_flags(found: Dataset, told: dict[str, Any], asked: str, stream: TextIO) -> Flags:
+    """For a table of pictures, the pretrained network whose features are trained on, said to `stream`."""
+    if ("data", TableImages.__name__) not in found.flags or told.get("backbone", "none") != "none":
+        return []
+    listed = TableImages.of(found.table, label=told["label"], image=told["image"]).listed(found.table)
+    _, heads = Sieve(True).heads(listed)
+    backbone, words = _backbone(heads, asked)
+    _tell(f"{len(listed):,} images, trained on {words}" if backbone else f"{len(listed):,} images, {words}", stream)
+    return [] if backbone is None else [("data.backbone", backbone)]
 
 
 def _arguments(options: Options, data: Flags) -> dict[str, Any]:

@@ -172,7 +172,7 @@ class TableImages(FrameData):
 
     def prepared(self, table: Columns) -> RowStore:
         """See `FrameData.prepared`; pictures that cannot be read are refused."""
-        return rows_like(self._listed(table), self, Sieve())[0]
+        return rows_like(self.listed(table), self, Sieve())[0]
 
     def fit_inputs(self, source: Source, rows: Tensor, given: Tensor) -> None:
         """Decide whether pixels are mirrored, or take it from the adopted model."""
@@ -204,7 +204,7 @@ class TableImages(FrameData):
     def _read(self) -> list[tuple[ImageList, DenseRows | FileRows]]:
         """The training and perhaps the test pictures that can be read, with their rows."""
         sieve = Sieve(self.skip_unreadable)
-        lists = [self._listed(table) for table in self.tables if table is not None]
+        lists = [self.listed(table) for table in self.tables if table is not None]
         lists = [sieve.keep(images, _without(images)) for images in lists]
         if self.frozen is None:
             parts, stores = self.pixels.read(lists, sieve, self.num_workers, self.adopted)
@@ -218,7 +218,7 @@ class TableImages(FrameData):
         sieve.warn()
         return found
 
-    def _listed(self, table: Columns) -> ImageList:
+    def listed(self, table: Columns) -> ImageList:
         """The pictures of a table as a list, without labels."""
         (name,) = self.input_columns(table)
         column = table.columns[name]

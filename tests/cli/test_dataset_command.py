@@ -60,7 +60,7 @@ def test_texts_become_a_list_a_page_and_corrected_labels(reviews: Path, capsys: 
         (("issues", "--dataset", "none.parquet"), "none.parquet"),
         (("issues", "--dataset", "reviews.csv", "--label", "sentimnt"), "did you mean 'sentiment'"),
         (("issues", "--dataset", "reviews.csv", "--label", "id", "--text", "review"), "all 48 labels"),
-        (("issues", "--dataset", "reviews.csv", "--images", "."), "exclude each other"),
+        (("issues", "--dataset", "reviews.csv", "--images", "."), "--images does not go with --dataset"),
         (("issues", "--dataset", "reviews.csv", "--labels", "l.csv"), "--label COLUMN"),
         (("issues", "--dataset", "reviews.csv", "--split", "tset"), "none of the splits"),
         (("issues", "--dataset", "reviews.csv", "--text", "review", "--audio", "review"), "exclude each other"),

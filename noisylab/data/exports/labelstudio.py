@@ -90,8 +90,9 @@ def label_studio_controls(source: JsonText) -> list[str]:
 
 
 def repeated_ids(what: str, items: Sequence[dict[str, Any]]) -> list[str]:
-    """A fault for each id that several items have."""
-    return [f"the {what} id {name!r} is there {many} times" for name, many in Counter(i["id"] for i in items).items() if many > 1]
+    """A fault for each id that several items have; 1 and "1" are one id, as rows go by their texts."""
+    counts = Counter(str(item["id"]) for item in items)
+    return [f"the {what} id {name} is there {many} times" for name, many in counts.items() if many > 1]
 
 
 def the_control(choices: Counter[str], label: str | None, where: str, without: str) -> str:

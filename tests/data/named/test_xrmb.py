@@ -127,7 +127,7 @@ def test_a_file_that_does_not_fit_into_memory_is_not_called_damaged(root: Path, 
         raise MemoryError
 
     monkeypatch.setattr(scipy.io, "loadmat", full)
-    with pytest.raises(MemoryError, match=r"single1\.mat does not fit into memory; name fewer speakers"):
+    with pytest.raises(MemoryError, match=r"single2\.mat does not fit into memory; name fewer speakers"):
         XRMB(str(root)).setup()
 
 

@@ -2,8 +2,8 @@
 
 2,000 photographs of CIFAR-10 in JPEG form with the worse of the human labels of CIFAR-10N, and 1,000 test images, all
 enlarged to 96 pixels. Each setting is one command of noisylab; its files do not hold the true labels, which are used for the
-figures alone: accuracy on the test images after the last epoch, and the AUROC of ``label_issues.csv``, how often a wrong label is ranked
-before a right one. Seconds are those of the whole command with its imports, of all of its threads, and on the clock.
+figures alone: accuracy on the test images after the last epoch, and the AUROC of ``label_issues.csv``, how often a wrong label
+is ranked before a right one. Seconds are those of the whole command with its imports, of all of its threads, and on the clock.
 
 The folder NOISYLAB_DATA (or --source) holds cifar10_jpeg and cifar_n_labels as .npz files. The network is the extra `features`.
 

@@ -67,7 +67,6 @@ class LiteNet(BorrowedNetwork):
             statistics: it stays in evaluation mode after `train()`.
         layer_decay: see `TorchvisionNet`. The layers are the stem, the blocks, and the head; the last convolution goes with the
             last block.
-        lora: see `TimmNet`. Convolutions without groups get the adapters.
         dropout: share of the features that are left out while training, in [0, 1).
         mean: per channel, of pixels in [0, 1], by which the data module normalized them; None for ImageNet's.
         std: likewise.
@@ -75,7 +74,7 @@ class LiteNet(BorrowedNetwork):
     Raises:
         ValueError: an unknown name, weights that do not fit, or an argument outside its range.
         FileNotFoundError: the weights are not on this machine, or damaged.
-        ModuleNotFoundError: the extra `features` is not installed, or what `weights` or `lora` need.
+        ModuleNotFoundError: the extra `features` is not installed, or what `weights` need.
 
     Example:
         >>> net = LiteNet(num_classes=14, freeze="all_but_head", train_batchnorm=False)  # doctest: +SKIP
@@ -95,7 +94,6 @@ class LiteNet(BorrowedNetwork):
         freeze: Literal["all_but_head"] | list[str] | None = None,
         train_batchnorm: bool = True,
         layer_decay: float = 1.0,
-        lora: dict[str, Any] | None = None,
         dropout: float = 0.2,
         mean: list[float] | None = None,
         std: list[float] | None = None,
@@ -111,7 +109,7 @@ class LiteNet(BorrowedNetwork):
         weights = wanted(weights)
         if weights is not None:
             take_weights(self.net, _HEAD, lite_weights(name) if weights == "DEFAULT" else find_weights(weights, sha256))
-        self.tune(_HEAD, freeze, train_batchnorm, layer_decay, lora)
+        self.tune(_HEAD, freeze, train_batchnorm, layer_decay)
 
     def _scaling(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """One subtraction and one division instead of undoing the one and doing the other."""

@@ -78,8 +78,9 @@ def _targets(net: nn.Module, head: str, names: Sequence[str] | None) -> list[str
     passed_by = tuple(f"{name}." for name, module in net.named_modules() if isinstance(module, nn.MultiheadAttention))
     whole = {name: module for name, module in net.named_modules() if name != head and not name.startswith(passed_by)}
     linear = [name for name, module in whole.items() if isinstance(module, nn.Linear)]
-    # of a grouped convolution there is no product of two small matrices
-    convolutions = [name for name, module in whole.items() if isinstance(module, nn.Conv2d) and module.groups == 1]
+    # of a grouped convolution there is no product of two small matrices; peft builds others anew from the class, and subclasses
+    # may take other arguments
+    convolutions = [name for name, module in whole.items() if type(module) is nn.Conv2d and module.groups == 1]
     if names is None:
         found = linear or convolutions
         if not found:

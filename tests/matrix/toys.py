@@ -52,6 +52,7 @@ from noisylab.data import (
     PackedImages,
     Reuters,
     Tabular,
+    Text,
     WebImages,
 )
 from noisylab.data.named import CIFARN, RAVDESS, XRMB, Animal10N, Clothing1M, Food101N, TinyImageNet, WebFG, WebVision
@@ -214,6 +215,17 @@ def _tabular(folder: Path, given: dict[str, Any]) -> ToyFiles:
     return ToyFiles(arguments, classes=3, test_rows=30, truth=given.get("noise") is not None)
 
 
+def _text(folder: Path, given: dict[str, Any]) -> ToyFiles:
+    if given.get("features") not in ("tfidf", "hashed"):
+        pytest.importorskip("transformers")  # the extra [text]
+        pytest.importorskip("all_minilm_l6_v2")
+    for name, rows in (("train", 60), ("test", 30)):
+        cells = [f"a word {'abcde'[row % 5]} like {['red', 'green', 'blue'][row % 3]},{'xyz'[row % 3]}" for row in range(rows)]
+        (folder / f"{name}.csv").write_text("\n".join(["words,label", *cells]) + "\n", encoding="utf-8")
+    arguments = {"table": str(folder / "train.csv"), "test_table": str(folder / "test.csv")}
+    return ToyFiles(arguments, classes=3, test_rows=30, truth=given.get("noise") is not None)
+
+
 def _packed(folder: Path, given: dict[str, Any]) -> ToyFiles:
     write_packed(folder / "toy.npz", classes=3, rows=60, test_rows=30)
     few = {} if given.get("labeled") is None else {"labeled": 6, "unlabeled": 8, "validation": 2 * bool(given.get("validation"))}
@@ -295,6 +307,7 @@ FILES: dict[type, Callable[[Path, dict[str, Any]], ToyFiles]] = {
     RAVDESS: _ravdess,
     Reuters: _reuters,
     Tabular: _tabular,
+    Text: _text,
     TinyImageNet: _tiny_imagenet,
     WebFG: _webfg,
     WebImages: _web,

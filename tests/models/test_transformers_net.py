@@ -202,3 +202,19 @@ def test_what_a_checkpoint_keeps_of_a_network(folder: Path) -> None:
     assert as_factory(TransformersNet, Network, "network").spec() == {
         "class_path": "noisylab.models.transformers_net.TransformersNet"
     }
+
+
+def test_layers_far_from_the_head_train_slower() -> None:
+    net = TransformersNet(2, name=None, config=TINY, layer_decay=0.5)
+    factors = net.rate_factors()
+    of = {part: {f for name, f in factors.items() if part in name} for part in ("embeddings", "layer.0.", "layer.1.", "head")}
+    assert of["layer.0."] == {0.25} and of["layer.1."] == {0.5} and of["embeddings"] == {0.125} and of["head"] <= {1.0}
+
+
+def test_adapters_and_the_head_alone_are_trained() -> None:
+    pytest.importorskip("peft")
+    net = TransformersNet(2, name=None, config=TINY, lora={"rank": 2, "target_modules": ["query", "value"]})
+    trained = [name for name, p in net.named_parameters() if p.requires_grad]
+    assert trained and all("lora_" in name or "head" in name for name in trained)
+    assert sum("lora_A" in name for name in trained) == 4  # two in each of two layers
+    net(texts(4, 6)).sum().backward()

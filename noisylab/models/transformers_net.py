@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from noisylab.models.freezing import BorrowedNetwork
+from noisylab.models.pretrained import wanted
 from noisylab.models.text_encoders import MINILM, empty_body, find_encoder, need_transformers, pooled, without_pooler
 from noisylab.types import Inputs
 
@@ -76,13 +77,12 @@ class TransformersNet(BorrowedNetwork):
             raise ValueError("name=None is for random weights of a config, which is missing; give config, or name='minilm'")
         if revision is not None and (len(revision) != _DIGITS or set(revision.lower()) - set("0123456789abcdef")):
             raise ValueError(f"revision must be a commit of {_DIGITS} digits, which names one version for good, got {revision!r}")
-        if name is None or (config is not None and not _there(name)):
-            assert config is not None
+        if config is not None and wanted(name) is None:  # of random weights, or of those that a checkpoint brings
             body, said = empty_body(config, attention), str(config.get(_POOLING, "mean"))
         elif revision is not None:
-            body, said = _from_hub(name, revision, attention), "mean"
+            body, said = _from_hub(str(name), revision, attention), "mean"
         else:
-            encoder = find_encoder(name)
+            encoder = find_encoder(str(name))
             body, said = encoder.body(attention), encoder.pooling
         body.train()  # what transformers loads is in evaluation mode, without dropout
         self.net: nn.Module = _Classifier(without_pooler(body), num_classes, said if pooling == "auto" else pooling, dropout)
@@ -149,11 +149,6 @@ class _Classifier(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         hidden: Tensor = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         return self.head(self.dropout(pooled(hidden, mask, self.pooling)))
-
-
-def _there(name: str) -> bool:
-    """Whether the weights of an encoder are on this machine without a download."""
-    return name == MINILM or (Path(name).expanduser() / "config.json").is_file()
 
 
 def _from_hub(name: str, revision: str, attention: str) -> nn.Module:

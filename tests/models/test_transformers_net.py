@@ -87,6 +87,7 @@ def test_other_inputs_are_refused() -> None:
     [
         ({"name": None}, ValueError, "give config, or name='minilm'"),
         ({"name": "no/where"}, FileNotFoundError, "Nothing is downloaded; where there is a network"),
+        ({"name": "no/where", "config": TINY}, FileNotFoundError, "neither minilm nor a folder"),  # no random weights instead
         ({"name": "a/b", "revision": "main"}, ValueError, "a commit of 40 digits"),
         ({"name": None, "config": {"model_type": "no"}}, ValueError, "config must be one of transformers"),
         ({"name": None, "config": TINY, "dropout": 1.0}, ValueError, "dropout must be"),

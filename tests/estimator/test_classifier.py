@@ -275,3 +275,12 @@ def test_left_out_rows_are_told() -> None:
     given[0] = -1
     with pytest.warns(DataNote, match="no label|unlabeled"):
         small(epochs=1).fit(X, given)
+
+
+def test_lists_of_texts() -> None:
+    texts = [["good film", "bad film", "long film"][kind] for kind in Y.tolist()]
+    model = small(network="auto", data_args={"features": "tfidf", "width": 32}, epochs=8).fit(texts, GIVEN)
+    assert model.predict(["good film", "bad film"]).tolist() == [0, 1]
+    assert not hasattr(model, "n_features_in_")
+    with pytest.raises(TypeError, match="fitted on texts"):
+        model.predict(X)

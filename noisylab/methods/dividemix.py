@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -113,8 +113,7 @@ class DivideMix(NoisyLabelMethod):
         'ensemble'
     """
 
-    mixes_by: ClassVar[tuple[str, ...]] = ("alpha",)
-
+    mixes_by = ("alpha",)
     ensemble = "logits"
 
     def __init__(

@@ -103,17 +103,19 @@ def _ours(folder: Path, wrong: NDArray[np.bool_], seconds: float) -> dict[str, f
 
 
 def _theirs(table: Path, given: NDArray[np.int64], wrong: NDArray[np.bool_]) -> dict[str, float]:
-    import torch
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
 
     from noisylab.data import Text
+    from noisylab.data.rows import DenseRows
 
     data = Text(table=str(table), text="text", label="label")
     data.setup()
-    vectors = data.source.train.gather(torch.arange(len(given))).float().numpy()
+    store = data.source.train
+    assert isinstance(store, DenseRows)
+    vectors = store.values.float().numpy()
     start = time.perf_counter()
     probs = cross_val_predict(LogisticRegression(max_iter=1000), vectors, given, cv=5, method="predict_proba")
     score = 1 - get_label_quality_scores(given, probs, method="self_confidence")

@@ -35,7 +35,7 @@ __all__ = [
 MINILM = "minilm"
 _PACKAGE, _ARCHIVE = "all_minilm_l6_v2", "model.zip"
 _WEIGHTS, _CONFIG, _TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
-# of all-MiniLM-L6-v2 as its authors published it, under the Apache license 2.0; the package names no license of its own
+# of all-MiniLM-L6-v2 (Apache license 2.0) in version 0.1.2 of the package, which names no license of its own
 _DIGESTS = {
     _WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     _TOKENIZER: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",

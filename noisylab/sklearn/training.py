@@ -23,7 +23,7 @@ from noisylab.methods.base import NoisyLabelMethod
 
 __all__ = ["own_randomness", "resolve_device", "train"]
 
-# Steps of a method draw from torch's global generator, and filters of warnings belong to the process: one fit at a time
+# Networks and steps of a method draw from torch's global generator, and filters of warnings belong to the process
 _LOCK = threading.RLock()
 _LOGGERS = (
     "lightning.pytorch",
@@ -67,7 +67,7 @@ def train(
         seed: names the weights; draws of the training have the data module's.
         verbose: whether to show a progress bar.
     """
-    with _LOCK, own_randomness(seed, device), _quiet(), _interruptible():
+    with own_randomness(seed, device), _quiet(), _interruptible():
         method = build()
         trainer = L.Trainer(
             max_epochs=epochs,
@@ -88,15 +88,15 @@ def train(
 
 @contextmanager
 def own_randomness(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Random states of Python, numpy and torch that begin at `seed` and are forgotten afterwards.
+    """Random states of Python, numpy and torch that begin at `seed` and are forgotten afterwards, in one thread at a time.
 
     Args:
         seed: at least 0.
         device: whose generator is meant besides the CPU's; `None` for no other.
     """
-    before = random.getstate(), np.random.get_state()  # noqa: NPY002  # networks of one's own may draw from it
     gpus = [] if device is None or device.type == "cpu" else [device.index or 0]
-    with torch.random.fork_rng(devices=gpus):
+    with _LOCK, torch.random.fork_rng(devices=gpus):
+        before = random.getstate(), np.random.get_state()  # noqa: NPY002  # networks of one's own may draw from it
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the GPUs, too

@@ -168,7 +168,7 @@ def test_no_file_is_written_over(made: Path, capsys: pytest.CaptureFixture[str])
 
 
 ACCEPTED = [
-    ("file,new\ncat/03.png,dog\n", "no column label; its first line has file, new; it needs file or index, label"),
+    ("file,new\ncat/03.png,dog\n", "no column label; its first line has file, new; it needs file, id or index, label"),
     ("file,label\nnone.png,dog\n", "none.png"),
     ("file,label\n{first},dogg\n", "'dogg', nearest 'dog'"),
     ("file,label,given\n{first},{given},{other}\n{second},{other},yak\n", "replaces 'yak'"),

@@ -253,7 +253,10 @@ FLAGS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     ((*GOOD, "--run_dir", "sorted", "--overwrite"), ("sorted holds no run of noisylab", "Name another folder")),
     ((*GOOD, "--model", "ELLR"), ("'ELLR' is not known", "nearest: ELR")),
     ((*GOOD, "--trainer.maxepochs", "1"), ("'maxepochs' is not known", "nearest: max_epochs")),
-    ((*GOOD, "--backbone", "nosuch"), ("backbone must be auto, efficientnet_lite0, or torchvision:", "'nosuch'")),
+    (
+        (*GOOD, "--backbone", "nosuch"),
+        ("backbone must be auto, efficientnet_lite0, efficientnet_lite2, or torchvision:", "'nosuch'"),
+    ),
     ((*GOOD, "--backbone", "torchvision:resnet1"), ("'resnet1'", "nearest: resnet18")),
     (("--run", "nowhere"), ("--run nowhere: there is no run (no config.yaml)",)),
     (("--run", "flat"), ("--run flat: there is no run (no config.yaml)",)),

@@ -58,8 +58,9 @@ def test_command_is_accepted(page: Path, command: list[str], tmp_path: Path) -> 
         if config not in packaged():
             (tmp_path / config).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / config).write_text(packaged()["ce_digits.yaml"].read_text(encoding="utf-8"), encoding="utf-8")
+    table = [("data", "Text"), ("data.table", options.own["dataset"])] if "dataset" in options.own else []
     try:
-        config = compose(options.configs, options.flags, options.row).config
+        config = compose(options.configs, [*table, *options.flags], options.row).config
     finally:
         for file in tmp_path.glob("*.py"):
             sys.modules.pop(file.stem, None)

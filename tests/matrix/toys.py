@@ -211,7 +211,7 @@ def _tabular(folder: Path, given: dict[str, Any]) -> ToyFiles:
     for name, rows in (("train", 60), ("test", 30)):
         cells = [f"{row * 7 % 11},{'abcd'[row * row % 4]},{'xyz'[row % 3]}" for row in range(rows)]
         (folder / f"{name}.csv").write_text("\n".join(["size,kind,label", *cells]) + "\n", encoding="utf-8")
-    arguments = {"table": str(folder / "train.csv"), "test_table": str(folder / "test.csv")}
+    arguments = {"table": str(folder / "train.csv"), "test_table": str(folder / "test.csv"), "categories": ["kind"]}
     return ToyFiles(arguments, classes=3, test_rows=30, truth=given.get("noise") is not None)
 
 

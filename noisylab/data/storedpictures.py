@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
 
 import numpy as np
 import torch
 
 from noisylab.data.pictures import StoredPicture
+from noisylab.data.sequences import TextSequence
 from noisylab.data.textcolumn import TextColumn
 
 __all__ = ["StoredPictures"]
 
 
-class StoredPictures(Sequence[str]):
+class StoredPictures(TextSequence):
     """N pictures, read one by one: a `StoredPicture` each, or a path where a table names a file instead.
 
     Tensors, which processes that are forked share and spawned ones get by shared memory; a list of bytes would be copied by each.
@@ -43,16 +43,8 @@ class StoredPictures(Sequence[str]):
     def __len__(self) -> int:
         return len(self.names)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        name = self.names[index]
-        place = index + len(self) if index < 0 else index
+    def item(self, place: int) -> str:
+        """The picture of a row."""
+        name = self.names[place]
         start, end = int(self.ends[place - 1]) if place else 0, int(self.ends[place])
         return StoredPicture(name, self.content[start:end].numpy().tobytes()) if end > start else name

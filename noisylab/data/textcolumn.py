@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from noisylab.data.sequences import TextSequence
 from noisylab.files import atomic_path
 
 __all__ = ["TextColumn"]
@@ -19,7 +20,7 @@ _PIECE = 65536  # texts joined at once
 _CONTENT, _ENDS = ".text.npy", ".ends.npy"
 
 
-class TextColumn(Sequence[str]):
+class TextColumn(TextSequence):
     """N texts that do not change, read one by one.
 
     A list of strings costs a Python object for each and, by the counts of references in them, is copied little by little into
@@ -98,18 +99,8 @@ class TextColumn(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = index + len(self) if index < 0 else index
-        if not 0 <= place < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
+    def item(self, place: int) -> str:
+        """The text at a place."""
         start = int(self._ends[place - 1]) if place else 0
         return self.prefix + self._content[start : int(self._ends[place])].tobytes().decode("utf-8", "surrogateescape")
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import overload
-
 import torch
 from torch import Tensor
 
 from noisylab.data.pictures import StoredPicture, UnreadableImage
+from noisylab.data.sequences import TextSequence
 from noisylab.data.shards.manifest import PackError
 from noisylab.data.shards.reader import ShardReader
 from noisylab.data.textcolumn import TextColumn
@@ -71,7 +69,7 @@ class ShardRows:
         return rows.view(self.dtype).view(len(index), *self.shape)
 
 
-class PackedPictures(Sequence[str]):
+class PackedPictures(TextSequence):
     """Pictures of a pack in place of paths: each is a name that brings the content of its file, see `StoredPicture`.
 
     Args:
@@ -85,17 +83,14 @@ class PackedPictures(Sequence[str]):
     def __len__(self) -> int:
         return len(self.reader)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
+    def item(self, place: int) -> str:
+        """The picture of a row.
 
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        name = self.names[index]
+        Raises:
+            UnreadableImage: its shard cannot be read.
+        """
+        name = self.names[place]
         try:
-            return StoredPicture(name, self.reader.content(index % len(self)))
+            return StoredPicture(name, self.reader.content(place))
         except PackError as error:
             raise UnreadableImage(f"cannot read the image {name}: {error}") from error

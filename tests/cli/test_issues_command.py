@@ -77,8 +77,10 @@ def report_of(folder: Path) -> dict[str, Any]:
 
 def shown_in(folder: Path) -> dict[int, bytes]:
     """The pictures in the page by the place of their row."""
-    script = (folder / "issues.html").read_text().split('id="pictures">')[1].split("</script>")[0]
-    return {int(place): base64.b64decode(source.partition(",")[2]) for place, source in (json.loads(script) or {}).items()}
+    script = (folder / "issues.html").read_text().split('id="contents">')[1].split("</script>")[0]
+    contents = json.loads(script) or {"kind": "picture", "rows": {}}
+    assert contents["kind"] == "picture"
+    return {int(place): base64.b64decode(source.partition(",")[2]) for place, source in contents["rows"].items()}
 
 
 def config_of(folder: Path) -> dict[str, Any]:

@@ -247,8 +247,8 @@ def _cell(value: float, what: str) -> str:
 
 def _extent(shown: int, rows: int) -> str:
     if shown < rows:
-        return f"The {shown:,} rows whose labels are the most suspect, of {rows:,}; the first is the most surely wrong."
-    return f"All {shown:,} rows; the first is the most surely wrong."
+        return f"The {shown:,} rows with the most suspect labels, of {rows:,}, the most suspect first."
+    return f"All {shown:,} rows; the most likely to be wrong first."
 
 
 def _percent(value: float | None) -> str:

@@ -248,7 +248,7 @@ def _cell(value: float, what: str) -> str:
 def _extent(shown: int, rows: int) -> str:
     if shown < rows:
         return f"The {shown:,} rows with the most suspect labels, of {rows:,}, the most suspect first."
-    return f"All {shown:,} rows; the most likely to be wrong first."
+    return f"All {shown:,} rows, those most likely to be wrong first."
 
 
 def _percent(value: float | None) -> str:

@@ -138,7 +138,7 @@ def test_the_summary_says_what_the_report_says(tmp_path: Path) -> None:
     )
     for part in ("25.0 %", "20.0 % to 31.0 %", "of 1,000 rows (0.3 %)", "GCE", "recipe gce/<toy>", "take care", "auroc0.900"):
         assert part in text
-    assert "The 6 rows whose labels are the most suspect, of 1,000" in text
+    assert "The 6 rows with the most suspect labels, of 1,000" in text
     assert re.search(r"cat ?dog ?1 ?50\.0 %", text), "one of two rows given cat is suggested as dog"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from noisylab.data.folders import part_of_data, parts_among
 from noisylab.data.frames.arrowfiles import SAVED, SAVED_SPLITS, read_arrow, read_parquet, read_saved, read_saved_splits
+from noisylab.data.frames.clipfolders import clip_folder
 from noisylab.data.frames.columns import Column, Columns, Media
 from noisylab.data.frames.sniffing import media_kind
 from noisylab.data.frames.textfiles import read_csv, read_json
@@ -52,6 +53,7 @@ def read_folder(folder: Path) -> dict[str, Columns]:
     It is what the package datasets has saved; or files of one format below the folder. Those called, or in a folder called, like
     a part of a data set (``train.parquet``, ``test-00000-of-00001.parquet``, ``train/metadata.csv``) are splits, others in one
     folder with them splits by their own names; where none is called so, all are parts of one table, in the order of their names.
+    A folder without tables may hold clips of sound, see `clip_folder`.
 
     Raises:
         ValueError: there is no table, or files of several formats.
@@ -61,6 +63,9 @@ def read_folder(folder: Path) -> dict[str, Columns]:
     if (folder / SAVED).is_file():
         return {"train": read_saved(folder, str(folder))}
     files = _tables(folder)
+    clips = None if files else clip_folder(folder)
+    if clips is not None:
+        return clips
     if not files:
         raise ValueError(
             f"{folder} holds no table: no file whose name ends in {', '.join(FORMATS)}. Pictures in class folders are read by "

@@ -13,15 +13,15 @@ from torch import Tensor
 
 from noisylab.data.base import Source
 from noisylab.data.caches import folder_of
+from noisylab.data.frames.clipfolders import SUFFIXES
 from noisylab.data.frames.columns import Columns
 from noisylab.data.frames.module import FrameData
-from noisylab.data.frames.reading import splits_of
 from noisylab.data.media.cache import Decoded
 from noisylab.data.media.frontend import BANDS, FRAME_RATE
 from noisylab.data.media.rows import WindowRows, level_of
 from noisylab.data.notes import in_lines, note
 from noisylab.data.rows import RowStore
-from noisylab.data.sound.clips import SUFFIXES, clip_folder, decode_clips, faults_of
+from noisylab.data.sound.clips import decode_clips, faults_of
 from noisylab.transforms.base import Compose, View
 from noisylab.transforms.image import Normalize
 from noisylab.transforms.recordings import SpectrogramMask, TimeShift
@@ -98,10 +98,6 @@ class Sound(FrameData):
 
     @cached_property
     def _read(self) -> tuple[Columns, Columns | None]:
-        folder = Path(self.table)
-        if self._in_memory is None and folder.is_dir() and _of_clips(folder):
-            parts = clip_folder(folder, self.label, self.audio or "audio")
-            return splits_of(parts, self.test_table, self.split_name, self.test_split)
         return super().tables
 
     @cached_property
@@ -242,10 +238,3 @@ def _middle(mel: np.ndarray[Any, Any], length: int) -> np.ndarray[Any, Any]:
 
 def _names_clips(texts: Sequence[str]) -> bool:
     return all(Path(text).suffix.lower() in SUFFIXES for text in texts if text) and any(texts)
-
-
-def _of_clips(folder: Path) -> bool:
-    """Whether a folder holds folders of clips, and not a table."""
-    return any(file.is_dir() for file in folder.iterdir()) and not any(
-        file.suffix.lower() in (".parquet", ".csv", ".json", ".jsonl", ".arrow") for file in folder.iterdir() if file.is_file()
-    )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from noisylab.data.frames.clipfolders import SUFFIXES
 from noisylab.data.frames.columns import Column, Columns, Kind
 from noisylab.data.pictures import suffixes
 
@@ -24,7 +25,6 @@ _LABELS = (
 _TRUTHS = ("true_label", "clean_label", "gold_label", "true_labels", "clean_labels")
 _IDS = ("id", "ids", "uid", "uuid", "guid", "row_id", "sample_id", "example_id", "doc_id", "document_id", "index", "idx", "key")
 _TEXTS = ("text", "sentence", "review", "content", "body", "comment", "document", "message", "utterance", "question", "tweet")
-_SOUNDS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aiff", ".aif", ".wma"})
 _FLAGS = {"text": "--text", "image": "--image", "audio": "--audio", "vector": "--features"}
 _CLASSES = {"text": "Text", "image": "TableImages", "audio": "Sound"}
 _LABEL_KINDS: tuple[Kind, ...] = ("number", "bool", "text", "class")
@@ -134,7 +134,7 @@ class _Reading:
         if not values:
             return "category"
         endings = Counter(PurePath(value.strip()).suffix.lower() for value in values if len(value) < 1000 and "\n" not in value)
-        for kind, known in (("image", suffixes()), ("audio", _SOUNDS)):
+        for kind, known in (("image", suffixes()), ("audio", SUFFIXES)):
             if sum(many for ending, many in endings.items() if ending in known) > 0.9 * len(values):
                 return kind
         lengths = sorted(_words(value) for value in values)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from noisylab.data.frames.clipfolders import SUFFIXES
 from noisylab.data.pictures import looks_like_image, suffixes
 
 __all__ = ["media_kind"]
 
-_SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".au", ".wma")
 _MARKS = (b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"FORM", b".snd")
 
 
@@ -32,5 +32,5 @@ def media_kind(value: Any) -> Literal["image", "audio"] | None:
         return "audio" if value.startswith(_MARKS) else None
     if isinstance(value, str):
         suffix = PurePosixPath(value).suffix.lower()
-        return "image" if suffix in suffixes() else "audio" if suffix in _SOUNDS else None
+        return "image" if suffix in suffixes() else "audio" if suffix in SUFFIXES else None
     return None

@@ -184,6 +184,17 @@ def test_clips_that_cannot_be_used_are_named_or_left_out(content: bytes | None, 
     assert any("left out" in line for line in data.source.account)
 
 
+def test_clips_are_left_out_when_they_were_decoded_before_setup(tmp_path: Path) -> None:
+    for name, sound in {"a/0": tone(500.0, 0.4), "a/1": tone(500.0, 0.4, seed=1), "b/0": tone(900.0, 0.4), "b/1": None}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.wav").write_bytes(b"" if sound is None else encoded(sound))
+    data = Sound(str(tmp_path), cache=str(tmp_path / "cache"), skip_unreadable=True)
+    with pytest.warns(UserWarning, match=r"1 of 4 clips cannot be used and are left out(?s:.)*b/1\.wav"):
+        data.prepare_data()
+        data.setup()
+    assert data.source.names == ["a/0.wav", "a/1.wav", "b/0.wav"] and len(data.source.train) == 3
+
+
 def test_clips_beside_the_class_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for name in ("a/x.wav", "loose.wav"):

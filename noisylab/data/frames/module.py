@@ -121,6 +121,10 @@ class FrameData(NoisyDataModule, ABC):
     @cached_property
     def tables(self) -> tuple[Columns, Columns | None]:
         """The table of the training rows and that of the test rows, as read."""
+        return self.read()
+
+    def read(self) -> tuple[Columns, Columns | None]:
+        """Read the tables. Called once, by `tables`."""
         if self._in_memory is not None:
             return self._in_memory
         return splits_of(read_tables(self.table), self.test_table, self.split_name, self.test_split, self.label)

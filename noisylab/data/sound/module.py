@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -88,8 +89,7 @@ class Sound(FrameData):
 
     # ---- the clips
 
-    @cached_property
-    def tables(self) -> tuple[Columns, Columns | None]:
+    def read(self) -> tuple[Columns, Columns | None]:
         """The tables of the training and the test clips, without the rows that `skip_unreadable` leaves out."""
         train, test = self._read
         if not self.skip_unreadable:
@@ -98,7 +98,7 @@ class Sound(FrameData):
 
     @cached_property
     def _read(self) -> tuple[Columns, Columns | None]:
-        return super().tables
+        return super().read()
 
     @cached_property
     def _decoded(self) -> list[list[Decoded]]:
@@ -118,9 +118,7 @@ class Sound(FrameData):
         self._decoded[place] = [one for one in decoded if not one.fault]
         text = f"{table.where}: {len(faults):,} of {len(table):,} clips cannot be used and are left out:{in_lines(faults)}"
         note(text)
-        left = table.take(kept)
-        left.account.append(text)
-        return left
+        return replace(table.take(kept), account=[*table.account, text])
 
     def prepare_data(self) -> None:
         """Decode once for all processes of a machine."""

@@ -5,6 +5,7 @@ from noisylab.reports.mixture_picture import mixture_figure
 from noisylab.reports.results import SeedResults, Spread, aggregate, group_by_seed, result_row, results_table
 from noisylab.reports.runs import Curve, RunFolder, RunFolderError, find_runs, read_run, run_labels
 from noisylab.reports.study import StudyRow, study_csv, study_record, study_row, study_table
+from noisylab.reports.studyfolder import StudyCell, StudyFolder, read_study
 from noisylab.reports.table import comparison_table
 from noisylab.reports.transition_picture import transition_figure
 from noisylab.reports.unlabeled_picture import has_unlabeled, unlabeled_figure
@@ -15,6 +16,8 @@ __all__ = [
     "RunFolderError",
     "SeedResults",
     "Spread",
+    "StudyCell",
+    "StudyFolder",
     "StudyRow",
     "aggregate",
     "comparison_table",
@@ -24,6 +27,7 @@ __all__ = [
     "has_unlabeled",
     "mixture_figure",
     "read_run",
+    "read_study",
     "result_row",
     "results_table",
     "run_labels",

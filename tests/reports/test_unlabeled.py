@@ -6,6 +6,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+from helpers.fake_runs import CURVES
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -13,7 +14,7 @@ from noisylab.cli.commands.compare import compare
 from noisylab.cli.folder.marker import foreign_entries
 from noisylab.cli.running.figures import draw
 from noisylab.reports import comparison_table, read_run, study_record, study_row, study_table, unlabeled_figure
-from reports.conftest import CURVES, MakeRun
+from reports.conftest import MakeRun
 
 UNLABELED = {
     **CURVES,

@@ -30,6 +30,7 @@ from noisylab.callbacks import Diagnostics as Diagnostics
 from noisylab.callbacks import HeldOutProbabilities as HeldOutProbabilities
 from noisylab.callbacks import HScores as HScores
 from noisylab.callbacks import LabelIssues as LabelIssues
+from noisylab.callbacks import Pause as Pause
 from noisylab.callbacks import RunCheckpoint as RunCheckpoint
 from noisylab.callbacks import RunProgress as RunProgress
 from noisylab.callbacks import RunSummary as RunSummary

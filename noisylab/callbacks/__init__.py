@@ -6,6 +6,7 @@ from noisylab.callbacks.diagnostics import Diagnostics
 from noisylab.callbacks.h_scores import HScores
 from noisylab.callbacks.held_out import HeldOutProbabilities
 from noisylab.callbacks.label_issues import LabelIssues
+from noisylab.callbacks.pause import Pause
 from noisylab.callbacks.progress import RunProgress
 from noisylab.callbacks.speed import Speed
 from noisylab.callbacks.summary import RunSummary
@@ -16,6 +17,7 @@ __all__ = [
     "HScores",
     "HeldOutProbabilities",
     "LabelIssues",
+    "Pause",
     "RunCheckpoint",
     "RunProgress",
     "RunSummary",

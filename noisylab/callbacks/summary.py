@@ -21,6 +21,7 @@ import noisylab
 from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.callbacks.diagnostics import Diagnostics
+from noisylab.callbacks.pause import Pause
 from noisylab.crowd import write_crowd
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.drawing import without
@@ -189,7 +190,7 @@ class RunSummary(Checkpoint):
             "mixture": {} if watched is None else watched.mixtures,
             "transition": None if watched is None else watched.transition,
             "epochs": trainer.current_epoch,
-            "complete": ended != "max_time" and ended != "nothing",
+            "complete": ended not in ("max_time", "nothing", Pause.__name__),
             "ended_by": ended,
             "wall_time_s": self._elapsed(),
             "images_per_s": self.images / self._elapsed() if self.images else None,
@@ -220,7 +221,7 @@ def _is_over(timer: Timer) -> bool:
 def _ended_by(trainer: L.Trainer) -> str:
     """What brought a run to its end: "max_epochs", "max_steps", "max_time", the name of a callback, or "nothing" yet.
 
-    A run that `max_time` ended, or that was to train on no batch, is not complete: a resume goes on with it.
+    A run that `max_time` or `Pause` ended, or that was to train on no batch, is not complete: a resume goes on with it.
     """
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     if trainer.max_epochs not in (None, -1) and trainer.current_epoch >= trainer.max_epochs:
@@ -230,6 +231,8 @@ def _ended_by(trainer: L.Trainer) -> str:
     if any(isinstance(c, Timer) and _is_over(c) for c in callbacks):
         return "max_time"
     early = next((type(c).__name__ for c in callbacks if getattr(c, "stopping_reason", None) not in (None, _GOES_ON)), None)
+    if early is None and any(isinstance(c, Pause) and c.paused for c in callbacks):
+        return Pause.__name__
     return early or ("callback" if trainer.should_stop else "nothing")
 
 

@@ -6,12 +6,14 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
 
+from noisylab.callbacks import Pause
 from noisylab.checkpoints.atomic import check_checkpoint
 from noisylab.checkpoints.fitted import fitted_in
 from noisylab.cli.commands.dataset import with_dataset
@@ -77,6 +79,7 @@ def fit(
     claimed: Claim | None = None,
     begun: Callable[[], None] = lambda: None,
     done: Callable[[App], None] = lambda app: None,
+    extra: Sequence[L.Callback] = (),
 ) -> int:
     """Train; returns the exit status.
 
@@ -84,7 +87,10 @@ def fit(
         options: of the command.
         claimed: the folder, where the caller has it already.
         begun: called once when the first training step is done.
-        done: called with what was trained, where that came to its end.
+        done: called with what was trained, where that came to its end, or to a `Pause` of `extra`.
+        extra: callbacks of the command, which are not in ``config.yaml`` and which a resume has to be given again. Of these, a
+            `Checkpoint` runs after the method's own end of the epoch, when ``metrics.csv`` has the epoch's figures, and before
+            the checkpoint and the summary are written; any other before the method's own hooks, like those of a recipe.
     """
     quiet()
     options = with_dataset(options)
@@ -135,7 +141,7 @@ def fit(
             keep_notes(app, folder.path)
         check_networks(app)
         all_ready()
-        status = _train(app, folder, checkpoint, begun)
+        status = _train(app, folder, checkpoint, begun, extra)
         if status == 0:
             done(app)
         return status
@@ -152,7 +158,7 @@ def _own_config(folder: Path) -> Path:
     return check_stored(folder, WITHOUT_CONFIG)
 
 
-def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], None]) -> int:
+def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], None], extra: Sequence[L.Callback]) -> int:
     """Fit, and say what came of it."""
     wrote = False
 
@@ -171,7 +177,10 @@ def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], 
     if folder.checkpoint is None:
         ready()  # a resumed run is what it was until its checkpoint is known to fit
     beginning = _Beginning(ready, has_begun)
-    app.trainer.callbacks.insert(0, beginning)  # type: ignore[attr-defined]  # those that save must stay the last
+    callbacks: list[L.Callback] = app.trainer.callbacks  # type: ignore[attr-defined]
+    place = callbacks.index(app.summary)  # those that save must stay the last
+    callbacks[place:place] = [callback for callback in extra if isinstance(callback, Checkpoint)]
+    callbacks[:0] = [beginning, *(callback for callback in extra if not isinstance(callback, Checkpoint))]
     try:
         found = folder.checkpoint or checkpoint
         with training(lambda: beginning.started, f"continue with: noisylab fit --run_dir {folder.path} --resume"):
@@ -184,6 +193,8 @@ def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], 
             if app.trainer.is_global_zero:
                 say("nothing was trained: trainer.max_epochs, or another limit, allows no step", sys.stderr)
         elif not app.summary.written:  # a run that was killed after its last checkpoint: nothing is left but to say so
+            progress: Any = app.trainer.fit_loop.epoch_progress.current
+            progress.completed = progress.processed  # which Lightning does at its own end of a run, but not at a pause
             app.trainer.validate(app.model, datamodule=app.datamodule, verbose=False)
             app.issues.write(app.trainer, app.model, app.datamodule)
             app.summary.write(app.trainer, app.model)
@@ -207,7 +218,9 @@ def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], 
         draw(folder.path, app.trainer)
         accuracy = app.model.last_accuracy("test")
         shown = "" if accuracy is None else f" (test accuracy at the end {accuracy:.4f})"
-        say(f"run folder: {folder.path}{shown}", sys.stdout)
+        paused = any(isinstance(callback, Pause) and callback.paused for callback in callbacks)
+        so_far = f", paused after {app.trainer.current_epoch} of {app.trainer.max_epochs} epochs" if paused else ""
+        say(f"run folder: {folder.path}{shown}{so_far}", sys.stdout)
     return 0
 
 

@@ -104,6 +104,7 @@ _CLI_LEVELS = {
     "configuration": 2,
     "folder": 3,
     "running": 4,
+    "studies": 4,
     "commands": 5,
     "usage": 6,
     "describe": 6,

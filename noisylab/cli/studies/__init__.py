@@ -1,0 +1,1 @@
+"""Studies: many runs on one data set, planned together."""

@@ -27,6 +27,7 @@ from noisylab.arguments import (
 )
 from noisylab.callbacks import Curves as Curves
 from noisylab.callbacks import Diagnostics as Diagnostics
+from noisylab.callbacks import HeldOutLabels as HeldOutLabels
 from noisylab.callbacks import HeldOutProbabilities as HeldOutProbabilities
 from noisylab.callbacks import HScores as HScores
 from noisylab.callbacks import LabelIssues as LabelIssues

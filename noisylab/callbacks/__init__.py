@@ -5,6 +5,7 @@ from noisylab.callbacks.curves import Curves
 from noisylab.callbacks.diagnostics import Diagnostics
 from noisylab.callbacks.h_scores import HScores
 from noisylab.callbacks.held_out import HeldOutProbabilities
+from noisylab.callbacks.held_out_labels import HeldOutLabels
 from noisylab.callbacks.label_issues import LabelIssues
 from noisylab.callbacks.pause import Pause
 from noisylab.callbacks.progress import RunProgress
@@ -15,6 +16,7 @@ __all__ = [
     "Curves",
     "Diagnostics",
     "HScores",
+    "HeldOutLabels",
     "HeldOutProbabilities",
     "LabelIssues",
     "Pause",

@@ -20,7 +20,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import BackboneFinetuning, LearningRateMonitor
 from torch import nn
 
-from noisylab.callbacks import Curves, LabelIssues, RunCheckpoint, RunSummary
+from noisylab.callbacks import Curves, HeldOutLabels, LabelIssues, RunCheckpoint, RunSummary
 from noisylab.cli.errors import UserError, nearest
 from noisylab.cli.launch import launched
 
@@ -28,7 +28,8 @@ __all__ = ["FLAGS", "Flag", "check_callbacks", "check_machine", "check_monitors"
 
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false", "single_device")
 
-_OWN = (Curves, LabelIssues, RunCheckpoint, RunSummary)  # callbacks of every run; two of a kind would write one file
+# callbacks of every run; two of a kind would write one file
+_OWN = (Curves, HeldOutLabels, LabelIssues, RunCheckpoint, RunSummary)
 
 Refusal = Callable[[Any, Mapping[str, Any]], str | None]
 

@@ -40,6 +40,7 @@ _LITTER = (".DS_Store", "Thumbs.db")  # of file managers
 _FILES = (
     *(MARKER, LOCK, "config.yaml", "metrics.csv", "summary.json", "noise.npz", "folds.json", "predictions.csv"),
     *("label_issues.csv", "issues.html", "noise_report.json", "pred_probs.npy", "given_labels.npy", "held_out.npz"),
+    "validation.npz",
     *("mixture.png", "transition.png", "unlabeled.png", "transition.csv", *_LITTER),
     *("annotators.csv", "annotators.json", "annotators.txt"),
 )

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.strategies import DDPStrategy
 
-from noisylab.callbacks import Curves, Diagnostics, LabelIssues, RunCheckpoint, RunProgress, RunSummary, Speed
+from noisylab.callbacks import Curves, Diagnostics, HeldOutLabels, LabelIssues, RunCheckpoint, RunProgress, RunSummary, Speed
 from noisylab.cli.configuration.compose import switches
 from noisylab.cli.configuration.keywords import with_dict_kwargs
 from noisylab.cli.configuration.origin import absolute_paths
@@ -183,7 +183,7 @@ class App(SetUpOnlyCLI):
             self.checkpoint = RunCheckpoint(self.folder / "checkpoints", **intervals)
             self.summary, self.issues = RunSummary(self.folder, recipe), LabelIssues(self.folder)
             # the summary says that a run is finished, so it comes after all else that the end of a run writes
-            callbacks += [curves, self.issues, self.summary, self.checkpoint]
+            callbacks += [curves, self.issues, HeldOutLabels(self.folder), self.summary, self.checkpoint]
         config["callbacks"] = callbacks
         if self.folder is not None:
             config["logger"] = [

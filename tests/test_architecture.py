@@ -104,12 +104,12 @@ _CLI_LEVELS = {
     "configuration": 2,
     "folder": 3,
     "running": 4,
-    "studies": 4,
-    "commands": 5,
-    "usage": 6,
-    "describe": 6,
-    "main": 7,
-    "__init__": 8,
+    "studies": 5,
+    "commands": 6,
+    "usage": 7,
+    "describe": 7,
+    "main": 8,
+    "__init__": 9,
 }
 
 

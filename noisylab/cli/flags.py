@@ -51,6 +51,7 @@ FLAGS = {
     "overwrite": Flag("replace the run in --run_dir"),
     "rows": Flag("rows of the recipe with commas between them; default all", "NAMES"),
     "seeds": Flag("seeds of the runs with commas between them; default 0,1,2", "NUMBERS"),
+    "jobs": Flag("runs that are trained at once, each in a process of its own; default: one after the other in this one", "N"),
     "folds": Flag("number of parts that the training rows are divided into; default data.folds of the recipe", "K"),
     "trust": Flag(
         "a module whose classes recipes and run folders may name, as mynet for mynet.MyNet; remembered; may be repeated",
@@ -136,9 +137,10 @@ COMMANDS = {
         (*_TRAINING, *_TABLE, "folds"),
     ),
     "study": Command(
-        "train every row of a recipe with several seeds, and print one table",
-        "noisylab study --config threshold_study.yaml --seeds 0,1,2",
-        ("config", "rows", "seeds", "run_dir", "resume", "dry_run", "logger", "trust"),
+        "train methods x noises x seeds, or all rows of a recipe, and print one table",
+        "noisylab study STUDY.yaml --jobs 2",
+        ("config", "rows", "seeds", "jobs", "run_dir", "resume", "dry_run", "logger", "trust"),
+        places="STUDY.yaml",
     ),
     "issues": Command(
         "find out which labels are wrong",
@@ -202,7 +204,7 @@ GROUPS = {"data": "files of data sets"}
 
 _WORDS = {  # what a flag does in one command, where another says more than that
     ("study", "config"): "a recipe with rows; further files go on top of it, for all rows",
-    ("study", "run_dir"): "folder of the study, with a folder ROW/seedSEED for each run",
+    ("study", "run_dir"): "folder of the study, with a folder for each run",
     ("study", "resume"): "continue the study in --run_dir: finished runs are kept, stopped ones resumed",
     ("study", "dry_run"): "print the plan of the first run and the list of all, train nothing",
     ("issues", "images"): "folder of the pictures",

@@ -124,9 +124,9 @@ def _run(options: Options) -> int:
 
         choose(options.configs, options.row)  # a name that is misspelled is said at once
     if name == "study":
-        from noisylab.cli.configuration.studyplan import plan_of
+        from noisylab.cli.configuration.studyfile import asked_of
 
-        plan_of(options)  # likewise
+        asked_of(options)  # likewise
     if name == "issues apply":
         from noisylab.cli.commands.issues_apply import apply
 

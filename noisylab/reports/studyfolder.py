@@ -27,7 +27,7 @@ AXES = ("method", "setting", "noise", "seed", "fold")
 """What cells may differ in, in this order; all cells of a study have the same ones."""
 
 CellState = Literal["finished", "running", "stopped", "failed", "damaged", "waiting"]
-_STORED = ("running", "failed", "stopped")  # what state.json may say; a finished cell is known by its summary
+_STORED = ("running", "failed", "stopped", "finished")  # what state.json may say; a finished cell is known by its summary
 _TAIL = 65_536  # bytes at the end of metrics.csv, in which the last epoch is
 
 
@@ -197,6 +197,7 @@ def _read_cell(study: Path, name: str, axes: Mapping[str, str]) -> StudyCell:
     problems: list[str] = []
     record = _read_state(study, name, problems)
     state: CellState = record.get("state") or ("stopped" if (folder / "config.yaml").is_file() else "waiting")
+    state = "stopped" if state == "finished" else state  # unless its summary says so, too
     run = None
     try:
         complete = _is_complete(folder)

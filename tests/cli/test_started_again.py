@@ -15,7 +15,7 @@ import torch
 from helpers import assert_same
 
 from noisylab.cli import main
-from noisylab.cli.configuration.studyplan import plan_of
+from noisylab.cli.configuration.studyplan import plan_of_rows, stored_plan
 from noisylab.cli.folder import job as jobs
 from noisylab.cli.folder.job import Job, belongs, job_of
 from noisylab.cli.folder.marker import mark
@@ -151,11 +151,12 @@ def test_a_study_goes_on_by_the_plan_in_its_folder(monkeypatch: pytest.MonkeyPat
     folder.mkdir(parents=True)
     settle(dict(SLURM))
     go_on(options, None)
-    plan_of(options).write(folder, jobs.noted_job())
+    plan_of_rows(options).write(folder, jobs.noted_job())
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     again = go_on(options, None)
     assert (again.own, again.configs) == ({"run_dir": str(folder.absolute()), "resume": "true"}, [])
-    assert plan_of(again).seeds == (0, 1)
+    assert again.places == []
+    assert [cell.axes["seed"] for cell in stored_plan(folder).cells] == ["0"] * 6 + ["1"] * 6
 
 
 def test_a_job_is_known_by_what_its_launcher_says() -> None:

@@ -113,7 +113,6 @@ def test_one_run_that_fails_does_not_stop_the_others(
 
     with monkeypatch.context() as patch:
         patch.setattr(CrossEntropy, "training_step", diverges)
-        patch.setattr("noisylab.cli.commands.study.is_bug", lambda error: False)  # as where noisylab refuses to go on
         assert main(["study", "--run_dir", "S", "--resume"]) == 1
     told = capsys.readouterr()
     assert "run 3 of 4 (plain, seed 3) ended with an error; the others continue: it has diverged" in told.err
@@ -141,7 +140,7 @@ def test_a_mistake_in_the_data_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["study"], "noisylab study needs a recipe with rows"),
+        (["study"], "noisylab study needs a study file or a recipe with rows"),
         (["study", "--config", "ce_digits.yaml"], "there are no rows in ce_digits.yaml"),
         (["study", "--config", "two.yaml", "--rows", "smal"], "nearest: small"),
         (["study", "--config", "two.yaml", "--rows", ","], "--rows: expected names of rows"),

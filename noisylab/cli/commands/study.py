@@ -1,50 +1,50 @@
-"""The command study: trains every row of a recipe with several seeds and prints one table of the results."""
+"""The command study: trains every cell of a study, each as an ordinary run, and prints one table of the results."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisylab.cli.commands.fit import fit
 from noisylab.cli.commands.folds import let_go, one_process
-from noisylab.cli.configuration.compose import compose
-from noisylab.cli.configuration.studyplan import PLAN, Study, StudyRun, plan_of
-from noisylab.cli.errors import UserError, is_bug, message
-from noisylab.cli.folder.claim import hold, new_default_folder
+from noisylab.cli.configuration.studyfile import StudySpec, asked_of
+from noisylab.cli.configuration.studyplan import PLAN, RECIPES, Cell, Plan, stored_plan
+from noisylab.cli.errors import UserError
+from noisylab.cli.folder.claim import new_default_folder
 from noisylab.cli.folder.job import noted_job
-from noisylab.cli.running.figures import draw
-from noisylab.cli.running.resumed import check_same_run
+from noisylab.cli.running.app import build
 from noisylab.cli.running.session import logger_names, quiet, say
-from noisylab.files import atomic_path, clear_partials
-from noisylab.reports import (
-    RunFolder,
-    StudyRow,
-    has_unlabeled,
-    read_run,
-    study_csv,
-    study_record,
-    study_row,
-    study_table,
-    unlabeled_figure,
-)
+from noisylab.cli.studies.crew import Crew, end_with_the_crew, worker_since
+from noisylab.cli.studies.plan import make_plan
+from noisylab.cli.studies.series import Series, config_of
+from noisylab.cli.studies.state import CELLS, finished_run
+from noisylab.cli.studies.stored import changed_file, grown
+from noisylab.cli.studies.table import TABLES, write_table
+from noisylab.files import clear_partials
+from noisylab.reports import has_unlabeled, unlabeled_figure
 
 if TYPE_CHECKING:
     from noisylab.cli.options import Options
 
-__all__ = ["run_study"]
+__all__ = ["run_plan", "run_study"]
+
+_PICTURE = "unlabeled.png"
 
 
 def run_study(options: Options) -> int:
-    """Train every row of a recipe with every seed, one run after the other, each in its own folder.
+    """Train every cell of a study file, or every row of a recipe with every seed, each in its own folder.
 
     Finished runs are skipped and stopped ones resumed. If a run ends with an error after the first has begun, a message says so
     and the others are trained; ``--resume`` tries it again.
 
     Args:
-        options: ``--config`` with rows, or ``--run_dir`` and ``--resume``; further values apply to all runs.
+        options: a study file, ``--config`` with rows, or ``--run_dir`` and ``--resume``; further values apply to all runs.
 
     Returns:
         The exit status: that of a run that was stopped, 1 if a run ended with an error, 0 otherwise.
@@ -53,165 +53,195 @@ def run_study(options: Options) -> int:
         UserError: if something cannot be run, before any data is read.
     """
     quiet()
-    study = plan_of(options)
+    asked = asked_of(options)
+    return run_plan(make_plan(asked, options.flags) if isinstance(asked, StudySpec) else asked, options)
+
+
+def run_plan(plan: Plan, options: Options) -> int:
+    """Train the cells of a plan in the folder of the study.
+
+    Args:
+        plan: what to train.
+        options: ``--run_dir``, ``--resume``, ``--jobs`` and ``--dry_run`` count, and loggers.
+
+    Returns:
+        The exit status; see `run_study`.
+
+    Raises:
+        UserError: for what cannot be run, before any data is read.
+    """
     logger_names(options)
-    configs: dict[StudyRun, dict[str, Any]] = {}
-    for run in study.runs:
-        asked = study.options(run, options)
-        found = compose(asked.configs, asked.flags, asked.row)
-        if run == study.runs[0]:
-            for note in found.notes:
-                say(note, sys.stderr)
-        configs[run] = found.config
-    alone = one_process(configs[study.runs[0]], "study")
-    study = replace(study, flags=(*study.flags, *alone))
-    for config in configs.values():
-        config["trainer"].update({key.removeprefix("trainer."): 1 for key, _ in alone})
+    jobs, since = _jobs(options), worker_since()
+    for note in plan.notes if since is None else ():
+        say(f"note: {note}", sys.stderr)
     if "dry_run" in options.own:
-        return _show(study, options, configs)
-    folder = _begin(study, options)
-    return _Series(study, options, folder, configs).train()
+        with tempfile.TemporaryDirectory() as passing:
+            plan.write(Path(passing))
+            return _show(plan, Path(passing), options, jobs)
+    with _folder(plan, options) as (folder, plan, begin):
+        configs = _configs(plan, folder, options)
+        first = plan.cells[0]
+        alone = tuple(one_process(configs[first], "study"))
+        os.environ["NOISYLAB_STUDY"] = plan.name  # for loggers, which group its runs
+        if jobs:
+            _check_data(configs[first])
+            begin()
+            status = Crew(plan, folder, jobs, [f"--logger={name}" for name in options.loggers]).run()
+        else:
+            if since is not None:
+                end_with_the_crew()
+            series = Series(plan, folder, options, fit, let_go=let_go, since=since, flags=alone, on_begin=begin)
+            series.begun = since is not None
+            status = series.run()
+    return status if since is not None or status > 1 else _conclude(plan, folder, status)
 
 
-def _show(study: Study, options: Options, configs: dict[StudyRun, dict[str, Any]]) -> int:
-    """Print the plan of the first run, and the list of all."""
+def _jobs(options: Options) -> int:
+    """The N of ``--jobs N``; 0 without it, and for a worker."""
+    text = options.own.get("jobs")
+    if text is None or worker_since() is not None:
+        return 0
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--jobs: expected how many runs are trained at once, 1 or more, got {text!r}")
+    return int(text)
+
+
+def _configs(plan: Plan, folder: Path, options: Options) -> dict[Cell, dict[str, Any]]:
+    """The checked configuration of each cell of the first seed and fold: a mistake in one is said before all training."""
+    shown: dict[tuple[str, ...], Cell] = {}
+    for cell in plan.cells:
+        shown.setdefault(tuple(value for axis, value in cell.axes.items() if axis not in ("seed", "fold")), cell)
+    return {cell: config_of(folder, cell, options) for cell in shown.values()}
+
+
+def _check_data(config: dict[str, Any]) -> None:
+    """Read the data once, so that a mistake in it is said here, and not by every worker."""
+    config = {key: value for key, value in config.items() if key != "ckpt_path"}
+    app = build("fit", config, folder=None)
+    app.datamodule.prepare_data()
+    app.datamodule.setup("fit")
+
+
+@contextlib.contextmanager
+def _folder(plan: Plan, options: Options) -> Iterator[tuple[Path, Plan, Any]]:
+    """The folder of the study, with its plan, and what to call once something has begun: until then it can be taken back."""
+    if "resume" in options.own:
+        folder = Path(options.own["run_dir"])
+        for name in (PLAN, *TABLES, _PICTURE) if worker_since() is None else ():
+            clear_partials(folder, name)  # of a process that was killed while it wrote
+        yield folder, _continued(plan, folder, options), lambda: None
+        return
+    folder, made = _new_folder(plan, options)
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        begun = True
+
+    try:
+        plan.write(folder, noted_job())
+    except FileExistsError:
+        raise UserError(f"--run_dir {folder}: another command has just begun a study there; name another") from None
+    try:
+        yield folder, plan, begin
+    finally:
+        if not begun:
+            _take_back(plan, folder, made)
+
+
+def _continued(plan: Plan, folder: Path, options: Options) -> Plan:
+    """The plan of a study that goes on: with what its file has added, if that is named."""
+    if not options.places:
+        told = changed_file(plan) if worker_since() is None else None
+        if told:
+            say(f"note: {told}", sys.stderr)
+        return plan
+    before = stored_plan(folder)
+    more = grown(folder, before, plan)
+    if not more:
+        return before
+    say(f"{more} runs were added to the {len(before.cells)} of the study", sys.stdout)
+    plan.write(folder, noted_job(), new=False)
+    return plan
+
+
+def _new_folder(plan: Plan, options: Options) -> tuple[Path, list[Path]]:
+    """A folder for a new study, and what was made for it."""
+    if "run_dir" not in options.own:
+        folder = new_default_folder(plan.name)
+        return folder, [folder, *folder.parents[:2]]
+    folder = Path(options.own["run_dir"])
+    for name in (PLAN, *TABLES, _PICTURE):
+        clear_partials(folder, name)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--run_dir {folder} is not a folder; name one, or a new name")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / PLAN).is_file():
+            raise UserError(f"--run_dir {folder} is not empty\n  name another")
+        other = stored_plan(folder)
+        raise UserError(
+            f"--run_dir {folder} is not empty: it holds the study {other.name} of {len(other.cells)} runs\n"
+            f"  add --resume{', without --config,' if options.configs else ''} to continue it, or name another"
+        )
+    made = [folder, *(place for place in folder.parents if not place.exists())]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder, made
+
+
+def _take_back(plan: Plan, folder: Path, made: list[Path]) -> None:
+    """Remove what was written for a study in which nothing has begun."""
+    (folder / PLAN).unlink(missing_ok=True)
+    for name in plan.recipes:
+        (folder / RECIPES / name).unlink(missing_ok=True)
+    for cell in plan.cells:
+        for file in (folder / CELLS / cell.slug).glob("*"):
+            file.unlink()
+    places = {place for cell in plan.cells for place in (folder / CELLS / cell.slug, *(folder / cell.folder).parents)}
+    inside = sorted(
+        (place for place in places if place.is_relative_to(folder) and place != folder), key=lambda place: -len(place.parts)
+    )
+    for place in (*inside, folder / CELLS, folder / RECIPES, *made):
+        with contextlib.suppress(OSError):  # not there, or not empty
+            place.rmdir()
+
+
+def _show(plan: Plan, folder: Path, options: Options, jobs: int) -> int:
+    """Print the plan of the first run, and the list of all; `folder` is a passing one that has the recipes."""
+    configs = _configs(plan, folder, options)
+    first = plan.cells[0]
+    alone = one_process(configs[first], "study")
     own = {"dry_run": "true"}
     if "run_dir" in options.own:
-        own["run_dir"] = str(Path(options.own["run_dir"]) / study.runs[0].folder)
-    status = fit(replace(study.options(study.runs[0], options), own=own))
-    lines = []
-    for row in study.rows:
-        config = configs[StudyRun(row, study.seeds[0])]
-        names = [config[part]["class_path"].rpartition(".")[2] for part in ("model", "data")]
-        lines.append(f"{row} ({' on '.join(names)}, {config['trainer'].get('max_epochs')} epochs)")
+        own["run_dir"] = str(Path(options.own["run_dir"]) / first.folder)
+    asked = first.options(folder, options)
+    status = fit(replace(asked, own=own, flags=[*asked.flags, *alone]))
+    lines = [f"{_without_repeats(cell)} ({_what(config)})" for cell, config in configs.items()]
     say(f"{'study':<11}" + ("\n" + " " * 11).join(lines), sys.stdout)
-    seeds = ", ".join(map(str, study.seeds))
-    say(f"{'runs':<11}{len(study.runs)}, one after the other: each of these rows under the seeds {seeds}", sys.stdout)
+    axes = {axis: list(dict.fromkeys(cell.axes[axis] for cell in plan.cells)) for axis in ("seed", "fold") if axis in first.axes}
+    repeats = " and ".join(f"the {axis}s {', '.join(values)}" for axis, values in axes.items())
+    how = f"{jobs} at once" if jobs else "one after the other"
+    say(f"{'runs':<11}{len(plan.cells)}, {how}: each of these under {repeats}", sys.stdout)
     return status
 
 
-def _begin(study: Study, options: Options) -> Path:
-    """The folder of the study, with its plan."""
-    if "run_dir" not in options.own:
-        folder = new_default_folder(study.name)
-    else:
-        folder = Path(options.own["run_dir"])
-        for name in (PLAN, "study.txt", "study.csv", "study.json", "unlabeled.png"):
-            clear_partials(folder, name)  # of a process that was killed while it wrote
-        if "resume" in options.own:
-            return folder
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"--run_dir {folder} is not a folder; name one, or a new name")
-        if folder.is_dir() and any(folder.iterdir()):
-            ways = (
-                "add --resume, without --config, to continue it, or name another" if (folder / PLAN).is_file() else "name another"
-            )
-            raise UserError(f"--run_dir {folder} is not empty\n  {ways}")
-        folder.mkdir(parents=True, exist_ok=True)
-    study.write(folder, noted_job())
-    return folder
+def _without_repeats(cell: Cell) -> str:
+    return ", ".join(value for axis, value in cell.axes.items() if axis not in ("seed", "fold") and value)
 
 
-class _Series:
-    """The runs of a study, one after the other."""
+def _what(config: Mapping[str, Any]) -> str:
+    method, data = (config[part]["class_path"].rpartition(".")[2] for part in ("model", "data"))
+    return f"{method} on {data}, {config['trainer'].get('max_epochs')} epochs"
 
-    def __init__(self, study: Study, options: Options, folder: Path, configs: dict[StudyRun, dict[str, Any]]) -> None:
-        self.study, self.options, self.folder, self.configs = study, options, folder, configs
-        self.go_on = f"continue the study with: noisylab study --run_dir {folder} --resume"
-        self.begun = False
-        self._done: dict[StudyRun, RunFolder] = {}
 
-    def train(self) -> int:
-        """Train what is not finished, and print the table."""
-        failed = []
-        for number, run in enumerate(self.study.runs, 1):
-            place, name = self.folder / run.folder, f"run {number} of {len(self.study.runs)} ({run})"
-            if self._finished(run) is not None:
-                self.begun = True
-                with hold(place):
-                    draw(place)
-                say(f"{name} is finished: {place}", sys.stdout)
-                continue
-            say(name, sys.stdout)
-            try:
-                status = self._fit(run, place)
-            except KeyboardInterrupt:
-                say(f"{name} was interrupted; {self.go_on}", sys.stderr)
-                raise
-            except Exception as error:
-                if is_bug(error) or not self.begun:
-                    self._leave_nothing()
-                    raise
-                failed.append(run)
-                say(f"{name} ended with an error; the others continue: {message(error)}", sys.stderr)
-                continue
-            finally:
-                let_go(self.options)
-            if status:
-                say(self.go_on, sys.stderr)
-                return status
-            self._done[run] = read_run(place)
-            self._conclude()
-        table = self._conclude()
-        say(f"\n{table}\nstudy: {self.folder / 'study.json'}", sys.stdout)
-        first = [self._done.get(StudyRun(row, self.study.seeds[0])) for row in self.study.rows]
-        shown = [run for run in first if run is not None and has_unlabeled(run)]
-        if shown:
-            say(f"figure: {unlabeled_figure(shown, self.folder / 'unlabeled.png')}", sys.stdout)
-        if failed:
-            say(f"{len(failed)} of {len(self.study.runs)} runs ended with an error; {self.go_on}", sys.stderr)
-        return 1 if failed else 0
-
-    def _fit(self, run: StudyRun, place: Path) -> int:
-        own = {"run_dir": str(place)}
-        if any((place / "checkpoints").glob("*.ckpt*")):
-            own["resume"] = "true"
-        elif place.exists() and any(place.iterdir()):
-            own["overwrite"] = "true"  # stopped before the first checkpoint: there is nothing to continue from
-
-        def begun() -> None:
-            self.begun = True
-
-        return fit(replace(self.study.options(run, self.options), own=own), begun=begun)
-
-    def _finished(self, run: StudyRun) -> RunFolder | None:
-        """The run, if it is finished.
-
-        Raises:
-            UserError: if it has another configuration.
-        """
-        place = self.folder / run.folder
-        if run not in self._done and (place / "summary.json").is_file():
-            found, config = read_run(place), self.configs[run]
-            if found.complete:
-                check_same_run(place, config)
-                then, now = ((which.get("trainer") or {}).get("max_epochs") for which in (found.config, config))
-                if then != now:
-                    raise UserError(
-                        f"{place} was trained for {then} epochs, and the recipe now says {now}; all runs of a row must agree\n"
-                        "  delete the folder of that run, so that it is trained again, or start another study"
-                    )
-                self._done[run] = found
-        return self._done.get(run)
-
-    def _conclude(self) -> str:
-        """Write the results of the finished runs; returns the table."""
-        rows = [self._row(row) for row in self.study.rows]
-        table = study_table(rows)
-        record = {"recipe": self.study.name, "seeds": list(self.study.seeds), "rows": study_record(rows)}
-        content = {"txt": table, "csv": study_csv(rows), "json": json.dumps(record, indent=2) + "\n"}
-        for ending, text in content.items():
-            with atomic_path(self.folder / f"study.{ending}") as partial:
-                partial.write_text(text, encoding="utf-8")
-        return table
-
-    def _row(self, row: str) -> StudyRow:
-        return study_row(row, {seed: self._finished(StudyRun(row, seed)) for seed in self.study.seeds})
-
-    def _leave_nothing(self) -> None:
-        """Remove the folder of a study in which nothing has begun."""
-        if not self.begun and "resume" not in self.options.own:
-            (self.folder / PLAN).unlink(missing_ok=True)
-            for made in (*(self.folder / row for row in self.study.rows), self.folder):
-                if made.is_dir() and not any(made.iterdir()):
-                    made.rmdir()
+def _conclude(plan: Plan, folder: Path, status: int) -> int:
+    """Print the table, and draw what was learned from rows without a label."""
+    table = write_table(plan, folder)
+    say(f"\n{table}\nstudy: {folder / 'study.json'}", sys.stdout)
+    seen: dict[str, Any] = {}
+    for cell in plan.cells:
+        run = finished_run(folder / cell.folder) if cell.axes["method"] not in seen else None
+        if run is not None and has_unlabeled(run):
+            seen[cell.axes["method"]] = run
+    if seen:
+        say(f"figure: {unlabeled_figure(list(seen.values()), folder / _PICTURE)}", sys.stdout)
+    return status

@@ -1,9 +1,10 @@
-"""The runs of a study: the rows of a recipe times the seeds. Imports nothing slow."""
+"""The plan of a study: its cells, each one run, and the folder that keeps it. Imports nothing slow."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,134 +16,212 @@ from noisylab.files import atomic_path
 if TYPE_CHECKING:
     from noisylab.cli.options import Options
 
-__all__ = ["PLAN", "Study", "StudyRun", "plan_of"]
+__all__ = ["AXES", "PLAN", "SEED", "Cell", "Plan", "lasting", "numbers", "plan_of_rows", "safe_name", "stored_plan"]
 
 PLAN = "study.yaml"
 """The file in a study's folder that holds its plan."""
 
+AXES = ("method", "setting", "noise", "seed", "fold")
+"""What the cells of a study differ in, in the order of their folders."""
+
+SEED = "SEED"
+"""As the value of a flag: the seed of the run."""
+
 _SEEDS = "0,1,2"
-_SEED = "SEED"  # as the value of a flag: the seed of the run
+_NAME = re.compile(r"\w[\w.+-]{0,39}")
 
 
 @dataclass(frozen=True)
-class StudyRun:
+class Cell:
     """One run of a study.
 
     Args:
-        row: of the recipe.
-        seed: of the run.
+        folder: relative to that of the study.
+        axes: what distinguishes it, by names among `AXES`.
+        configs: values of ``--config`` of its run; absolute paths, names of packaged recipes, or paths within the study.
+        row: of one of them.
+        flags: (dotted key, text) of further values.
     """
 
-    row: str
-    seed: int
+    folder: str
+    axes: Mapping[str, str]
+    configs: tuple[str, ...]
+    row: str | None = None
+    flags: tuple[tuple[str, str | None], ...] = ()
+
+    def __hash__(self) -> int:
+        """Of its folder, which no other cell has."""
+        return hash(self.folder)
 
     @property
-    def folder(self) -> str:
-        """Its folder, relative to that of the study."""
-        return f"{self.row}/seed{self.seed}"
+    def slug(self) -> str:
+        """A name without a slash, for what the study keeps about it."""
+        return self.folder.replace("/", "--")
 
     def __str__(self) -> str:
-        return f"{self.row}, seed {self.seed}"
+        words = {"seed": "seed {}", "fold": "fold {}"}
+        return ", ".join(words.get(axis, "{}").format(value) for axis, value in self.axes.items())
+
+    def options(self, study: Path, given: Options) -> Options:
+        """The options of ``fit`` that train it.
+
+        Args:
+            study: the folder of the study, in which its recipes are.
+            given: the command line of the study; its loggers are used.
+        """
+        configs = [str(study / name) if name.startswith(f"{RECIPES}/") else name for name in self.configs]
+        return replace(given, command="fit", own={}, configs=configs, flags=list(self.flags), places=[], row=self.row)
+
+
+RECIPES = "recipes"
+"""The folder within a study of the recipes that were made for it."""
 
 
 @dataclass(frozen=True)
-class Study:
-    """The plan of a study.
+class Plan:
+    """What a study trains.
 
     Args:
-        configs: values of ``--config``; absolute paths, or names of packaged recipes.
-        rows: rows of the one file that has rows, in the order in which the table shows them.
-        seeds: in rising order.
-        flags: (dotted key, text) of values that all runs share.
-        name: name of the file with rows, without suffix.
+        name: of the study.
+        cells: in the order in which they are trained.
+        spec: as the user asked for it, plain values.
+        baseline: the method that the others are compared with; None for the first.
+        recipes: text of each recipe that was made for the study, by file name.
+        notes: what the user should know of how the plan was made.
+        file: absolute path of the study file; None for a study without one.
     """
 
-    configs: tuple[str, ...]
-    rows: tuple[str, ...]
-    seeds: tuple[int, ...]
-    flags: tuple[tuple[str, str | None], ...]
     name: str
+    cells: tuple[Cell, ...]
+    spec: Mapping[str, Any]
+    baseline: str | None = None
+    recipes: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    file: str | None = None
 
-    @property
-    def runs(self) -> list[StudyRun]:
-        """All runs, in the order in which they are trained: every row with the first seed, then with the next."""
-        return [StudyRun(row, seed) for seed in self.seeds for row in self.rows]
-
-    def options(self, run: StudyRun, given: Options) -> Options:
-        """The options of ``fit`` that train a run.
-
-        Args:
-            run: the run.
-            given: the command line of the study; its loggers are used.
-        """
-        flags = [(key, str(run.seed) if text == _SEED else text) for key, text in self.flags]
-        flags.append(("seed_everything", str(run.seed)))
-        return replace(given, command="fit", own={}, configs=list(self.configs), flags=flags, places=[], row=run.row)
-
-    def write(self, folder: Path, job: Mapping[str, Any] | None = None) -> None:
-        """Keep the plan in the folder of the study.
+    def write(self, folder: Path, job: Mapping[str, Any] | None = None, *, new: bool = True) -> None:
+        """Keep the plan and its recipes in the folder of the study; the plan last, as it says that all of it is there.
 
         Args:
             folder: which exists.
             job: by which the job's next start finds it.
+            new: whether no plan may be there yet.
+
+        Raises:
+            FileExistsError: with `new`, when there is one.
         """
         import yaml  # type: ignore[import-untyped, unused-ignore]  # late: a study that is only asked about needs none
 
-        found = {
-            "configs": list(self.configs),
-            "rows": list(self.rows),
-            "seeds": list(self.seeds),
-            "flags": [list(flag) for flag in self.flags],
-            **({"job": dict(job)} if job else {}),
-        }
-        with atomic_path(folder / PLAN) as partial:
-            partial.write_text(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        for name, text in self.recipes.items():
+            with atomic_path(folder / RECIPES / name) as partial:
+                partial.write_text(text, encoding="utf-8")
+        cells = [
+            {
+                "folder": cell.folder,
+                "axes": dict(cell.axes),
+                "configs": list(cell.configs),
+                "row": cell.row,
+                "flags": [list(flag) for flag in cell.flags],
+            }
+            for cell in self.cells
+        ]
+        head = {"format": 2, "name": self.name, "baseline": self.baseline, "file": self.file, "spec": dict(self.spec)}
+        found = {**head, **({"job": dict(job)} if job else {}), "cells": cells}
+        with atomic_path(folder / PLAN, new=new) as partial:
+            partial.write_text(yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=1000), encoding="utf-8")
 
 
-def plan_of(options: Options) -> Study:
-    """The study that a command line asks for, or the one in the folder that is resumed.
+# ---- the rows of a recipe
+
+
+def plan_of_rows(options: Options) -> Plan:
+    """The study of a recipe's rows under several seeds.
+
+    Args:
+        options: of the command, with ``--config``.
 
     Raises:
-        UserError: if something is wrong with the flags, the recipe or the folder.
+        UserError: if something is wrong with the flags or the recipe.
     """
-    if "resume" in options.own:
-        return _stored(options)
     if not options.configs:
-        raise UserError("noisylab study needs a recipe with rows: noisylab study --config threshold_study.yaml")
-    given = next((key for key, _ in options.flags if key == "seed_everything"), None)
-    if given is not None:
+        raise UserError(
+            "noisylab study needs a study file or a recipe with rows: noisylab study STUDY.yaml, or\n"
+            "  noisylab study --config threshold_study.yaml; to compare methods without a file: noisylab compare-methods"
+        )
+    if any(key == "seed_everything" for key, _ in options.flags):
         raise UserError("--seed_everything: a study trains with several seeds; write --seeds 0,1,2")
-    configs = tuple(_lasting(name) for name in options.configs)
+    configs = tuple(lasting(name) for name in options.configs)
     file = _with_rows(configs)
     rows = _chosen(options.own.get("rows"), tuple(file.rows), file.path.name)
-    return Study(configs, rows, _numbers(options.own.get("seeds", _SEEDS)), tuple(options.flags), file.path.stem)
+    seeds = numbers(options.own.get("seeds", _SEEDS))
+    return _rows_plan(file.path.stem, configs, rows, seeds, tuple(options.flags))
 
 
-def _stored(options: Options) -> Study:
-    if "run_dir" not in options.own:
-        raise UserError("--resume needs --run_dir, the folder of the study to continue")
-    changed = [*(f"--{key}" for key in ("rows", "seeds") if key in options.own), *(f"--{key}" for key, _ in options.flags)]
-    if options.configs or changed:
-        what = ", ".join(["--config"] * bool(options.configs) + changed)
-        raise UserError(
-            f"--resume continues the study as it began, and takes no {what}\n"
-            "  leave that out, or start another study in another --run_dir"
-        )
-    file = Path(options.own["run_dir"]) / PLAN
+def _rows_plan(
+    name: str,
+    configs: tuple[str, ...],
+    rows: Sequence[str],
+    seeds: Sequence[int],
+    flags: tuple[tuple[str, str | None], ...],
+) -> Plan:
+    """Every row with the first seed, then with the next."""
+    cells = []
+    for seed in seeds:
+        own = tuple((key, str(seed) if text == SEED else text) for key, text in flags)
+        for row in rows:
+            axes = {"method": row, "seed": str(seed)}
+            cells.append(Cell(f"{row}/seed{seed}", axes, configs, row, (*own, ("seed_everything", str(seed)))))
+    spec = {"configs": list(configs), "rows": list(rows), "seeds": list(seeds), "flags": [list(flag) for flag in flags]}
+    return Plan(name, tuple(cells), spec)
+
+
+# ---- a plan that was kept
+
+
+def stored_plan(folder: Path) -> Plan:
+    """The plan in the folder of a study.
+
+    Raises:
+        UserError: when there is none, or it was changed by hand.
+    """
+    file = folder / PLAN
     if not file.is_file():
-        raise UserError(f"--run_dir {file.parent} holds no study to continue: it has no {PLAN}; leave --resume out to start one")
+        raise UserError(f"--run_dir {folder} holds no study to continue: it has no {PLAN}; leave --resume out to start one")
     found = load_yaml(text_of(file), str(file))
     try:
-        flags = tuple((str(key), None if text is None else str(text)) for key, text in found["flags"])
-        study = Study(tuple(found["configs"]), tuple(found["rows"]), tuple(map(int, found["seeds"])), flags, "")
-    except (TypeError, KeyError, ValueError) as error:
+        if "format" not in found:  # as versions before the cells wrote it
+            flags = tuple((str(key), None if text is None else str(text)) for key, text in found["flags"])
+            seeds = tuple(map(int, found["seeds"]))
+            name = _with_rows(tuple(found["configs"])).path.stem
+            plan = _rows_plan(name, tuple(found["configs"]), tuple(found["rows"]), seeds, flags)
+        else:
+            cells = tuple(_cell(item) for item in found["cells"])
+            baseline, at = (None if found[key] is None else str(found[key]) for key in ("baseline", "file"))
+            plan = Plan(str(found["name"]), cells, dict(found["spec"]), baseline, file=at)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{file} is not as noisylab wrote it; start the study again with its recipe in another --run_dir, and move the "
-            "folders of its rows there"
+            f"{file} is not as noisylab wrote it; start the study again in another --run_dir, and move the folders of its runs "
+            "there"
         ) from error
-    recipe = _with_rows(study.configs)
-    _chosen(",".join(study.rows), tuple(recipe.rows), recipe.path.name)
-    return replace(study, name=recipe.path.stem)
+    if not plan.cells:
+        raise UserError(f"{file} names no runs; start the study again in another --run_dir")
+    for cell in plan.cells:
+        if cell.row is not None:
+            recipe = _with_rows(cell.configs)
+            _chosen(cell.row, tuple(recipe.rows), recipe.path.name)
+    return plan
+
+
+def _cell(item: Mapping[str, Any]) -> Cell:
+    folder = str(item["folder"])
+    if Path(folder).is_absolute() or ".." in Path(folder).parts:
+        raise ValueError(folder)
+    flags = tuple((str(key), None if text is None else str(text)) for key, text in item["flags"])
+    axes = {str(axis): str(value) for axis, value in item["axes"].items()}
+    return Cell(folder, axes, tuple(map(str, item["configs"])), None if item["row"] is None else str(item["row"]), flags)
+
+
+# ---- parts of the command line
 
 
 def _with_rows(configs: Sequence[str]) -> RecipeFile:
@@ -168,14 +247,24 @@ def _chosen(text: str | None, rows: tuple[str, ...], recipe: str) -> tuple[str, 
     return names
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def numbers(text: str) -> tuple[int, ...]:
+    """The seeds of ``--seeds``, in rising order.
+
+    Raises:
+        UserError: for anything but whole numbers.
+    """
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() for word in words):
         raise UserError(f"--seeds: expected whole numbers with commas between them, such as 0,1,2, got {text!r}")
     return tuple(sorted({int(word) for word in words}))
 
 
-def _lasting(name: str) -> str:
+def lasting(name: str) -> str:
     """A name of a configuration file that stays valid in another working directory."""
     path = find_config(name)
     return str(path.absolute()) if Path(name).is_file() else name
+
+
+def safe_name(name: str) -> bool:
+    """Whether a name can be part of a folder's name."""
+    return _NAME.fullmatch(name) is not None

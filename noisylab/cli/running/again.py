@@ -82,7 +82,7 @@ def go_on(options: Options, meeting: Meeting | None) -> Options:
     own |= {"run_dir": place, "resume" if saved else "overwrite": "true"}
     if options.command == "study":  # whose plan has all else
         own = {key: value for key, value in own.items() if key not in ("rows", "seeds")}
-        return replace(options, own=own, configs=[], flags=[])
+        return replace(options, own=own, configs=[], flags=[], places=[])
     return replace(options, own=own)
 
 

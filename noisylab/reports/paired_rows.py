@@ -70,8 +70,8 @@ class RowDifference:
         """In words, in points."""
         low, high = (points(value) for value in self.interval)
         return (
-            f"{self.rows} rows: {points(self.difference)}, {100 * self.level:g} % interval {low} to {high}; right where the other "
-            f"is wrong on {self.first_only} and {self.second_only}, exact McNemar p = {self.p_value:.2g}"
+            f"{self.rows} rows: {points(self.difference)}, {100 * self.level:g} % interval {low} to {high}; "
+            f"right where the other is wrong on {self.first_only} and {self.second_only}, exact McNemar p = {self.p_value:.2g}"
         )
 
 
@@ -117,11 +117,13 @@ def compare_rows(first: HeldOutRows, second: HeldOutRows, *, level: float = 0.95
         raise ValueError(f"level must be between 0 and 1, got {level}; 0.95 is usual")
     if not np.array_equal(first.index, second.index):
         raise ValueError(
-            f"{first.path} and {second.path} are about different rows; compare runs with the same data.val_fraction and split_seed"
+            f"{first.path} and {second.path} are about different rows\n"
+            "  compare runs with the same data.val_fraction and split_seed"
         )
     if not np.array_equal(first.given, second.given):
         raise ValueError(
-            f"{first.path} and {second.path} have different labels for the same rows; compare runs with the same noise and its seed"
+            f"{first.path} and {second.path} have different labels for the same rows\n"
+            "  compare runs with the same noise and its seed"
         )
     if not len(first.index):
         raise ValueError(f"{first.path} has no rows; set data.val_fraction above 0")

@@ -49,7 +49,7 @@ def test_nothing_in_common_has_no_difference() -> None:
 
 
 def test_what_is_wrong_is_refused() -> None:
-    with pytest.raises(ValueError, match="the values of 0 are nan and 0.5"):
+    with pytest.raises(ValueError, match=r"the values of 0 are nan and 0\.5"):
         paired_difference({("0",): math.nan}, {("0",): 0.5})
     with pytest.raises(ValueError, match="level must be between 0 and 1, got 95"):
         paired_difference({}, {}, level=95)

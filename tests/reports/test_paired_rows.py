@@ -67,9 +67,9 @@ def test_other_rows_and_other_labels_are_refused(tmp_path: Path) -> None:
     rows = read_held_out(write(tmp_path / "b", [0, 1, 2, 1], index=[3, 5, 8, 12]))
     labels = read_held_out(write(tmp_path / "c", [0, 1, 2, 1], given=[0, 1, 2, 2]))
     nothing = read_held_out(write(tmp_path / "d", [], given=[], index=[]))
-    with pytest.raises(ValueError, match="about different rows; compare runs with the same data.val_fraction and split_seed"):
+    with pytest.raises(ValueError, match=r"about different rows\n  compare runs with the same data\.val_fraction and split_seed"):
         compare_rows(first, rows)
-    with pytest.raises(ValueError, match="different labels for the same rows; compare runs with the same noise"):
+    with pytest.raises(ValueError, match=r"different labels for the same rows\n  compare runs with the same noise"):
         compare_rows(first, labels)
     with pytest.raises(ValueError, match="has no rows"):
         compare_rows(nothing, nothing)
@@ -78,13 +78,13 @@ def test_other_rows_and_other_labels_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_one_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="has no validation.npz; a run with held-out rows"):
+    with pytest.raises(RunFolderError, match=r"has no validation\.npz; a run with held-out rows"):
         read_held_out(tmp_path)
     (tmp_path / "validation.npz").write_bytes(b"PK\x03\x04half")
     with pytest.raises(RunFolderError, match="cannot be read"):
         read_held_out(tmp_path)
     np.savez(tmp_path / "validation.npz", index=[1, 2], given=[0, 1])
-    with pytest.raises(RunFolderError, match="cannot be read .*pred"):
+    with pytest.raises(RunFolderError, match=r"cannot be read .*pred"):
         read_held_out(tmp_path)
     np.savez(tmp_path / "validation.npz", index=[1, 2], given=[0, 1], pred=[0.5, 0.5])
     with pytest.raises(RunFolderError, match=r"pred float64\[2\]; expected whole numbers"):

@@ -158,6 +158,8 @@ def _read_plan(path: Path) -> dict[str, Any]:
         raise _wrong(path, f"cannot be read ({error})") from error
     if not isinstance(plan, dict):
         raise _wrong(path, "does not hold a mapping")
+    if "format" not in plan and {"rows", "seeds"} <= set(plan):
+        plan = _of_rows(path, plan)
     if plan.get("format") != FORMAT:
         told = "names no format" if "format" not in plan else f"has format {plan['format']!r}"
         raise RunFolderError(f"study {path}: {PLAN} {told}, and this version of noisylab reads format {FORMAT}; start it again")
@@ -165,6 +167,16 @@ def _read_plan(path: Path) -> dict[str, Any]:
         if not isinstance(plan.get(key), kind):
             raise _wrong(path, f"has no entry '{key}' that is a {kind.__name__}")
     return plan
+
+
+def _of_rows(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan of versions that knew only the rows of a recipe under several seeds, in today's form."""
+    if not isinstance(plan["rows"], list) or not isinstance(plan["seeds"], list):
+        raise _wrong(path, "has no lists of 'rows' and 'seeds'")
+    cells = [
+        {"folder": f"{row}/seed{seed}", "axes": {"method": row, "seed": seed}} for seed in plan["seeds"] for row in plan["rows"]
+    ]
+    return {"format": FORMAT, "spec": plan, "cells": cells}
 
 
 def _planned(path: Path, cells: list[Any]) -> list[tuple[str, dict[str, str]]]:
@@ -206,14 +218,13 @@ def _read_cell(study: Path, name: str, axes: Mapping[str, str]) -> StudyCell:
             state = "finished" if complete else state
         epochs, max_epochs = _epochs_done(folder), _max_epochs(_config(folder) if run is None else run.config)
     except (RunFolderError, OSError) as error:
-        problems.append(str(error))
-        run, epochs, max_epochs = None, None, None
+        problem, run, epochs, max_epochs = str(error), None, None, None
     return StudyCell(
         folder=folder,
         name=name,
         axes=axes,
-        state="damaged" if problems else state,
-        message=problems[0] if problems else str(record.get("message") or "") if state == "failed" else "",
+        state="damaged" if problem else state,
+        message=problem or (str(record.get("message") or "") if state == "failed" else ""),
         attempts=_whole(record.get("attempts")) or (0 if state == "waiting" else 1),
         run=run,
         epochs=epochs,
@@ -222,21 +233,20 @@ def _read_cell(study: Path, name: str, axes: Mapping[str, str]) -> StudyCell:
     )
 
 
-def _read_state(study: Path, name: str, problems: list[str]) -> dict[str, Any]:
-    """What the cell's `state.json` says; nothing where there is none. What is wrong with it is added to the problems."""
+def _read_state(study: Path, name: str) -> tuple[dict[str, Any], str]:
+    """What the cell's `state.json` says, nothing where there is none; and what is wrong with the file, or ""."""
     file = study / ".cells" / cell_slug(name) / "state.json"
     if not file.is_file():
-        return {}
+        return {}, ""
+    again = "; delete it, and the cell is run again"
     try:
         found = json.loads(regular(file).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        problems.append(f"{file} cannot be read ({error}); delete it, and the cell is run again")
-        return {}
+        return {}, f"{file} cannot be read ({error}){again}"
     if not isinstance(found, dict) or found.get("state") not in _STORED:
         told = repr(found.get("state")) if isinstance(found, dict) else type(found).__name__
-        problems.append(f"{file} has the state {told}, not one of {', '.join(_STORED)}; delete it, and the cell is run again")
-        return {}
-    return found
+        return {}, f"{file} has the state {told}, not one of {', '.join(_STORED)}{again}"
+    return found, ""
 
 
 def _is_complete(folder: Path) -> bool | None:

@@ -97,6 +97,30 @@ def test_a_state_that_noisylab_did_not_write_is_damaged(tmp_path: Path, content:
     assert cell.state == "damaged" and str(record) in cell.message and "delete it" in cell.message
 
 
+def test_an_unreadable_state_does_not_matter_to_a_finished_cell(tmp_path: Path) -> None:
+    place = write_study(tmp_path / "S", [FakeCell(axes("CE", 0))])
+    record = place / ".cells" / "CE--sym40--seed0" / "state.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{")
+    assert read_study(place).cells[0].state == "finished"
+
+
+def test_a_finished_cell_whose_folder_is_gone_waits(tmp_path: Path) -> None:
+    place = write_study(tmp_path / "S", [FakeCell(axes("CE", 0), state="waiting")])
+    record = place / ".cells" / "CE--sym40--seed0" / "state.json"
+    record.parent.mkdir(parents=True)
+    record.write_text('{"state": "finished", "attempts": 1}')
+    assert read_study(place).cells[0].state == "waiting"
+
+
+def test_a_plan_of_rows_from_before_there_were_cells_is_read(tmp_path: Path) -> None:
+    place = write_study(tmp_path / "S", [FakeCell({"method": "plain", "seed": "3"}, summary={"method": "ELR"})])
+    (place / "study.yaml").write_text("configs: [two.yaml]\nrows: [plain, small]\nseeds: [3]\nflags: []\n")
+    first, second = read_study(place).cells
+    assert (first.name, first.state, dict(first.axes)) == ("plain/seed3", "finished", {"method": "plain", "seed": "3"})
+    assert (second.name, second.state) == ("small/seed3", "waiting")
+
+
 def test_a_folder_that_is_no_study_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="does not exist; give the folder of a study"):
         read_study(tmp_path / "nowhere")

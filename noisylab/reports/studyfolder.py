@@ -27,7 +27,8 @@ AXES = ("method", "setting", "noise", "seed", "fold")
 """What cells may differ in, in this order; all cells of a study have the same ones."""
 
 CellState = Literal["finished", "running", "stopped", "failed", "damaged", "waiting"]
-_STORED = ("running", "failed", "stopped", "finished")  # what state.json may say; a finished cell is known by its summary
+_STORED = ("running", "failed", "stopped", "finished", "waiting")  # what state.json may say
+_BEGUN = ("running", "failed", "stopped")  # what it decides; whether a cell is finished, its summary says
 _TAIL = 65_536  # bytes at the end of metrics.csv, in which the last epoch is
 
 
@@ -206,16 +207,17 @@ def _planned(path: Path, cells: list[Any]) -> list[tuple[str, dict[str, str]]]:
 
 def _read_cell(study: Path, name: str, axes: Mapping[str, str]) -> StudyCell:
     folder = study / name
-    problems: list[str] = []
-    record = _read_state(study, name, problems)
-    state: CellState = record.get("state") or ("stopped" if (folder / "config.yaml").is_file() else "waiting")
-    state = "stopped" if state == "finished" else state  # unless its summary says so, too
+    record, problem = _read_state(study, name)
+    state: CellState = record["state"] if record.get("state") in _BEGUN else "waiting"
+    if state == "waiting" and (folder / "config.yaml").is_file():
+        state = "stopped"
     run = None
     try:
         complete = _is_complete(folder)
         if complete is not None and (complete or state != "running"):  # another process may be writing into a running one
             run = read_run(folder)
-            state = "finished" if complete else state
+        if complete:
+            state, problem = "finished", ""
         epochs, max_epochs = _epochs_done(folder), _max_epochs(_config(folder) if run is None else run.config)
     except (RunFolderError, OSError) as error:
         problem, run, epochs, max_epochs = str(error), None, None, None

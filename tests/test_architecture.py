@@ -105,6 +105,7 @@ _CLI_LEVELS = {
     "folder": 3,
     "running": 4,
     "studies": 5,
+    "sweeps": 5,
     "commands": 6,
     "usage": 7,
     "describe": 7,

@@ -102,6 +102,16 @@ FLAGS = {
     "shard_mb": Flag("size of a shard in MiB; default 64", "N"),
     "keep_order": Flag("pack the rows in the order they are read, instead of a random one"),
     "root": Flag("folder of the data set's files, as data.root of a recipe names it", "DIR", path=True),
+    "search": Flag(
+        "a value that is searched: KEY=log:1e-4..1e-1, KEY=0.1..0.9, KEY=int:1..8 or KEY=1,3,7; may be repeated",
+        "KEY=VALUES",
+        repeated=True,
+    ),
+    "trials": Flag("number of trials; default 20", "N"),
+    "objective": Flag("metric that trials are compared by; default val/acc, on held-out noisy labels", "NAME"),
+    "sampler": Flag("tpe, which learns from the trials before, or random", "NAME"),
+    "pruner": Flag("median, hyperband or none: what stops trials early", "NAME"),
+    "storage": Flag("journal, sqlite or the URL of a database, where the trials are kept; default journal", "URL"),
     "rank_timeout": Flag(
         "where torchrun or srun has started several processes: end the run when one has given no sign of life for so long; "
         "default 120",
@@ -141,6 +151,15 @@ COMMANDS = {
         "noisylab study STUDY.yaml --jobs 2",
         ("config", "rows", "seeds", "jobs", "run_dir", "resume", "dry_run", "logger", "trust"),
         places="STUDY.yaml",
+    ),
+    "sweep": Command(
+        "search the values of a recipe that do best on held-out noisy labels (Optuna)",
+        "noisylab sweep --config elr_digits.yaml --search model.regularization=1,3,7 --trials 20",
+        (
+            *("config", "row", "search", "trials", "jobs", "objective", "sampler", "pruner", "storage"),
+            *("run_dir", "resume", "dry_run", "logger", "trust"),
+        ),
+        places="[SWEEP.yaml]",
     ),
     "issues": Command(
         "find out which labels are wrong",
@@ -207,6 +226,10 @@ _WORDS = {  # what a flag does in one command, where another says more than that
     ("study", "run_dir"): "folder of the study, with a folder for each run",
     ("study", "resume"): "continue the study in --run_dir: finished runs are kept, stopped ones resumed",
     ("study", "dry_run"): "print the plan of the first run and the list of all, train nothing",
+    ("sweep", "run_dir"): "folder of the sweep, with a folder trial-0000 for each trial",
+    ("sweep", "resume"): "continue the sweep in --run_dir, or help with it: finished trials are kept, stopped ones resumed",
+    ("sweep", "jobs"): "number of workers, each a process of its own; default 1, this one",
+    ("sweep", "dry_run"): "print the plan of the first trial and what is searched, train nothing",
     ("issues", "images"): "folder of the pictures",
     ("issues", "run"): "a finished run, whose labels are to be described; nothing is trained",
     ("issues apply", "run"): "the run that found the wrong labels",

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _answer(arguments)
     except BrokenPipeError:  # the reader of our output has gone, as in `noisylab recipes | head`
         silence(sys.stdout)
-        return _SIGPIPE if arguments[:1] in (["fit"], ["folds"], ["study"], ["issues"]) else 0
+        return _SIGPIPE if arguments[:1] in (["fit"], ["folds"], ["study"], ["sweep"], ["issues"]) else 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -153,6 +153,7 @@ def _train_or_evaluate(options: Options) -> int:
     from noisylab.cli.commands.issues import find_issues
     from noisylab.cli.commands.predict import predict
     from noisylab.cli.commands.study import run_study
+    from noisylab.cli.commands.sweep import run_sweep
     from noisylab.cli.running.again import asked_early, go_on, hear_early, stop_early
     from noisylab.cli.running.meeting import meet
     from noisylab.cli.running.nodes import check_alone, is_needed, rank_timeout
@@ -161,6 +162,7 @@ def _train_or_evaluate(options: Options) -> int:
         "fit": fit,
         "folds": fit_folds,
         "study": run_study,
+        "sweep": run_sweep,
         "issues": find_issues,
         "validate": evaluate,
         "test": evaluate,

@@ -26,6 +26,7 @@ class Options:
         flags: (dotted key, text) of the values of a recipe, in order.
         places: values that need no flag, such as the run folders of ``compare``.
         row: value of ``--row``, a row of one of `configs`.
+        searches: values of ``--search``.
     """
 
     command: str
@@ -36,6 +37,7 @@ class Options:
     flags: list[tuple[str, str | None]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     row: str | None = None
+    searches: list[str] = field(default_factory=list)
 
 
 def command_of(argv: Sequence[str]) -> tuple[str, list[str]]:
@@ -87,7 +89,8 @@ def parse(argv: Sequence[str]) -> Options:
         elif value is None or not value.strip():
             raise UserError(f"--{key} needs a value: {flags_of(name)[key].help}")
         elif FLAGS[key].repeated:
-            {"config": options.configs, "logger": options.loggers, "trust": options.trust}[key].append(value)
+            lists = {"config": options.configs, "logger": options.loggers, "trust": options.trust, "search": options.searches}
+            lists[key].append(value)
         elif options.own.setdefault(key, value) != value:
             raise UserError(f"--{key} is given twice, as {options.own[key]!r} and {value!r}; leave one of them out")
     options.row = options.own.pop("row", None)

@@ -1,0 +1,341 @@
+"""How good is a choice of method without clean labels? Its regret against the best in hindsight.
+
+    export NOISYLAB_DATA=...   # docs/data.md; digits and the synthetic table need none
+    python benchmarks/choice_regret.py --out build/choice_regret            # a line is written as it is measured
+    python benchmarks/choice_regret.py --out build/choice_regret --table    # the table of docs/choosing.md
+
+For each data set and noise, all default methods of `noisylab compare-methods` are trained in full at equal compute, with a tenth
+of the noisy rows held out, and tested on clean rows at the last epoch. `auto` is the successive halving of `noisylab auto`,
+replayed on the curves of these runs: a run that is paused and goes on has the numbers of one that was not, so that the race
+needs no training of its own. Its winner is then trained on all rows. The regret of a way to choose is the test accuracy of the
+best of the six runs minus that of the run it chooses.
+
+One seed for everything. A run that was stopped goes on where it was. No setting was chosen by these figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml  # type: ignore[import-untyped, unused-ignore]
+from sklearn.datasets import load_digits, make_classification
+from sklearn.model_selection import train_test_split
+
+from noisylab.cli.commands.fit import fit
+from noisylab.cli.options import Options
+from noisylab.cli.studies.halving import Candidate, ladder, starts_after, survivors
+from noisylab.cli.studies.methodset import DEFAULT_METHODS, MethodPlan, Setup, method_set
+from noisylab.metrics.paired_rows import paired_rows
+from noisylab.reports import RunFolder, read_run
+
+BUDGET = 120  # epochs of cross-entropy, twice what `noisylab auto` takes by default for features
+BATCH = 64
+HELD_OUT = 0.1
+Tables = dict[str, Any]
+
+
+# ---- data
+
+
+def digits() -> Tables:
+    """1,000 images of 8 x 8 pixels for training, 797 for the test."""
+    X, y = load_digits(return_X_y=True)
+    return divided((X / 16).astype(np.float32), y, 1000)
+
+
+def mnist() -> Tables:
+    """3,000 images for training, 5,000 of the test set."""
+    with np.load(folder() / "mnist" / "mnist.npz") as found:
+        parts = {name: found[name] for name in found.files}
+    rows = stratified(parts["y_train"], 3000)
+    tested = stratified(parts["y_test"], 5000)
+    x, test_x = (values.reshape(len(values), -1).astype(np.float32) / 255 for values in (parts["x_train"][rows], parts["x_test"][tested]))
+    return {"x": x, "y": parts["y_train"][rows].astype(np.int64), "test_x": test_x, "test_y": parts["y_test"][tested].astype(np.int64)}
+
+
+def cifar10() -> Tables:
+    """3,000 images for training, 3,000 of the test set, as features of a network trained on ImageNet."""
+    import torch
+    from PIL import Image
+
+    from noisylab.models.backbones import find_backbone
+
+    with np.load(folder() / "cifar10_jpeg" / "cifar10_jpeg.npz") as found:
+        parts = {name: found[name] for name in found.files}
+    with np.load(folder() / "cifar_n_labels" / "cifar_n_labels.npz") as found:
+        human = found["c10_worse_label"].astype(np.int64)
+    network = find_backbone("efficientnet_lite0").load(96)
+    tables: Tables = {}
+    for prefix, split in (("", "train"), ("test_", "test")):
+        labels = parts[f"{split}_labels"].astype(np.int64)
+        rows = stratified(labels, 3000)
+        features = []
+        for start in range(0, len(rows), 100):
+            pictures = []
+            for row in rows[start : start + 100]:
+                first, last = parts[f"{split}_offsets"][row : row + 2]
+                picture = Image.open(io.BytesIO(parts[f"{split}_bytes"][first:last].tobytes())).convert("RGB")
+                pictures.append(np.asarray(picture.resize((96, 96), Image.Resampling.BICUBIC)))
+            features.append(network(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)).numpy())
+        tables |= {f"{prefix}x": np.concatenate(features), f"{prefix}y": labels[rows]}
+        if split == "train":
+            tables["human"] = human[rows]
+    return tables
+
+
+def reuters() -> Tables:
+    """960 documents for training, 240 for the test: five languages beside each other, 200 dimensions."""
+    from scipy.sparse import csr_matrix, hstack
+    from sklearn.decomposition import TruncatedSVD
+
+    with np.load(folder() / "reuters_multiview" / "reuters_1200.npz") as found:
+        y = found["labels"].astype(np.int64)
+        views = [
+            csr_matrix((found[f"v{v}_data"], found[f"v{v}_indices"].astype("i4"), found[f"v{v}_indptr"]), shape=(1200, 2000))
+            for v in range(5)
+        ]
+    X = hstack(views).tocsr()
+    train, test = train_test_split(np.arange(len(y)), train_size=960, stratify=y, random_state=0)
+    reduced = TruncatedSVD(200, random_state=0).fit(X[train])
+    x, test_x = (reduced.transform(X[part]).astype(np.float32) for part in (train, test))
+    return {"x": x, "y": y[train], "test_x": test_x, "test_y": y[test]}
+
+
+def table() -> Tables:
+    """2,000 made-up rows of 14 numbers and two categories for training, 2,000 for the test, seven classes."""
+    X, y = make_classification(
+        4000, 30, n_informative=10, n_redundant=4, n_classes=7, n_clusters_per_class=2, class_sep=1.5, flip_y=0, random_state=7
+    )
+    rng = np.random.default_rng(7)
+    soil, area = (y * 5 + rng.integers(0, 15, 4000)) % 40, rng.integers(0, 4, 4000)
+    X = np.hstack([(X - X.mean(0)) / X.std(0), np.eye(40)[soil], np.eye(4)[area]])
+    return divided(X.astype(np.float32), y, 2000)
+
+
+def folder() -> Path:
+    return Path(os.environ["NOISYLAB_DATA"])
+
+
+def stratified(labels: Any, count: int) -> Any:
+    rows, _ = train_test_split(np.arange(len(labels)), train_size=count, stratify=labels, random_state=0)
+    return np.sort(rows)
+
+
+def divided(X: Any, y: Any, count: int) -> Tables:
+    x, test_x, target, test_y = train_test_split(X, y.astype(np.int64), train_size=count, stratify=y, random_state=0)
+    return {"x": x, "y": target, "test_x": test_x, "test_y": test_y}
+
+
+DATA: dict[str, Callable[[], Tables]] = {
+    "digits": digits,
+    "MNIST": mnist,
+    "CIFAR-10": cifar10,
+    "Reuters": reuters,
+    "table": table,
+}
+
+
+def noise(name: str, rate: float, **arguments: Any) -> dict[str, Any]:
+    return {"class_path": name, "init_args": {"rate": rate, **arguments}}
+
+
+NOISE: dict[str, dict[str, Any] | None] = {
+    "symmetric 40 %": noise("Symmetric", 0.4),
+    "pair flip 40 %": noise("PairFlip", 0.4),
+    "human 40 %": None,  # the labels of CIFAR-10N, "worse"
+    "symmetric 60 %": noise("Symmetric", 0.6),
+    "instance 40 %": noise("InstanceDependent", 0.4, scale="standardized"),
+    "symmetric 20 %": noise("Symmetric", 0.2),
+}
+
+
+def cells() -> Iterator[tuple[str, str]]:
+    """Data and noise: every data set with the first noise, then with the next."""
+    for kind in NOISE:
+        for data in DATA:
+            if kind != "human 40 %" or data == "CIFAR-10":
+                yield data, kind
+
+
+# ---- training
+
+
+def prepared(out: Path, data: str, kind: str) -> tuple[Path, Tables]:
+    """The arrays of a data set, made once."""
+    file = out / "data" / f"{data}{'-human' if NOISE[kind] is None else ''}.npz"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        made = DATA[data]()
+        human = made.pop("human", None)
+        np.savez(out / "data" / f"{data}.npz", **made)
+        if human is not None:
+            np.savez(out / "data" / f"{data}-human.npz", **{**made, "y": human, "y_true": made["y"]})
+    with np.load(file) as found:
+        return file, {name: found[name] for name in found.files}
+
+
+def plans_of(tables: Tables, held_out: bool) -> dict[str, MethodPlan]:
+    network = {"class_path": "MLP", "init_args": {"in_features": tables["x"].shape[1], "hidden": [256]}}
+    rows = len(tables["x"]) * (1 - HELD_OUT) if held_out else len(tables["x"])
+    setup = Setup("features", network, int(tables["y"].max()) + 1, round(rows), BATCH, validation=held_out)
+    return method_set(DEFAULT_METHODS, setup, BUDGET, compute=True)
+
+
+def trained(place: Path, file: Path, kind: str, plan: MethodPlan, held_out: bool) -> RunFolder:
+    """The run of a method, trained if it is not finished."""
+    summary = place / "summary.json"
+    if not (summary.is_file() and json.loads(summary.read_text())["complete"]):
+        data: dict[str, Any] = {"path": str(file.absolute()), "batch_size": plan.batch_size, "val_fraction": HELD_OUT if held_out else 0.0}
+        data |= {"noise": NOISE[kind]} if NOISE[kind] is not None else {}
+        recipe = {
+            "seed_everything": 0,
+            "model": plan.model,
+            "data": {"class_path": "Arrays", "init_args": data},
+            "trainer": {"max_epochs": plan.epochs, "accelerator": "cpu", "devices": 1, "enable_progress_bar": False},
+        }
+        place.parent.mkdir(parents=True, exist_ok=True)
+        written = place.parent / f"{place.name}.yaml"
+        written.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+        own = {"run_dir": str(place), **({"overwrite": "true"} if place.exists() else {})}
+        if fit(Options("fit", own=own, configs=[str(written)])):
+            raise SystemExit(1)
+    return read_run(place)
+
+
+def measure(out: Path) -> None:
+    """Train what has no line yet, and append its line."""
+    lines = out / "cells.jsonl"
+    done = {(line["data"], line["noise"]) for line in read(lines)}
+    for data, kind in cells():
+        if (data, kind) in done:
+            continue
+        file, tables = prepared(out, data, kind)
+        place = out / "runs" / data / kind.replace(" ", "").replace("%", "")
+        plans, methods = plans_of(tables, True), {}
+        for name, plan in plans.items():
+            run = trained(place / name, file, kind, plan, True)
+            with np.load(run.path / "validation.npz") as found:
+                predicted, given = found["pred"].tolist(), found["given"].tolist()
+            methods[name] = {
+                "epochs": plan.epochs,
+                "passes": plan.passes,
+                "warmup": starts_after(plan.model),
+                "val": run.curves["val/acc"].values.tolist(),
+                "test": run.curves["test/acc"].values.tolist(),
+                "predicted": predicted,
+                "seconds": run.number("wall_time_s"),
+            }
+        line = {"data": data, "noise": kind, "wrong": run.measured_rate, "given": given, "methods": methods}
+        winner = race(line)["chosen"]
+        final = trained(place / f"final-{winner}", file, kind, plans_of(tables, False)[winner], False)
+        line["final"] = {"method": winner, "test": final.number("test", "headline", "last")}
+        with lines.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+        print(f"{data}, {kind}: {winner}", flush=True)
+
+
+def read(lines: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()] if lines.is_file() else []
+
+
+# ---- choosing
+
+
+def race(line: Mapping[str, Any], early: bool = False) -> dict[str, Any]:
+    """The choice of successive halving from the curves of whole runs.
+
+    Args:
+        line: of a data set and noise.
+        early: whether the warm-up of the methods is left out of account.
+    """
+    methods = line["methods"]
+    candidates = [
+        Candidate(name, found["epochs"], 0 if early else found["warmup"], found["passes"] / found["epochs"])
+        for name, found in methods.items()
+    ]
+    alive, cost = list(methods), 0.0
+    trained_to = dict.fromkeys(methods, 0)
+    for rung in ladder(candidates):
+        for name in alive:
+            cost += (rung.epochs[name] - trained_to[name]) / methods[name]["epochs"]
+            trained_to[name] = rung.epochs[name]
+        reached = {name: methods[name]["val"][rung.epochs[name] - 1] for name in alive}
+        last, alive = alive, survivors(reached, rung.keep, candidates)
+    order = survivors(reached, len(last), candidates)
+    chosen, level = alive[0], False
+    if len(order) > 1:
+        first, second, given = (np.array(each) for each in (methods[order[0]]["predicted"], methods[order[1]]["predicted"], line["given"]))
+        level = paired_rows(first, second, given).level_with
+        if level:
+            chosen = min(order[:2], key=lambda name: methods[name]["passes"] / methods[name]["epochs"])
+    return {"chosen": chosen, "best": order[0], "level": level, "cost": cost / len(methods)}
+
+
+def regrets(line: Mapping[str, Any]) -> dict[str, float]:
+    """The regret of each way to choose."""
+    test = {name: found["test"][-1] for name, found in line["methods"].items()}
+    val = {name: found["val"][-1] for name, found in line["methods"].items()}
+    best = max(test.values())
+    raced = race(line)
+    chosen = {
+        "auto": test[raced["chosen"]],
+        "auto, but the better of two level ones": test[raced["best"]],
+        "auto, judged before the warm-up is over": test[race(line, early=True)["best"]],
+        "noisy validation of whole runs": test[max(val, key=val.__getitem__)],
+        **{f"always {name}": test[name] for name in test},
+        "one at random": statistics.fmean(test.values()),
+    }
+    return {name: best - accuracy for name, accuracy in chosen.items()}
+
+
+def show(out: Path) -> None:
+    found = read(out / "cells.jsonl")
+    if not found:
+        raise SystemExit(f"{out} holds no results yet")
+    names = list(found[0]["methods"])
+    print(f"| data | noise | wrong | {' | '.join(names)} | auto | retrained |")
+    print(f"|:--|:--|--:|{'--:|' * len(names)}:--|--:|")
+    for line in found:
+        test = {name: each["test"][-1] for name, each in line["methods"].items()}
+        top = max(test.values())
+        shown = [f"**{100 * value:.1f}**" if value == top else f"{100 * value:.1f}" for value in test.values()]
+        raced = race(line)
+        final = line["final"]
+        retrained = f"{100 * final['test']:.1f}" if final["method"] == raced["chosen"] else "-"
+        words = [line["data"], line["noise"], f"{100 * line['wrong']:.0f} %", *shown, raced["chosen"], retrained]
+        print(f"| {' | '.join(words)} |")
+    all_regrets = [regrets(line) for line in found]
+    print(f"\n| choice | mean regret | worst | best of all in |\n|:--|--:|--:|--:|")
+    for name in all_regrets[0]:
+        values = [100 * each[name] for each in all_regrets]
+        print(f"| {name} | {statistics.fmean(values):.2f} | {max(values):.2f} | {sum(value < 1e-9 for value in values)} of {len(values)} |")
+    raced_all = [race(line) for line in found]
+    share = statistics.fmean(each["cost"] for each in raced_all)
+    gain = statistics.fmean(line["final"]["test"] - line["methods"][line["final"]["method"]]["test"][-1] for line in found)
+    held = sorted({len(line["given"]) for line in found})
+    print(f"\n{len(found)} cells, one seed; {held[0]} to {held[-1]} rows held out; the race took {share:.0%} of the compute of all whole runs;")
+    print(f"the two finalists were level in {sum(each['level'] for each in raced_all)}; training on all rows then brought {100 * gain:+.2f} points on average.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("build/choice_regret"), help="folder of the runs and results")
+    parser.add_argument("--table", action="store_true", help="print the tables of what has been measured, train nothing")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.table:
+        show(options.out)
+    else:
+        measure(options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""Which method was chosen without clean labels, why, how sure that is, and which rows to check to be surer."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisylab.cli.studies.halving import Candidate
+from noisylab.files import atomic_path
+from noisylab.metrics.paired_rows import PairedRows, paired_rows, rows_to_check
+
+__all__ = ["CHECK_FILE", "Choice", "HeldOut", "NoiseGuess", "Standing", "decide", "held_out", "write_rows_to_check"]
+
+CHECK_FILE = "to_check.csv"
+"""The file with the rows that tell the finalists apart."""
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a run predicted for the rows held out, at its end.
+
+    Args:
+        index: (M,) rows of the original training set.
+        given: (M,) their given labels.
+        pred: (M,) predicted classes.
+    """
+
+    index: Ints
+    given: Ints
+    pred: Ints
+
+
+def held_out(folder: Path) -> HeldOut:
+    """Read ``validation.npz`` of a run."""
+    with np.load(folder / "validation.npz", allow_pickle=False) as found:
+        return HeldOut(*(found[name].astype(np.int64) for name in ("index", "given", "pred")))
+
+
+@dataclass(frozen=True)
+class NoiseGuess:
+    """An estimate of the share of wrong labels, and what it means for accuracies if wrong labels are any other class alike.
+
+    With K classes and symmetric noise of rate r, the accuracy on given labels is ``(1 - r) a + r / (K - 1) (1 - a)`` of the true
+    accuracy a: a line with the slope ``1 - r K / (K - 1)``.
+
+    Args:
+        rate: of wrong labels.
+        bounds: that contained it in measured settings.
+        classes: K.
+    """
+
+    rate: float
+    bounds: tuple[float, float]
+    classes: int
+
+    @property
+    def slope(self) -> float:
+        """Points of accuracy on given labels for a point of true accuracy."""
+        return 1 - self.rate * self.classes / (self.classes - 1)
+
+    @property
+    def usable(self) -> bool:
+        """Whether accuracies can be converted: at a slope near 0 they say nothing."""
+        return self.slope > 0.05
+
+    def clean(self, accuracy: float) -> float:
+        """The true accuracy of one on given labels, at most 1."""
+        return min((accuracy - self.rate / (self.classes - 1)) / self.slope, 1.0)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A method at a rung.
+
+    Args:
+        method: its name.
+        epochs: it has trained by then.
+        accuracy: on the given labels of the held-out rows.
+        goes_on: whether it is among the better part.
+    """
+
+    method: str
+    epochs: int
+    accuracy: float
+    goes_on: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen.
+
+    Args:
+        method: the chosen one.
+        best: the one with the highest accuracy, which is another where two are level.
+        other: what it was compared with; None where there was none.
+        pair: `best` against `other` or, where those are the same, against `method`; None without another.
+        sure: "clear" where the interval leaves 0 out, "likely" where it does not, "level" where the difference is less than its
+            standard error, "alone" without another.
+        disagree: (D,) places, among the held-out rows, where the two finalists predict different classes.
+        checks: rows among them that have to be checked to tell the finalists apart, if the lead is what it seems; None unless
+            that can be said.
+    """
+
+    method: str
+    best: str
+    other: str | None
+    pair: PairedRows | None
+    sure: Literal["clear", "likely", "level", "alone"]
+    disagree: Ints
+    checks: int | None
+
+    @property
+    def finalists(self) -> tuple[str, ...]:
+        """The best one and, where there is one, the other."""
+        second = self.other if self.best == self.method else self.method
+        return (self.best,) if second is None else (self.best, second)
+
+
+def decide(order: Sequence[str], found: Mapping[str, HeldOut], candidates: Sequence[Candidate], noise: NoiseGuess | None) -> Choice:
+    """Choose between the best two: the better, unless they are level; then the cheaper.
+
+    Level is a difference below its own standard error, as in the one-standard-error rule (Breiman, Friedman, Olshen and Stone,
+    Classification and Regression Trees, 1984), here that of the paired difference.
+
+    Args:
+        order: names, best first, of methods whose run is complete.
+        found: what they predicted, by name.
+        candidates: with the costs.
+        noise: an estimate, to count rows that have to be checked; None for none.
+
+    Raises:
+        ValueError: if their held-out rows are not the same.
+    """
+    best = order[0]
+    if len(order) == 1:
+        return Choice(best, best, None, None, "alone", np.zeros(0, dtype=np.int64), None)
+    second = order[1]
+    ours, theirs = found[best], found[second]
+    if not (np.array_equal(ours.index, theirs.index) and np.array_equal(ours.given, theirs.given)):
+        raise ValueError(f"{best} and {second} were not held out from the same rows, so their difference means nothing")
+    pair = paired_rows(ours.pred, theirs.pred, ours.given)
+    costs = {each.name: each.cost for each in candidates}
+    level = pair.level_with
+    chosen = second if level and costs[second] < costs[best] else best
+    disagree = np.flatnonzero(ours.pred != theirs.pred)
+    checks = None
+    if noise is not None and noise.usable and len(disagree) and pair.difference:
+        checks = rows_to_check(min(pair.difference * pair.rows / noise.slope / len(disagree), 1.0))
+    sure: Literal["clear", "likely", "level"] = "level" if level else "clear" if pair.certain else "likely"
+    return Choice(chosen, best, second if chosen == best else best, pair, sure, disagree, checks)
+
+
+def write_rows_to_check(
+    folder: Path,
+    choice: Choice,
+    found: Mapping[str, HeldOut],
+    classes: Sequence[str],
+    names: Sequence[str] | None,
+    called: str,
+    seed: int = 0,
+) -> None:
+    """Write the rows on which the finalists disagree, in random order: the first n of them are a fair sample of all.
+
+    Args:
+        folder: in which the file goes.
+        choice: with two finalists.
+        found: what they predicted.
+        classes: names of the classes.
+        names: of the rows of the original training set; None for none.
+        called: what these names are, "file" or "id".
+        seed: of the order.
+    """
+    rows = np.random.default_rng(seed).permutation(choice.disagree)
+    first, second = (found[name] for name in choice.finalists)
+    with atomic_path(folder / CHECK_FILE) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        # which method says what is not shown: who checks should not know
+        writer.writerow(["index", *([called] if names is not None else []), "given", "one_says", "other_says", "true"])
+        for place in rows.tolist():
+            row = int(first.index[place])
+            said = sorted({int(first.pred[place]), int(second.pred[place])})
+            words = [classes[label] for label in (int(first.given[place]), *said)]
+            writer.writerow([row, *([names[row]] if names is not None else []), *words, ""])
+
+
+def record_of(choice: Choice, noise: NoiseGuess | None, rungs: Sequence[Sequence[Standing]], shares: Sequence[float], rows: int) -> Any:
+    """The choice as plain values, for ``auto.json``; accuracies are fractions.
+
+    Args:
+        choice: what was chosen.
+        noise: an estimate.
+        rungs: standings of each rung.
+        shares: of the runs at each rung.
+        rows: held out.
+    """
+    pair = choice.pair
+    return {
+        "chosen": choice.method,
+        "best": choice.best,
+        "other": choice.other,
+        "sure": choice.sure,
+        "held_out_rows": rows,
+        "noise": noise
+        and {"rate": noise.rate, "bounds": list(noise.bounds), "slope": noise.slope, "classes": noise.classes, "kind": "symmetric"},
+        "rungs": [
+            {"share": share, "standings": [_standing(each, noise, rows) for each in standings]}
+            for share, standings in zip(shares, rungs, strict=True)
+        ],
+        "pair": pair
+        and {
+            "first": choice.finalists[0],
+            "second": choice.finalists[1],
+            "only_first_right": pair.only_first,
+            "only_second_right": pair.only_second,
+            "difference": pair.difference,
+            "standard_error": pair.standard_error,
+            "interval": list(pair.interval),
+            "level": pair.level,
+            "mcnemar_p": pair.p_value,
+        },
+        "disagree": len(choice.disagree),
+        "checks_needed": choice.checks,
+    }
+
+
+def _standing(each: Standing, noise: NoiseGuess | None, rows: int) -> dict[str, Any]:
+    error = standard_error(each.accuracy, rows)
+    usable = noise is not None and noise.usable
+    return {
+        "method": each.method,
+        "epochs": each.epochs,
+        "accuracy": each.accuracy,
+        "standard_error": error,
+        "clean": noise.clean(each.accuracy) if noise is not None and usable else None,
+        "clean_standard_error": error / noise.slope if noise is not None and usable else None,
+        "goes_on": each.goes_on,
+    }
+
+
+def standard_error(accuracy: float, rows: int) -> float:
+    """The standard error of an accuracy over so many rows.
+
+    >>> round(standard_error(0.544444, 5000), 6)
+    0.007043
+    """
+    return math.sqrt(accuracy * (1 - accuracy) / rows)

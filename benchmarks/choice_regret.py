@@ -20,6 +20,7 @@ import io
 import json
 import os
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,16 @@ import yaml  # type: ignore[import-untyped, unused-ignore]
 from sklearn.datasets import load_digits, make_classification
 from sklearn.model_selection import train_test_split
 
-from noisylab.cli.commands.fit import fit
-from noisylab.cli.options import Options
+from noisylab.callbacks import Curves, Diagnostics, HeldOutLabels
+from noisylab.cli.configuration.compose import compose
+from noisylab.cli.running.app import build
+from noisylab.cli.running.session import quiet
+from noisylab.cli.studies.choice import is_level
 from noisylab.cli.studies.halving import Candidate, ladder, starts_after, survivors
 from noisylab.cli.studies.methodset import DEFAULT_METHODS, MethodPlan, Setup, method_set
-from noisylab.metrics.paired_rows import paired_rows
-from noisylab.reports import RunFolder, read_run
+from noisylab.reports.paired_rows import row_difference
 
-BUDGET = 120  # epochs of cross-entropy, twice what `noisylab auto` takes by default for features
+BUDGET = 60  # epochs of cross-entropy: what `noisylab auto` takes by default for features
 BATCH = 64
 HELD_OUT = 0.1
 Tables = dict[str, Any]
@@ -57,8 +60,15 @@ def mnist() -> Tables:
         parts = {name: found[name] for name in found.files}
     rows = stratified(parts["y_train"], 3000)
     tested = stratified(parts["y_test"], 5000)
-    x, test_x = (values.reshape(len(values), -1).astype(np.float32) / 255 for values in (parts["x_train"][rows], parts["x_test"][tested]))
-    return {"x": x, "y": parts["y_train"][rows].astype(np.int64), "test_x": test_x, "test_y": parts["y_test"][tested].astype(np.int64)}
+    x, test_x = (
+        values.reshape(len(values), -1).astype(np.float32) / 255 for values in (parts["x_train"][rows], parts["x_test"][tested])
+    )
+    return {
+        "x": x,
+        "y": parts["y_train"][rows].astype(np.int64),
+        "test_x": test_x,
+        "test_y": parts["y_test"][tested].astype(np.int64),
+    }
 
 
 def cifar10() -> Tables:
@@ -189,25 +199,31 @@ def plans_of(tables: Tables, held_out: bool) -> dict[str, MethodPlan]:
     return method_set(DEFAULT_METHODS, setup, BUDGET, compute=True)
 
 
-def trained(place: Path, file: Path, kind: str, plan: MethodPlan, held_out: bool) -> RunFolder:
-    """The run of a method, trained if it is not finished."""
-    summary = place / "summary.json"
-    if not (summary.is_file() and json.loads(summary.read_text())["complete"]):
-        data: dict[str, Any] = {"path": str(file.absolute()), "batch_size": plan.batch_size, "val_fraction": HELD_OUT if held_out else 0.0}
+def trained(place: Path, file: Path, kind: str, plan: MethodPlan, held_out: bool) -> dict[str, Any]:
+    """What the run of a method came to, trained if it is not finished; without checkpoints, which take longer than epochs here."""
+    record = place / "result.json"
+    if not record.is_file():
+        place.mkdir(parents=True, exist_ok=True)
+        data: dict[str, Any] = {"path": str(file.absolute()), "batch_size": plan.batch_size}
+        data |= {"val_fraction": HELD_OUT} if held_out else {}
         data |= {"noise": NOISE[kind]} if NOISE[kind] is not None else {}
-        recipe = {
-            "seed_everything": 0,
-            "model": plan.model,
-            "data": {"class_path": "Arrays", "init_args": data},
-            "trainer": {"max_epochs": plan.epochs, "accelerator": "cpu", "devices": 1, "enable_progress_bar": False},
-        }
-        place.parent.mkdir(parents=True, exist_ok=True)
-        written = place.parent / f"{place.name}.yaml"
+        trainer = {"max_epochs": plan.epochs, "accelerator": "cpu", "devices": 1, "enable_progress_bar": False}
+        recipe = {"model": plan.model, "data": {"class_path": "Arrays", "init_args": data}, "trainer": trainer}
+        written = place / "recipe.yaml"
         written.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-        own = {"run_dir": str(place), **({"overwrite": "true"} if place.exists() else {})}
-        if fit(Options("fit", own=own, configs=[str(written)])):
-            raise SystemExit(1)
-    return read_run(place)
+        app = build("fit", compose([str(written)], [("seed_everything", "0")]).config, folder=None)
+        curves, seconds = Curves(None), time.monotonic()
+        callbacks = [callback for callback in app.trainer.callbacks if not isinstance(callback, Diagnostics)]
+        app.trainer.callbacks = [*callbacks, curves, HeldOutLabels(place)]
+        app.trainer.fit(app.model, datamodule=app.datamodule)
+        found: dict[str, Any] = {f"{split}": [value for _, value in curves.series(f"{split}/acc")] for split in ("val", "test")}
+        wrong = app.datamodule.given_target != app.datamodule.clean_target
+        found |= {"wrong": float(wrong.double().mean()), "seconds": time.monotonic() - seconds}
+        if held_out:
+            with np.load(place / "validation.npz") as saved:
+                found |= {"predicted": saved["pred"].tolist(), "given": saved["given"].tolist()}
+        record.write_text(json.dumps(found), encoding="utf-8")
+    return dict(json.loads(record.read_text(encoding="utf-8")))
 
 
 def measure(out: Path) -> None:
@@ -222,21 +238,12 @@ def measure(out: Path) -> None:
         plans, methods = plans_of(tables, True), {}
         for name, plan in plans.items():
             run = trained(place / name, file, kind, plan, True)
-            with np.load(run.path / "validation.npz") as found:
-                predicted, given = found["pred"].tolist(), found["given"].tolist()
-            methods[name] = {
-                "epochs": plan.epochs,
-                "passes": plan.passes,
-                "warmup": starts_after(plan.model),
-                "val": run.curves["val/acc"].values.tolist(),
-                "test": run.curves["test/acc"].values.tolist(),
-                "predicted": predicted,
-                "seconds": run.number("wall_time_s"),
-            }
-        line = {"data": data, "noise": kind, "wrong": run.measured_rate, "given": given, "methods": methods}
+            given, wrong = run.pop("given"), run.pop("wrong")
+            methods[name] = {"epochs": plan.epochs, "passes": plan.passes, "warmup": starts_after(plan.model), **run}
+        line = {"data": data, "noise": kind, "wrong": wrong, "given": given, "methods": methods}
         winner = race(line)["chosen"]
         final = trained(place / f"final-{winner}", file, kind, plans_of(tables, False)[winner], False)
-        line["final"] = {"method": winner, "test": final.number("test", "headline", "last")}
+        line["final"] = {"method": winner, "test": final["test"][-1]}
         with lines.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         print(f"{data}, {kind}: {winner}", flush=True)
@@ -272,8 +279,8 @@ def race(line: Mapping[str, Any], early: bool = False) -> dict[str, Any]:
     order = survivors(reached, len(last), candidates)
     chosen, level = alive[0], False
     if len(order) > 1:
-        first, second, given = (np.array(each) for each in (methods[order[0]]["predicted"], methods[order[1]]["predicted"], line["given"]))
-        level = paired_rows(first, second, given).level_with
+        first, second = (np.array(methods[name]["predicted"]) == np.array(line["given"]) for name in order[:2])
+        level = is_level(row_difference(first, second))
         if level:
             chosen = min(order[:2], key=lambda name: methods[name]["passes"] / methods[name]["epochs"])
     return {"chosen": chosen, "best": order[0], "level": level, "cost": cost / len(methods)}
@@ -313,16 +320,19 @@ def show(out: Path) -> None:
         words = [line["data"], line["noise"], f"{100 * line['wrong']:.0f} %", *shown, raced["chosen"], retrained]
         print(f"| {' | '.join(words)} |")
     all_regrets = [regrets(line) for line in found]
-    print(f"\n| choice | mean regret | worst | best of all in |\n|:--|--:|--:|--:|")
+    print("\n| choice | mean regret | worst | none in |\n|:--|--:|--:|--:|")
     for name in all_regrets[0]:
         values = [100 * each[name] for each in all_regrets]
-        print(f"| {name} | {statistics.fmean(values):.2f} | {max(values):.2f} | {sum(value < 1e-9 for value in values)} of {len(values)} |")
-    raced_all = [race(line) for line in found]
-    share = statistics.fmean(each["cost"] for each in raced_all)
+        none = sum(value < 1e-9 for value in values)
+        print(f"| {name} | {statistics.fmean(values):.2f} | {max(values):.2f} | {none} of {len(values)} |")
+    races = [race(line) for line in found]
+    share = statistics.fmean(each["cost"] for each in races)
     gain = statistics.fmean(line["final"]["test"] - line["methods"][line["final"]["method"]]["test"][-1] for line in found)
-    held = sorted({len(line["given"]) for line in found})
-    print(f"\n{len(found)} cells, one seed; {held[0]} to {held[-1]} rows held out; the race took {share:.0%} of the compute of all whole runs;")
-    print(f"the two finalists were level in {sum(each['level'] for each in raced_all)}; training on all rows then brought {100 * gain:+.2f} points on average.")
+    held, level = sorted({len(line["given"]) for line in found}), sum(each["level"] for each in races)
+    print(
+        f"\n{len(found)} cells, one seed; {held[0]} to {held[-1]} rows held out; the race took {share:.0%} of the compute of all "
+        f"whole runs;\nthe two finalists were level in {level}; training on all rows brought {100 * gain:+.2f} points on average"
+    )
 
 
 def main() -> None:
@@ -330,6 +340,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/choice_regret"), help="folder of the runs and results")
     parser.add_argument("--table", action="store_true", help="print the tables of what has been measured, train nothing")
     options = parser.parse_args()
+    quiet()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.table:
         show(options.out)

@@ -32,7 +32,7 @@ from noisylab.reports import has_unlabeled, unlabeled_figure
 if TYPE_CHECKING:
     from noisylab.cli.options import Options
 
-__all__ = ["run_plan", "run_study"]
+__all__ = ["run_plan", "run_study", "study_folder"]
 
 _PICTURE = "unlabeled.png"
 
@@ -78,7 +78,7 @@ def run_plan(plan: Plan, options: Options) -> int:
         with tempfile.TemporaryDirectory() as passing:
             plan.write(Path(passing))
             return _show(plan, Path(passing), options, jobs)
-    with _folder(plan, options) as (folder, plan, begin):
+    with study_folder(plan, options) as (folder, plan, begin):
         configs = _configs(plan, folder, options)
         first = plan.cells[0]
         alone = tuple(one_process(configs[first], "study"))
@@ -123,8 +123,16 @@ def _check_data(config: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _folder(plan: Plan, options: Options) -> Iterator[tuple[Path, Plan, Any]]:
-    """The folder of the study, with its plan, and what to call once something has begun: until then it can be taken back."""
+def study_folder(plan: Plan, options: Options) -> Iterator[tuple[Path, Plan, Any]]:
+    """The folder of the study, with its plan, and what to call once something has begun: until then it can be taken back.
+
+    Args:
+        plan: of a new study; with ``--resume`` the one that is kept.
+        options: ``--run_dir`` and ``--resume`` count.
+
+    Raises:
+        UserError: for a folder that may not be used so.
+    """
     if "resume" in options.own:
         folder = Path(options.own["run_dir"])
         for name in (PLAN, *TABLES, _PICTURE) if worker_since() is None else ():

@@ -14,35 +14,26 @@ from numpy.typing import NDArray
 
 from noisylab.cli.studies.halving import Candidate
 from noisylab.files import atomic_path
-from noisylab.metrics.paired_rows import PairedRows, paired_rows, rows_to_check
+from noisylab.metrics.row_checks import rows_to_check
+from noisylab.reports.paired_rows import HeldOutRows, RowDifference, compare_rows
 
-__all__ = ["CHECK_FILE", "Choice", "HeldOut", "NoiseGuess", "Standing", "decide", "held_out", "write_rows_to_check"]
+__all__ = [
+    "CHECK_FILE",
+    "Choice",
+    "NoiseGuess",
+    "Standing",
+    "decide",
+    "difference_error",
+    "is_level",
+    "record_of",
+    "standard_error",
+    "write_rows_to_check",
+]
 
 CHECK_FILE = "to_check.csv"
 """The file with the rows that tell the finalists apart."""
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What a run predicted for the rows held out, at its end.
-
-    Args:
-        index: (M,) rows of the original training set.
-        given: (M,) their given labels.
-        pred: (M,) predicted classes.
-    """
-
-    index: Ints
-    given: Ints
-    pred: Ints
-
-
-def held_out(folder: Path) -> HeldOut:
-    """Read ``validation.npz`` of a run."""
-    with np.load(folder / "validation.npz", allow_pickle=False) as found:
-        return HeldOut(*(found[name].astype(np.int64) for name in ("index", "given", "pred")))
 
 
 @dataclass(frozen=True)
@@ -113,7 +104,7 @@ class Choice:
     method: str
     best: str
     other: str | None
-    pair: PairedRows | None
+    pair: RowDifference | None
     sure: Literal["clear", "likely", "level", "alone"]
     disagree: Ints
     checks: int | None
@@ -125,7 +116,9 @@ class Choice:
         return (self.best,) if second is None else (self.best, second)
 
 
-def decide(order: Sequence[str], found: Mapping[str, HeldOut], candidates: Sequence[Candidate], noise: NoiseGuess | None) -> Choice:
+def decide(
+    order: Sequence[str], found: Mapping[str, HeldOutRows], candidates: Sequence[Candidate], noise: NoiseGuess | None
+) -> Choice:
     """Choose between the best two: the better, unless they are level; then the cheaper.
 
     Level is a difference below its own standard error, as in the one-standard-error rule (Breiman, Friedman, Olshen and Stone,
@@ -145,24 +138,22 @@ def decide(order: Sequence[str], found: Mapping[str, HeldOut], candidates: Seque
         return Choice(best, best, None, None, "alone", np.zeros(0, dtype=np.int64), None)
     second = order[1]
     ours, theirs = found[best], found[second]
-    if not (np.array_equal(ours.index, theirs.index) and np.array_equal(ours.given, theirs.given)):
-        raise ValueError(f"{best} and {second} were not held out from the same rows, so their difference means nothing")
-    pair = paired_rows(ours.pred, theirs.pred, ours.given)
+    pair = compare_rows(ours, theirs)
     costs = {each.name: each.cost for each in candidates}
-    level = pair.level_with
+    level = is_level(pair)
     chosen = second if level and costs[second] < costs[best] else best
-    disagree = np.flatnonzero(ours.pred != theirs.pred)
+    disagree = np.flatnonzero(ours.predicted != theirs.predicted)
     checks = None
     if noise is not None and noise.usable and len(disagree) and pair.difference:
         checks = rows_to_check(min(pair.difference * pair.rows / noise.slope / len(disagree), 1.0))
-    sure: Literal["clear", "likely", "level"] = "level" if level else "clear" if pair.certain else "likely"
+    sure: Literal["clear", "likely", "level"] = "level" if level else "clear" if pair.interval[0] > 0 else "likely"
     return Choice(chosen, best, second if chosen == best else best, pair, sure, disagree, checks)
 
 
 def write_rows_to_check(
     folder: Path,
     choice: Choice,
-    found: Mapping[str, HeldOut],
+    found: Mapping[str, HeldOutRows],
     classes: Sequence[str],
     names: Sequence[str] | None,
     called: str,
@@ -187,12 +178,14 @@ def write_rows_to_check(
         writer.writerow(["index", *([called] if names is not None else []), "given", "one_says", "other_says", "true"])
         for place in rows.tolist():
             row = int(first.index[place])
-            said = sorted({int(first.pred[place]), int(second.pred[place])})
+            said = sorted({int(first.predicted[place]), int(second.predicted[place])})
             words = [classes[label] for label in (int(first.given[place]), *said)]
             writer.writerow([row, *([names[row]] if names is not None else []), *words, ""])
 
 
-def record_of(choice: Choice, noise: NoiseGuess | None, rungs: Sequence[Sequence[Standing]], shares: Sequence[float], rows: int) -> Any:
+def record_of(
+    choice: Choice, noise: NoiseGuess | None, rungs: Sequence[Sequence[Standing]], shares: Sequence[float], rows: int
+) -> Any:
     """The choice as plain values, for ``auto.json``; accuracies are fractions.
 
     Args:
@@ -210,7 +203,13 @@ def record_of(choice: Choice, noise: NoiseGuess | None, rungs: Sequence[Sequence
         "sure": choice.sure,
         "held_out_rows": rows,
         "noise": noise
-        and {"rate": noise.rate, "bounds": list(noise.bounds), "slope": noise.slope, "classes": noise.classes, "kind": "symmetric"},
+        and {
+            "rate": noise.rate,
+            "bounds": list(noise.bounds),
+            "slope": noise.slope,
+            "classes": noise.classes,
+            "kind": "symmetric",
+        },
         "rungs": [
             {"share": share, "standings": [_standing(each, noise, rows) for each in standings]}
             for share, standings in zip(shares, rungs, strict=True)
@@ -219,10 +218,10 @@ def record_of(choice: Choice, noise: NoiseGuess | None, rungs: Sequence[Sequence
         and {
             "first": choice.finalists[0],
             "second": choice.finalists[1],
-            "only_first_right": pair.only_first,
-            "only_second_right": pair.only_second,
+            "first_only": pair.first_only,
+            "second_only": pair.second_only,
             "difference": pair.difference,
-            "standard_error": pair.standard_error,
+            "standard_error": difference_error(pair),
             "interval": list(pair.interval),
             "level": pair.level,
             "mcnemar_p": pair.p_value,
@@ -244,6 +243,21 @@ def _standing(each: Standing, noise: NoiseGuess | None, rows: int) -> dict[str, 
         "clean_standard_error": error / noise.slope if noise is not None and usable else None,
         "goes_on": each.goes_on,
     }
+
+
+def is_level(pair: RowDifference) -> bool:
+    """Whether a difference is nothing, or less than its standard error: too little to prefer either."""
+    return not pair.difference or abs(pair.difference) < difference_error(pair)
+
+
+def difference_error(pair: RowDifference) -> float:
+    """The standard error of a paired difference, over rows.
+
+    >>> difference_error(RowDifference(100, 30, 10, 0.95, (0.0, 0.0), 1.0))
+    0.06
+    """
+    variance = (pair.first_only + pair.second_only) / pair.rows - pair.difference**2
+    return round(math.sqrt(max(variance, 0.0) / pair.rows), 12)
 
 
 def standard_error(accuracy: float, rows: int) -> float:

@@ -57,8 +57,8 @@ def starts_after(model: Mapping[str, Any]) -> int:
     """Epochs after which a method does what distinguishes it from plain training, as far as its arguments say so.
 
     That is the end of a warm-up on all labels (DivideMix, ACT, Forward and others), of the stage that trains the first network
-    (DMI, T-Revision, joint optimization), of the ramp of a forget rate (Co-teaching), or the first choice of truncated GCE. Before
-    it, such methods are cross-entropy by other names, and whoever ranks them there ranks chance.
+    (DMI, T-Revision, joint optimization), of the ramp of a forget rate (Co-teaching), or the first choice of truncated GCE.
+    Before it, such methods are cross-entropy by other names, and whoever ranks them there ranks chance.
 
     Args:
         model: {class_path, init_args}.
@@ -122,7 +122,8 @@ def survivors(accuracies: Mapping[str, float], keep: int, candidates: Sequence[C
         keep: how many.
         candidates: with costs, in their order.
 
-    >>> survivors({"a": 0.5, "b": 0.7, "c": 0.5}, 2, [Candidate("a", 9, 0, 2.0), Candidate("b", 9, 0, 1.0), Candidate("c", 9, 0, 1.0)])
+    >>> three = [Candidate("a", 9, 0, 2.0), Candidate("b", 9, 0, 1.0), Candidate("c", 9, 0, 1.0)]
+    >>> survivors({"a": 0.5, "b": 0.7, "c": 0.5}, 2, three)
     ['b', 'c']
     """
     known = [each for each in candidates if not math.isnan(accuracies.get(each.name, math.nan))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ class Series:
         since: cells that failed before this time, in seconds since 1970, are tried again.
         flags: (dotted key, text) for all cells, beyond those of the plan, as what their one process needs.
         on_begin: called once when a cell has done its first training step, or was finished before.
+        cells: those of the plan to train; None for all.
 
     Attributes:
         begun: whether any cell has trained, now or before.
@@ -65,7 +66,9 @@ class Series:
         since: float | None = None,
         flags: tuple[tuple[str, str | None], ...] = (),
         on_begin: Callable[[], None] = lambda: None,
+        cells: Sequence[Cell] | None = None,
     ) -> None:
+        self.cells = plan.cells if cells is None else tuple(cells)
         self.plan, self.folder, self.options, self._train, self._let_go = plan, folder, options, train, let_go
         self._since = time.time() if since is None else since
         self._flags, self._on_begin = flags, on_begin
@@ -82,7 +85,7 @@ class Series:
         Raises:
             UserError: if the first cell of the study cannot even begin, as then none can.
         """
-        waiting = list(self.plan.cells)
+        waiting = list(self.cells)
         while waiting:
             left = []
             for cell in waiting:
@@ -99,7 +102,7 @@ class Series:
         others = f"; {len(waiting)} more are trained by other processes" if waiting else ""
         failed = self._failed()
         if failed:
-            say(f"{len(failed)} of {len(self.plan.cells)} runs ended with an error{others}; {self.go_on}", sys.stderr)
+            say(f"{len(failed)} of {len(self.cells)} runs ended with an error{others}; {self.go_on}", sys.stderr)
         elif others:
             say(others.removeprefix("; "), sys.stdout)
         return 1 if failed else 0
@@ -111,7 +114,7 @@ class Series:
     def _failed(self) -> list[Cell]:
         return [
             cell
-            for cell in self.plan.cells
+            for cell in self.cells
             if state_of(self.folder, cell).state == "failed" and finished_run(self.folder / cell.folder) is None
         ]
 
@@ -152,8 +155,10 @@ class Series:
             running.changed("stopped").write(self.folder, cell)
             say(self.go_on, sys.stderr)
             return status
-        running.changed("finished").write(self.folder, cell)
-        write_table(self.plan, self.folder)
+        complete = finished_run(place) is not None  # else a callback has paused it
+        running.changed("finished" if complete else "stopped").write(self.folder, cell)
+        if complete:
+            write_table(self.plan, self.folder)
         return 0
 
     def _note_failure(self, cell: Cell, name: str, state: CellState, said: str, error: Exception | None = None) -> int:

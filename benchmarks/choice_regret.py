@@ -200,7 +200,7 @@ def plans_of(tables: Tables, held_out: bool) -> dict[str, MethodPlan]:
 
 
 def trained(place: Path, file: Path, kind: str, plan: MethodPlan, held_out: bool) -> dict[str, Any]:
-    """What the run of a method came to, trained if it is not finished; without checkpoints, which take longer than epochs here."""
+    """What the run of a method came to, trained if it is not; without checkpoints, which take longer than these epochs."""
     record = place / "result.json"
     if not record.is_file():
         place.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noisylab.reports.runs import RunFolder, distinctions
+from noisylab.reports.spacing import spread
 from noisylab.reports.style import STYLE, png_path, save_png
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _curves(axis: Axes, run: RunFolder) -> dict[str, Any]:
         handles[line.label] = Line2D([], [], color=line.color, linestyle=line.style, linewidth=line.width)
         last = max(position for position, value in enumerate(values) if math.isfinite(value))
         ends.append((float(trained[last]), float(values[last]), line.color))
-    heights = _spread([value for _, value, _ in ends], _LABEL_DISTANCE)
+    heights = spread([value for _, value, _ in ends], _LABEL_DISTANCE)
     end = max((trained for trained, _, _ in ends), default=0.0)  # diagnostics may end some epochs before the tests
     for (_, value, color), height in zip(ends, heights, strict=True):
         axis.annotate(
@@ -183,27 +183,3 @@ def _titles(axis: Axes, title: str, subtitle: Sequence[str], most_lines: int) ->
         fontsize=8.5,
         linespacing=1.1,
     )
-
-
-def _spread(values: Sequence[float], distance: float) -> list[float]:
-    """Heights around `values`, in their order, at least `distance` apart and within [0, 100].
-
-    Example:
-        >>> _spread([50.0, 52.0, 90.0], 5.0)
-        [48.5, 53.5, 90.0]
-    """
-    order = sorted(range(len(values)), key=lambda position: values[position])
-    risen, sunk = list(values), list(values)
-    for lower, upper in itertools.pairwise(order):
-        risen[upper] = max(risen[upper], risen[lower] + distance)
-    for upper, lower in itertools.pairwise(reversed(order)):
-        sunk[lower] = min(sunk[lower], sunk[upper] - distance)
-    heights = [(high + low) / 2 for high, low in zip(risen, sunk, strict=True)]
-    floor, ceiling = 0.0, 100.0
-    for position in order:
-        heights[position] = max(heights[position], floor)
-        floor = heights[position] + distance
-    for position in reversed(order):
-        heights[position] = min(heights[position], ceiling)
-        ceiling = heights[position] - distance
-    return heights

@@ -1,0 +1,243 @@
+"""What a page is about: the runs it shows, in groups that differ in their seeds alone, and the runs that are not finished."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from noisylab.reports.page.settings import differing, settings_of
+from noisylab.reports.page.words import distinct
+from noisylab.reports.runs import RunFolder, RunFolderError, find_runs, read_run
+from noisylab.reports.studyfolder import StudyFolder, read_study
+
+__all__ = ["Content", "Group", "Unfinished", "read_content"]
+
+_FILES = ("config.yaml", "metrics.csv", "summary.json")
+_MOST_SETTINGS = 2  # in the name of a group
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs of one experiment under several seeds or folds.
+
+    Args:
+        label: the method and what else tells it from others under the same noise.
+        task: data and noise in words, as far as the page has several; the groups of one task are compared.
+        runs: in the order of seeds and folds; complete ones, or the others where none is complete.
+        mark: number of its color and dash in figures; one label has one mark on the whole page.
+        axes: of the study's cells, without seed and fold; empty for plain runs.
+    """
+
+    label: str
+    task: str
+    runs: tuple[RunFolder, ...]
+    mark: int
+    axes: Mapping[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether its runs reached their last epoch."""
+        return all(run.complete for run in self.runs)
+
+    @property
+    def name(self) -> str:
+        """The label, with a mark where the runs stopped early."""
+        return self.label if self.complete else f"{self.label} †"
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that the figures are without.
+
+    Args:
+        name: of the cell, or the folder as given.
+        state: "running", "stopped", "failed", "damaged", "waiting" or, where only the folder tells, "not finished".
+        message: why, or "".
+        attempts: how often it was started; 0 if that is not known.
+        progress: epochs done, in words, or "".
+    """
+
+    name: str
+    state: str
+    message: str = ""
+    attempts: int = 0
+    progress: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """Everything that a page shows.
+
+    Args:
+        folders: as the user named them.
+        groups: in the order of the plan, or of the folders.
+        unfinished: runs without a place in the figures.
+        study: the study, where the page is about one.
+        planned: number of runs that there are or are to be.
+    """
+
+    folders: tuple[Path, ...]
+    groups: tuple[Group, ...]
+    unfinished: tuple[Unfinished, ...]
+    study: StudyFolder | None
+    planned: int
+
+    @property
+    def runs(self) -> list[RunFolder]:
+        """All runs shown."""
+        return [run for group in self.groups for run in group.runs]
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks in order."""
+        return list(dict.fromkeys(group.task for group in self.groups))
+
+    def of(self, task: str) -> list[Group]:
+        """The groups of a task."""
+        return [group for group in self.groups if group.task == task]
+
+
+def read_content(folders: Sequence[str | os.PathLike[str]]) -> Content:
+    """Read run folders, studies, and folders that hold runs.
+
+    A run that is named itself must be finished and whole. Of a study and of a folder that holds runs, those that are not are
+    listed with the reason.
+
+    Args:
+        folders: at least one.
+
+    Raises:
+        RunFolderError: a folder that is no run and holds none; a named run that is not finished, or damaged.
+        ValueError: no folders.
+    """
+    if not folders:
+        raise ValueError("folders is empty; give run folders, or the folder of a study")
+    paths = _once([Path(folder) for folder in folders])
+    if len(paths) == 1 and _is_study(paths[0]):
+        return _of_study(paths, read_study(paths[0]))
+    runs: list[RunFolder] = []
+    unfinished: list[Unfinished] = []
+    for path in paths:
+        if _is_study(path):
+            part = _of_study([path], read_study(path))
+            runs += part.runs
+            unfinished += [replace(each, name=f"{path}/{each.name}") for each in part.unfinished]
+        elif any((path / name).is_file() for name in _FILES):
+            runs.append(read_run(path))
+        else:
+            _read_below(path, runs, unfinished)
+    return Content(tuple(paths), tuple(_groups(runs)), tuple(unfinished), None, len(runs) + len(unfinished))
+
+
+def _once(paths: Sequence[Path]) -> list[Path]:
+    return list({os.path.realpath(path): path for path in reversed(paths)}.values())[::-1]
+
+
+def _is_study(path: Path) -> bool:
+    return (path / "study.yaml").is_file() and not (path / "config.yaml").is_file()
+
+
+def _read_below(path: Path, runs: list[RunFolder], unfinished: list[Unfinished]) -> None:
+    """Adds the runs at any depth below a folder; those inside of another run belong to it."""
+    finished = _outermost(find_runs(path)) if path.is_dir() else []
+    begun = [folder for folder in _outermost([*finished, *find_runs(path, finished=False)]) if folder not in finished] if path.is_dir() else []
+    if not finished and not begun:
+        read_run(path)  # says what is wrong with it
+        raise RunFolderError(f"{path} holds no run; give runs/<name>/<time>, or a folder that holds such")
+    for folder in finished:
+        try:
+            runs.append(read_run(folder))
+        except (RunFolderError, OSError) as error:
+            unfinished.append(Unfinished(str(folder), "damaged", str(error)))
+    reason = "it has no summary.json: it is still running, or was stopped"
+    unfinished += [Unfinished(str(folder), "not finished", reason) for folder in begun]
+
+
+def _outermost(folders: Sequence[Path]) -> list[Path]:
+    found = set(folders)
+    return [folder for folder in sorted(found) if found.isdisjoint(folder.parents)]
+
+
+def _of_study(paths: Sequence[Path], study: StudyFolder) -> Content:
+    members: dict[tuple[str, ...], list[RunFolder]] = {}
+    axes: dict[tuple[str, ...], Mapping[str, str]] = {}
+    unfinished = []
+    for cell in study.cells:
+        key = (", ".join(cell.row), cell.noise)
+        if cell.state == "finished" and cell.run is not None:
+            members.setdefault(key, []).append(cell.run)
+            axes[key] = {axis: value for axis, value in cell.axes.items() if axis not in ("seed", "fold")}
+        else:
+            done = "" if cell.epochs is None else f"{cell.epochs} of {cell.max_epochs or '?'} epochs"
+            unfinished.append(Unfinished(cell.name, cell.state, cell.message, cell.attempts, done))
+    tasks = {noise: _noise_in_words(noise, [runs for (_, of), runs in members.items() if of == noise]) for _, noise in members}
+    marks = {label: number for number, label in enumerate(dict.fromkeys(", ".join(row) for row in study.rows))}
+    order = {noise: place for place, noise in enumerate(study.noises)}
+    groups = [
+        Group(label, tasks[noise], tuple(runs), marks[label], axes[label, noise]) for (label, noise), runs in members.items()
+    ]
+    groups.sort(key=lambda group: (order[group.axes.get("noise", "")], group.mark))
+    return Content(tuple(paths), tuple(groups), tuple(unfinished), study, len(study.cells))
+
+
+def _noise_in_words(name: str, groups: Sequence[Sequence[RunFolder]]) -> str:
+    words = " / ".join(distinct(run.noise for runs in groups for run in runs))
+    return f"{words} ({name})" if name and name != words else words
+
+
+def _groups(runs: Sequence[RunFolder]) -> list[Group]:
+    """Plain runs in groups that differ in seeds, folds and places alone."""
+    several_data = len({run.data for run in runs}) > 1
+    members: dict[tuple[tuple[str, str], ...], list[RunFolder]] = {}
+    for run in runs:
+        about = {"method": run.method, "recipe": run.recipe, "data": run.data, "noise": run.noise, "protocol": run.protocol}
+        members.setdefault(tuple((about | settings_of(run)).items()), []).append(run)
+    found = [sorted(group, key=_order) for group in members.values()]
+    tasks = [f"{group[0].data}, {group[0].noise}" if several_data else group[0].noise for group in found]
+    labels = _labels(found, tasks)
+    marks = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    groups = []
+    for label, task, group in zip(labels, tasks, found, strict=True):
+        complete = [run for run in group if run.complete]
+        groups.append(Group(label, task, tuple(complete or group), marks[label], {}))
+    return groups
+
+
+def _order(run: RunFolder) -> tuple[bool, int, float]:
+    return run.seed is None, run.seed or 0, run.number("data", "fold") or 0.0
+
+
+def _labels(groups: Sequence[Sequence[RunFolder]], tasks: Sequence[str]) -> list[str]:
+    """The methods; where two of one task would have the same name also the recipe, settings or, at last, the folder."""
+    labels = [group[0].method for group in groups]
+    for more in (_recipes, _settings, _folders):
+        for alike in _alike(labels, tasks):
+            for place, text in zip(alike, more([groups[place] for place in alike]), strict=True):
+                labels[place] = f"{labels[place]}, {text}" if text else labels[place]
+    return labels
+
+
+def _alike(labels: Sequence[str], tasks: Sequence[str]) -> list[list[int]]:
+    found: dict[tuple[str, str], list[int]] = {}
+    for place, key in enumerate(zip(labels, tasks, strict=True)):
+        found.setdefault(key, []).append(place)
+    return [places for places in found.values() if len(places) > 1]
+
+
+def _recipes(groups: Sequence[Sequence[RunFolder]]) -> list[str]:
+    names = [group[0].recipe for group in groups]
+    return names if len(set(names)) > 1 else [""] * len(names)
+
+
+def _settings(groups: Sequence[Sequence[RunFolder]]) -> list[str]:
+    found = differing(groups)
+    keys = list(dict.fromkeys(key for each in found for key in each))
+    if len(keys) > _MOST_SETTINGS:
+        return [""] * len(groups)
+    return [", ".join(f"{key.rpartition('.')[2]} {each[key]}" for key in keys if key in each) for each in found]
+
+
+def _folders(groups: Sequence[Sequence[RunFolder]]) -> list[str]:
+    return ["/".join(group[0].path.absolute().parts[-2:]) for group in groups]

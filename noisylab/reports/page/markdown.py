@@ -1,0 +1,100 @@
+"""Blocks as Markdown, with the figures as PNG files beside the page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import assert_never
+from urllib.parse import quote
+
+from noisylab.reports.page.blocks import Block, Cell, Column, Figure, Fold, Grid, Legend, Lines, Section, Table, Terms, Text
+
+__all__ = ["section_markdown"]
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
+
+Draw = Callable[[Grid], Path | None]
+"""Writes the figures of a grid; returns the file, or None where the page does without."""
+
+
+def section_markdown(section: Section, draw: Draw) -> str:
+    """A section with its heading."""
+    return f"## {plain(section.title)}\n\n" + "".join(block_markdown(block, draw) for block in section.blocks)
+
+
+def plain(text: str) -> str:
+    """Text in which no character has a meaning for Markdown, in one line.
+
+    Example:
+        >>> plain("a_b <c> | *d*")
+        'a\\\\_b \\\\<c\\\\> \\\\| \\\\*d\\\\*'
+    """
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def block_markdown(block: Block, draw: Draw) -> str:
+    """One block, and an empty line."""
+    match block:
+        case Text(text):
+            return f"{plain(text)}\n\n"
+        case Lines(lines, kind):
+            if kind == "code":
+                return _fenced("\n".join(lines))
+            return "".join(f"- {plain(line)}\n" for line in lines) + "\n"
+        case Terms(terms):
+            items = [f"- **{plain(term)}:** {_joined(text)}{f' ({plain(more)})' if more else ''}\n" for term, text, more in terms]
+            return "".join(items) + "\n"
+        case Table():
+            return _table(block)
+        case Figure() | Legend():
+            return ""  # a grid draws them
+        case Grid(figures):
+            path = draw(block)
+            if path is None:
+                return "".join(block_markdown(figure, draw) for figure in figures)
+            titles = "; ".join(figure.title if isinstance(figure, Figure) else figure.caption for figure in figures)
+            return f"![{plain(titles)}]({quote(path.name)})\n\n"
+        case Fold(heading, blocks):
+            return f"### {plain(heading)}\n\n" + "".join(block_markdown(each, draw) for each in blocks)
+        case _:
+            assert_never(block)
+
+
+def _joined(text: str) -> str:
+    return "; ".join(plain(line) for line in text.split("\n"))
+
+
+def _fenced(text: str) -> str:
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
+    return f"{fence}sh\n{text}\n{fence}\n\n"
+
+
+def _table(table: Table) -> str:
+    shown = [place for place, column in enumerate(table.columns) if not column.picture]
+    text = [f"{plain(table.caption)}:\n\n"]
+    for name, rows in table.parts:
+        text += [f"**{plain(name)}**\n\n"] if name else []
+        text += [_pipes([table.columns[place] for place in shown], [[row[place] for place in shown] for row in rows]), "\n"]
+    return "".join(text)
+
+
+def _pipes(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> str:
+    head = " | ".join(plain(f"{column.group}, {column.name}" if column.group else column.name) for column in columns)
+    rule = "|".join("--:" if column.number else ":--" for column in columns)
+    lines = [f"| {' | '.join(_cell(cell) for cell in row)} |\n" for row in rows]
+    return f"| {head} |\n|{rule}|\n{''.join(lines)}"
+
+
+def _cell(cell: Cell) -> str:
+    if cell.kind in ("code", "chips"):
+        return ", ".join(_code(line) for line in cell.text.split("\n") if line)
+    text = f"{cell.text} ({cell.note})" if cell.note else cell.text
+    return f"**{plain(text)}**" if cell.kind == "main" else _joined(text)
+
+
+def _code(text: str) -> str:
+    """Code in a cell: bars are escaped, backticks fenced by longer ones."""
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text.replace('|', chr(92) + '|')}{pad}{fence}"

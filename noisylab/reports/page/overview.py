@@ -1,0 +1,128 @@
+"""The top of a page: what was compared, the large figures, and what to beware of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from noisylab.reports.page.blocks import Block, Lines, Terms
+from noisylab.reports.page.content import Content, Group
+from noisylab.reports.page.results import headline
+from noisylab.reports.page.words import count, distinct, duration, listed, mean_std, percents
+from noisylab.reports.runs import RunFolder
+
+__all__ = ["overview", "title_of"]
+
+_MOST_NAMES = 8
+
+
+def title_of(content: Content) -> tuple[str, str]:
+    """The heading, and a line on what was compared."""
+    labels = distinct(group.label for group in content.groups)
+    data = listed(distinct(run.data for run in content.runs))
+    compared = labels[0] if len(labels) == 1 else count(len(labels), "method" if _are_methods(content) else "setting")
+    title = content.study.name if content.study is not None else f"{compared}{f' on {data}' if data else ''}"
+    names = listed(labels) if len(labels) <= _MOST_NAMES else f"{', '.join(labels[:_MOST_NAMES])} and {len(labels) - _MOST_NAMES} more"
+    facts = [names, data if content.study is not None else "", listed(content.tasks) if len(content.tasks) <= 4 else f"{len(content.tasks)} kinds of noise"]
+    return title, " · ".join(fact for fact in facts if fact)
+
+
+def _are_methods(content: Content) -> bool:
+    return len({group.runs[0].method for group in content.groups}) > 1
+
+
+def overview(content: Content) -> list[Block]:
+    """Cards with the highest mean of each task, the runs and their time; then warnings."""
+    runs = content.runs
+    times = [seconds for run in runs if (seconds := run.number("wall_time_s")) is not None]
+    done = f"{len(runs):,} of {content.planned:,}" if content.planned != len(runs) else f"{len(runs):,}"
+    cards = [_leader(content, task) for task in content.tasks[:4]]
+    seeds = sorted({run.seed for run in runs if run.seed is not None})
+    repeats = count(len(seeds), "seed") if seeds else ""
+    cards.append(("Runs finished", done, ", ".join(part for part in (count(len(content.groups), "group"), repeats) if part)))
+    if times:
+        devices = listed(distinct(str(run.summary.get("device") or "") for run in runs))
+        cards.append(("Training time", duration(sum(times)), f"all runs together, on {devices}" if devices else "all runs together"))
+    beware = warnings(content)
+    return [Terms(cards, "cards"), *([Lines(beware, "warning")] if beware else [])]
+
+
+def _leader(content: Content, task: str) -> tuple[str, str, str]:
+    ranked = sorted(((mean, place, group) for place, group in enumerate(content.of(task)) if (mean := _mean(group)) is not None), reverse=True)
+    where = f", {task}" if len(content.tasks) > 1 else ""
+    if not ranked:
+        return f"Test accuracy{where}", "–", "no figure"
+    best = ranked[0][2]
+    figure = mean_std([headline(run) for run in best.runs])[1]
+    if len(ranked) == 1:
+        return f"Test accuracy{where}", f"{figure} %", best.name
+    lead = percents(ranked[0][0] - ranked[1][0], 2)
+    return f"Highest mean{where}", best.name, f"{figure} %; {lead} points above {ranked[1][2].name}"
+
+
+def _mean(group: Group) -> float | None:
+    return mean_std([headline(run) for run in group.runs])[0]
+
+
+def warnings(content: Content) -> list[str]:
+    """What makes the figures less than they seem."""
+    found = []
+    if content.unfinished:
+        states = [each.state for each in content.unfinished]
+        parts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+        found.append(f"{count(len(states), 'run is', 'runs are')} not in the figures: {', '.join(parts)}. See Not finished, below.")
+    stopped = [group.label for group in content.groups if not group.complete]
+    if stopped:
+        found.append(f"Stopped before the last epoch, and not to be compared until resumed: {listed(distinct(stopped))}.")
+    found += _uneven(content) + _other_labels(content) + _twice(content)
+    for what, values in (("devices", _all(content.runs, "device")), ("precisions", _all(content.runs, "precision"))):
+        if len(values) > 1:
+            found.append(f"The runs used several {what}: {listed(values)}.")
+    versions = [str((run.summary.get("versions") or {}).get("noisylab") or "") for run in content.runs]
+    if len(distinct(versions)) > 1:
+        found.append(f"The runs are of several versions of noisylab: {listed(distinct(versions))}.")
+    return found
+
+
+def _all(runs: Sequence[RunFolder], key: str) -> list[str]:
+    return distinct(str(run.summary.get(key) or "") for run in runs)
+
+
+def _uneven(content: Content) -> list[str]:
+    """Groups of one task that have other seeds or other lengths."""
+    found = []
+    for task in content.tasks:
+        groups = content.of(task)
+        where = f" under {task}" if len(content.tasks) > 1 else ""
+        seeds = {tuple(sorted(run.seed for run in group.runs if run.seed is not None)) for group in groups}
+        if len(seeds) > 1:
+            found.append(f"Not all methods{where} have the same seeds: their means are over other runs.")
+        protocols = distinct(run.protocol for group in groups for run in group.runs)
+        if len(protocols) > 1:
+            found.append(f"The figures{where} were not chosen by one protocol: {'; '.join(protocols)}.")
+    return found
+
+
+def _other_labels(content: Content) -> list[str]:
+    """Seeds under which methods of one task were given other labels, though their noise has one name."""
+    found = []
+    for task in content.tasks:
+        digests: dict[int, set[str]] = {}
+        for group in content.of(task):
+            for run in group.runs:
+                digest = (run.summary.get("noise") or {}).get("digest")
+                if run.seed is not None and digest:
+                    digests.setdefault(run.seed, set()).add(str(digest))
+        other = [str(seed) for seed, those in sorted(digests.items()) if len(those) > 1]
+        if other:
+            where = f" under {task}" if len(content.tasks) > 1 else ""
+            found.append(f"Not all methods{where} were given the same labels, by their digests: seed {listed(other)}.")
+    return found
+
+
+def _twice(content: Content) -> list[str]:
+    twice = []
+    for group in content.groups:
+        keys = [(run.seed, run.number("data", "fold")) for run in group.runs]
+        if len(set(keys)) < len(keys):
+            twice.append(group.label)
+    return [f"Some seeds are there twice: {listed(distinct(twice))}."] if twice else []

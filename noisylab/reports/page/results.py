@@ -1,0 +1,128 @@
+"""The table of results: one row for each method under each noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from noisylab.reports.page.blocks import Block, Cell, Column, Section, Table, Text
+from noisylab.reports.page.chart import mark_style, strip
+from noisylab.reports.page.content import Content, Group
+from noisylab.reports.page.words import count, duration, mean_std, percents
+from noisylab.reports.runs import RunFolder
+
+__all__ = ["headline", "results_section"]
+
+_MOST_DOTS = 200
+
+
+class _Figure(NamedTuple):
+    column: Column
+    value: Callable[[RunFolder], float | None]
+    digits: int = 2
+
+
+def headline(run: RunFolder) -> float | None:
+    """The figure that the run's protocol names."""
+    return run.number("headline")
+
+
+def _test(key: str) -> Callable[[RunFolder], float | None]:
+    return lambda run: run.number("test", "headline", key)
+
+
+_FIGURES = [
+    _Figure(Column("last epoch", "test accuracy", number=True), _test("last")),
+    _Figure(Column("mean of last ten", "test accuracy", number=True), _test("last10_mean")),
+    _Figure(Column("best by validation", "test accuracy", number=True), _test("best_by_val")),
+]
+_BEST = _Figure(Column("best test epoch *", "test accuracy", number=True), _test("best"))
+_HELD_OUT = _Figure(Column("held-out accuracy", number=True), lambda run: run.number("val", "last10_mean"))
+
+
+def results_section(content: Content, *, best: bool, differences: Sequence[Block] = ()) -> Section:
+    """The table, its notes, and what a study knows of the differences.
+
+    Args:
+        content: with at least one run.
+        best: whether to show the best test epoch, marked.
+        differences: further blocks, of a study.
+    """
+    figures = _shown(content.runs, best=best)
+    pictures = any(headline(run) is not None for run in content.runs)
+    columns = [Column("method"), *([Column("each run", picture=True)] if pictures else [])]
+    columns += [Column("by the protocol", "test accuracy", number=True), *(figure.column for figure in figures)]
+    columns += [Column("runs", number=True), Column("time a run", number=True)]
+    parts = []
+    for task in content.tasks:
+        groups = content.of(task)
+        scale = _scale(groups)
+        leading = _leading(groups)
+        rows = [_row(group, figures, scale if pictures else None, leads=group is leading) for group in groups]
+        parts.append((task if len(content.tasks) > 1 else "", rows))
+    caption = "Test accuracy in percent: mean ± population standard deviation over the runs"
+    notes: list[Block] = [Text(note, "soft") for note in _notes(content, figures, pictures=pictures, best=best)]
+    return Section("results", "Results", [Table(columns, parts, caption), *notes, *differences])
+
+
+def _shown(runs: Sequence[RunFolder], *, best: bool) -> list[_Figure]:
+    """The figures that some run has and that are not the headline of all of them."""
+    found = []
+    for figure in [*_FIGURES, *([_BEST] if best else []), _HELD_OUT]:
+        values = [figure.value(run) for run in runs]
+        if any(value is not None for value in values) and values != [headline(run) for run in runs]:
+            found.append(figure)
+    return found
+
+
+def _scale(groups: Sequence[Group]) -> tuple[float, float]:
+    values = [value for group in groups for run in group.runs if (value := headline(run)) is not None]
+    return (min(values), max(values)) if values else (0.0, 1.0)
+
+
+def _leading(groups: Sequence[Group]) -> Group | None:
+    """The group with the highest mean; None where it stands alone."""
+    means = [(mean, place) for place, group in enumerate(groups) if (mean := mean_std([headline(r) for r in group.runs])[0]) is not None]
+    return groups[max(means)[1]] if len(means) > 1 else None
+
+
+def _row(group: Group, figures: Sequence[_Figure], scale: tuple[float, float] | None, *, leads: bool) -> list[Cell]:
+    values = [headline(run) for run in group.runs]
+    row = [Cell(group.name, mark=group.mark)]
+    if scale is not None:
+        known = [value for value in values if value is not None][:_MOST_DOTS]
+        text = f"{group.label}: {', '.join(percents(value, 2) for value in known)}"
+        row.append(Cell(svg=strip(known, *scale, mark_style(group.mark).color, text) if known else ""))
+    row.append(Cell(mean_std(values)[1], kind="main" if leads else ""))
+    row += [Cell(mean_std([figure.value(run) for run in group.runs], figure.digits)[1]) for figure in figures]
+    times = [run.number("wall_time_s") for run in group.runs]
+    known_times = [seconds for seconds in times if seconds is not None]
+    mean_time = sum(known_times) / len(known_times) if known_times and len(known_times) == len(times) else None
+    return [*row, Cell(str(len(group.runs))), Cell(duration(mean_time))]
+
+
+def _notes(content: Content, figures: Sequence[_Figure], *, pictures: bool, best: bool) -> list[str]:
+    notes = []
+    if any(len(content.of(task)) > 1 for task in content.tasks):
+        notes.append(
+            "Bold: the highest mean by the protocol. It need not be a difference that other seeds would show: look at the runs."
+        )
+    if pictures:
+        scales = [_scale(content.of(task)) for task in content.tasks]
+        words = [f"{percents(low)} to {percents(high)}" for low, high in scales]
+        several = len(scales) > 1
+        per = "; ".join(f"{task}: {text}" for task, text in zip(content.tasks, words, strict=True)) if several else words[0]
+        notes.append(f"Each run is a dot by its figure of the protocol, a bar is the mean; the scale is in percent, {per}.")
+    if any(figure is _HELD_OUT for figure in figures):
+        notes.append(
+            "Held-out accuracy: mean of the last ten epochs on the held-out training rows. Where their labels are the given ones, "
+            "it stays below the share of right labels even for a perfect classifier."
+        )
+    if best:
+        notes.append("*: highest of all epochs, chosen on the test set: an upper bound, not a protocol.")
+    if not all(group.complete for group in content.groups):
+        notes.append("†: its runs stopped before their last epoch; resume them before they are compared.")
+    shorter = [run for run in content.runs if (run.number("epochs") or 10) < 10]
+    if shorter:
+        notes.append(f"{count(len(shorter), 'run is', 'runs are')} shorter than ten epochs: their mean of the last ten is over all.")
+    return notes

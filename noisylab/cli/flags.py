@@ -98,6 +98,7 @@ FLAGS = {
         "FILE",
         path=True,
     ),
+    "best": Flag("show the best test epoch, too, marked as chosen on the test set: an upper bound, no result"),
     "checkpoint": Flag("the checkpoint of --run_dir to use: last or best", "NAME"),
     "shard_mb": Flag("size of a shard in MiB; default 64", "N"),
     "keep_order": Flag("pack the rows in the order they are read, instead of a random one"),
@@ -196,6 +197,13 @@ COMMANDS = {
         recipe=False,
         places="DIR ...",
     ),
+    "report": Command(
+        "one page about finished runs or a study, to read, print and hand on",
+        "noisylab report DIR --out report.html",
+        ("out", "best", "overwrite"),
+        recipe=False,
+        places="DIR ...",
+    ),
     "data check": Command(
         "say whether the files of a published data set are complete and the right ones",
         "noisylab data check CIFARN --root data",
@@ -245,6 +253,8 @@ _WORDS = {  # what a flag does in one command, where another says more than that
     ("predict", "overwrite"): "replace the file of --out, if noisylab wrote it",
     ("compare", "out"): "file of the figure, a PNG; default curves.png",
     ("compare", "overwrite"): "replace the file of --out, if noisylab wrote it",
+    ("report", "out"): "file of the page, .html or, with its figures as PNG files beside it, .md; default report.html",
+    ("report", "overwrite"): "replace the file of --out, and the figures beside it, if noisylab wrote them",
 }
 
 

@@ -111,6 +111,10 @@ def _run(options: Options) -> int:
         from noisylab.cli.commands.compare import compare
 
         return compare(options.places, options.own.get("out"), overwrite="overwrite" in options.own)
+    if name == "report":
+        from noisylab.cli.commands.report import report as write_report
+
+        return write_report(options)
     if name == "data check":
         from noisylab.cli.commands.data_check import check_data
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import noisylab.reports
 from noisylab.reports import curves_figure, read_run
-from noisylab.reports.figure import _spread
+from noisylab.reports.spacing import spread
 
 MakeRun = Callable[..., Path]
 
@@ -133,7 +133,7 @@ def test_a_run_without_curves_is_an_error_that_names_it(make_run: MakeRun, tmp_p
 
 @pytest.mark.parametrize("values", [[99.0, 98.0, 97.5, 99.5], [0.0, 0.1, 0.2, 0.0], [50.0], [], [10.0, 90.0]])
 def test_numbers_at_the_ends_keep_apart_and_in_order(values: list[float]) -> None:
-    heights = _spread(values, 5.5)
+    heights = spread(values, 5.5)
     order = sorted(range(len(values)), key=lambda position: values[position])
     assert all(heights[upper] - heights[lower] >= 5.5 - 1e-9 for lower, upper in pairwise(order))
     assert all(0 <= height <= 100 for height in heights)

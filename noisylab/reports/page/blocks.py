@@ -73,18 +73,18 @@ class Table:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; "soft" is an explanation, "warning" something to be seen."""
+    """A paragraph; "soft" is an explanation, "head" a heading of what follows."""
 
     text: str
-    kind: Literal["", "soft", "warning"] = ""
+    kind: Literal["", "soft", "head"] = ""
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A list of sentences; "code" for commands, "warning" for what must be seen."""
+    """A list of sentences; "warning" for what must be seen."""
 
     lines: Sequence[str]
-    kind: Literal["", "code", "warning"] = ""
+    kind: Literal["", "warning"] = ""
 
 
 @dataclass(frozen=True)

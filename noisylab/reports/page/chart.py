@@ -20,7 +20,7 @@ __all__ = ["Chart", "Line", "Style", "guide_swatch", "line_chart", "mark_style",
 
 _COLORS = 8
 _DASHES = ("", "7 3", "2 2.6", "9 3 2 3", "4 2", "12 3", "1.5 4", "6 2 1.5 2 1.5 2")
-_CHARACTER = 6.7  # width of a character of the labels, rather too much than too little
+_CHARACTER = 7.3  # width of a bold character of the labels, rather too much than too little
 _APART = 14.0  # distance of labels
 _LONGEST = 24  # characters of a label
 _STRIP = (190.0, 18.0)
@@ -79,7 +79,9 @@ def swatch(style: Style) -> str:
 
 def guide_swatch() -> str:
     """The same for the upright line of a chart."""
-    return '<svg class="swatch" viewBox="0 0 26 8" width="26" height="8" aria-hidden="true"><path class="guide" d="M13 0V8"/></svg>'
+    return (
+        '<svg class="swatch" viewBox="0 0 26 8" width="26" height="8" aria-hidden="true"><path class="guide" d="M13 0V8"/></svg>'
+    )
 
 
 class _Plane(NamedTuple):
@@ -137,12 +139,13 @@ def line_chart(chart: Chart) -> str:
     longest = max(chart.last_epoch, *(int(line.epochs[-1]) for line in lines))
     plane = _Plane(38.0, chart.width - right, height - 38.0, 12.0, longest, chart.low, chart.high)
     described = "; ".join(f"{line.label} {line.at_end}" for line in lines)
+    cut = f'width="{chart.width:.0f}" height="{plane.bottom + 1:.1f}" overflow="hidden"'  # no line goes below the axis
     parts = [
         f"<title>{escape(chart.title)}, in percent over the epochs</title>",
         f"<desc>At the end, in percent: {escape(described)}.</desc>",
         *_axes(plane),
         *_guide(plane, chart.guide),
-        f'<svg x="0" y="0" width="{chart.width:.0f}" height="{plane.bottom + 1:.1f}" overflow="hidden">',  # cuts what is below the axis
+        f'<svg x="0" y="0" {cut}>',
         *(_band(plane, line) for line in lines),
         *(_path(plane, line) for line in lines),
         "</svg>",

@@ -141,11 +141,16 @@ def _is_study(path: Path) -> bool:
 
 def _read_below(path: Path, runs: list[RunFolder], unfinished: list[Unfinished]) -> None:
     """Adds the runs at any depth below a folder; those inside of another run belong to it."""
-    finished = _outermost(find_runs(path)) if path.is_dir() else []
-    begun = [folder for folder in _outermost([*finished, *find_runs(path, finished=False)]) if folder not in finished] if path.is_dir() else []
-    if not finished and not begun:
+    if not path.is_dir():
         read_run(path)  # says what is wrong with it
-        raise RunFolderError(f"{path} holds no run; give runs/<name>/<time>, or a folder that holds such")
+    finished = find_runs(path)
+    begun = _outermost([*finished, *find_runs(path, finished=False)])
+    finished = [folder for folder in begun if folder in finished]
+    begun = [folder for folder in begun if folder not in finished]
+    if not finished and not begun:
+        raise RunFolderError(
+            f"{path} is no run folder and holds none; give runs/<name>/<time>, a folder that holds runs, or a study"
+        )
     for folder in finished:
         try:
             runs.append(read_run(folder))

@@ -15,7 +15,7 @@ from noisylab.reports.page.blocks import Block, Cell, Column, Figure, Fold, Grid
 from noisylab.reports.page.content import Content
 from noisylab.reports.page.matrices import matrix
 from noisylab.reports.page.transitions import class_names
-from noisylab.reports.page.words import distinct, listed, percents
+from noisylab.reports.page.words import NONE, distinct, listed, percents
 from noisylab.reports.runs import RunFolder
 
 __all__ = ["data_section"]
@@ -97,14 +97,14 @@ def _draws_table(draws: Sequence[RunFolder]) -> Table:
                 Cell(percents(run.measured_rate, 2)),
                 Cell(_whole(data.get("num_train"))),
                 Cell(_whole(data.get("num_train_used"))),
-                Cell(str(digest or "–"), kind="code"),
+                Cell(str(digest or NONE), kind="code"),
             ]
         )
     return Table(columns, [("", rows)], "The labels that were given, one line for each draw of the noise")
 
 
 def _whole(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else "–"
+    return f"{value:,}" if isinstance(value, int) else NONE
 
 
 def _counts(run: RunFolder) -> Table | None:

@@ -38,12 +38,14 @@ _SELECTION = [
 
 def memorization_section(content: Content) -> Section:
     """What became of the correct and of the wrong labels at the end of training."""
-    found = _table(content, _MEMORIZATION, "Training labels at the end of training, in percent: mean ± population standard deviation")
+    found = _table(
+        content, _MEMORIZATION, "Training labels at the end of training, in percent: mean ± population standard deviation"
+    )
     if found is None:
         return Section("memorization", "Memorization")
     note = (
-        "Measured on all training rows without augmentation, by their true labels, which only this table saw. Lost since the best "
-        "epoch: how far the test accuracy is below its highest at the end; it says that there was something to lose, not what a "
+        "Measured on all training rows without augmentation, by their true labels, which only this table saw. Lost since the "
+        "best epoch: how far the test accuracy is below its highest at the end; it says that there was something to lose, not what a "
         "user without a test set could have kept."
     )
     return Section("memorization", "Memorization", [found, Text(note, "soft")])
@@ -51,7 +53,9 @@ def memorization_section(content: Content) -> Section:
 
 def selection_table(content: Content) -> list[Block]:
     """Precision, recall and size of the selection in the last epoch; nothing where no method selects."""
-    found = _table(content, _SELECTION, "Rows taken as labeled right in the last epoch, in percent: mean ± population standard deviation")
+    found = _table(
+        content, _SELECTION, "Rows taken as labeled right in the last epoch, in percent: mean ± population standard deviation"
+    )
     return [found] if found is not None else []
 
 

@@ -32,6 +32,8 @@ def contents_html(sections: Sequence[Section]) -> str:
 def block_html(block: Block) -> str:
     """One block."""
     match block:
+        case Text(text, "head"):
+            return f'<h3 class="head">{_text(text)}</h3>'
         case Text(text, kind):
             return f"<p{_kind('note' if kind == 'soft' else kind)}>{_text(text)}</p>"
         case Lines(lines, kind):
@@ -88,7 +90,8 @@ def _table(table: Table) -> str:
     heat = table.kind == "heat"
     head = _upright(table.columns) if heat else _head(table.columns)
     bodies = "".join(_part(table, name, rows) for name, rows in table.parts)
-    inner = f'<table class="{_class(table)}"><caption>{_text(table.caption)}</caption><thead>{head}</thead>{bodies}</table>'
+    inner = f"<caption><span>{_text(table.caption)}</span></caption><thead>{head}</thead>{bodies}"
+    inner = f'<table class="{_class(table)}">{inner}</table>'
     return f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(table.caption)}">{inner}</div>'
 
 
@@ -99,7 +102,9 @@ def _class(table: Table) -> str:
 
 
 def _upright(columns: Sequence[Column]) -> str:
-    cells = "".join(f'<th scope="col" title="{escape(column.name)}"><span>{escape(column.name)}</span></th>' for column in columns[1:])
+    cells = "".join(
+        f'<th scope="col" title="{escape(column.name)}"><span>{escape(column.name)}</span></th>' for column in columns[1:]
+    )
     return f'<tr><td><span class="hidden">{escape(columns[0].name)}</span></td>{cells}</tr>'
 
 
@@ -120,7 +125,11 @@ def _head(columns: Sequence[Column]) -> str:
 
 def _heading(column: Column, rows: int = 1) -> str:
     over = f' rowspan="{rows}"' if rows > 1 else ""
-    return f'<th scope="col"{over}{_kind("number" if column.number else "")}>{_text(column.name)}</th>'
+    return f'<th scope="col"{over}{_kind(_column(column))}>{_text(column.name)}</th>'
+
+
+def _column(column: Column) -> str:
+    return "number" if column.number else "picture" if column.picture else ""
 
 
 def _part(table: Table, name: str, rows: Sequence[Sequence[Cell]]) -> str:
@@ -139,7 +148,7 @@ def _row(columns: Sequence[Column], row: Sequence[Cell]) -> str:
 
 
 def _cell(column: Column, cell: Cell) -> str:
-    kinds = [kind for kind in ("number" if column.number else "", cell.kind) if kind]
+    kinds = [kind for kind in (_column(column), cell.kind) if kind]
     style = ""
     if cell.depth is not None:
         kinds = [kind for kind in kinds if kind != "number"]

@@ -36,11 +36,9 @@ def plain(text: str) -> str:
 def block_markdown(block: Block, draw: Draw) -> str:
     """One block, and an empty line."""
     match block:
-        case Text(text):
-            return f"{plain(text)}\n\n"
-        case Lines(lines, kind):
-            if kind == "code":
-                return _fenced("\n".join(lines))
+        case Text(text, kind):
+            return f"### {plain(text)}\n\n" if kind == "head" else f"{plain(text)}\n\n"
+        case Lines(lines):
             return "".join(f"- {plain(line)}\n" for line in lines) + "\n"
         case Terms(terms):
             items = [f"- **{plain(term)}:** {_joined(text)}{f' ({plain(more)})' if more else ''}\n" for term, text, more in terms]
@@ -63,11 +61,6 @@ def block_markdown(block: Block, draw: Draw) -> str:
 
 def _joined(text: str) -> str:
     return "; ".join(plain(line) for line in text.split("\n"))
-
-
-def _fenced(text: str) -> str:
-    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
-    return f"{fence}sh\n{text}\n{fence}\n\n"
 
 
 def _table(table: Table) -> str:

@@ -80,7 +80,7 @@ def _picture(array: NDArray[np.float64], title: str, *, signed: bool) -> Figure:
     diagonal = float(np.nanmean(np.diag(array)))
     about = f"mean of the diagonal {percents(diagonal, signed=signed)} percent"
     svg = (
-        f'<svg class="chart matrix" viewBox="0 0 {left + _SIDE + 12} {top + _SIDE + 42}" role="img"><title>{escape(title)}</title>'
-        f"<desc>{classes} by {classes} classes; {about}.</desc>{''.join(parts)}</svg>"
+        f'<svg class="chart matrix" viewBox="0 0 {left + _SIDE + 12} {top + _SIDE + 42}" role="img">'
+        f"<title>{escape(title)}</title><desc>{classes} by {classes} classes; {about}.</desc>{''.join(parts)}</svg>"
     )
     return Figure(svg, f"{classes} classes by their number; {about}. The stronger, the larger.", title)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from noisylab.reports.page.blocks import Block, Lines, Terms
 from noisylab.reports.page.content import Content, Group
 from noisylab.reports.page.results import headline
-from noisylab.reports.page.words import count, distinct, duration, listed, mean_std, percents
+from noisylab.reports.page.words import NONE, count, distinct, duration, listed, mean_std, percents, some
 from noisylab.reports.runs import RunFolder
 
 __all__ = ["overview", "title_of"]
 
-_MOST_NAMES = 8
+_MOST_NAMES, _MOST_TASKS = 8, 4
 
 
 def title_of(content: Content) -> tuple[str, str]:
@@ -21,8 +21,8 @@ def title_of(content: Content) -> tuple[str, str]:
     data = listed(distinct(run.data for run in content.runs))
     compared = labels[0] if len(labels) == 1 else count(len(labels), "method" if _are_methods(content) else "setting")
     title = content.study.name if content.study is not None else f"{compared}{f' on {data}' if data else ''}"
-    names = listed(labels) if len(labels) <= _MOST_NAMES else f"{', '.join(labels[:_MOST_NAMES])} and {len(labels) - _MOST_NAMES} more"
-    facts = [names, data if content.study is not None else "", listed(content.tasks) if len(content.tasks) <= 4 else f"{len(content.tasks)} kinds of noise"]
+    tasks = listed(content.tasks) if len(content.tasks) <= _MOST_TASKS else f"{len(content.tasks)} kinds of noise"
+    facts = [some(labels, _MOST_NAMES), data if content.study is not None else "", tasks]
     return title, " · ".join(fact for fact in facts if fact)
 
 
@@ -35,22 +35,26 @@ def overview(content: Content) -> list[Block]:
     runs = content.runs
     times = [seconds for run in runs if (seconds := run.number("wall_time_s")) is not None]
     done = f"{len(runs):,} of {content.planned:,}" if content.planned != len(runs) else f"{len(runs):,}"
-    cards = [_leader(content, task) for task in content.tasks[:4]]
+    cards = [_leader(content, task) for task in content.tasks[:_MOST_TASKS]]
     seeds = sorted({run.seed for run in runs if run.seed is not None})
     repeats = count(len(seeds), "seed") if seeds else ""
     cards.append(("Runs finished", done, ", ".join(part for part in (count(len(content.groups), "group"), repeats) if part)))
     if times:
         devices = listed(distinct(str(run.summary.get("device") or "") for run in runs))
-        cards.append(("Training time", duration(sum(times)), f"all runs together, on {devices}" if devices else "all runs together"))
+        cards.append(
+            ("Training time", duration(sum(times)), f"all runs together, on {devices}" if devices else "all runs together")
+        )
     beware = warnings(content)
     return [Terms(cards, "cards"), *([Lines(beware, "warning")] if beware else [])]
 
 
 def _leader(content: Content, task: str) -> tuple[str, str, str]:
-    ranked = sorted(((mean, place, group) for place, group in enumerate(content.of(task)) if (mean := _mean(group)) is not None), reverse=True)
+    ranked = sorted(
+        ((mean, place, group) for place, group in enumerate(content.of(task)) if (mean := _mean(group)) is not None), reverse=True
+    )
     where = f", {task}" if len(content.tasks) > 1 else ""
     if not ranked:
-        return f"Test accuracy{where}", "–", "no figure"
+        return f"Test accuracy{where}", NONE, "no figure"
     best = ranked[0][2]
     figure = mean_std([headline(run) for run in best.runs])[1]
     if len(ranked) == 1:
@@ -69,7 +73,9 @@ def warnings(content: Content) -> list[str]:
     if content.unfinished:
         states = [each.state for each in content.unfinished]
         parts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-        found.append(f"{count(len(states), 'run is', 'runs are')} not in the figures: {', '.join(parts)}. See Not finished, below.")
+        found.append(
+            f"{count(len(states), 'run is', 'runs are')} not in the figures: {', '.join(parts)}. See Not finished, below."
+        )
     stopped = [group.label for group in content.groups if not group.complete]
     if stopped:
         found.append(f"Stopped before the last epoch, and not to be compared until resumed: {listed(distinct(stopped))}.")

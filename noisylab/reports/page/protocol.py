@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from noisylab.reports.page.blocks import Section, Terms
 from noisylab.reports.page.content import Content
 from noisylab.reports.page.settings import value_of
-from noisylab.reports.page.words import count, distinct, listed, percents
+from noisylab.reports.page.words import count, distinct, listed, percents, some
 from noisylab.reports.runs import RunFolder
 
 __all__ = ["protocol_section", "seed_words", "test_rows"]
@@ -36,14 +36,14 @@ def protocol_section(content: Content, *, best: bool) -> Section:
 
 _UNKNOWN = "The true labels are not known: nothing can be said of memorization or of how right a selection is."
 _SPREAD = (
-    "Means are over the seeds (and folds), and ± is the population standard deviation over them. In the curves a line is the mean "
-    "and its band reaches from the lowest run to the highest."
+    "Means are over the seeds (and folds), and ± is the population standard deviation over them. In the curves a line is the "
+    "mean and its band reaches from the lowest run to the highest."
 )
 
 
 def _chosen(best: bool) -> str:
     if best:
-        return "The best test epoch is shown on request and marked *: it was chosen on the test set and is an upper bound, no result."
+        return "The best test epoch is shown on request and marked *: chosen on the test set, it is an upper bound, no result."
     return "No epoch was chosen on the test set."
 
 
@@ -61,14 +61,10 @@ def _by_group(content: Content, words: Callable[[RunFolder], str]) -> str:
     told_by_label = all(len(found) == 1 for found in of_label.values())
     found: dict[str, list[str]] = {}
     for group, text in texts:
-        found.setdefault(text, []).append(group.label if told_by_label or len(content.tasks) == 1 else f"{group.label} ({group.task})")
-    return "\n".join(f"{text} ({_some(distinct(names))})" for text, names in found.items())
-
-
-def _some(names: Sequence[str]) -> str:
-    if len(names) <= _MOST_GROUPS:
-        return listed(names)
-    return f"{', '.join(names[:_MOST_GROUPS])} and {len(names) - _MOST_GROUPS} more"
+        found.setdefault(text, []).append(
+            group.label if told_by_label or len(content.tasks) == 1 else f"{group.label} ({group.task})"
+        )
+    return "\n".join(f"{text} ({some(distinct(names), _MOST_GROUPS)})" for text, names in found.items())
 
 
 def _each_of_its_task(content: Content, words: Callable[[RunFolder], str]) -> str:

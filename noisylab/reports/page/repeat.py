@@ -9,7 +9,7 @@ from noisylab.reports.page.blocks import Block, Cell, Column, Fold, Section, Tab
 from noisylab.reports.page.content import Content, Group
 from noisylab.reports.page.results import headline
 from noisylab.reports.page.settings import differing
-from noisylab.reports.page.words import count, distinct, duration, listed, percents
+from noisylab.reports.page.words import NONE, count, distinct, duration, listed, percents
 from noisylab.reports.runs import RunFolder
 
 __all__ = ["machine_section", "repeat_section", "settings_section", "unfinished_section"]
@@ -21,15 +21,18 @@ def settings_section(content: Content) -> Section:
     """The settings that differ between the groups, and no others."""
     found = differing([group.runs for group in content.groups])
     rows = [
-        [Cell(group.name, note=group.task if len(content.tasks) > 1 else "", mark=group.mark), Cell(_pairs(settings), kind="chips")]
+        [
+            Cell(group.name, note=group.task if len(content.tasks) > 1 else "", mark=group.mark),
+            Cell(_pairs(settings), kind="chips"),
+        ]
         for group, settings in zip(content.groups, found, strict=True)
     ]
     if not any(found):
         same = "All settings but the seeds are the same." if len(content.groups) > 1 else ""
         return Section("settings", "Settings that differ", [Text(same, "soft")] if same else [])
     note = (
-        "Named as the flags of noisylab fit. What is not listed is the same in all runs, apart from seeds; what only some methods have, "
-        "each of them lists, unless it is null."
+        "Named as the flags of noisylab fit. What is not listed is the same in all runs, apart from seeds; what only some "
+        "methods have, each of them lists, unless it is null."
     )
     rows = _merged(content.groups, found) or rows
     table = Table([Column("method"), Column("settings")], [("", rows)], "Settings that are not the same in all groups of runs")
@@ -65,11 +68,17 @@ def _pairs(settings: Mapping[str, str]) -> str:
 def repeat_section(content: Content) -> Section:
     """The command line that repeats each run, beside the figure that it must give."""
     note = (
-        "Each command trains the run again in a new folder, with its seed and every setting that it had; it must give the same figure "
-        "on the same machine under the same versions. Paths are as the report was asked for, from the folder it was made in."
+        "Each command trains the run again in a new folder, with its seed and every setting that it had; it must give the same "
+        "figure on the same machine under the same versions. Paths are as the report was asked for, from the folder it was made in."
     )
     blocks: list[Block] = [Text(note, "soft")]
-    columns = [Column("run"), Column("seed", number=True), Column("figure, %", number=True), Column("time", number=True), Column("command")]
+    columns = [
+        Column("run"),
+        Column("seed", number=True),
+        Column("figure, %", number=True),
+        Column("time", number=True),
+        Column("command"),
+    ]
     parts = []
     for task in content.tasks:
         rows = [_repeat_row(group, run) for group in content.of(task) for run in group.runs]
@@ -119,9 +128,9 @@ def unfinished_section(content: Content) -> Section:
         [
             Cell(each.name),
             Cell(each.state, kind="bad" if each.state in ("failed", "damaged") else ""),
-            Cell(each.progress or "–"),
-            Cell(str(each.attempts) if each.attempts else "–"),
-            Cell(each.message or "–"),
+            Cell(each.progress or NONE),
+            Cell(str(each.attempts) if each.attempts else NONE),
+            Cell(each.message or NONE),
         ]
         for each in content.unfinished
     ]

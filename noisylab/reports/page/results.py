@@ -82,7 +82,11 @@ def _scale(groups: Sequence[Group]) -> tuple[float, float]:
 
 def _leading(groups: Sequence[Group]) -> Group | None:
     """The group with the highest mean; None where it stands alone."""
-    means = [(mean, place) for place, group in enumerate(groups) if (mean := mean_std([headline(r) for r in group.runs])[0]) is not None]
+    means = [
+        (mean, place)
+        for place, group in enumerate(groups)
+        if (mean := mean_std([headline(r) for r in group.runs])[0]) is not None
+    ]
     return groups[max(means)[1]] if len(means) > 1 else None
 
 
@@ -115,8 +119,8 @@ def _notes(content: Content, figures: Sequence[_Figure], *, pictures: bool, best
         notes.append(f"Each run is a dot by its figure of the protocol, a bar is the mean; the scale is in percent, {per}.")
     if any(figure is _HELD_OUT for figure in figures):
         notes.append(
-            "Held-out accuracy: mean of the last ten epochs on the held-out training rows. Where their labels are the given ones, "
-            "it stays below the share of right labels even for a perfect classifier."
+            "Held-out accuracy: mean of the last ten epochs on the held-out training rows. Where their labels are the given "
+            "ones, it stays below the share of right labels even for a perfect classifier."
         )
     if best:
         notes.append("*: highest of all epochs, chosen on the test set: an upper bound, not a protocol.")
@@ -124,5 +128,7 @@ def _notes(content: Content, figures: Sequence[_Figure], *, pictures: bool, best
         notes.append("†: its runs stopped before their last epoch; resume them before they are compared.")
     shorter = [run for run in content.runs if (run.number("epochs") or 10) < 10]
     if shorter:
-        notes.append(f"{count(len(shorter), 'run is', 'runs are')} shorter than ten epochs: their mean of the last ten is over all.")
+        notes.append(
+            f"{count(len(shorter), 'run is', 'runs are')} shorter than ten epochs: their mean of the last ten is over all."
+        )
     return notes

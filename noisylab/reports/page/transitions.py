@@ -30,8 +30,8 @@ def transition_section(content: Content) -> Section:
         blocks.append(Fold(heading, _one(group, run, number), open=number < _MOST_OPEN))
     if blocks:
         note = (
-            "Share of each true class (down) that was given a label (across), in percent, in the last epoch with an estimate. The "
-            "error is the sum of absolute differences over the sum of the true entries, from 0 to 2."
+            "Share of each true class (down) that was given a label (across), in percent, in the last epoch with an estimate. "
+            "The error is the sum of absolute differences over the sum of the true entries, from 0 to 2."
         )
         blocks.insert(0, Text(note, "soft"))
     return Section("transition", "Transition matrix: estimated and true", blocks)
@@ -54,7 +54,10 @@ def _one(group: Group, run: RunFolder, number: int) -> list[Block]:
     pictures = [matrix(estimate.tolist(), names, "estimated")]
     if record.get("truth") is not None:
         truth = np.asarray(record["truth"], dtype=np.float64)
-        pictures += [matrix(truth.tolist(), names, "true"), matrix((estimate - truth).tolist(), names, "estimated − true", signed=True)]
+        pictures += [
+            matrix(truth.tolist(), names, "true"),
+            matrix((estimate - truth).tolist(), names, "estimated \N{MINUS SIGN} true", signed=True),
+        ]
     png = partial(_png, run.summary)
     return [Text(_errors(group, run)), Grid(pictures, "matrix", png=png, name=f"transition-{number + 1}")]
 

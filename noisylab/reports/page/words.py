@@ -6,7 +6,10 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-__all__ = ["count", "distinct", "duration", "listed", "mean_std", "percents", "setting"]
+__all__ = ["NONE", "count", "distinct", "duration", "listed", "mean_std", "percents", "setting", "some"]
+
+NONE = "\N{EN DASH}"
+"""Stands where there is no value."""
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -32,6 +35,16 @@ def listed(words: Iterable[str], last: str = "and") -> str:
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} {last} {found[-1]}" if found else ""
 
 
+def some(words: Sequence[str], most: int) -> str:
+    """Words as a sentence lists them, of many the first.
+
+    Example:
+        >>> some(["a", "b", "c"], 2)
+        'a, b and 1 more'
+    """
+    return listed(words) if len(words) <= most else f"{', '.join(words[:most])} and {len(words) - most} more"
+
+
 def distinct(values: Iterable[str]) -> list[str]:
     """The texts in order of appearance, each once, empty ones left out."""
     return [value for value in dict.fromkeys(values) if value]
@@ -45,7 +58,7 @@ def percents(value: float | None, digits: int = 1, *, signed: bool = False) -> s
         ('91.3', '–', '−2.0')
     """
     if value is None or not math.isfinite(value):
-        return "–"
+        return NONE
     text = f"{100 * value:{'+' if signed else ''}.{digits}f}"
     return text.replace("-", _MINUS)
 
@@ -61,7 +74,7 @@ def mean_std(values: Sequence[float | None], digits: int = 2) -> tuple[float | N
     """
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not values or len(known) < len(values):
-        return None, "–"
+        return None, NONE
     mean = statistics.fmean(known)
     spread = f" ± {percents(statistics.pstdev(known), digits)}" if len(known) > 1 else ""
     return mean, f"{percents(mean, digits)}{spread}"
@@ -75,7 +88,7 @@ def duration(seconds: float | None) -> str:
         ['–', '3.2 s', '1 min 15 s', '5 h 30 min']
     """
     if seconds is None or not math.isfinite(seconds):
-        return "–"
+        return NONE
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -86,7 +86,9 @@ def write_html(path: str | Path, content: Content, *, best: bool = False, today:
         made=escape(_made(today)),
     )
     with atomic_path(path) as partial:
-        partial.write_bytes(page.encode("utf-8", "replace"))  # a file name that is no text must not keep the page from being written
+        partial.write_bytes(
+            page.encode("utf-8", "replace")
+        )  # a file name that is no text must not keep the page from being written
     return Path(path)
 
 
@@ -152,5 +154,3 @@ def _made(today: datetime.date | None) -> str:
 
 def _asset(name: str) -> str:
     return resources.files("noisylab.reports.page").joinpath(name).read_text("utf-8")
-
-

@@ -90,8 +90,8 @@ def curves_section(content: Content) -> Section:
             blocks.append(Fold(heading, [grid], open=len(content.groups) <= _MOST_OPEN))
     if blocks:
         note = (
-            "What a method learns shows in the test accuracy; what it learns by heart in the wrong labels that it gives back. The "
-            "axis of accuracies begins below the lowest one after the first tenth of training."
+            "What a method learns shows in the test accuracy; what it learns by heart in the wrong labels that it gives back. "
+            "The axis of accuracies begins below the lowest one after the first tenth of training."
         )
         blocks.insert(0, Text(note, "soft"))
     return Section("curves", "Curves: clean against noisy", blocks)

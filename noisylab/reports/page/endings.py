@@ -45,8 +45,8 @@ def memorization_section(content: Content) -> Section:
         return Section("memorization", "Memorization")
     note = (
         "Measured on all training rows without augmentation, by their true labels, which only this table saw. Lost since the "
-        "best epoch: how far the test accuracy is below its highest at the end; it says that there was something to lose, not what a "
-        "user without a test set could have kept."
+        "best epoch: how far the test accuracy is below its highest at the end; it says that there was something to lose, not "
+        "what a user without a test set could have kept."
     )
     return Section("memorization", "Memorization", [found, Text(note, "soft")])
 

@@ -69,7 +69,7 @@ def repeat_section(content: Content) -> Section:
     """The command line that repeats each run, beside the figure that it must give."""
     note = (
         "Each command trains the run again in a new folder, with its seed and every setting that it had; it must give the same "
-        "figure on the same machine under the same versions. Paths are as the report was asked for, from the folder it was made in."
+        "figure on the same machine under the same versions. Paths are as the report was asked for."
     )
     blocks: list[Block] = [Text(note, "soft")]
     columns = [

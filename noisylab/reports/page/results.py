@@ -83,11 +83,11 @@ def _scale(groups: Sequence[Group]) -> tuple[float, float]:
 def _leading(groups: Sequence[Group]) -> Group | None:
     """The group with the highest mean; None where it stands alone."""
     means = [
-        (mean, place)
+        (mean, -place)
         for place, group in enumerate(groups)
         if (mean := mean_std([headline(r) for r in group.runs])[0]) is not None
     ]
-    return groups[max(means)[1]] if len(means) > 1 else None
+    return groups[-max(means)[1]] if len(means) > 1 else None
 
 
 def _row(group: Group, figures: Sequence[_Figure], scale: tuple[float, float] | None, *, leads: bool) -> list[Cell]:

@@ -31,7 +31,7 @@ from issue_settings import source_arrays
 from sklearn.metrics import roc_auc_score
 from timing import commit, cores, device_name
 
-from noisylab.callbacks.summary import versions
+from noisylab.callbacks.surroundings import versions
 
 SIZE = 96
 TEST_ROWS = 1000

@@ -39,7 +39,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 from timing import commit, cores, device_name, quiet
 from torch import Tensor, nn
 
-from noisylab.callbacks.summary import versions
+from noisylab.callbacks.surroundings import versions
 from noisylab.cli import main as noisylab_main
 from noisylab.files import atomic_path
 from noisylab.issues import read_issues

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import torch
 
 import noisylab
-from noisylab.callbacks.summary import versions
+from noisylab.callbacks.surroundings import versions
 from noisylab.files import atomic_path
 
 __all__ = [

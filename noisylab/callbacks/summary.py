@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import statistics
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +15,14 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
-import noisylab
 from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.callbacks.diagnostics import Diagnostics
 from noisylab.callbacks.pause import Pause
+from noisylab.callbacks.surroundings import code_digests, machine_facts, versions
 from noisylab.crowd import write_crowd
 from noisylab.data.base import NoisyDataModule
+from noisylab.data.digests import tensor_digest
 from noisylab.data.drawing import without
 from noisylab.data.softlabels import not_used
 from noisylab.files import atomic_path
@@ -31,24 +30,12 @@ from noisylab.methods.base import NoisyLabelMethod
 from noisylab.metrics import balanced_accuracy
 from noisylab.noise import NoisyTargets, digest, save_noise
 
-__all__ = ["RunSummary", "versions"]
+__all__ = ["RunSummary"]
 
 _GOES_ON = EarlyStoppingReason.NOT_STOPPED
 _LAST = 10
 _CLASSES = 100  # of a matrix in the summary
 _DIAGNOSTICS = ("memorization", "memorization_online", "issues", "select", "labels", "unlabeled", "mixture", "transition")
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that affect results."""
-    names = ("noisylab", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = noisylab.__version__ if name == "noisylab" else "not installed"
-    return found
 
 
 class RunSummary(Checkpoint):
@@ -61,13 +48,16 @@ class RunSummary(Checkpoint):
 
     Attributes:
         written: whether training came to its end and the summary was written, here or by the first rank.
+        resumes: how often the run was continued from a checkpoint.
     """
 
     def __init__(self, folder: str | Path, recipe: str = "") -> None:
         self.folder, self.recipe = Path(folder), recipe
         self.seconds = 0.0
         self.images = 0
+        self.resumes = 0
         self._started = 0.0
+        self._code: dict[str, str] = {}
         self.written = False
 
     @property
@@ -76,20 +66,22 @@ class RunSummary(Checkpoint):
         return "RunSummary"
 
     def state_dict(self) -> dict[str, Any]:
-        """Time and images so far."""
-        return {"seconds": self._elapsed(), "images": self.images}
+        """Time, images and resumes so far."""
+        return {"seconds": self._elapsed(), "images": self.images, "resumes": self.resumes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the counters."""
         self.seconds, self.images = float(state["seconds"]), int(state["images"])
+        self.resumes = int(state.get("resumes", 0)) + 1
 
     def _elapsed(self) -> float:
         return self.seconds + (time.monotonic() - self._started if self._started else 0.0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the noise, start the clock."""
+        """Save the noise, take the digests of the code as it was read, start the clock."""
         self._started = time.monotonic()
         data = trainer.datamodule  # type: ignore[attr-defined]
+        self._code = _code(trainer, pl_module)
         if isinstance(data, NoisyDataModule) and trainer.is_global_zero:
             _save_labels(self.folder / "noise.npz", data)
             if data.noisy is not None and data.noisy.crowd is not None:
@@ -172,6 +164,7 @@ class RunSummary(Checkpoint):
                 "fold": data.fold if data.folds else None,
                 "class_names": list(info.class_names),
                 "account": [*data.source.account, *not_used(method, info)],
+                "digests": _digests(data),
             },
             "noise": {
                 "kind": None if data.noise is None else data.noise.kind,
@@ -197,6 +190,9 @@ class RunSummary(Checkpoint):
             "device": _device(method.device),
             "precision": str(trainer.precision),
             "versions": versions(),
+            "machine": machine_facts(trainer.world_size),
+            "code": self._code or _code(trainer, method),
+            "resumes": self.resumes,
         }
 
 
@@ -285,6 +281,25 @@ def _wrong(data: NoisyDataModule) -> float | None:
     truth = data.judged_target
     known = (truth >= 0) & (data.given_target >= 0)
     return float((data.given_target != truth)[known].double().mean()) if bool(known.any()) else None
+
+
+def _digests(data: NoisyDataModule) -> dict[str, str | None]:
+    """SHA-256 of inputs and labels as they were read, and of the rows that are trained on; null without test rows."""
+    record = data.fitted()
+    test = record["test"] or {}
+    return {
+        "inputs": record["train"]["inputs"],
+        "labels": record["train"]["labels"],
+        "test_inputs": test.get("inputs"),
+        "test_labels": test.get("labels"),
+        "split": tensor_digest(data.info.train_rows),
+    }
+
+
+def _code(trainer: L.Trainer, method: L.LightningModule) -> dict[str, str]:
+    data, callbacks = trainer.datamodule, trainer.callbacks  # type: ignore[attr-defined]
+    noise = getattr(data, "noise", None)
+    return code_digests({type(item) for item in (*method.modules(), data, noise, *callbacks)})
 
 
 def _device(device: torch.device) -> str:

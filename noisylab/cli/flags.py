@@ -113,6 +113,8 @@ FLAGS = {
     "sampler": Flag("tpe, which learns from the trials before, or random", "NAME"),
     "pruner": Flag("median, hyperband or none: what stops trials early", "NAME"),
     "storage": Flag("journal, sqlite or the URL of a database, where the trials are kept; default journal", "URL"),
+    "tolerance": Flag("numbers count as equal up to this difference, relative above 1; default 0, every digit", "T"),
+    "moved": Flag("a file or folder of the run's data, and where it is now; may be repeated", "OLD=NEW", repeated=True),
     "rank_timeout": Flag(
         "where torchrun or srun has started several processes: end the run when one has given no sign of life for so long; "
         "default 120",
@@ -190,6 +192,13 @@ COMMANDS = {
         "noisylab predict --run_dir DIR --images FOLDER",
         (*_FINISHED, "images", "dataset", "split", "skip_unreadable", "out", "overwrite"),
     ),
+    "rerun": Command(
+        "repeat a finished run in a new folder, and say whether the numbers are equal",
+        "noisylab rerun runs/act_digits/TIME",
+        ("run_dir", "resume", "overwrite", "tolerance", "moved", "logger", "trust", "rank_timeout"),
+        recipe=False,
+        places="RUN_DIR",
+    ),
     "compare": Command(
         "table and figure of finished runs",
         "noisylab compare DIR DIR --out curves.png",
@@ -251,6 +260,9 @@ _WORDS = {  # what a flag does in one command, where another says more than that
     ("predict", "split"): "split of --dataset to predict; needed where it has several",
     ("predict", "out"): "file of the predictions; default predictions.csv in the run folder",
     ("predict", "overwrite"): "replace the file of --out, if noisylab wrote it",
+    ("rerun", "run_dir"): "folder of the repetition; default a new one",
+    ("rerun", "resume"): "finish the repetition in --run_dir, if it is not finished, and compare it",
+    ("rerun", "overwrite"): "replace the run in --run_dir, which is not the one that is repeated",
     ("compare", "out"): "file of the figure, a PNG; default curves.png",
     ("compare", "overwrite"): "replace the file of --out, if noisylab wrote it",
     ("report", "out"): "file of the page, .html or, with its figures as PNG files beside it, .md; default report.html",

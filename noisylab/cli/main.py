@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _answer(arguments)
     except BrokenPipeError:  # the reader of our output has gone, as in `noisylab recipes | head`
         silence(sys.stdout)
-        return _SIGPIPE if arguments[:1] in (["fit"], ["folds"], ["study"], ["sweep"], ["issues"]) else 0
+        return _SIGPIPE if arguments[:1] in (["fit"], ["folds"], ["study"], ["sweep"], ["issues"], ["rerun"]) else 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -156,6 +156,7 @@ def _train_or_evaluate(options: Options) -> int:
     from noisylab.cli.commands.folds import fit_folds
     from noisylab.cli.commands.issues import find_issues
     from noisylab.cli.commands.predict import predict
+    from noisylab.cli.commands.rerun import rerun
     from noisylab.cli.commands.study import run_study
     from noisylab.cli.commands.sweep import run_sweep
     from noisylab.cli.running.again import asked_early, go_on, hear_early, stop_early
@@ -171,6 +172,7 @@ def _train_or_evaluate(options: Options) -> int:
         "validate": evaluate,
         "test": evaluate,
         "predict": predict,
+        "rerun": rerun,
     }
     try:
         with hear_early(), meet(rank_timeout(options)) as meeting:

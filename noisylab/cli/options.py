@@ -24,6 +24,7 @@ class Options:
         loggers: values of ``--logger``.
         trust: values of ``--trust``.
         flags: (dotted key, text) of the values of a recipe, in order.
+        moved: values of ``--moved``.
         places: values that need no flag, such as the run folders of ``compare``.
         row: value of ``--row``, a row of one of `configs`.
         searches: values of ``--search``.
@@ -35,6 +36,7 @@ class Options:
     loggers: list[str] = field(default_factory=list)
     trust: list[str] = field(default_factory=list)
     flags: list[tuple[str, str | None]] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     row: str | None = None
     searches: list[str] = field(default_factory=list)
@@ -90,6 +92,7 @@ def parse(argv: Sequence[str]) -> Options:
             raise UserError(f"--{key} needs a value: {flags_of(name)[key].help}")
         elif FLAGS[key].repeated:
             lists = {"config": options.configs, "logger": options.loggers, "trust": options.trust, "search": options.searches}
+            lists["moved"] = options.moved
             lists[key].append(value)
         elif options.own.setdefault(key, value) != value:
             raise UserError(f"--{key} is given twice, as {options.own[key]!r} and {value!r}; leave one of them out")

@@ -45,7 +45,7 @@ def _end(folder: Path) -> dict[str, Any]:
         del checkpoint["callbacks"]["RunSummary"]
         del checkpoint["callbacks"]["Curves"]["file"]["path"]
     summary = json.loads((folder / "summary.json").read_text())
-    for name in ("wall_time_s", "images_per_s"):
+    for name in ("wall_time_s", "images_per_s", "resumes"):
         del summary[name]
     return {"curves": (folder / "metrics.csv").read_text(), "summary": summary, **checkpoints}
 

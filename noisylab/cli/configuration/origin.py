@@ -12,7 +12,7 @@ from noisylab.cli.configuration.registry import locate
 from noisylab.cli.errors import UserError
 from noisylab.data.base import NoisyDataModule
 
-__all__ = ["UNRECORDED", "absolute_paths", "notes_on", "refuse_changed", "same_path", "shown"]
+__all__ = ["UNRECORDED", "absolute_paths", "notes_on", "path_keys", "refuse_changed", "same_path", "shown"]
 
 _EVERY = ("trusted_labels",)  # an argument of every data module
 
@@ -26,8 +26,17 @@ def absolute_paths(node: Any) -> None:
     Args:
         node: a class with its arguments, ``class_path`` and ``init_args``; changed in place.
     """
-    for arguments, name in _paths(node):
+    for arguments, name, _ in _paths(node, ""):
         arguments[name] = str(Path.cwd() / Path(arguments[name]).expanduser())
+
+
+def path_keys(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """(dotted key, path) of every file and folder that the data of a configuration name, such as ``data.noise.path``.
+
+    Args:
+        config: whole, as a run folder has it.
+    """
+    return [(key, str(arguments[name])) for arguments, name, key in _paths(config["data"], "data")]
 
 
 def same_path(one: Any, other: Any) -> bool:
@@ -41,16 +50,22 @@ def shown(path: Any) -> str:
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(path)
 
 
-def _paths(node: Any) -> Iterator[tuple[dict[str, Any], str]]:
-    """(arguments, name) of every argument that is a file or folder, in a class and in the classes among its arguments."""
+def _paths(node: Any, at: str) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """(arguments, name, dotted key) of every argument that is a file or folder, in a class and in the classes among its
+    arguments.
+
+    Args:
+        node: a class with its arguments.
+        at: its key.
+    """
     parts = _items(node)
     arguments = _items(parts.get("init_args"))
     for name in (*getattr(locate(parts["class_path"]), "path_arguments", ()), *_EVERY):
         if isinstance(arguments.get(name), str | Path) and "://" not in str(arguments[name]):  # addresses are no paths
-            yield arguments, name
-    for inner in arguments.values():
+            yield arguments, name, f"{at}.{name}"
+    for name, inner in arguments.items():
         if "class_path" in _items(inner):
-            yield from _paths(inner)
+            yield from _paths(inner, f"{at}.{name}")
 
 
 def _items(node: Any) -> dict[str, Any]:

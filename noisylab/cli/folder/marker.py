@@ -21,6 +21,7 @@ from noisylab.reading import regular
 __all__ = [
     "MARKER",
     "PREDICTIONS",
+    "RERUN",
     "content",
     "foreign_entries",
     "has_checkpoint",
@@ -35,6 +36,7 @@ __all__ = [
 
 MARKER = ".noisylab"
 PREDICTIONS = "predictions.csv"
+RERUN = "rerun.json"
 _FORMAT = 1
 _LITTER = (".DS_Store", "Thumbs.db")  # of file managers
 _FILES = (
@@ -42,7 +44,7 @@ _FILES = (
     *("label_issues.csv", "issues.html", "noise_report.json", "pred_probs.npy", "given_labels.npy", "held_out.npz"),
     "validation.npz",
     *("mixture.png", "transition.png", "unlabeled.png", "transition.csv", *_LITTER),
-    *("annotators.csv", "annotators.json", "annotators.txt"),
+    *("annotators.csv", "annotators.json", "annotators.txt", RERUN),
 )
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]+\.partial")
 _SERIES = re.compile(r"fold\d+|crossfit")  # run folders within a run folder

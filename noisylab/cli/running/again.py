@@ -35,7 +35,7 @@ __all__ = ["REQUEUE", "asked_early", "go_on", "hear_early", "leave_requeueing", 
 REQUEUE = getattr(signal, "SIGUSR1", None)
 """The signal with which SLURM announces that a job's time is nearly up; None on Windows, which has none."""
 
-_TRAINING = ("fit", "folds", "study", "issues")
+_TRAINING = ("fit", "folds", "study", "issues", "rerun")
 _CALLS = ("dry_run", "print_config")  # which train nothing
 _SECONDS = 60  # in which scontrol must have answered
 

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from noisylab.callbacks.summary import versions
+from noisylab.callbacks.surroundings import versions
 from noisylab.cli.running.app import App
 from noisylab.methods.base import NoisyLabelMethod
 from noisylab.types import DataInfo

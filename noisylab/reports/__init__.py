@@ -6,6 +6,7 @@ from noisylab.reports.results import SeedResults, Spread, aggregate, group_by_se
 from noisylab.reports.runs import Curve, RunFolder, RunFolderError, find_runs, read_run, run_labels
 from noisylab.reports.study import StudyRow, study_csv, study_record, study_row, study_table
 from noisylab.reports.studyfolder import StudyCell, StudyFolder, read_study
+from noisylab.reports.studyreport import StudyReport, study_report
 from noisylab.reports.table import comparison_table
 from noisylab.reports.transition_picture import transition_figure
 from noisylab.reports.unlabeled_picture import has_unlabeled, unlabeled_figure
@@ -18,6 +19,7 @@ __all__ = [
     "Spread",
     "StudyCell",
     "StudyFolder",
+    "StudyReport",
     "StudyRow",
     "aggregate",
     "comparison_table",
@@ -33,6 +35,7 @@ __all__ = [
     "run_labels",
     "study_csv",
     "study_record",
+    "study_report",
     "study_row",
     "study_table",
     "transition_figure",

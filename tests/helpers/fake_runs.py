@@ -107,9 +107,15 @@ class FakeCell:
         return "/".join(f"{axis}{value}" if axis in ("seed", "fold") else value for axis, value in self.axes.items())
 
 
-def _figures(last: float | None) -> dict[str, Any]:
+def _figures(last: float | None, by_val: bool) -> dict[str, Any]:
     best = None if last is None else last + 0.0625
-    return {"last": last, "best_by_val": last, "best": best, "last10_mean": last, "last10_std": None if last is None else 0.0}
+    return {
+        "last": last,
+        "best_by_val": last if by_val else None,
+        "best": best,
+        "last10_mean": last,
+        "last10_std": None if last is None else 0.0,
+    }
 
 
 def write_study(folder: Path, cells: Sequence[FakeCell], *, baseline: str | None = "CE", name: str = "which") -> Path:
@@ -144,8 +150,8 @@ def _write_cell(study: Path, cell: FakeCell) -> None:
     facts: dict[str, Any] = {
         "method": cell.axes["method"],
         "seed": int(cell.axes["seed"]),
-        "test": {"headline": _figures(cell.acc)},
-        "val": _figures(cell.held_out),
+        "test": {"headline": _figures(cell.acc, by_val=cell.held_out is not None)},
+        "val": _figures(cell.held_out, by_val=True),
         "headline": cell.held_out if cell.acc is None else cell.acc,
         "wall_time_s": cell.seconds,
         "epochs": cell.epochs,

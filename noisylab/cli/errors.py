@@ -205,4 +205,5 @@ def _is_misconfiguration(error: BaseException) -> bool:
 def _is_out_of_memory(error: BaseException) -> bool:
     import torch  # likewise
 
-    return isinstance(error, MemoryError | torch.OutOfMemoryError)
+    short_of_it = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # as torch says it of the CPU's
+    return short_of_it or isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -117,6 +117,8 @@ class Crew:
     def _ended(self, number: int, process: subprocess.Popen[bytes]) -> None:
         """Note what has become of a worker; start another where its end was not in order and cells are left."""
         del self._workers[number]
+        if process.stdin is not None:
+            process.stdin.close()
         at = self._cell_of(process.pid)
         if process.returncode in (0, 1) or self._asked:
             return

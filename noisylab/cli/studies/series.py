@@ -174,10 +174,32 @@ class Series:
         return 0
 
     def _fit(self, cell: Cell, place: Path) -> int:
-        own = {"run_dir": str(place), **way_to_train(place)}
+        """Train a cell; one that was finished and is damaged anew, unless its checkpoint can put it right."""
+        way, damaged = way_to_train(place), (place / "summary.json").is_file()
+        stepped = False
+
+        def begun() -> None:
+            nonlocal stepped
+            stepped = True
+            self._begin()
 
         options = cell.options(self.folder, self.options)
-        return self._train(replace(options, own=own, flags=[*options.flags, *self._flags]), begun=self._begin)
+        options = replace(options, flags=[*options.flags, *self._flags])
+        try:
+            return self._train(replace(options, own={"run_dir": str(place), **way}), begun=begun)
+        except (UserError, ValueError, OSError) as error:
+            if stepped or not damaged or "resume" not in way or not self._same(cell, place):
+                raise
+            say(f"{place} is damaged and trained anew: {message(error)}", sys.stderr)
+        return self._train(replace(options, own={"run_dir": str(place), "overwrite": "true"}), begun=begun)
+
+    def _same(self, cell: Cell, place: Path) -> bool:
+        """Whether what is in a cell's folder is of the configuration of the plan."""
+        try:
+            check_same_run(place, config_of(self.folder, cell, self.options, self._flags))
+        except UserError:
+            return False
+        return True
 
     def _finished(self, cell: Cell) -> bool:
         """Whether a cell is finished.

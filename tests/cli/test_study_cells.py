@@ -1,4 +1,4 @@
-"""The cells of a study: what is finished stays, what failed is noted, what is damaged is trained again, what was killed goes on."""
+"""The cells of a study: what is finished stays, what failed is noted, what is damaged or was killed is made good."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_damaged_cell_is_made_good(name: str) -> None:
     [
         (ValueError("the loss of step 3 is nan"), "the loss of step 3 is nan"),
         (
-            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
             "out of memory",
         ),
         (KeyError("x"), "KeyError"),

@@ -154,7 +154,7 @@ def line_chart(chart: Chart) -> str:
     return f'<svg class="chart" viewBox="0 0 {chart.width:.0f} {height:.0f}" role="img">{"".join(parts)}</svg>'
 
 
-def strip(values: Sequence[float], low: float, high: float, color: int, title: str) -> str:
+def strip(values: Sequence[float], low: float, high: float, color: int, title: str, *, zero: bool = False) -> str:
     """Dots for single values and a bar for their mean on a scale that a column of a table has in common.
 
     Args:
@@ -162,16 +162,18 @@ def strip(values: Sequence[float], low: float, high: float, color: int, title: s
         low, high: at the ends of the scale.
         color: number of the color.
         title: for those who do not see it.
+        zero: whether the middle of the scale is marked.
     """
     width, height = _STRIP
     span = max(high - low, 1e-9)
     places = [6 + (width - 12) * (value - low) / span for value in values]
     mean = sum(places) / len(places)
     dots = "".join(f'<circle class="dot c{color}" cx="{place:.1f}" cy="9" r="3.2"/>' for place in places)
+    middle = f'<path class="zero" d="M{width / 2:.1f} 1V17"/>' if zero else ""
     bar = f'<path class="mean c{color}" d="M{mean:.1f} 2V16"/>' if len(places) > 1 else ""
     return (
         f'<svg class="strip" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img">'
-        f'<title>{escape(title)}</title><path class="grid" d="M2 9H{width - 2:.0f}"/>{dots}{bar}</svg>'
+        f'<title>{escape(title)}</title><path class="grid" d="M2 9H{width - 2:.0f}"/>{middle}{dots}{bar}</svg>'
     )
 
 

@@ -41,12 +41,12 @@ _HELD_OUT = _Figure(Column("held-out accuracy", number=True), lambda run: run.nu
 
 
 def results_section(content: Content, *, best: bool, differences: Sequence[Block] = ()) -> Section:
-    """The table, its notes, and what a study knows of the differences.
+    """The table, its notes, and how the methods differ.
 
     Args:
         content: with at least one run.
         best: whether to show the best test epoch, marked.
-        differences: further blocks, of a study.
+        differences: further blocks, on how the methods differ.
     """
     figures = _shown(content.runs, best=best)
     pictures = any(headline(run) is not None for run in content.runs)

@@ -13,6 +13,7 @@ from noisylab.reports.page.blocks import Block, Fold, Grid, Section, Text
 from noisylab.reports.page.content import Content
 from noisylab.reports.page.curves import curves_section, selection_section
 from noisylab.reports.page.datacard import data_section
+from noisylab.reports.page.differences import differences
 from noisylab.reports.page.endings import memorization_section, selection_table
 from noisylab.reports.page.html import block_html, contents_html, section_html
 from noisylab.reports.page.markdown import block_markdown, plain, section_markdown
@@ -44,7 +45,7 @@ def sections_of(content: Content, *, best: bool = False) -> list[Section]:
         return [each for each in (nothing, unfinished) if each.blocks]
     selection = selection_section(content)
     found = [
-        results_section(content, best=best),
+        results_section(content, best=best, differences=differences(content)),
         protocol_section(content, best=best),
         curves_section(content),
         memorization_section(content),

@@ -60,7 +60,11 @@ FLAGS = {
     ),
     "dry_run": Flag("do everything but train, print the plan, write nothing"),
     "print_config": Flag("print the whole configuration and stop; --print_config=skip_default leaves out defaults"),
-    "logger": Flag("tensorboard or wandb, beside the CSV file that is always written; may be repeated", "NAME", repeated=True),
+    "logger": Flag(
+        "tensorboard, wandb, mlflow or trackio, beside the CSV file that is always written; may be repeated",
+        "NAME",
+        repeated=True,
+    ),
     "images": Flag("folder of pictures", "DIR", path=True),
     "labels": Flag(
         "table with the columns file and label, a JSON export of Label Studio, or a COCO file; without it each folder below "

@@ -5,12 +5,12 @@ import json
 import os
 import shutil
 import signal
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.dashboards import read_wandb
 
 from noisylab.cli import main
 from noisylab.noise import load_noise
@@ -362,31 +362,9 @@ def test_offline_wandb_run_has_config_and_both_series_in_one_section(tmp_path, m
     wandb.finish()
     wandb.teardown()  # the service writes the file's last block only as it ends: finish alone may return before
     (stored,) = (tmp_path / "W").glob("wandb/offline-run-*/run-*.wandb")
-    from wandb.proto import wandb_internal_pb2
-
-    keys, config = set(), ""
-    for data in log_records(stored.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        keys |= {item.key or "/".join(item.nested_key) for item in record.history.item}
-        config += "".join(item.value_json for item in (*record.config.update, *record.run.config.update))
-    assert {"memorization/clean_acc", "memorization/noisy_as_given", "test/acc"} <= keys
-    assert "noisylab.methods.crossentropy.CrossEntropy" in config
-
-
-def log_records(data, block=32768):
-    """The records of a LevelDB log behind a header of seven bytes, which is what an offline W&B run is."""
-    place, parts = 7, []
-    while place + 7 <= len(data):
-        if block - place % block < 7:
-            place += block - place % block
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, place)
-        parts.append(data[place + 7 : place + 7 + length])
-        place += 7 + length
-        if kind in (1, 4):
-            yield b"".join(parts)
-            parts = []
+    found = read_wandb(stored)
+    assert {"memorization/clean_acc", "memorization/noisy_as_given", "test/acc"} <= {key for row in found.history for key in row}
+    assert found.config["model"]["class_path"] == "noisylab.methods.crossentropy.CrossEntropy"
 
 
 def test_tensorboard_logger_writes_events(tmp_path):

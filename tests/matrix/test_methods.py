@@ -18,6 +18,7 @@ from torch import Tensor
 
 import noisylab.methods
 from noisylab.callbacks import Diagnostics
+from noisylab.cli.running.loggers.panels import SELECTION, SHARED
 from noisylab.methods import NoisyLabelMethod
 from noisylab.noise import Symmetric
 
@@ -57,6 +58,15 @@ def test_three_epochs_teach_easy_classes(learned: Run) -> None:
     assert _last(learned, "test/acc") > 0.8  # a third by chance
     assert _last(learned, "val/acc") > 0.6  # a tenth of its labels are wrong
     assert_sound(learned.method, learned.state["curves"])
+
+
+def test_its_runs_fall_on_the_charts_of_all_methods(learned: Run) -> None:
+    """What the dashboards show has one name in every method; those of a selection where there is one."""
+    epochs = {name: sorted({epoch for epoch, _, found, _ in learned.state["curves"] if found == name}) for name in SHARED}
+    assert epochs == {name: [0, 1, 2] for name in SHARED}
+    logged = {name for _, _, name, _ in learned.state["curves"]} & set(SELECTION)
+    masks, probs = ([pair[place] for pair in learned.selections if pair[place] is not None] for place in (0, 1))
+    assert logged == {*(SELECTION[:3] if masks else ()), *(SELECTION[3:] if probs else ())}
 
 
 def test_predictions_are_probabilities_of_every_row_in_order(learned: Run) -> None:

@@ -28,6 +28,7 @@ from noisylab.cli.running.again import REQUEUE, asked_early, requeued
 from noisylab.cli.running.app import App, build, config_text, write_config
 from noisylab.cli.running.devrun import try_out
 from noisylab.cli.running.figures import draw
+from noisylab.cli.running.loggers import resume_at
 from noisylab.cli.running.meeting import current_meeting
 from noisylab.cli.running.nodes import all_ready, undisturbed
 from noisylab.cli.running.resumed import WITHOUT_CONFIG, check_epochs, check_same_run, check_stored
@@ -165,6 +166,8 @@ def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], 
     def ready() -> None:
         nonlocal wrote
         if not wrote and app.trainer.is_global_zero:
+            if folder.checkpoint is not None:
+                resume_at(app.trainer)
             write_config(app, folder.path)
         wrote = True
 

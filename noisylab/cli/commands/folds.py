@@ -21,6 +21,7 @@ from noisylab.cli.errors import UserError
 from noisylab.cli.folder.claim import Claim, hold, paths_in
 from noisylab.cli.running.app import build, config_text
 from noisylab.cli.running.figures import draw
+from noisylab.cli.running.loggers import end_runs
 from noisylab.cli.running.resumed import check_stored
 from noisylab.cli.running.session import claim_folder, quiet, say
 from noisylab.cli.running.starting import refuse_start
@@ -228,8 +229,7 @@ def _train(options: Options, claimed: Claim, number: int, finished: set[int]) ->
 def let_go(options: Options) -> None:
     """Let the next run of this process begin as the first did."""
     gc.collect()  # a trainer and its parts hold each other, and with them the memory of the device
-    if "wandb" in options.loggers and "wandb" in sys.modules:
-        sys.modules["wandb"].finish()  # the next logger would go on writing into this run
+    end_runs(options.loggers)
 
 
 def _as_seed(run: RunFolder) -> RunFolder:

@@ -370,7 +370,8 @@ def _set_trainer(composed: Composed, trainer: dict[str, Any], path: list[str], v
         if name == "logger":
             if item not in (None, False):
                 shown = "true" if item is True else item
-                raise UserError(f"trainer.logger={shown}: choose with --logger tensorboard|wandb; metrics.csv is always written")
+                choice = "--logger tensorboard|wandb|mlflow|trackio"
+                raise UserError(f"trainer.logger={shown}: choose with {choice}; metrics.csv is always written")
             continue
         _admit_within(composed, item, _TRAINER_HINTS.get(name, Any), f"trainer.{name}")
         if name not in _UNTYPED and not fits(item, hint_):

@@ -174,7 +174,7 @@ FLAGS: dict[str, Flag] = {
     "devices": Flag("the number of processes or of GPUs, or a list of GPUs", _devices),
     "num_nodes": Flag("under a launcher (`torchrun`, SLURM) that starts the command on every machine"),
     "precision": Flag("`32-true`, `bf16-mixed`, `16-mixed`, `64-true`; see promise 5"),
-    "logger": Flag("`false` and `null`; loggers are chosen with `--logger tensorboard` or `--logger wandb`"),
+    "logger": Flag("`false` and `null`; loggers are chosen with `--logger tensorboard`, `wandb`, `mlflow` or `trackio`"),
     "callbacks": Flag(
         "Lightning's and your own, in addition to noisylab's; `callbacks+` adds to a list; "
         "refused: batch size finders and learning rate finders",

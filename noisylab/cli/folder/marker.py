@@ -39,12 +39,14 @@ PREDICTIONS = "predictions.csv"
 RERUN = "rerun.json"
 _FORMAT = 1
 _LITTER = (".DS_Store", "Thumbs.db")  # of file managers
+_LOGGERS = ("loggers.json", "mlflow.db", "mlflow.db-journal", "mlflow.db-shm", "mlflow.db-wal")
 _FILES = (
     *(MARKER, LOCK, "config.yaml", "metrics.csv", "summary.json", "noise.npz", "folds.json", "predictions.csv"),
     *("label_issues.csv", "issues.html", "noise_report.json", "pred_probs.npy", "given_labels.npy", "held_out.npz"),
     "validation.npz",
     *("mixture.png", "transition.png", "unlabeled.png", "transition.csv", *_LITTER),
     *("annotators.csv", "annotators.json", "annotators.txt", RERUN),
+    *_LOGGERS,
 )
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]+\.partial")
 _SERIES = re.compile(r"fold\d+|crossfit")  # run folders within a run folder
@@ -58,6 +60,7 @@ _FOLDERS = {
 _BEFORE = (
     *(MARKER, LOCK, "config.yaml", "noise.npz", "checkpoints", "tensorboard", "wandb"),
     *("annotators.csv", "annotators.json", "annotators.txt"),
+    *_LOGGERS,
 )
 _HEADER = "epoch,step,name,value"
 _SHOWN = 3  # foreign entries that are named

@@ -29,7 +29,7 @@ from noisylab.cli.configuration.trainer_classes import explained
 from noisylab.cli.errors import UserError
 from noisylab.cli.launch import how_started
 from noisylab.cli.running.again import leave_requeueing
-from noisylab.cli.running.loggers import make_logger, measured
+from noisylab.cli.running.loggers import log_settings, make_logger
 from noisylab.cli.running.widths import asks_for_width, with_width
 from noisylab.data.base import NoisyDataModule
 from noisylab.data.trusted import require_table
@@ -51,7 +51,7 @@ class App(SetUpOnlyCLI):
     Args:
         args: the configuration under the name of the subcommand.
         folder: run folder; None writes nothing.
-        loggers: names among "tensorboard" and "wandb".
+        loggers: names among `noisylab.cli.running.loggers.LOGGERS`.
         fitted: record of the model whose data these are, see `NoisyDataModule.adopt`; None for a new model.
         data: those of the configuration, where they have been read already.
         asked: the method's part of the configuration as the run folder keeps it; None for that of `args`.
@@ -358,5 +358,4 @@ def write_config(app: App, folder: Path) -> None:
     text = app.config_text(absolute=True)
     with atomic_path(folder / "config.yaml") as partial:
         partial.write_text(text, encoding="utf-8")
-    for logger in app.trainer.loggers:
-        logger.log_hyperparams({**yaml.safe_load(text), "measured_noise_rate": measured(app.datamodule)})
+    log_settings(yaml.safe_load(text), app.trainer, app.model, app.datamodule)

@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 
 import lightning as L
-import numpy as np
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from PIL import Image
 
 from noisylab.cli.running.loggers import log_outcome
+from noisylab.cli.running.loggers.base import Dashboard
 from noisylab.reports import has_unlabeled, mixture_figure, read_run, transition_figure, unlabeled_figure
 
 __all__ = ["draw"]
@@ -51,10 +49,5 @@ def _show(name: str, picture: Path, trainer: L.Trainer) -> None:
     """Hand a picture to the loggers that take some, at the step of the last epoch's numbers."""
     step = max(trainer.global_step - 1, 0)
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            with Image.open(picture) as image:
-                pixels = np.asarray(image.convert("RGB"))
-            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
-            logger.experiment.close()  # Lightning has closed it at the end of fit; this opened it again
-        elif isinstance(logger, WandbLogger):
-            logger.log_image(name, [str(picture)], step=step)
+        if isinstance(logger, Dashboard):
+            logger.show(name, picture, step)

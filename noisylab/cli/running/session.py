@@ -14,6 +14,7 @@ from noisylab.cli.configuration.origin import notes_on
 from noisylab.cli.errors import UserError, unknown
 from noisylab.cli.folder.claim import Claim, claim, new_default_folder
 from noisylab.cli.launch import first_process
+from noisylab.cli.running.loggers import LOGGERS, check_installed
 from noisylab.cli.running.meeting import current_meeting
 from noisylab.cli.running.nodes import one_folder
 from noisylab.data.base import NoisyDataModule
@@ -54,8 +55,10 @@ def quiet() -> None:
 def logger_names(options: Options) -> tuple[str, ...]:
     """The loggers beside the CSV file that is always written."""
     for name in options.loggers:
-        if name not in ("csv", "tensorboard", "wandb"):
-            raise unknown("--logger", name, ("csv", "tensorboard", "wandb"))
+        if name not in ("csv", *LOGGERS):
+            raise unknown("--logger", name, ("csv", *LOGGERS))
+        if name != "csv":
+            check_installed(name)
     return tuple(name for name in options.loggers if name != "csv")
 
 

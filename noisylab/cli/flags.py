@@ -159,6 +159,12 @@ COMMANDS = {
         ("config", "rows", "seeds", "jobs", "run_dir", "resume", "dry_run", "logger", "trust"),
         places="STUDY.yaml",
     ),
+    "study status": Command(
+        "say how far a study has come, what failed and why, and how long the rest will take",
+        "noisylab study status DIR",
+        recipe=False,
+        places="DIR ...",
+    ),
     "sweep": Command(
         "search the values of a recipe that do best on held-out noisy labels (Optuna)",
         "noisylab sweep --config elr_digits.yaml --search model.regularization=1,3,7 --trials 20",

@@ -115,6 +115,10 @@ def _run(options: Options) -> int:
         from noisylab.cli.commands.report import report as write_report
 
         return write_report(options)
+    if name == "study status":
+        from noisylab.cli.commands.study_status import show_status
+
+        return show_status(options.places)
     if name == "data check":
         from noisylab.cli.commands.data_check import check_data
 

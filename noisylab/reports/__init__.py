@@ -7,6 +7,7 @@ from noisylab.reports.runs import Curve, RunFolder, RunFolderError, find_runs, r
 from noisylab.reports.study import StudyRow, study_csv, study_record, study_row, study_table
 from noisylab.reports.studyfolder import StudyCell, StudyFolder, read_study
 from noisylab.reports.studyreport import StudyReport, study_report
+from noisylab.reports.studystatus import status_text
 from noisylab.reports.table import comparison_table
 from noisylab.reports.transition_picture import transition_figure
 from noisylab.reports.unlabeled_picture import has_unlabeled, unlabeled_figure
@@ -33,6 +34,7 @@ __all__ = [
     "result_row",
     "results_table",
     "run_labels",
+    "status_text",
     "study_csv",
     "study_record",
     "study_report",

@@ -4,7 +4,6 @@ from noisylab.reports.figure import curves_figure
 from noisylab.reports.mixture_picture import mixture_figure
 from noisylab.reports.results import SeedResults, Spread, aggregate, group_by_seed, result_row, results_table
 from noisylab.reports.runs import Curve, RunFolder, RunFolderError, find_runs, read_run, run_labels
-from noisylab.reports.study import StudyRow, study_csv, study_record, study_row, study_table
 from noisylab.reports.studyfolder import StudyCell, StudyFolder, read_study
 from noisylab.reports.studyreport import StudyReport, study_report
 from noisylab.reports.studystatus import status_text
@@ -21,7 +20,6 @@ __all__ = [
     "StudyCell",
     "StudyFolder",
     "StudyReport",
-    "StudyRow",
     "aggregate",
     "comparison_table",
     "curves_figure",
@@ -35,11 +33,7 @@ __all__ = [
     "results_table",
     "run_labels",
     "status_text",
-    "study_csv",
-    "study_record",
     "study_report",
-    "study_row",
-    "study_table",
     "transition_figure",
     "unlabeled_figure",
 ]

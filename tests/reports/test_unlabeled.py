@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from PIL import Image
 from noisylab.cli.commands.compare import compare
 from noisylab.cli.folder.marker import foreign_entries
 from noisylab.cli.running.figures import draw
-from noisylab.reports import comparison_table, read_run, study_record, study_row, study_table, unlabeled_figure
+from noisylab.reports import comparison_table, read_run, unlabeled_figure
 from reports.conftest import MakeRun
 
 UNLABELED = {
@@ -65,29 +64,6 @@ def test_compare_shows_what_was_used_only_where_a_run_used_some(
     assert f"figure: {tmp_path / 'c-unlabeled.png'}" in said and (tmp_path / "c-unlabeled.png").is_file()
     assert max(map(len, said.split("figure")[0].splitlines())) <= 100
     assert "unlabeled" not in comparison_table([read_run(plain)])
-
-
-def test_a_study_row_takes_means_of_the_last_tenth_over_the_seeds(make_run: MakeRun) -> None:
-    def curves(shift: float) -> dict[str, list[float]]:
-        return {
-            "test/acc": [0.5 + shift + 0.001 * e for e in range(20)],
-            "unlabeled/used": [shift] * 20,
-            "unlabeled/used_right": [1.0] * 18 + [float("nan"), 0.5],
-        }
-
-    runs = {seed: read_run(make_run(time=str(seed), seed=seed, curves=curves(seed / 10))) for seed in (2, 1)}
-    row = study_row("pct", {**runs, 0: None})
-    assert (row.seeds, row.missing, row.method) == ((1, 2), (0,), "ELR")
-    assert row.figures["last"] == pytest.approx((0.619, 0.719))
-    assert row.figures["last_tenth"] == pytest.approx((0.6185, 0.7185))  # two of twenty epochs
-    assert row.figures["used_right"] == (0.5, 0.5)  # nothing was used in the last but one
-    assert "top5_last" not in row.figures
-    spread = row.spread("last_tenth")
-    assert spread is not None and spread.std == pytest.approx(statistics.pstdev((0.6185, 0.7185)))
-    assert study_record([row])[0]["used"]["values"] == pytest.approx([0.1, 0.2])
-    head, line = study_table([row]).splitlines()[:2]
-    assert head.split("  ")[0] == "row" and "61.85" not in line and "66.85 ± 5.00" in line and "1, 2 (0 missing)" in line
-    assert study_table([study_row("late", {0: None})]).splitlines()[1].split() == ["late", "(0", "missing)"]
 
 
 def test_a_run_that_used_unlabeled_rows_gets_the_figure_into_its_folder(make_run: MakeRun) -> None:

@@ -243,7 +243,7 @@ def _what(config: Mapping[str, Any]) -> str:
 
 def _conclude(plan: Plan, folder: Path, status: int) -> int:
     """Print the table, and draw what was learned from rows without a label."""
-    table = write_table(plan, folder)
+    table = write_table(folder)
     say(f"\n{table}\nstudy: {folder / 'study.json'}", sys.stdout)
     seen: dict[str, Any] = {}
     for cell in plan.cells:

@@ -18,7 +18,7 @@ from noisylab.cli.running.figures import draw
 from noisylab.cli.running.resumed import check_same_run
 from noisylab.cli.running.session import say
 from noisylab.cli.studies.state import CELLS, CellState, finished_run, state_of, taken, way_to_train
-from noisylab.cli.studies.table import write_table
+from noisylab.cli.studies.table import Table
 from noisylab.files import atomic_path
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Series:
         self.begun = False
         self.go_on = f"continue the study with: noisylab study --run_dir {folder} --resume"
         self._checked: set[str] = set()
+        self._table = Table(folder)
 
     def run(self) -> int:
         """Train what is not finished.
@@ -158,7 +159,7 @@ class Series:
         complete = finished_run(place) is not None  # else a callback has paused it
         running.changed("finished" if complete else "stopped").write(self.folder, cell)
         if complete:
-            write_table(self.plan, self.folder)
+            self._table.renew()
         return 0
 
     def _note_failure(self, cell: Cell, name: str, state: CellState, said: str, error: Exception | None = None) -> int:

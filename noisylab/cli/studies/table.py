@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
-from noisylab.cli.configuration.studyplan import Plan
-from noisylab.cli.studies.state import finished_run
 from noisylab.files import atomic_path
-from noisylab.reports import RunFolder, study_csv, study_record, study_row, study_table
+from noisylab.reports import read_study, study_report
 
-__all__ = ["TABLES", "write_table"]
+__all__ = ["TABLES", "Table", "write_table"]
 
-TABLES = ("study.txt", "study.csv", "study.json")
+TABLES = ("study.txt", "study.md", "study.csv", "study.json")
 """The files with the table."""
 
+_SHARE = 20  # of the time between two tables, one takes at most a twentieth
 
-def write_table(plan: Plan, folder: Path) -> str:
+
+class Table:
+    """The table of a study that is under way: written after a cell, but seldom enough to take no time.
+
+    Args:
+        folder: of the study.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._due = 0.0
+
+    def renew(self) -> None:
+        """Write it, unless the one before is fresh enough for what it costs."""
+        begun = time.monotonic()
+        if begun >= self._due:
+            write_table(self._folder)
+            ended = time.monotonic()
+            self._due = ended + _SHARE * (ended - begun)
+
+
+def write_table(folder: Path) -> str:
     """Write the results of what is finished; returns the table as text.
 
     Args:
-        plan: of the study.
         folder: of the study.
     """
-    rows: dict[str, dict[int, RunFolder | None]] = {}
-    for cell in plan.cells:
-        name = ", ".join(value for axis, value in cell.axes.items() if axis != "seed" and value)
-        rows.setdefault(name, {})[int(cell.axes["seed"])] = finished_run(folder / cell.folder)
-    found = [study_row(name, runs) for name, runs in rows.items()]
-    seeds = sorted({seed for runs in rows.values() for seed in runs})
-    table = study_table(found)
-    record = {"recipe": plan.name, "seeds": seeds, "rows": study_record(found)}
-    content = {"study.txt": table, "study.csv": study_csv(found), "study.json": json.dumps(record, indent=2) + "\n"}
+    report = study_report(read_study(folder))
+    content = {
+        "study.txt": report.text,
+        "study.md": report.markdown,
+        "study.csv": report.csv,
+        "study.json": json.dumps(report.record, indent=2) + "\n",
+    }
     for name, text in content.items():
         with atomic_path(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
-    return table
+    return report.text

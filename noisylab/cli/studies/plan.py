@@ -24,6 +24,7 @@ from noisylab.cli.studies.costs import epochs_for
 __all__ = ["make_plan"]
 
 _SCALED = "_epochs"  # ending of the arguments of methods that count epochs, such as warmup_epochs
+_SCHEDULES = ("scheduler", "lr_plan")  # which count epochs in ways of their own
 
 
 def make_plan(spec: StudySpec, flags: Sequence[tuple[str, str | None]] = ()) -> Plan:
@@ -257,4 +258,6 @@ class _Recipes:
                 arguments[name] = max(round(value * epochs / whole), 1)
                 if arguments[name] != value:
                     told.append(f"{method}: {name} {value} of {whole} epochs -> {arguments[name]} of {epochs}")
+            elif name.endswith(_SCHEDULES) and value is not None and name not in own:
+                told.append(f"{method}: {name} stays as it was for {whole} epochs, and the run has {epochs}")
         return told

@@ -16,8 +16,8 @@ __version__ = "0.2.0.dev0"
 _HOMES = {
     "noisylab.arguments": "AtLeastOne Count Finite Fraction FractionBelowOne Limit NonNegative Positive Range",
     "noisylab.callbacks": (
-        "Curves Diagnostics HScores HeldOutLabels HeldOutProbabilities LabelIssues Pause RunCheckpoint RunProgress RunSummary "
-        "Speed"
+        "Curves Diagnostics HScores HeldOutLabels HeldOutProbabilities LabelIssues LabelWave Pause RunCheckpoint RunProgress "
+        "RunSummary Speed"
     ),
     "noisylab.checkpoints.warm_start": "WarmStart warm_start",
     "noisylab.crowd": "Annotations Consensus CrowdLab crowdlab dawid_skene majority_vote read_annotations soft_labels",

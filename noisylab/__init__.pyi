@@ -31,6 +31,7 @@ from noisylab.callbacks import HeldOutLabels as HeldOutLabels
 from noisylab.callbacks import HeldOutProbabilities as HeldOutProbabilities
 from noisylab.callbacks import HScores as HScores
 from noisylab.callbacks import LabelIssues as LabelIssues
+from noisylab.callbacks import LabelWave as LabelWave
 from noisylab.callbacks import Pause as Pause
 from noisylab.callbacks import RunCheckpoint as RunCheckpoint
 from noisylab.callbacks import RunProgress as RunProgress

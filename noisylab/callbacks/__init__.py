@@ -7,6 +7,7 @@ from noisylab.callbacks.h_scores import HScores
 from noisylab.callbacks.held_out import HeldOutProbabilities
 from noisylab.callbacks.held_out_labels import HeldOutLabels
 from noisylab.callbacks.label_issues import LabelIssues
+from noisylab.callbacks.label_wave import LabelWave
 from noisylab.callbacks.pause import Pause
 from noisylab.callbacks.progress import RunProgress
 from noisylab.callbacks.speed import Speed
@@ -19,6 +20,7 @@ __all__ = [
     "HeldOutLabels",
     "HeldOutProbabilities",
     "LabelIssues",
+    "LabelWave",
     "Pause",
     "RunCheckpoint",
     "RunProgress",

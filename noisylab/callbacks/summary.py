@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from noisylab.callbacks.checkpoint import RunCheckpoint
 from noisylab.callbacks.curves import Curves
 from noisylab.callbacks.diagnostics import Diagnostics
+from noisylab.callbacks.label_wave import LabelWave
 from noisylab.callbacks.pause import Pause
 from noisylab.callbacks.surroundings import code_digests, machine_facts, versions
 from noisylab.crowd import write_crowd
@@ -143,6 +144,7 @@ class RunSummary(Checkpoint):
             if name.split("/")[0] in _DIAGNOSTICS and not name.endswith("_step"):
                 diagnostics[name] = value
         watched = next((c for c in trainer.callbacks if isinstance(c, Diagnostics)), None)  # type: ignore[attr-defined]
+        wave = next((c for c in trainer.callbacks if isinstance(c, LabelWave)), None)  # type: ignore[attr-defined]
         info = data.info
         noisy = data.noisy
         ended = _ended_by(trainer)
@@ -182,6 +184,7 @@ class RunSummary(Checkpoint):
             "loss_histogram": {} if watched is None else watched.histogram,
             "mixture": {} if watched is None else watched.mixtures,
             "transition": None if watched is None else watched.transition,
+            **({} if wave is None else {"label_wave": wave.report(trainer)}),
             "epochs": trainer.current_epoch,
             "complete": ended not in ("max_time", "nothing", Pause.__name__),
             "ended_by": ended,

@@ -103,7 +103,7 @@ FLAGS = {
         path=True,
     ),
     "best": Flag("show the best test epoch, too, marked as chosen on the test set: an upper bound, no result"),
-    "checkpoint": Flag("the checkpoint of --run_dir to use: last or best", "NAME"),
+    "checkpoint": Flag("the checkpoint of --run_dir to use: last, best or label_wave", "NAME"),
     "shard_mb": Flag("size of a shard in MiB; default 64", "N"),
     "keep_order": Flag("pack the rows in the order they are read, instead of a random one"),
     "root": Flag("folder of the data set's files, as data.root of a recipe names it", "DIR", path=True),

@@ -2,6 +2,7 @@
 
 from noisylab.metrics.accuracy import ClipProbabilities, SplitConfusions, TopFive, accuracies, accuracy, balanced_accuracy
 from noisylab.metrics.corrected import corrected_metrics
+from noisylab.metrics.first_minimum import FirstMinimum, first_minimum
 from noisylab.metrics.h_score import HScore, SoftHGR
 from noisylab.metrics.label_issues import label_issue_metrics
 from noisylab.metrics.memorization import auroc, label_groups, loss_histogram, memorization
@@ -20,6 +21,7 @@ from noisylab.metrics.transition_quality import TransitionRecord, transition_err
 
 __all__ = [
     "ClipProbabilities",
+    "FirstMinimum",
     "HScore",
     "MixtureRecord",
     "RunningMeans",
@@ -32,6 +34,7 @@ __all__ = [
     "auroc",
     "balanced_accuracy",
     "corrected_metrics",
+    "first_minimum",
     "label_groups",
     "label_issue_metrics",
     "loss_histogram",

@@ -43,8 +43,13 @@ def finished(options: Options) -> tuple[App, Path, str]:
         other = f"name the recipe and the checkpoint: --config RECIPE ... --ckpt_path {folder / 'checkpoints' / 'last.ckpt'}"
         configs = configs or [str(check_stored(folder, other))]
         which = options.own.get("checkpoint", "last")
-        if which not in ("last", "best"):
-            raise unknown("--checkpoint", which, ("last", "best"))
+        if which not in ("last", "best", "label_wave"):
+            raise unknown("--checkpoint", which, ("last", "best", "label_wave"))
+        if which == "label_wave" and checkpoint is None and not any((folder / "checkpoints").glob("label_wave.ckpt*")):
+            raise UserError(
+                f"--checkpoint label_wave: {folder / 'checkpoints'} has none; train with the callback LabelWave, whose signal "
+                "needs some epochs: --trainer.callbacks+ noisylab.callbacks.LabelWave"
+            )
         if checkpoint is None:
             found, damage = newest_readable(folder / "checkpoints" / f"{which}.ckpt")
             if found.name != f"{which}.ckpt":

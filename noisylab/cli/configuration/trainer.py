@@ -20,7 +20,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import BackboneFinetuning, LearningRateMonitor
 from torch import nn
 
-from noisylab.callbacks import Curves, HeldOutLabels, LabelIssues, RunCheckpoint, RunSummary
+from noisylab.callbacks import Curves, HeldOutLabels, LabelIssues, LabelWave, RunCheckpoint, RunSummary
 from noisylab.cli.errors import UserError, nearest
 from noisylab.cli.launch import launched
 
@@ -301,13 +301,14 @@ def not_logged(error: Exception) -> UserError | None:
     )
 
 
-def check_callbacks(callbacks: list[L.Callback], loggers: bool, method: L.LightningModule) -> None:
+def check_callbacks(callbacks: list[L.Callback], loggers: bool, method: L.LightningModule, epochs: int | None = None) -> None:
     """Refuse, before a run folder is created, a callback that cannot work or that every run already has.
 
     Args:
         callbacks: those of the configuration.
         loggers: whether there is one.
         method: to be trained.
+        epochs: of the run; None for no limit.
 
     Raises:
         UserError: naming it.
@@ -318,6 +319,11 @@ def check_callbacks(callbacks: list[L.Callback], loggers: bool, method: L.Lightn
             raise UserError(
                 f"trainer.callbacks: every run has a {name} of its own; leave it out (--checkpoint sets how often it saves)"
             )
+        if isinstance(callback, LabelWave):
+            try:
+                callback.check(method, epochs)
+            except ValueError as error:
+                raise UserError(f"trainer.callbacks: {error}") from error
         if isinstance(callback, BackboneFinetuning) and not isinstance(getattr(method, "backbone", None), nn.Module):
             raise UserError(
                 f"trainer.callbacks: {name} trains a module of the method called backbone, and {type(method).__name__} has none\n"

@@ -52,7 +52,7 @@ _PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]+\.partial")
 _SERIES = re.compile(r"fold\d+|crossfit")  # run folders within a run folder
 _FOLDERS = {
     # the last form is that of Lightning's ModelCheckpoint; copies that a user keeps there under other names are the user's
-    "checkpoints": re.compile(r"(last|best)(-v\d+)?\.ckpt(\.previous)?|.+=.+\.ckpt"),
+    "checkpoints": re.compile(r"(last|best|label_wave)(-v\d+)?\.ckpt(\.previous)?|.+=.+\.ckpt"),
     "tensorboard": re.compile(r"events\.out\.tfevents\..+|hparams\.yaml"),
     "wandb": re.compile(r"(offline-)?run-.+|latest-run|debug.*\.log|settings|media"),
 }

@@ -164,7 +164,7 @@ class App(SetUpOnlyCLI):
         config = made.get("trainer", {})
         given = config.get("callbacks") or []
         callbacks = list(given) if isinstance(given, list) else [given]
-        check_callbacks(callbacks, bool(self.loggers), self.model)
+        check_callbacks(callbacks, bool(self.loggers), self.model, config.get("max_epochs"))
         if not any(isinstance(callback, Diagnostics) for callback in callbacks):
             callbacks.append(Diagnostics())
         self.speed: Speed = made.get("speed")

@@ -37,6 +37,11 @@ class HeldOutRows:
     predicted: NDArray[np.int64]
     path: Path
 
+    def pairs_with(self, other: HeldOutRows) -> bool:
+        """Whether the other is about the same rows with the same labels, of which there is at least one."""
+        same = np.array_equal(self.index, other.index) and np.array_equal(self.given, other.given)
+        return same and len(self.index) > 0
+
 
 @dataclass(frozen=True)
 class RowDifference:

@@ -7,6 +7,7 @@ from pathlib import Path
 from noisylab.cli.errors import UserError
 from noisylab.cli.folder.outputs import check_not_read, check_output, free_name
 from noisylab.reports import comparison_table, curves_figure, has_unlabeled, read_run, unlabeled_figure
+from noisylab.reports.differences import difference_lines
 from noisylab.reports.style import is_figure
 from noisylab.terminal import visible
 
@@ -14,7 +15,7 @@ __all__ = ["compare"]
 
 
 def compare(folders: list[str], figure: str | None = None, *, overwrite: bool = False) -> int:
-    """Print one table of the runs and draw their curves.
+    """Print one table of the runs, their paired differences where they can be paired, and draw their curves.
 
     Those that learned from unlabeled rows get a second figure of what they did with these, beside the first: with -unlabeled
     before its ending.
@@ -39,6 +40,9 @@ def compare(folders: list[str], figure: str | None = None, *, overwrite: bool = 
         check_output(beside, "--out", overwrite=overwrite, ours=is_figure, what="figures")
         check_not_read(beside, "--out")
     print(visible(comparison_table(runs)))
+    differences = difference_lines(runs)
+    if differences:
+        print(visible("\n" + "\n".join(differences)))
     print(visible(f"\nfigure: {curves_figure(runs, path)}"))
     if learned:
         print(visible(f"figure: {unlabeled_figure(learned, beside)}"))

@@ -41,7 +41,8 @@ def report(options: Options) -> int:
             check_output(figure, "--out", overwrite=overwrite, ours=is_figure, what="figures")
             check_not_read(figure, "--out")
         written = write_markdown(path, content, best=best)
-    finished = f"{len(content.runs)} of {content.planned} runs finished" if content.unfinished else f"{len(content.runs)} runs"
+    runs = len(content.runs)
+    finished = f"{runs} of {content.planned} runs finished" if content.unfinished else f"{runs} run{'s' * (runs != 1)}"
     print(visible(f"report: {written[0]} ({finished})"))
     for figure in written[1:]:
         print(visible(f"figure: {figure}"))

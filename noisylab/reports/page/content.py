@@ -128,7 +128,9 @@ def read_content(folders: Sequence[str | os.PathLike[str]]) -> Content:
             runs.append(read_run(path))
         else:
             _read_below(path, runs, unfinished)
-    return Content(tuple(paths), tuple(_groups(runs)), tuple(unfinished), None, len(runs) + len(unfinished))
+    each = {os.path.realpath(run.path): run for run in reversed(runs)}  # a run may be named itself and with what holds it
+    found = list(each.values())[::-1]
+    return Content(tuple(paths), tuple(_groups(found)), tuple(unfinished), None, len(found) + len(unfinished))
 
 
 def _once(paths: Sequence[Path]) -> list[Path]:

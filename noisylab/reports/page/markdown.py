@@ -12,7 +12,9 @@ from noisylab.reports.page.blocks import Block, Cell, Column, Figure, Fold, Grid
 
 __all__ = ["section_markdown"]
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
+_ESCAPED = "\\`*_{}[]#"
+_ENTITIES = "&<>|~$"  # a backslash before these is not taken away by every reader of Markdown
+_SPECIAL = re.compile(f"[{re.escape(_ESCAPED + _ENTITIES)}]")
 
 Draw = Callable[[Grid], Path | None]
 """Writes the figures of a grid; returns the file, or None where the page does without."""
@@ -24,13 +26,17 @@ def section_markdown(section: Section, draw: Draw) -> str:
 
 
 def plain(text: str) -> str:
-    """Text in which no character has a meaning for Markdown, in one line.
+    """Text in which no character has a meaning for Markdown or HTML, in one line.
 
     Example:
-        >>> plain("a_b <c> | *d*")
-        'a\\\\_b \\\\<c\\\\> \\\\| \\\\*d\\\\*'
+        >>> print(plain("a_b <c> | *d*"))
+        a\\_b &#60;c&#62; &#124; \\*d\\*
     """
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _SPECIAL.sub(_harmless, " ".join(text.split()))
+
+
+def _harmless(found: re.Match[str]) -> str:
+    return f"\\{found[0]}" if found[0] in _ESCAPED else f"&#{ord(found[0])};"
 
 
 def block_markdown(block: Block, draw: Draw) -> str:

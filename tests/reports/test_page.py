@@ -1,0 +1,350 @@
+"""The page about runs: what is on it, what must never be, and that it is one whole file."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import markdown  # type: ignore[import-untyped, unused-ignore]  # comes with mkdocs
+import numpy as np
+import pytest
+import yaml
+
+from noisylab.reports import RunFolderError
+from noisylab.reports.page import is_report, read_content, write_html, write_markdown
+
+MakeRun = Callable[..., Path]
+TODAY = datetime.date(2026, 12, 1)
+ODD = '<b onclick="x">&amp; "cat" | `d` $e$'
+_VOID = {"meta", "link", "br", "path", "circle", "image", "rect", "img"}
+_TABLE = {"table", "thead", "tbody", "tr", "th", "td"}
+
+
+class _Reader(HTMLParser):
+    """Elements in order; fails where one is closed that is not open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in _VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def _page(folders: list[Path], out: Path, **options: Any) -> tuple[str, _Reader]:
+    write_html(out, read_content(folders), today=TODAY, **options)
+    text = out.read_text(encoding="utf-8")
+    reader = _Reader()
+    reader.feed(text)
+    assert not reader.open
+    return text, reader
+
+
+def _words(reader: _Reader) -> str:
+    return " ".join(" ".join(reader.text).replace("\xa0", " ").split())
+
+
+def _seeds(make_run: MakeRun, method: str, values: dict[int, float], **more: Any) -> list[Path]:
+    return [
+        make_run(
+            method.lower(),
+            f"seed{seed}",
+            method=method,
+            seed=seed,
+            recipe=f"{method.lower()}.yaml",
+            headline=value,
+            config={"model": {"class_path": f"noisylab.{method}", "init_args": {"beta": 0.7}}},
+            **more,
+        )
+        for seed, value in values.items()
+    ]
+
+
+def test_the_page_loads_nothing_and_runs_nothing(make_run: MakeRun, tmp_path: Path) -> None:
+    text, reader = _page([make_run()], tmp_path / "r.html")
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", text.replace("http-equiv", ""))
+    assert "script" not in {tag for tag, _ in reader.found}
+    assert all((attrs.get("href") or "#").startswith(("#", "data:")) for _, attrs in reader.found)
+    assert "default-src 'none'" in text
+
+
+def test_means_and_deviations_are_those_of_the_runs(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = _seeds(make_run, "ELR", {0: 0.5, 1: 0.75}) + _seeds(make_run, "CE", {0: 0.25, 1: 0.35})
+    words = _words(_page(runs, tmp_path / "r.html")[1])
+    assert "62.50 ± 12.50" in words  # mean of 50 and 75, population standard deviation
+    assert "30.00 ± 5.00" in words
+    assert "Highest mean ELR" in words
+    assert "+32.50" in words  # paired: 50 - 25 and 75 - 35, in the mean
+    assert "2 of 2" in words and "too few" in words
+
+
+def test_the_best_test_epoch_is_shown_only_on_request_and_marked(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()  # its best test epoch is 75 %
+    words = _words(_page([run], tmp_path / "a.html")[1])
+    assert "best test epoch" not in words and "75.00" not in words
+    assert "No epoch was chosen on the test set" in words
+    words = _words(_page([run], tmp_path / "b.html", best=True)[1])
+    assert "best test epoch *" in words and "75.00" in words and "chosen on the test set: an upper bound" in words
+    assert "No epoch was chosen on the test set" not in words
+
+
+def test_everything_is_escaped(make_run: MakeRun, tmp_path: Path) -> None:
+    summary = json.loads((make_run("plain") / "summary.json").read_text())
+    test = {"headline": {**summary["test"]["headline"], "confusion": [[5, 1], [2, 4]]}}
+    data = {"name": ODD, "num_classes": 2, "num_train": 10, "class_names": [ODD, "b"], "account": [ODD]}
+    noise = {
+        "kind": ODD,
+        "generator": f"{ODD} 2",
+        "rate": 0.4,
+        "digest": ODD,
+        "seed": 1,
+        "realized_transition": [[0.6, 0.4], [0, 1]],
+    }
+    record = {"epoch": 2, "estimate": [[0.7, 0.3], [0.1, 0.9]], "truth": [[0.6, 0.4], [0, 1]], "metrics": {"error": 0.2}}
+    folder = make_run(
+        'odd "<i>&', "a'b", method=ODD, recipe=ODD, protocol=ODD, device=ODD, versions={ODD: ODD},
+        data=data, noise=noise, test=test, transition=record, config={"model": {"class_path": "x.Y", "init_args": {ODD: ODD}}},
+    )  # fmt: skip
+    text, reader = _page([folder, make_run("other")], tmp_path / "r.html")
+    assert "<b" not in text.replace("<body", "").replace("<br", "") and "<i>" not in text
+    assert not any("onclick" in attrs for _, attrs in reader.found)
+    words = _words(reader)
+    for kept in (ODD, "odd", "\"<i>&/a'"):
+        assert kept in words
+    pages = write_markdown(tmp_path / "r.md", read_content([folder, make_run("third")]), today=TODAY)
+    made = _Reader()
+    made.feed(markdown.markdown(pages[0].read_text(encoding="utf-8"), extensions=["tables"]))
+    assert {tag for tag, _ in made.found} <= {"h1", "h2", "h3", "p", "ul", "li", "strong", "code", "img", *_TABLE}
+    assert ODD in _words(made)
+    assert all(page.is_file() for page in pages)
+
+
+def test_a_class_name_is_no_markup_in_a_heat_map(make_run: MakeRun, tmp_path: Path) -> None:
+    record = {"epoch": 2, "estimate": [[1.0, 0.0], [0.0, 1.0]], "truth": None, "metrics": {}}
+    data = {"name": "d", "num_classes": 2, "num_train": 4, "class_names": ["<script>", "</table>"]}
+    text, reader = _page([make_run(transition=record, data=data)], tmp_path / "r.html")
+    assert "<script" not in text
+    assert "The true matrix is not known" in _words(reader)
+
+
+@pytest.mark.parametrize("classes", [3, 100])
+def test_matrices_of_any_size(make_run: MakeRun, tmp_path: Path, classes: int) -> None:
+    estimate = (0.5 * np.eye(classes) + 0.5 / classes).tolist()
+    record = {"epoch": 2, "estimate": estimate, "truth": np.eye(classes).tolist(), "metrics": {"error": 0.25}}
+    data = {"name": "d", "num_classes": classes, "num_train": 4, "class_names": [f"class {k}" for k in range(classes)]}
+    text, reader = _page([make_run(transition=record, data=data)], tmp_path / "r.html")
+    assert "Error 0.250" in _words(reader)
+    assert len(text) < 300_000
+    assert ("data:image/png" in text) == (classes > 20)
+
+
+def test_tables_and_pictures_can_be_understood_without_seeing(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = _seeds(make_run, "ELR", {0: 0.5, 1: 0.75}) + _seeds(make_run, "CE", {0: 0.25, 1: 0.35})
+    text, reader = _page(runs, tmp_path / "r.html")
+    headings = [attrs for tag, attrs in reader.found if tag == "th"]
+    assert headings and all(attrs.get("scope") in ("col", "row", "colgroup", "rowgroup") for attrs in headings)
+    assert text.count("<table") == text.count("<caption")
+    for picture in re.findall(r"<svg class=\"(?:chart|strip)[^>]*>.{7}", text):
+        assert 'role="img"' in picture and picture.endswith("<title>")
+    assert '<html lang="en">' in text
+    levels = [int(tag[1]) for tag, _ in reader.found if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1 and all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    keys = [attrs["id"] for _, attrs in reader.found if "id" in attrs]
+    assert len(keys) == len(set(keys))
+    assert {(attrs["href"] or "")[1:] for tag, attrs in reader.found if tag == "a"} <= set(keys)
+
+
+def test_only_settings_that_differ_are_listed(make_run: MakeRun, tmp_path: Path) -> None:
+    def config(beta: float, width: int) -> dict[str, Any]:
+        network = {"class_path": "noisylab.SmallCNN", "init_args": {"width": width, "depth": 4}}
+        return {"model": {"class_path": "noisylab.methods.ELR", "init_args": {"beta": beta, "network": network}}}
+
+    runs = [make_run("a", config=config(0.7, 32)), make_run("b", config=config(0.9, 32))]
+    words = _words(_page(runs, tmp_path / "r.html")[1])
+    assert "model.beta 0.7" in words and "model.beta 0.9" in words
+    assert "model.network" not in words and "depth" not in words
+    assert "ELR, beta 0.7" in words  # the name of the group
+
+
+def test_each_run_has_the_command_that_repeats_it(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run("with space", seed=7)
+    words = _words(_page([folder], tmp_path / "r.html")[1])
+    assert f"noisylab fit --config '{folder}/config.yaml'" in words
+
+
+def test_the_data_card_counts_the_labels_that_were_given(make_run: MakeRun, tmp_path: Path) -> None:
+    data = {
+        "name": "d",
+        "num_classes": 3,
+        "num_train": 6,
+        "num_train_used": 5,
+        "class_names": ["x", "y", "z"],
+        "account": ["2 rows left out"],
+    }
+    folder = make_run(data=data)
+    np.savez(folder / "noise.npz", given_target=np.array([0, 0, 0, 2, 2, -1]))
+    words = _words(_page([folder], tmp_path / "r.html")[1])
+    assert "x 3 y 0 z 2" in words
+    assert "ab12" in words and "39.84" in words and "2 rows left out" in words
+    (folder / "noise.npz").write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(ValueError, match=r"noise.npz cannot be read"):
+        _page([folder], tmp_path / "r.html")
+
+
+def test_methods_that_were_given_other_labels_are_named(make_run: MakeRun, tmp_path: Path) -> None:
+    def noise(digest: str) -> dict[str, Any]:
+        return {"kind": "symmetric", "rate": 0.4, "measured_rate": 0.4, "digest": digest, "seed": 0}
+
+    same = _seeds(make_run, "ELR", {0: 0.5}, noise=noise("aa")) + _seeds(make_run, "CE", {0: 0.4}, noise=noise("aa"))
+    assert "were given the same labels" not in _words(_page(same, tmp_path / "r.html")[1])
+    other = _seeds(make_run, "DMI", {0: 0.5}, noise=noise("bb"))
+    assert "were given the same labels, by their digests: seed 0" in _words(_page([*same, *other], tmp_path / "r.html")[1])
+
+
+def test_a_run_that_stopped_early_is_marked(make_run: MakeRun, tmp_path: Path) -> None:
+    words = _words(_page([make_run(complete=False, method="ELR")], tmp_path / "r.html")[1])
+    assert "ELR †" in words and "Stopped before the last epoch" in words
+
+
+def test_named_runs_must_be_whole(make_run: MakeRun, tmp_path: Path) -> None:
+    whole, running = make_run("a"), make_run("b")
+    (running / "summary.json").unlink()
+    with pytest.raises(RunFolderError, match=r"summary.json is missing"):
+        read_content([whole, running])
+    with pytest.raises(RunFolderError, match="does not exist"):
+        read_content([tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunFolderError, match="no run folder and holds none"):
+        read_content([tmp_path / "empty"])
+
+
+def test_a_folder_of_runs_lists_those_that_are_not_finished(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run("a")
+    running, damaged = make_run("b"), make_run("c")
+    (running / "summary.json").unlink()
+    (damaged / "metrics.csv").write_text("epoch,step,name,value\n0,1,test/acc")
+    inner = damaged / "crossfit" / "fold0"  # a run within a run is no run of its own
+    inner.mkdir(parents=True)
+    (inner / "config.yaml").write_text("{}")
+    content = read_content([tmp_path / "runs"])
+    assert len(content.runs) == 1 and content.planned == 3
+    assert {each.state for each in content.unfinished} == {"damaged", "not finished"}
+    words = _words(_page([tmp_path / "runs"], tmp_path / "r.html")[1])
+    assert "is cut short in line 2" in words and "1 of 3" in words and "not in the figures: 1 damaged, 1 not finished" in words
+
+
+def test_one_folder_named_twice_is_one_run(make_run: MakeRun) -> None:
+    folder = make_run()
+    assert len(read_content([folder, folder / ".." / folder.name]).runs) == 1
+
+
+def _study(make_run: MakeRun, tmp_path: Path) -> Path:
+    """Two methods under two noises; of the eight cells one failed, one never began and one is damaged."""
+    cells = []
+    for method in ("CE", "ELR"):
+        for noise in ("sym40", "pair"):
+            for seed in (0, 1):
+                name = f"{method}/{noise}/seed{seed}"
+                axes = {"method": method, "noise": noise, "seed": str(seed)}
+                cells.append({"folder": name, "axes": axes, "configs": [], "row": None, "flags": []})
+                if (method, noise, seed) != ("ELR", "pair", 1):
+                    kind = {
+                        "kind": "symmetric" if noise == "sym40" else "pairflip",
+                        "rate": 0.4,
+                        "digest": noise + str(seed),
+                        "seed": seed,
+                    }
+                    make_run(method, f"{noise}/seed{seed}", method=method, seed=seed, headline=0.5 + 0.1 * seed, noise=kind)
+    folder = tmp_path / "runs"
+    plan = {"format": 2, "name": "two noises", "baseline": "CE", "spec": {}, "job": None, "cells": cells}
+    (folder / "study.yaml").write_text(yaml.safe_dump(plan))
+    (folder / "ELR/sym40/seed1/summary.json").unlink()
+    state = folder / ".cells" / "ELR--sym40--seed1"
+    state.mkdir(parents=True)
+    (state / "state.json").write_text(json.dumps({"state": "failed", "attempts": 2, "message": "the loss is <nan> in epoch 3"}))
+    (folder / "CE/pair/seed1/summary.json").write_text("{")
+    return folder
+
+
+def test_a_study_shows_its_cells_its_baseline_and_what_failed(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = _study(make_run, tmp_path)
+    content = read_content([folder])
+    assert [(group.label, len(group.runs)) for group in content.groups] == [("CE", 2), ("ELR", 1), ("CE", 1), ("ELR", 1)]
+    words = _words(_page([folder], tmp_path / "r.html")[1])
+    assert "two noises" in words and "symmetric 40 % (sym40)" in words
+    assert "Differences to CE on the same seeds" in words
+    assert "ELR/sym40/seed1 failed" in words and "the loss is <nan> in epoch 3" in words
+    assert "CE/pair/seed1 damaged" in words and "ELR/pair/seed1 waiting" in words
+    assert "5 of 8" in words
+
+
+def test_a_study_beside_other_runs_gives_its_runs(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = _study(make_run, tmp_path)
+    content = read_content([folder, folder / "CE/sym40/seed0"])
+    assert content.study is None and len(content.runs) == 5
+    assert f"{folder}/ELR/sym40/seed1" in {each.name for each in content.unfinished}
+
+
+def test_a_study_of_which_nothing_is_finished_has_a_page(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = _study(make_run, tmp_path)
+    for summary in folder.rglob("summary.json"):
+        summary.unlink()
+    words = _words(_page([folder], tmp_path / "r.html")[1])
+    assert "No run is finished yet" in words and "ELR/sym40/seed1" in words
+
+
+def test_runs_without_a_test_set_or_truth_have_a_page(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(
+        curves={"train/loss": [1.0], "val/acc": [0.5]},
+        test={"headline": {}},
+        noise={"kind": None, "rate": None, "measured_rate": None, "digest": None, "seed": None},
+        diagnostics={},
+        headline=None,
+    )
+    words = _words(_page([folder], tmp_path / "r.html")[1])
+    assert "labels as given" in words and "Held-out accuracy" in words and "Memorization" not in words
+
+
+def test_many_methods_have_a_mark_each_and_all_are_drawn(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [path for k in range(20) for path in _seeds(make_run, f"M{k}", {0: 0.5})]
+    text, _ = _page(runs, tmp_path / "r.html")
+    assert "1 to 8 of 20" in text and "17 to 20 of 20" in text
+    marks = re.findall(r'<svg class="swatch"[^>]*><path (class="[^"]*"(?: stroke-dasharray="[^"]*")?)', text)
+    assert len(set(marks)) >= 20
+
+
+def test_markdown_has_its_figures_beside_it(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = _seeds(make_run, "ELR", {0: 0.5, 1: 0.75}) + _seeds(make_run, "CE", {0: 0.25, 1: 0.35})
+    page, *figures = write_markdown(tmp_path / "r.md", read_content(runs), today=TODAY)
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"!\[[^\]]*\]\(([^)]*)\)", text) == [figure.name for figure in figures]
+    assert all(figure.read_bytes()[:4] == b"\x89PNG" for figure in figures)
+    assert "| ELR | **62.50 ± 12.50** |" in text
+    assert is_report(page)
+
+
+def test_a_page_is_known_again_and_other_files_are_not(make_run: MakeRun, tmp_path: Path) -> None:
+    write_html(tmp_path / "r.html", read_content([make_run()]))
+    assert is_report(tmp_path / "r.html")
+    (tmp_path / "other.html").write_text("<!doctype html><title>mine</title>")
+    assert not is_report(tmp_path / "other.html")

@@ -170,7 +170,7 @@ COMMANDS = {
         "noisylab sweep --config elr_digits.yaml --search model.regularization=1,3,7 --trials 20",
         (
             *("config", "row", "search", "trials", "jobs", "objective", "sampler", "pruner", "storage"),
-            *("run_dir", "resume", "dry_run", "logger", "trust"),
+            *("run_dir", "resume", "dry_run", "logger", "trust", *_TABLE),
         ),
         places="[SWEEP.yaml]",
     ),

@@ -13,7 +13,7 @@ def next_waiting(study: Study) -> Trial | None:
 
     Private: ``Study._pop_waiting_trial_id``.
     Why: ``Study.ask`` makes a new trial where none waits, so several workers would train more trials than were asked for.
-    Since: noisylab 0.3, Optuna 4.0.
+    Since: noisylab 0.3, Optuna 4.3.
     Without it: the number of trials would have to be counted under a lock of our own.
 
     Args:
@@ -28,7 +28,7 @@ def opened_again(study: Study, trial: FrozenTrial) -> Trial:
 
     Private: ``FrozenTrial._trial_id``, and the constructor of ``Trial`` is not recommended.
     Why: Optuna has no way to go on with a trial; it would give it up and draw its values again under another number.
-    Since: noisylab 0.3, Optuna 4.0.
+    Since: noisylab 0.3, Optuna 4.3.
     Without it: a trial whose worker was killed would be trained again from its start, as another trial.
 
     Args:

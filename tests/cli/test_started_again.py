@@ -22,6 +22,8 @@ from noisylab.cli.folder.marker import mark
 from noisylab.cli.launch import settle
 from noisylab.cli.options import parse
 from noisylab.cli.running.again import asked_early, go_on, hear_early
+from noisylab.cli.sweeps.asked import asked_for
+from noisylab.cli.sweeps.plan import plan_of
 
 FIT = ["fit", "--model", "CrossEntropy", "--model.network", "MLP", "--model.network.in_features", "4", "--data", "Arrays"]
 FIT += ["--data.path", "a.npz", "--data.batch_size", "8", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "3"]
@@ -157,6 +159,19 @@ def test_a_study_goes_on_by_the_plan_in_its_folder(monkeypatch: pytest.MonkeyPat
     assert (again.own, again.configs) == ({"run_dir": str(folder.absolute()), "resume": "true"}, [])
     assert again.places == []
     assert [cell.axes["seed"] for cell in stored_plan(folder).cells] == ["0"] * 6 + ["1"] * 6
+
+
+def test_a_sweep_goes_on_by_the_plan_in_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = parse(["sweep", "--config", "elr_digits.yaml", "--search", "model.regularization=1,3", "--jobs", "2"])
+    folder = Path("runs/sweep-elr_digits/2026")
+    folder.mkdir(parents=True)
+    settle(dict(SLURM))
+    go_on(options, None)
+    plan_of(asked_for(options))[0].write(folder, jobs.noted_job())
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    again = go_on(options, None)
+    assert again.own == {"run_dir": str(folder.absolute()), "resume": "true", "jobs": "2"}
+    assert (again.configs, again.searches, again.flags) == ([], [], [])
 
 
 def test_a_job_is_known_by_what_its_launcher_says() -> None:

@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from noisylab.cli.commands.dataset import with_dataset
 from noisylab.cli.commands.fit import fit
 from noisylab.cli.commands.folds import let_go, one_process
 from noisylab.cli.errors import UserError
 from noisylab.cli.folder.claim import new_default_folder
+from noisylab.cli.folder.job import noted_job
 from noisylab.cli.running.session import logger_names, quiet, say
 from noisylab.cli.sweeps.asked import asked_for
 from noisylab.cli.sweeps.plan import BASE, PLAN, SweepPlan, differences, plan_of, read_plan, recipe_text
@@ -77,6 +79,7 @@ def _new(options: Options) -> tuple[SweepPlan, Path | None]:
     """The plan of a new sweep and its folder, which is made; no folder where nothing is to be trained."""
     if "run_dir" in options.own:
         _check_free(Path(options.own["run_dir"]))
+    options = with_dataset(options)
     asked = asked_for(options)
     storage = lasting_storage(asked.settings.storage)
     plan, notes = plan_of(replace(asked, settings=replace(asked.settings, storage=storage)))
@@ -91,7 +94,7 @@ def _new(options: Options) -> tuple[SweepPlan, Path | None]:
         return plan, None
     folder = Path(options.own["run_dir"]) if "run_dir" in options.own else new_default_folder(f"sweep-{plan.name}")
     folder.mkdir(parents=True, exist_ok=True)
-    plan.write(folder)
+    plan.write(folder, noted_job())
     return plan, folder
 
 
@@ -112,7 +115,7 @@ def _continued(options: Options) -> tuple[SweepPlan, Path]:
         raise UserError("--resume needs --run_dir, the folder of the sweep to continue")
     folder = Path(options.own["run_dir"])
     plan = read_plan(folder)
-    if options.configs or options.places or options.searches or options.flags:
+    if options.configs or options.places or options.searches or options.flags or "dataset" in options.own:
         _check_same(options, plan, folder)
     else:
         changed = [key for key in ("objective", "sampler", "pruner", "storage") if key in options.own]
@@ -130,13 +133,13 @@ def _continued(options: Options) -> tuple[SweepPlan, Path]:
         )
     if trials > plan.settings.trials:
         plan = replace(plan, settings=replace(plan.settings, trials=trials))
-        plan.write(folder)
+        plan.write(folder, noted_job())
     return plan, folder
 
 
 def _check_same(options: Options, plan: SweepPlan, folder: Path) -> None:
     """Refuse to continue a sweep with another recipe, other values or other settings."""
-    asked = asked_for(options)
+    asked = asked_for(with_dataset(options))
     now, _ = plan_of(replace(asked, settings=replace(asked.settings, storage=lasting_storage(asked.settings.storage))))
     changed = differences(plan.record(), now.record())
     if changed:

@@ -35,7 +35,8 @@ __all__ = ["REQUEUE", "asked_early", "go_on", "hear_early", "leave_requeueing", 
 REQUEUE = getattr(signal, "SIGUSR1", None)
 """The signal with which SLURM announces that a job's time is nearly up; None on Windows, which has none."""
 
-_TRAINING = ("fit", "folds", "study", "issues", "rerun")
+_TRAINING = ("fit", "folds", "study", "sweep", "issues", "rerun")
+_PLANS = (PLAN, "sweep.yaml")  # of commands that keep all that they need in their folder
 _CALLS = ("dry_run", "print_config")  # which train nothing
 _SECONDS = 60  # in which scontrol must have answered
 
@@ -73,7 +74,7 @@ def go_on(options: Options, meeting: Meeting | None) -> Options:
             where = f"in {options.own['run_dir']}" if "run_dir" in options.own else f"in {Path('runs').absolute()}"
             say(f"note: {times}, and there is no run of it {where}: a new one begins", sys.stderr)
         return options
-    saved = has_checkpoint(Path(place)) or (Path(place) / PLAN).is_file()
+    saved = has_checkpoint(Path(place)) or any((Path(place) / plan).is_file() for plan in _PLANS)
     if first:
         say(
             f"note: {times}: " + (f"continuing {place}" if saved else f"nothing was saved in {place}: from its start"), sys.stderr
@@ -83,6 +84,9 @@ def go_on(options: Options, meeting: Meeting | None) -> Options:
     if options.command == "study":  # whose plan has all else
         own = {key: value for key, value in own.items() if key not in ("rows", "seeds")}
         return replace(options, own=own, configs=[], flags=[], places=[])
+    if options.command == "sweep":
+        own = {key: value for key, value in own.items() if key in ("run_dir", "resume", "jobs")}
+        return replace(options, own=own, configs=[], flags=[], places=[], searches=[], row=None)
     return replace(options, own=own)
 
 
@@ -99,10 +103,11 @@ def _begun(options: Options, job: Job) -> Path | None:
 
 def _kept(folder: Path) -> dict[str, Any] | None:
     marker = read_marker(folder)
-    if marker is not None or not (folder / PLAN).is_file():
+    name = next((name for name in _PLANS if (folder / name).is_file()), None)
+    if marker is not None or name is None:
         return marker
     with contextlib.suppress(OSError, UserError):
-        plan = load_yaml(text_of(folder / PLAN), PLAN)
+        plan = load_yaml(text_of(folder / name), name)
         return plan if isinstance(plan, dict) else None
     return None
 

@@ -81,11 +81,12 @@ class SweepPlan:
             **{key: str(value) for key, value in _flat(self.base)},
         }
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, job: dict[str, Any] | None = None) -> None:
         """Keep the plan and the recipe in the folder of the sweep.
 
         Args:
             folder: which exists.
+            job: by which the job's next start finds it.
         """
         text = recipe_text(self.base)
         content = {
@@ -95,6 +96,7 @@ class SweepPlan:
             "base": BASE,
             "search": {searched.key: searched.record() for searched in self.space},
             **{name: getattr(self.settings, name) for name in Settings.__dataclass_fields__},
+            **({"job": job} if job else {}),
         }
         for name, written in ((BASE, text), (PLAN, dump(content))):
             with atomic_path(folder / name) as partial:

@@ -87,7 +87,7 @@ def _row(trial: FrozenTrial, folder: Path, plan: SweepPlan) -> TrialRow:
             run = None
         if run is not None:
             epochs, seconds = run.summary.get("epochs"), run.number("wall_time_s")
-            rows = sum(map(sum, (run.summary.get("val") or {}).get("confusion") or []))
+            rows = sum(map(sum, (run.summary.get("val") or {}).get("confusion") or []))  # those that were held out
             if plan.settings.objective == "val/acc" and rows and value is not None:
                 error = math.sqrt(max(value * (1 - value), 0.0) / rows)
     return TrialRow(

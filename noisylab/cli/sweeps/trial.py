@@ -18,11 +18,12 @@ from noisylab.reports import read_run
 
 __all__ = ["PruneTrial", "folder_of", "result_of"]
 
+_LAST_STOP = 0.8  # share of the epochs after which a trial is trained to its end: what is left costs less than it tells
 _NEVER = 1 << 30  # an epoch that no run comes to
 
 
 class PruneTrial(Pause, Checkpoint):
-    """Reports the objective after each epoch, and ends training where it is not worth going on.
+    """Reports the objective after each epoch, and ends training where it is not worth going on, but not in the last fifth.
 
     The run is then a paused one: its summary says ``complete: false`` and ``ended_by: Pause``, and ``fit --resume`` trains it to
     its end. It is a `Checkpoint` callback to run after the method's own end of the epoch.
@@ -42,7 +43,7 @@ class PruneTrial(Pause, Checkpoint):
         if value is None or math.isnan(float(value)):
             return
         done = trainer.current_epoch + 1
-        if self._report(float(value), done) and done != trainer.max_epochs:
+        if self._report(float(value), done) and done <= _LAST_STOP * (trainer.max_epochs or 0):
             self.epochs = done
         self._end(trainer, done)
 

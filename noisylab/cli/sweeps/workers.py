@@ -35,6 +35,9 @@ def run_workers(folder: Path, jobs: int, flags: Sequence[str]) -> int:
 
     Returns:
         The exit status: 0 where all came to their end, else that of the first that did not.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the workers have saved and stopped.
     """
     command = [sys.executable, "-m", "noisylab", "sweep", "--run_dir", str(folder), "--resume", "--jobs", "1", *flags]
     running = [_start(command, number, jobs) for number in range(jobs)]
@@ -54,7 +57,7 @@ def run_workers(folder: Path, jobs: int, flags: Sequence[str]) -> int:
                         status = status or (128 - code if code < 0 else code)
     except KeyboardInterrupt:
         _end(running)
-        return 130
+        raise
     return status
 
 

@@ -135,6 +135,10 @@ def _run(options: Options) -> int:
         from noisylab.cli.configuration.studyfile import asked_of
 
         asked_of(options)  # likewise
+    if name == "compare-methods":
+        from noisylab.cli.studies.comparison import asked_for
+
+        asked_for(options.own)  # likewise
     if name == "issues apply":
         from noisylab.cli.commands.issues_apply import apply
 
@@ -155,6 +159,7 @@ def _train_or_evaluate(options: Options) -> int:
         print(f"noisylab: note: {ignored}", file=sys.stderr)
     for new in allow(options.trust):
         print(f"trusted from now on: {new}", file=sys.stderr)
+    from noisylab.cli.commands.compare_methods import compare_methods
     from noisylab.cli.commands.evaluate import evaluate
     from noisylab.cli.commands.fit import fit
     from noisylab.cli.commands.folds import fit_folds
@@ -172,6 +177,7 @@ def _train_or_evaluate(options: Options) -> int:
         "folds": fit_folds,
         "study": run_study,
         "sweep": run_sweep,
+        "compare-methods": compare_methods,
         "issues": find_issues,
         "validate": evaluate,
         "test": evaluate,

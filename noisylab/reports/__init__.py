@@ -10,6 +10,7 @@ from noisylab.reports.studystatus import status_text
 from noisylab.reports.table import comparison_table
 from noisylab.reports.transition_picture import transition_figure
 from noisylab.reports.unlabeled_picture import has_unlabeled, unlabeled_figure
+from noisylab.reports.verdict import verdict
 
 __all__ = [
     "Curve",
@@ -36,4 +37,5 @@ __all__ = [
     "study_report",
     "transition_figure",
     "unlabeled_figure",
+    "verdict",
 ]

@@ -28,10 +28,27 @@ class Choice:
     Args:
         flags: (dotted key, text), as on the command line.
         network: the network, for the user.
+        features: whether its inputs are features, and not the pixels themselves.
     """
 
     flags: list[tuple[str, str | None]]
     network: str
+    features: bool = False
+
+    @property
+    def of_network(self) -> list[tuple[str, str | None]]:
+        """The flags of the network alone."""
+        return [(key, text) for key, text in self.flags if key.startswith("model.network")]
+
+    @property
+    def of_data(self) -> list[tuple[str, str | None]]:
+        """The flags of the data: its batches, and how far pictures are shifted."""
+        return [(key, text) for key, text in self.flags if key.startswith("data.")]
+
+    @property
+    def epochs(self) -> int:
+        """The epochs of the run."""
+        return int(dict(self.flags)["trainer.max_epochs"] or 0)
 
     def text(self, config: dict[str, Any]) -> str:
         """A description of what is trained, for the user.
@@ -92,7 +109,7 @@ def choose_training(data: NoisyDataModule) -> Choice:
         ("data.batch_size", str(batch)),
         ("trainer.max_epochs", str(epochs)),
     ]
-    return Choice(flags, words)
+    return Choice(flags, words, features)
 
 
 def _class(node: Any) -> str:

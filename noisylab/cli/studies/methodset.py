@@ -83,7 +83,8 @@ class MethodPlan:
         epochs: of the run.
         passes: what it costs, in epochs of cross-entropy.
         batch_size: rows of a batch of its data.
-        notes: what it has of its own, in sentences.
+        priced: its name among `noisylab.cli.studies.costs.COSTS`.
+        notes: what it has of its own, in words.
     """
 
     label: str
@@ -91,6 +92,7 @@ class MethodPlan:
     epochs: int
     passes: float
     batch_size: int
+    priced: str
     notes: tuple[str, ...] = field(default=())
 
 
@@ -369,6 +371,7 @@ def _plan(name: str, setup: Setup, budget: int, compute: bool) -> MethodPlan:
         epochs=epochs,
         passes=passes_of(recipe.priced, epochs, warmup),
         batch_size=max(setup.batch_size // 2, 2) if recipe.halved else setup.batch_size,
+        priced=recipe.priced,
         notes=(recipe.note,) if recipe.note else (),
     )
 

@@ -1,4 +1,4 @@
-"""What the table of a study says, in plain sentences: who is ahead, by how much, and whether the seeds can tell."""
+"""What the table of a study says, in plain sentences: which method is ahead, by how much, and whether the seeds can tell."""
 
 from __future__ import annotations
 
@@ -6,50 +6,46 @@ from collections.abc import Mapping
 from statistics import fmean
 
 from noisylab.reports.paired import PairedDifference, paired_difference, seeds_needed
+from noisylab.reports.studyfigures import FIGURES, held_out_labels, principal
 from noisylab.reports.studyfolder import StudyFolder
 
 __all__ = ["verdict"]
 
-_TEST, _HELD_OUT = ("test", "headline", "last"), ("val", "last")
 Figures = Mapping[str, Mapping[tuple[str, ...], float]]  # by row, by seed and fold
 
 
 def verdict(study: StudyFolder) -> str:
-    """A sentence or two for each noise of a study, from the figures of the last epoch.
+    """A sentence or two for each noise of a study, by the figure that its table compares rows by.
 
-    Compared are, where all finished cells have it, accuracies on the test rows, else those on the held-out rows by their given
-    labels. The best method on average is compared with the baseline, or, if it is the baseline, with the next one.
+    The best method on average is compared with the baseline and with the next one.
 
     Args:
         study: finished or not; cells that are not finished are left out, and said to be missing.
 
     Returns:
-        Lines, each ending in a newline; empty where fewer than two rows have a figure.
+        Lines, each ending in a newline; empty where fewer than two rows have the figure.
     """
-    measure = _TEST
+    figure = principal(study)
     finished = [cell for cell in study.cells if cell.state == "finished" and cell.run is not None]
-    if any(cell.run is not None and cell.run.number(*_TEST) is None for cell in finished):
-        measure = _HELD_OUT
     lines = []
     for noise in study.noises:
         figures: dict[str, dict[tuple[str, ...], float]] = {}
         for cell in finished:
-            value = None if cell.run is None else cell.run.number(*measure)
+            value = None if cell.run is None else FIGURES[figure].read(cell.run)
             if cell.noise == noise and value is not None:
                 figures.setdefault(", ".join(cell.row), {})[cell.repeat] = value
         if len(figures) > 1:
             lines.append((f"{noise}: " if noise else "") + _sentences(figures, study.baseline))
     if not lines:
         return ""
+    lines.append(f"Compared by: {FIGURES[figure].title[0].lower()}{FIGURES[figure].title[1:]}.")
+    clean = held_out_labels([cell.run for cell in finished if cell.run is not None]) == "clean labels"
+    if figure.startswith("held_out") and not clean:
+        lines += [
+            "The labels of the held-out rows are as they were given, wrong ones included: their accuracy ranks methods where",
+            "labels go wrong at random, but lies below the true one and favors a method that repeats mistakes with a pattern.",
+        ]
     missing = len(study.cells) - len(finished)
-    if measure == _HELD_OUT:
-        lines.append(
-            "These are accuracies on held-out rows by the labels they have, wrong ones included: they rank methods where labels "
-            "go wrong at random,\nbut lie below the true accuracy, and favor a method that repeats the mistakes of the labels "
-            "where these follow a pattern."
-        )
-    else:
-        lines.append("Compared is the accuracy on the test rows after the last epoch.")
     if missing:
         lines.append(f"{missing} of {len(study.cells)} runs are not finished and not counted.")
     return "\n".join(lines) + "\n"
@@ -58,7 +54,7 @@ def verdict(study: StudyFolder) -> str:
 def _sentences(figures: Figures, baseline: str | None) -> str:
     order = sorted(figures, key=lambda row: -fmean(figures[row].values()))
     best, second = order[0], order[1]
-    against = baseline if baseline in figures and baseline != best else second
+    against = second if baseline is None or baseline == best or baseline not in figures else baseline
     first = _one(best, against, figures, " (the baseline)" if against == baseline else "")
     if best == baseline:
         return f"no method is ahead of {best}, the baseline. {first}"

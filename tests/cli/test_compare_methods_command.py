@@ -27,7 +27,7 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows[:, :3] += 2 * np.eye(3, dtype=np.float32)[classes]
     np.savez("a.npz", x=rows[:60], y=classes[:60], test_x=rows[60:], test_y=classes[60:])
     np.savez("no_test.npz", x=rows, y=classes)
-    np.savez("truth.npz", x=rows, y=classes, y_true=classes)
+    np.savez("truth.npz", x=rows, y=(classes + (np.arange(90) < 5)) % 3, y_true=classes)
     np.savez("no_labels.npz", x=rows)
 
 
@@ -122,12 +122,12 @@ def test_a_data_class_and_its_arguments_may_be_flags(capsys: pytest.CaptureFixtu
         (["--seeds", "0;1"], "--seeds: expected a number of seeds, as 3, or seeds with commas between them"),
         (["--seeds", "0"], "--seeds: expected a number of seeds"),
         (["--seeds", "1,1"], "--seeds: 1 is named twice"),
-        (["--compute", "12"], "--compute 12 is too little for DivideMix (3 of at least 6 epochs)"),
+        (["--compute", "12"], "--compute 12 is too little for ACT (4 of at least 6 epochs), DivideMix (3 of at least 6 epochs)"),
         (["--epochs", "3"], "--epochs 3 is too few for CoTeaching (at least 6)"),
         (["--epochs", "ten"], "--epochs: expected a whole number of epochs, 1 or more, got 'ten'"),
         (["--epochs", "6", "--compute", "60"], "give one of the two"),
         (["--jobs", "0"], "--jobs: expected how many runs are trained at once"),
-        (["--noise", "sym"], "sym40 for 40 % symmetric noise"),
+        (["--noise", "sym"], "got 'sym': sym40 for 40 % symmetric noise"),
         (["--noise", "sym40,sym40"], "--noise: sym40 is named twice"),
         (["--model", "ELR"], "name those to compare with --methods"),
         (["--model.loss", "SCE"], "settings of one method belong in a STUDY.yaml"),
@@ -155,7 +155,7 @@ def test_a_mistake_is_said_and_nothing_written(argv: list[str], said: str, capsy
         ([], "noisylab compare-methods needs data: --images DIR"),
         (["--arrays", "no_labels.npz"], "y"),
         (["--arrays", "missing.npz"], "missing.npz"),
-        (["--arrays", "truth.npz", "--noise", "sym40"], "true labels"),
+        (["--arrays", "truth.npz", "--noise", "sym40"], "5 of 90 labels already differ from the true ones"),
         (["--arrays", "no_test.npz", "--val_fraction", "0"], "there are no test rows and none are held out"),
         (["--config", "digits.yaml", "--noise", "sym40"], "the data have a noise already"),
         (["--resume"], "--resume needs --run_dir"),

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import yaml
+from helpers.fake_runs import FakeCell, write_study
 
 from noisylab.reports import read_study, verdict
 
 
 def study(folder: Path, figures: dict[str, list[float | None]], *, held_out: bool = False, noise: str = "") -> Path:
-    """A study of finished cells, a method a row and a figure a seed; None for one that is not finished."""
+    """A study of finished cells, a method a row and a figure a seed; None for one that has not begun."""
     cells = []
     for method, values in figures.items():
         for seed, value in enumerate(values):
-            name = "/".join(filter(None, (method, noise, f"seed{seed}")))
             axes = {"method": method, **({"noise": noise} if noise else {}), "seed": str(seed)}
-            cells.append({"folder": name, "axes": axes, "configs": [], "row": None, "flags": []})
-            if value is None:
-                continue
-            run = folder / name
-            run.mkdir(parents=True)
-            summary: dict[str, Any] = {"method": method, "seed": seed, "complete": True, "val": {"last": value}}
-            summary["test"] = {} if held_out else {"headline": {"last": value}}
-            (run / "summary.json").write_text(json.dumps(summary))
-            (run / "config.yaml").write_text(yaml.safe_dump({"model": {"class_path": method}}))
-            (run / "metrics.csv").write_text("epoch,step,name,value\n0,1,train/loss,1.0\n")
-    plan = {"format": 2, "name": "s", "baseline": "CE", "spec": {}, "cells": cells}
-    (folder / "study.yaml").write_text(yaml.safe_dump(plan))
-    return folder
+            state = "waiting" if value is None else "finished"
+            cells.append(FakeCell(axes, acc=None if held_out else value, held_out=value, state=state))
+    return write_study(folder / "S", cells)
 
 
 def said(*arguments: Any, **more: Any) -> str:
@@ -42,7 +30,7 @@ def test_the_best_is_compared_with_the_baseline_and_the_next_one(tmp_path: Path)
     assert "ELR is ahead of CE (the baseline) by 21.0 points on average, on all 3 seeds; if the two were alike" in text
     assert "in 25% of all studies" in text
     assert "ELR is ahead of ACT (the next best) by 0.7 points on average, better on 2 of 3 seeds; so these 3 seeds" in text
-    assert text.endswith("accuracy on the test rows after the last epoch.\n")
+    assert text.endswith("Compared by: test accuracy in the last epoch.\n")
 
 
 def test_no_method_ahead_of_the_baseline_is_said(tmp_path: Path) -> None:
@@ -67,7 +55,8 @@ def test_one_seed_cannot_tell(tmp_path: Path) -> None:
 def test_without_test_rows_the_held_out_labels_are_named_for_what_they_are(tmp_path: Path) -> None:
     text = said(tmp_path, {"CE": [0.5, 0.5], "ELR": [0.6, 0.6]}, held_out=True, noise="sym40")
     assert text.startswith("sym40: ELR is ahead of CE")
-    assert "on held-out rows by the labels they have, wrong ones included" in text
+    assert "Compared by: accuracy on held-out rows, mean of the last ten epochs." in text
+    assert "The labels of the held-out rows are as they were given, wrong ones included" in text
 
 
 def test_runs_that_are_not_finished_are_counted(tmp_path: Path) -> None:

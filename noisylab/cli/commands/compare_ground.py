@@ -97,6 +97,11 @@ def check_values(options: Options) -> None:
             raise unknown("noisylab compare-methods: flag", key, [*options.own, *SOURCES, *ROLES, *_KEYS])
         if key in _SET_HERE:
             raise UserError(_SET_HERE[key])
+        if key.startswith("model.") and not key.startswith(("model.network", "model.optimizer")):
+            raise UserError(
+                f"--{key}: all methods share a network and an optimizer, and have settings of their own\n"
+                "  settings of one method belong in a STUDY.yaml: noisylab study"
+            )
     check_roles(options.own)
     given = [name for name in SOURCES if name in options.own]
     if len(given) > 1:
@@ -135,7 +140,6 @@ def find_ground(options: Options, stream: TextIO) -> Ground:
         flags = [*model, *choice.of_network, *own, *named_data, *batches, *options.flags, *held]
         config, words = compose(options.configs, flags, options.row).config, choice.network
     arguments = config["model"]["init_args"]
-    _check_no_schedule(options)
     setup = Setup(
         kind="features" if choice.features else "images",
         network=arguments["network"],
@@ -173,12 +177,3 @@ def _held_out(options: Options) -> Flags:
             if isinstance(data, dict) and "val_fraction" in (data.get("init_args") or {}):
                 return []
     return [("data.val_fraction", str(_HELD_OUT))]
-
-
-def _check_no_schedule(options: Options) -> None:
-    for key, _ in options.flags:
-        if key.startswith("model.") and not key.startswith(("model.network", "model.optimizer")):
-            raise UserError(
-                f"--{key}: all methods share a network and an optimizer, and have settings of their own\n"
-                "  settings of one method belong in a STUDY.yaml: noisylab study"
-            )

@@ -76,11 +76,15 @@ def _train(study: Plan, options: Options) -> int:
 
 
 def _check(asked: Asked, ground: Ground) -> None:
-    if asked.noises and ground.data.noise is not None:
-        raise UserError(
-            f"--noise {','.join(asked.noises)}: the data have a noise already, {ground.data.noise!r}\n  leave one of the two out"
-        )
-    if not ground.tested and not ground.data.info.num_val:
+    """Refuse noise where it cannot be added, and data on which nothing could be compared."""
+    data, names = ground.data, ",".join(asked.noises)
+    if asked.noises and data.noise is not None:
+        raise UserError(f"--noise {names}: the data have a noise already, {data.noise!r}\n  leave one of the two out")
+    clean, given = data.clean_target, data.given_target
+    wrong = int(((clean >= 0) & (given >= 0) & (clean != given)).sum())
+    if wrong and any(node is not None for node in asked.noises.values()):
+        raise UserError(f"--noise {names}: {wrong} of {len(given)} labels already differ from the true ones; leave --noise out")
+    if not ground.tested and not data.info.num_val:
         raise UserError(
             "there are no test rows and none are held out, so nothing could be compared\n"
             "  give --val_fraction 0.1, or test rows: --data.test_path, --data.test_csv or --data.test_table"
@@ -107,6 +111,6 @@ def _protocol(ground: Ground) -> list[str]:
     else:
         sentences += [
             "no test rows: reported is, after the last epoch, the accuracy on the held-out rows by their given labels,",
-            "wrong ones included; it ranks methods, and lies below the true accuracy by about the share of wrong labels",
+            "wrong ones included; it ranks methods, and lies below the true accuracy",
         ]
     return [*sentences, "all methods have the same network, optimizer and decay of its rate, unless a remark says otherwise"]

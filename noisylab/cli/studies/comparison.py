@@ -121,8 +121,8 @@ def noises_of(text: str) -> dict[str, dict[str, Any] | None]:
             raise UserError(f"--noise: {name} is named twice in {text!r}; name each noise once")
         if name != "none" and (match is None or int(match[2]) == 0):
             raise UserError(
-                f"--noise: expected names with commas between them, sym40 for 40 % symmetric noise, pair40 for pair flips, got {name!r}\n"
-                "  none stands for the labels as they are; other kinds: --data.noise CLASS with its arguments, or a STUDY.yaml"
+                f"--noise: expected names with commas between them, got {name!r}: sym40 for 40 % symmetric noise, pair40 for\n"
+                "  pair flips, none for the labels as they are; other kinds: --data.noise CLASS with its arguments"
             )
         found[name] = match and {"class_path": _KINDS[match[1]], "init_args": {"rate": int(match[2]) / 100}}
     return found

@@ -293,7 +293,7 @@ def test_a_study_shows_its_cells_its_baseline_and_what_failed(make_run: MakeRun,
     words = _words(_page([folder], tmp_path / "r.html")[1])
     assert "two noises" in words and "symmetric 40 % (sym40)" in words
     assert "Differences to CE on the same seeds" in words
-    assert "ELR/sym40/seed1 failed" in words and "the loss is <nan> in epoch 3" in words
+    assert "ELR/sym40/seed1 failed" in words and "No run of" not in words and "the loss is <nan> in epoch 3" in words
     assert "CE/pair/seed1 damaged" in words and "ELR/pair/seed1 waiting" in words
     assert "5 of 8" in words
 

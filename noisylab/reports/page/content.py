@@ -56,7 +56,7 @@ class Unfinished:
         state: "running", "stopped", "failed", "damaged", "waiting" or, where only the folder tells, "not finished".
         message: why, or "".
         attempts: how often it was started; 0 if that is not known.
-        progress: epochs done, in words, or "".
+        progress: epochs done and asked for, "3 of 40", or "".
     """
 
     name: str
@@ -177,7 +177,7 @@ def _of_study(paths: Sequence[Path], study: StudyFolder) -> Content:
             members.setdefault(key, []).append(cell.run)
             axes[key] = {axis: value for axis, value in cell.axes.items() if axis not in ("seed", "fold")}
         else:
-            done = "" if cell.epochs is None else f"{cell.epochs} of {cell.max_epochs or '?'} epochs"
+            done = "" if cell.epochs is None else f"{cell.epochs} of {cell.max_epochs or '?'}"
             unfinished.append(Unfinished(cell.name, cell.state, cell.message, cell.attempts, done))
     tasks = {noise: _noise_in_words(noise, [runs for (_, of), runs in members.items() if of == noise]) for _, noise in members}
     marks = {label: number for number, label in enumerate(dict.fromkeys(", ".join(row) for row in study.rows))}

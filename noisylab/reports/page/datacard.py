@@ -22,6 +22,13 @@ __all__ = ["data_section"]
 
 _MOST_CLASSES = 12  # in a table that is not folded away
 _MOST_NAMES = 30
+_DIGESTS = {
+    "inputs": "inputs",
+    "labels": "labels, before any noise",
+    "test_inputs": "test inputs",
+    "test_labels": "test labels",
+    "split": "rows trained on",
+}
 
 
 def data_section(content: Content) -> Section:
@@ -48,6 +55,8 @@ def _card(runs: Sequence[RunFolder]) -> list[Block]:
         blocks.append(Grid(beside, "matrix"))
     if counts is not None and counts not in beside:
         blocks.append(Fold(f"Rows of each of {len(counts.parts[0][1])} classes", [counts]))
+    digests = _digests(draws)
+    blocks += [Fold("Digests of the data", [digests])] if digests is not None else []
     account = distinct(str(line) for run in runs for line in run.summary["data"].get("account") or [])
     if account:
         blocks += [Text("What was read, left out or converted:"), Lines(account)]
@@ -101,6 +110,18 @@ def _draws_table(draws: Sequence[RunFolder]) -> Table:
             ]
         )
     return Table(columns, [("", rows)], "The labels that were given, one line for each draw of the noise")
+
+
+def _digests(draws: Sequence[RunFolder]) -> Table | None:
+    """What the data can be recognized by, apart from the noise; None where the runs do not say."""
+    found: dict[str, list[str]] = {}
+    for run in draws:
+        seed = (run.summary.get("noise") or {}).get("seed")
+        for name, digest in (run.summary["data"].get("digests") or {}).items():
+            drawn = f", noise seed {seed}" if name == "split" and len(draws) > 1 else ""
+            found.setdefault(f"{_DIGESTS.get(name, name)}{drawn}", []).append(str(digest or ""))
+    rows = [[Cell(what), Cell("; ".join(distinct(each)), kind="code")] for what, each in found.items() if any(each)]
+    return Table([Column("what"), Column("digest (SHA-256)")], [("", rows)], "The data as they were read") if rows else None
 
 
 def _whole(value: Any) -> str:

@@ -13,6 +13,7 @@ from noisylab.reports.runs import RunFolder
 __all__ = ["overview", "title_of"]
 
 _MOST_NAMES, _MOST_TASKS = 8, 4
+_DATA = ("inputs", "labels", "test_inputs", "test_labels")  # digests that are the same under all seeds
 
 
 def title_of(content: Content) -> tuple[str, str]:
@@ -76,10 +77,11 @@ def warnings(content: Content) -> list[str]:
         found.append(
             f"{count(len(states), 'run is', 'runs are')} not in the figures: {', '.join(parts)}. See Not finished, below."
         )
+    found += _none_finished(content)
     stopped = [group.label for group in content.groups if not group.complete]
     if stopped:
         found.append(f"Stopped before the last epoch, and not to be compared until resumed: {listed(distinct(stopped))}.")
-    found += _uneven(content) + _other_labels(content) + _twice(content)
+    found += _uneven(content) + _other_labels(content) + _other_data(content) + _twice(content)
     for what, values in (("devices", _all(content.runs, "device")), ("precisions", _all(content.runs, "precision"))):
         if len(values) > 1:
             found.append(f"The runs used several {what}: {listed(values)}.")
@@ -87,6 +89,15 @@ def warnings(content: Content) -> list[str]:
     if len(distinct(versions)) > 1:
         found.append(f"The runs are of several versions of noisylab: {listed(distinct(versions))}.")
     return found
+
+
+def _none_finished(content: Content) -> list[str]:
+    """Methods of a study that have no place on the page yet."""
+    if content.study is None:
+        return []
+    shown = {group.label for group in content.groups}
+    missing = [label for row in content.study.rows if (label := ", ".join(row)) not in shown]
+    return [f"No run of {listed(missing)} is finished."] if missing and shown else []
 
 
 def _all(runs: Sequence[RunFolder], key: str) -> list[str]:
@@ -122,6 +133,22 @@ def _other_labels(content: Content) -> list[str]:
         if other:
             where = f" under {task}" if len(content.tasks) > 1 else ""
             found.append(f"Not all methods{where} were given the same labels, by their digests: seed {listed(other)}.")
+    return found
+
+
+def _other_data(content: Content) -> list[str]:
+    """Tasks whose runs read other data, though they have one name."""
+    found = []
+    for task in content.tasks:
+        runs = [run for group in content.of(task) for run in group.runs]
+        known = [digests for run in runs if (digests := run.summary["data"].get("digests"))]
+        fixed = (
+            _DATA[:2] if any(run.number("data", "fold") is not None for run in runs) else _DATA
+        )  # a fold has its own test rows
+        other = [name for name in fixed if len({str(digests.get(name)) for digests in known}) > 1]
+        if other:
+            where = f" under {task}" if len(content.tasks) > 1 else ""
+            found.append(f"Not all runs{where} read the same data, by their digests: {listed(other).replace('_', ' ')}.")
     return found
 
 

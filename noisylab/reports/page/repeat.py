@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from noisylab.reports.page.blocks import Block, Cell, Column, Fold, Section, Table, Terms, Text
-from noisylab.reports.page.content import Content, Group
+from noisylab.reports.page.content import Content, Group, Unfinished
 from noisylab.reports.page.results import headline
 from noisylab.reports.page.settings import differing
 from noisylab.reports.page.words import NONE, count, distinct, duration, listed, percents
@@ -69,7 +69,8 @@ def repeat_section(content: Content) -> Section:
     """The command line that repeats each run, beside the figure that it must give."""
     note = (
         "Each command trains the run again in a new folder, with its seed and every setting that it had; it must give the same "
-        "figure on the same machine under the same versions. Paths are as the report was asked for."
+        "figure on the same machine under the same versions. noisylab rerun DIR does so and "
+        "says whether every number is equal. Paths are as the report was asked for."
     )
     blocks: list[Block] = [Text(note, "soft")]
     columns = [
@@ -102,12 +103,15 @@ def _repeat_row(group: Group, run: RunFolder) -> list[Cell]:
 
 
 def machine_section(content: Content) -> Section:
-    """Versions, devices and precision, each with the number of runs it is true of where they differ."""
+    """Versions, devices and digests of the code, each with the number of runs it is true of where they differ."""
     runs = content.runs
-    names = list(dict.fromkeys(name for run in runs for name in (run.summary.get("versions") or {})))
-    terms = [("device", [str(run.summary.get("device") or "") for run in runs])]
-    terms.append(("precision", [str(run.summary.get("precision") or "") for run in runs]))
-    terms += [(name, [str((run.summary.get("versions") or {}).get(name, "")) for run in runs]) for name in names]
+    terms = [(key, [str(run.summary.get(key) or "") for run in runs]) for key in ("device", "precision")]
+    for key, words in (("versions", "{}"), ("machine", "{}"), ("code", "code of {}")):
+        parts = [run.summary.get(key) or {} for run in runs]
+        names = dict.fromkeys(name for part in parts for name in part)
+        terms += [(words.format(name), ["" if part.get(name) is None else str(part[name]) for part in parts]) for name in names]
+    resumed = sum(bool(run.summary.get("resumes")) for run in runs)
+    terms += [("resumed", [count(resumed, "run")] * len(runs))] if resumed else []
     found = [(name, _shares(values), "") for name, values in terms if any(values)]
     return Section("machine", "Versions and device", [Terms(found)] if found else [])
 
@@ -124,16 +128,22 @@ def unfinished_section(content: Content) -> Section:
     if not content.unfinished:
         return Section("unfinished", "Not finished")
     columns = [Column("run"), Column("state"), Column("epochs"), Column("starts", number=True), Column("message")]
-    rows = [
-        [
-            Cell(each.name),
-            Cell(each.state, kind="bad" if each.state in ("failed", "damaged") else ""),
-            Cell(each.progress or NONE),
-            Cell(str(each.attempts) if each.attempts else NONE),
-            Cell(each.message or NONE),
-        ]
-        for each in content.unfinished
+    alike: dict[tuple[str, str], list[Unfinished]] = {}
+    for each in content.unfinished:
+        alike.setdefault((each.state, each.message), []).append(each)
+    rows = [_unfinished_row(*key, members) for key, members in alike.items()]
+    number = len(content.unfinished)
+    table = Table(columns, [("", rows)], f"{count(number, 'run')} of {content.planned:,} that no figure of this page contains")
+    fold = Fold(count(number, "run"), [table], open=True)
+    return Section("unfinished", "Not finished", [table if number <= _MOST_OPEN else fold])
+
+
+def _unfinished_row(state: str, message: str, members: Sequence[Unfinished]) -> list[Cell]:
+    """The runs of one state and message, a line each."""
+    return [
+        Cell("\n".join(each.name for each in members)),
+        Cell(state, kind="bad" if state in ("failed", "damaged") else ""),
+        Cell("\n".join(each.progress or NONE for each in members)),
+        Cell("\n".join(str(each.attempts) if each.attempts else NONE for each in members)),
+        Cell(message or NONE),
     ]
-    table = Table(columns, [("", rows)], f"{count(len(rows), 'run')} of {content.planned:,} that no figure of this page contains")
-    fold = Fold(count(len(rows), "run"), [table], open=True)
-    return Section("unfinished", "Not finished", [table if len(rows) <= _MOST_OPEN else fold])

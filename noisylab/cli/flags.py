@@ -122,6 +122,14 @@ FLAGS = {
     "sampler": Flag("tpe, which learns from the trials before, or random", "NAME"),
     "pruner": Flag("median, hyperband or none: what stops trials early", "NAME"),
     "storage": Flag("journal, sqlite or the URL of a database, where the trials are kept; default journal", "URL"),
+    "cluster": Flag("slurm: submit the workers as jobs (submitit); local: run such jobs on this machine", "NAME"),
+    "workers": Flag("number of jobs of --cluster; default 4", "N"),
+    "partition": Flag("partition of SLURM; default the cluster's own", "NAME"),
+    "time": Flag("minutes of a job, after which it is queued again and goes on; default 240", "MIN"),
+    "gpus": Flag("GPUs of a job; default none", "N"),
+    "cpus": Flag("CPU cores of a job", "N"),
+    "mem": Flag("memory of a job in GB", "GB"),
+    "sbatch": Flag("a further option of sbatch, as account=lab; may be repeated", "KEY=VALUE", repeated=True),
     "tolerance": Flag("numbers count as equal up to this difference, relative above 1; default 0, every digit", "T"),
     "moved": Flag("a file or folder of the run's data, and where it is now; may be repeated", "OLD=NEW", repeated=True),
     "rank_timeout": Flag(
@@ -134,6 +142,7 @@ FLAGS = {
 _TRAINING = ("config", "row", "run_dir", "resume", "overwrite", "dry_run", "print_config", "logger", "trust")
 _TABLE = ("dataset", "label", "text", "image", "audio", "features", "split", "id")
 _RANKS = ("rank_timeout",)
+_CLUSTER = ("cluster", "workers", "partition", "time", "gpus", "cpus", "mem", "sbatch")
 _FINISHED = ("run_dir", "config", "row", "checkpoint", "trust")
 _LABELS = (
     "images",
@@ -161,7 +170,7 @@ COMMANDS = {
     "study": Command(
         "train methods x noises x seeds, or all rows of a recipe, and print one table",
         "noisylab study STUDY.yaml --jobs 2",
-        ("config", "rows", "seeds", "jobs", "run_dir", "resume", "dry_run", "logger", "trust"),
+        ("config", "rows", "seeds", "jobs", *_CLUSTER, "run_dir", "resume", "dry_run", "logger", "trust"),
         places="STUDY.yaml",
     ),
     "study status": Command(

@@ -27,6 +27,7 @@ class Options:
         moved: values of ``--moved``.
         places: values that need no flag, such as the run folders of ``compare``.
         row: value of ``--row``, a row of one of `configs`.
+        sbatch: values of ``--sbatch``.
         searches: values of ``--search``.
     """
 
@@ -39,6 +40,7 @@ class Options:
     moved: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     row: str | None = None
+    sbatch: list[str] = field(default_factory=list)
     searches: list[str] = field(default_factory=list)
 
 
@@ -92,7 +94,7 @@ def parse(argv: Sequence[str]) -> Options:
             raise UserError(f"--{key} needs a value: {flags_of(name)[key].help}")
         elif FLAGS[key].repeated:
             lists = {"config": options.configs, "logger": options.loggers, "trust": options.trust, "search": options.searches}
-            lists["moved"] = options.moved
+            lists |= {"moved": options.moved, "sbatch": options.sbatch}
             lists[key].append(value)
         elif options.own.setdefault(key, value) != value:
             raise UserError(f"--{key} is given twice, as {options.own[key]!r} and {value!r}; leave one of them out")

@@ -20,6 +20,7 @@ from noisylab.cli.folder.claim import new_default_folder
 from noisylab.cli.folder.job import noted_job
 from noisylab.cli.running.app import build
 from noisylab.cli.running.session import logger_names, quiet, say
+from noisylab.cli.studies.cluster import Cluster, cluster_of, script_of, submit
 from noisylab.cli.studies.crew import Crew, end_with_the_crew, worker_since
 from noisylab.cli.studies.plan import make_plan
 from noisylab.cli.studies.series import Series, config_of
@@ -71,22 +72,29 @@ def run_plan(plan: Plan, options: Options) -> int:
         UserError: for what cannot be run, before any data is read.
     """
     logger_names(options)
-    jobs, since = _jobs(options), worker_since()
+    jobs, since, cluster = _jobs(options), worker_since(), cluster_of(options, len(plan.cells))
     for note in plan.notes if since is None else ():
         say(f"note: {note}", sys.stderr)
     if "dry_run" in options.own:
         with tempfile.TemporaryDirectory() as passing:
             plan.write(Path(passing))
+            if cluster is not None:
+                return _show_jobs(plan, Path(passing), options, cluster)
             return _show(plan, Path(passing), options, jobs)
     with study_folder(plan, options) as (folder, plan, begin):
         configs = _configs(plan, folder, options)
         first = plan.cells[0]
         alone = tuple(one_process(configs[first], "study"))
         os.environ["NOISYLAB_STUDY"] = plan.name  # for loggers, which group its runs
-        if jobs:
+        loggers = [f"--logger={name}" for name in options.loggers]
+        if cluster is not None:
+            status = submit(plan, folder, cluster, loggers, begun=begin)
+            if cluster.kind == "slurm":
+                return status
+        elif jobs:
             _check_data(configs[first])
             begin()
-            status = Crew(plan, folder, jobs, [f"--logger={name}" for name in options.loggers]).run()
+            status = Crew(plan, folder, jobs, loggers).run()
         else:
             if since is not None:
                 end_with_the_crew()
@@ -230,6 +238,18 @@ def _show(plan: Plan, folder: Path, options: Options, jobs: int) -> int:
     how = f"{jobs} at once" if jobs else "one after the other"
     say(f"{'runs':<11}{len(plan.cells)}, {how}: each of these under {repeats}", sys.stdout)
     return status
+
+
+def _show_jobs(plan: Plan, folder: Path, options: Options, cluster: Cluster) -> int:
+    """Print what is trained and the script for ``sbatch``; no step is tried: this machine may be there for submitting alone."""
+    configs = _configs(plan, folder, options)
+    lines = [f"{_without_repeats(cell)} ({_what(config)})" for cell, config in configs.items()]
+    say(f"{'study':<11}" + ("\n" + " " * 11).join(lines), sys.stdout)
+    say(f"{'runs':<11}{len(plan.cells)}, by {cluster.workers} jobs of {cluster.minutes} minutes", sys.stdout)
+    if cluster.kind == "slurm":
+        place = Path(options.own.get("run_dir") or Path("runs") / plan.name / "TIME")
+        say(f"\n{script_of(cluster, plan.name, place)}", sys.stdout)
+    return 0
 
 
 def _without_repeats(cell: Cell) -> str:

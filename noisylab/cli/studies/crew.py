@@ -42,7 +42,7 @@ def end_with_the_crew() -> None:
 
     def wait() -> None:
         with contextlib.suppress(OSError, ValueError):
-            while sys.stdin.buffer.read(1):
+            while os.read(sys.stdin.fileno(), 1):  # the lock of a buffer, held here, would end the interpreter with an error
                 pass
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -179,6 +179,7 @@ def submit(
                 "  --dry_run prints the script without submitting; on machines that share the folder without SLURM, start on "
                 f"each:\n  noisylab study --run_dir {folder} --resume"
             )
+    began = place.exists()
     executor = submitit.SlurmExecutor(place / "%j", max_num_timeout=_REQUEUES)
     executor.update_parameters(**cluster.parameters(plan.name))
     try:
@@ -187,6 +188,8 @@ def submit(
         numbers = [str(job.job_id) for job in jobs]
         begun()
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+        if not began:
+            shutil.rmtree(place, ignore_errors=True)
         raise UserError(f"--cluster slurm: sbatch refused the jobs: {_last_line(error)}") from error
     many = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else numbers[0]
     say(f"{len(numbers)} workers are in the queue: {many}; what they print is in {place}", sys.stdout)

@@ -106,11 +106,13 @@ class StudyWorker:
 
         # a thread waits, so that the signal handler, which interrupts what follows, needs no lock of it
         threading.Thread(target=wait, daemon=True).start()
-        while self._status is None:
-            time.sleep(_POLL)
-        self._pid = None
-        if process.stdin is not None:
+        try:
+            while self._status is None:
+                time.sleep(_POLL)
+        finally:
+            assert process.stdin is not None
             process.stdin.close()
+        self._pid = None
         return int(self._status)
 
     def _end(self) -> None:

@@ -25,7 +25,7 @@ JOURNAL = "trials.journal"
 _DATABASE = "trials.db"
 _GRACE = 30  # seconds without a change after which the journal's lock is taken for left behind
 _WAITS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)  # seconds between the tries
-_SQLITE_WAIT = 30  # seconds that each try waits by itself
+_SQLITE_WAIT = 10  # seconds that each try waits by itself
 _LOCKED = re.compile(
     r"(database|table) (\S+ )?is locked|deadlock detected|could not serialize|Lock wait timeout|too many (clients|connections)"
     r"|server closed the connection|could not connect|Connection refused",

@@ -13,8 +13,10 @@ from blocks import PAGES, ROOT, blocks, write_files
 
 from noisylab.cli.configuration.compose import compose
 from noisylab.cli.configuration.recipes import packaged
+from noisylab.cli.configuration.studyfile import read_spec
 from noisylab.cli.describe import describe
 from noisylab.cli.options import parse
+from noisylab.cli.studies.plan import make_plan
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -74,6 +76,9 @@ def test_there_are_commands_to_check() -> None:
 @pytest.mark.parametrize(("page", "text"), RECIPES, ids=[page.name for page, _ in RECIPES])
 def test_recipe_is_accepted(page: Path, text: str, tmp_path: Path) -> None:
     (tmp_path / "shown.yaml").write_text(text, encoding="utf-8")
+    if "methods" in yaml.safe_load(text):
+        assert make_plan(read_spec(tmp_path / "shown.yaml")).cells
+        return
     before = [] if "model" in yaml.safe_load(text) else ["act_digits.yaml"]
     assert compose([*before, "shown.yaml"], []).config["model"]["class_path"].startswith("noisylab.")
 

@@ -132,6 +132,9 @@ FLAGS = {
     "sbatch": Flag("a further option of sbatch, as account=lab; may be repeated", "KEY=VALUE", repeated=True),
     "tolerance": Flag("numbers count as equal up to this difference, relative above 1; default 0, every digit", "T"),
     "moved": Flag("a file or folder of the run's data, and where it is now; may be repeated", "OLD=NEW", repeated=True),
+    "entity": Flag("user or team that the project belongs to; default $WANDB_ENTITY", "NAME"),
+    "project": Flag("the project; default $WANDB_PROJECT, else noisylab", "NAME"),
+    "group": Flag("only the runs of this group, as the name of a study", "NAME"),
     "rank_timeout": Flag(
         "where torchrun or srun has started several processes: end the run when one has given no sign of life for so long; "
         "default 120",
@@ -246,6 +249,13 @@ COMMANDS = {
         recipe=False,
         places="DIR ...",
     ),
+    "dashboard": Command(
+        "lay out a project of Weights & Biases in noisylab's sections",
+        "noisylab dashboard wandb --entity NAME --project P",
+        ("entity", "project", "group", "dry_run"),
+        recipe=False,
+        places="wandb",
+    ),
     "data check": Command(
         "say whether the files of a published data set are complete and the right ones",
         "noisylab data check CIFARN --root data",
@@ -304,6 +314,7 @@ _WORDS = {  # what a flag does in one command, where another says more than that
     ("rerun", "overwrite"): "replace the run in --run_dir, which is not the one that is repeated",
     ("compare", "out"): "file of the figure, a PNG; default curves.png",
     ("compare", "overwrite"): "replace the file of --out, if noisylab wrote it",
+    ("dashboard", "dry_run"): "list the sections and their charts, send nothing",
     ("report", "out"): "file of the page, .html or, with its figures as PNG files beside it, .md; default report.html",
     ("report", "overwrite"): "replace the file of --out, and the figures beside it, if noisylab wrote them",
 }

@@ -119,6 +119,10 @@ def _run(options: Options) -> int:
         from noisylab.cli.commands.study_status import show_status
 
         return show_status(options.places)
+    if name == "dashboard":
+        from noisylab.cli.commands.dashboard import write_workspace
+
+        return write_workspace(options)
     if name == "data check":
         from noisylab.cli.commands.data_check import check_data
 

@@ -36,8 +36,12 @@ def commands(page: Path) -> list[list[str]]:
 
 
 COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
+_NOT_RECIPES = ("jobs:", "${args}")  # workflows; sweeps of W&B, see tests/cli/test_wandb_sweep_flags.py
 RECIPES = [
-    (page, block.text) for page in PAGES for block in blocks(page) if block.language == "yaml" and "jobs:" not in block.text
+    (page, block.text)
+    for page in PAGES
+    for block in blocks(page)
+    if block.language == "yaml" and not any(word in block.text for word in _NOT_RECIPES)
 ]
 
 

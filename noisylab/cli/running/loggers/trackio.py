@@ -77,8 +77,11 @@ class RunTrackio(Dashboard, Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Take the settings, by their flags' names, before the run begins."""
-        self._config |= flat(vars(params) if isinstance(params, Namespace) else params)
+        """Take the settings, by their flags' names. Trackio sends them with the first numbers."""
+        settings = flat(vars(params) if isinstance(params, Namespace) else params)
+        self._config |= settings
+        if self._run is not None:  # Lightning begins the run of a resume before its checkpoint is known to fit
+            self._run.config.update(settings)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -20,9 +20,9 @@ from noisylab.cli.running.loggers.base import Dashboard
 from noisylab.cli.running.loggers.identity import keep, kept
 from noisylab.cli.running.loggers.naming import RunLabel
 
-__all__ = ["RunWandb", "wandb_logger"]
+__all__ = ["PROJECT", "RunWandb", "logged_in", "wandb_logger"]
 
-_PROJECT = "noisylab"
+PROJECT = "noisylab"
 _RUN = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-(.+)")
 
 
@@ -49,7 +49,7 @@ def _place(folder: Path) -> Path:
 def _offline(folder: Path) -> bool:
     """Whether the run is kept on this machine: as asked for, or where nobody is logged in, which is said."""
     mode = os.environ.get("WANDB_MODE")
-    if mode or _logged_in():
+    if mode or logged_in():
         return mode in ("offline", "dryrun")
     if getattr(rank_zero_only, "rank", 0) == 0:
         print(
@@ -61,7 +61,7 @@ def _offline(folder: Path) -> bool:
     return True
 
 
-def _logged_in() -> bool:
+def logged_in() -> bool:
     """Whether W&B finds a key, where its ``wandb login`` puts it; W&B itself would ask for one and wait for a terminal."""
     if os.environ.get("WANDB_API_KEY"):
         return True
@@ -92,7 +92,7 @@ class RunWandb(Dashboard, WandbLogger):
         self._axes: set[str] = set()
         before = kept(folder, "wandb")
         self.run_id = os.environ.get("WANDB_RUN_ID") or before.get("id") or self._older_id() or secrets.token_hex(8)
-        project = os.environ.get("WANDB_PROJECT") or before.get("project") or _PROJECT
+        project = os.environ.get("WANDB_PROJECT") or before.get("project") or PROJECT
         super().__init__(save_dir=_place(folder), id=self.run_id, project=project, **kwargs)
 
     @property

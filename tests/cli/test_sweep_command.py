@@ -175,6 +175,19 @@ def test_two_workers_share_the_trials(capfd: pytest.CaptureFixture[str]) -> None
     assert capfd.readouterr().out.count("best: trial") == 1  # the table is printed once, not by every worker
 
 
+@pytest.mark.slow
+def test_a_trial_that_is_stopped_in_order_goes_on_as_often_as_you_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = iter([130, 143, 130, 130])
+
+    def train(options: Any, **kwargs: Any) -> int:
+        return next(turns, 0) or fit(options, **kwargs)
+
+    monkeypatch.setattr(module, "fit", train)
+    assert main(["sweep", "s.yaml", "--run_dir", "S", "--trials", "1"]) == 130
+    assert [main(["sweep", "--run_dir", "S", "--resume"]) for _ in range(4)] == [143, 130, 130, 0]
+    assert (record(Path("S"))[0]["state"], record(Path("S"))[0]["attempts"]) == ("finished", 5)
+
+
 def failing(numbers: set[int]) -> Any:
     def train(options: Any, **kwargs: Any) -> int:
         if int(options.own["run_dir"][-4:]) in numbers:

@@ -26,7 +26,7 @@ from noisylab.upstream.optuna import next_waiting, opened_again
 __all__ = ["Ledger", "open_ledger"]
 
 _PLAN = "noisylab_plan"  # attributes of the study and of a trial
-_ATTEMPTS, _MESSAGE = "attempts", "message"
+_ATTEMPTS, _KILLS, _UNDER_WAY, _MESSAGE = "attempts", "kills", "under_way", "message"
 _LONGEST = 1000  # characters of a message that is kept
 _WAIT = 60.0  # seconds for the lock of the folder
 
@@ -83,11 +83,17 @@ class Ledger:
             found[searched.key] = searched.text(self._do(lambda searched=searched: _suggested(trial, searched)))  # type: ignore[misc]
         return found
 
-    def count_attempt(self, trial: Trial) -> int:
-        """Note that training of a trial begins or goes on; how often it did, this time included."""
-        attempts = int(trial.user_attrs.get(_ATTEMPTS, 0)) + 1
-        self._do(lambda: trial.set_user_attr(_ATTEMPTS, attempts))
-        return attempts
+    def begin(self, trial: Trial) -> int:
+        """Note that training of a trial begins or goes on; returns how often its worker was killed."""
+        known = trial.user_attrs
+        kills = int(known.get(_KILLS, 0)) + bool(known.get(_UNDER_WAY))
+        for name, value in ((_ATTEMPTS, int(known.get(_ATTEMPTS, 0)) + 1), (_KILLS, kills), (_UNDER_WAY, True)):
+            self._do(lambda name=name, value=value: trial.set_user_attr(name, value))  # type: ignore[misc]
+        return kills
+
+    def interrupt(self, trial: Trial) -> None:
+        """Note that training of a trial was stopped in order, to go on later."""
+        self._do(lambda: trial.set_user_attr(_UNDER_WAY, False))
 
     def report(self, trial: Trial, value: float, epochs: int) -> bool:
         """Note the objective after so many epochs; whether the trial is to be stopped.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Train", "Worker"]
 
-_ATTEMPTS = 3  # of a trial whose workers are killed
+_KILLS = 3  # after which a trial is given up
 _HOPELESS = 3  # trials that fail before any has succeeded
 
 
@@ -118,17 +118,20 @@ class Worker:
         values = self.ledger.values(trial)
         try:
             if not (place / "summary.json").is_file():  # else it ended just before its worker did
-                attempts = self.ledger.count_attempt(trial)
-                if attempts > _ATTEMPTS:
-                    raise UserError(f"its worker was killed {_ATTEMPTS} times, perhaps for lack of memory")
+                if self.ledger.begin(trial) >= _KILLS:
+                    raise UserError(f"its worker was killed {_KILLS} times, perhaps for lack of memory")
                 status = self._fit(trial, place, values)
                 if status:
+                    self.ledger.interrupt(trial)
                     return status
             result = result_of(place, self.plan.settings.objective, self.plan.settings.average)
             if result is None:
                 self.ledger.stop(trial)
             else:
                 self.ledger.finish(trial, result)
+        except KeyboardInterrupt:
+            self.ledger.interrupt(trial)
+            raise
         except Exception as error:
             if os.environ.get("NOISYLAB_DEBUG") or is_bug(error):
                 traceback.print_exc()

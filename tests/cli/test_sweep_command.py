@@ -142,6 +142,29 @@ def test_the_table_warns_and_does_not_show_the_test_set(finished: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_best_trial_is_set_beside_the_recipes_own_values(finished: Path) -> None:
+    best = json.loads((finished / "sweep.json").read_text())["best"]
+    right = {}
+    for number in (best, 0):
+        with np.load(finished / f"trial-{number:04d}" / "validation.npz") as file:
+            right[number] = file["given"] == file["pred"]
+    ahead, behind = int((right[best] & ~right[0]).sum()), int((right[0] & ~right[best]).sum())
+    told = (finished / "sweep.txt").read_text()
+    assert best == 0 or f"18 rows: {100 * (ahead - behind) / 18:+.2f}" in told
+    assert ("own values (trial 0)" in told) == (best != 0)
+
+
+@pytest.mark.slow
+def test_databases_and_other_searches_work_from_end_to_end() -> None:
+    words = ["--storage", "sqlite", "--sampler", "random", "--pruner", "hyperband", "--objective", "val/loss"]
+    assert main(["sweep", "s.yaml", "--run_dir", "S", "--trials", "4", *words]) == 0
+    done = [row for row in record(Path("S")).values() if row["state"] == "finished"]
+    best = json.loads(Path("S/sweep.json").read_text())["best"]
+    assert best == min(done, key=lambda row: row["value"])["trial"]
+    assert all(row["error"] is None for row in done)
+
+
+@pytest.mark.slow
 def test_more_trials_go_on_from_those_there_are(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(finished, "S")
     assert main(["sweep", "--run_dir", "S", "--resume", "--trials", "9"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -21,6 +22,7 @@ from noisylab.cli.sweeps.plan import BASE, SweepPlan, recipe_text
 from noisylab.cli.sweeps.trial import folder_of
 from noisylab.files import atomic_path
 from noisylab.reports import RunFolderError, read_run
+from noisylab.reports.paired_rows import compare_rows, read_held_out
 
 __all__ = ["BEST", "TrialRow", "trial_line", "trial_rows", "write_results"]
 
@@ -80,16 +82,13 @@ def trial_rows(ledger: Ledger, folder: Path) -> list[TrialRow]:
 def _row(trial: FrozenTrial, folder: Path, plan: SweepPlan) -> TrialRow:
     value = trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
     error = epochs = seconds = None
-    if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-        try:
-            run = read_run(folder_of(folder, trial.number))
-        except RunFolderError:  # its folder was deleted; what the storage knows is shown
-            run = None
-        if run is not None:
+    if value is not None:
+        place = folder_of(folder, trial.number)
+        with contextlib.suppress(RunFolderError):  # its folder was deleted: what the storage knows is shown
+            run = read_run(place)
             epochs, seconds = run.summary.get("epochs"), run.number("wall_time_s")
-            rows = sum(map(sum, (run.summary.get("val") or {}).get("confusion") or []))  # those that were held out
-            if plan.settings.objective == "val/acc" and rows and value is not None:
-                error = math.sqrt(max(value * (1 - value), 0.0) / rows)
+            if plan.settings.objective == "val/acc":
+                error = math.sqrt(max(value * (1 - value), 0.0) / len(read_held_out(place).index))
     return TrialRow(
         trial.number,
         _STATES[trial.state.name],
@@ -217,12 +216,23 @@ def _caution(plan: SweepPlan, rows: Sequence[TrialRow], folder: Path) -> list[st
             f"±: standard error of an accuracy on the held-out rows, in percentage points; {near} of the other "
             f"{len(finished) - 1} finished trials are within one of the best"
         )
+    lines += _against_the_recipe(plan, best, finished, folder)
     if len(finished) > 1:
         lines += [
             f"The best of {len(finished)} trials is optimistic: it was chosen for its value on these held-out rows. Before you",
             f"quote or compare it, train it again with fresh seeds: noisylab fit --config {folder / BEST} --seed_everything 1",
         ]
     return lines
+
+
+def _against_the_recipe(plan: SweepPlan, best: TrialRow, finished: Sequence[TrialRow], folder: Path) -> list[str]:
+    """The best trial beside the first one, where that has the recipe's own values."""
+    if plan.starting_point()[1] or best.trial == 0 or all(row.trial != 0 for row in finished):
+        return []
+    with contextlib.suppress(RunFolderError, ValueError):  # a folder was deleted or changed
+        one, other = (read_held_out(folder_of(folder, number)) for number in (best.trial, 0))
+        return [f"against the recipe's own values (trial 0), points in the last epoch: {compare_rows(one, other)}"]
+    return []
 
 
 def _csv(plan: SweepPlan, rows: Sequence[TrialRow]) -> str:

@@ -78,7 +78,7 @@ FIGURES = {
         "Accuracy on held-out rows, mean of the last ten epochs",
         "held-out, last 10",
         _summary("val", "last10_mean"),
-        note="mean of the last ten epochs, or all of a shorter run.",
+        note="held-out, last 10: mean of the last ten epochs, or all of a shorter run.",
     ),
     "best": Figure(
         "Highest test accuracy of all epochs*",

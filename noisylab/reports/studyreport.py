@@ -178,9 +178,10 @@ def _notes(
     compared = [entry.difference for entry in entries.values() if entry.difference is not None]
     if compared:
         what = FIGURES[shown[0]].title
+        interval = "a 95 % bootstrap interval over the seeds, " if any(each.interval for each in compared) else ""
         notes.append(
-            f"Differences: {what[0].lower()}{what[1:]}, in points, on the same seeds and noise draws; the mean, a 95 % bootstrap "
-            "interval over the seeds, and on how many of them the row is better."
+            f"Differences: {what[0].lower()}{what[1:]}, in points, on the same seeds and noise draws; the mean, {interval}and on "
+            "how many seeds the row is better."
         )
     if any(each.interval is None for each in compared):
         notes.append(f"{_FEW} too few seeds to tell: a 95 % interval needs {seeds_needed(0.95)}. {_by_seed(entries)}".rstrip())

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import yaml
 
 from noisylab.reports import RunFolderError
 from noisylab.reports.page import is_report, read_content, write_html, write_markdown
+from noisylab.reports.page.pictures import COLORS
 
 MakeRun = Callable[..., Path]
 TODAY = datetime.date(2026, 12, 1)
@@ -348,3 +350,56 @@ def test_a_page_is_known_again_and_other_files_are_not(make_run: MakeRun, tmp_pa
     assert is_report(tmp_path / "r.html")
     (tmp_path / "other.html").write_text("<!doctype html><title>mine</title>")
     assert not is_report(tmp_path / "other.html")
+
+
+def test_folds_are_repetitions_and_their_protocol_is_one(make_run: MakeRun, tmp_path: Path) -> None:
+    for fold in (0, 1, 2):
+        make_run(
+            "folds",
+            f"fold{fold}",
+            data={"name": "d", "num_classes": 2, "num_train": 9, "folds": 3, "fold": fold},
+            protocol=f"mean of the last ten epochs; the test set is fold {fold} of 0..2 of the training rows",
+            config={"data": {"class_path": "Tabular", "init_args": {"folds": 3, "fold": fold}}},
+            headline=0.25 * (fold + 1),
+        )
+    content = read_content([tmp_path / "runs" / "folds"])
+    assert [len(group.runs) for group in content.groups] == [3]
+    words = _words(_page([tmp_path / "runs" / "folds"], tmp_path / "r.html")[1])
+    assert "50.00 ± 20.41" in words and "each fold of 0..2" in words and "not chosen by one protocol" not in words
+    assert "ELR, fold 2" in words  # whose command stands by itself
+
+
+def test_trials_of_a_sweep_go_by_their_folders(make_run: MakeRun) -> None:
+    def config(k: int) -> dict[str, Any]:
+        return {"model": {"class_path": "noisylab.ELR", "init_args": {"beta": 0.1 * k, "scale": k, "depth": k % 2}}}
+
+    runs = [make_run("sweep", f"trial-{k:04}", config=config(k)) for k in range(10)]
+    assert [group.label for group in read_content(runs).groups] == [f"ELR, trial-{k:04}" for k in range(10)]
+    assert [group.label for group in read_content(runs[:2]).groups] == ["ELR, beta 0.0", "ELR, beta 0.1"]
+
+
+def test_data_that_differ_under_one_name_are_named(make_run: MakeRun, tmp_path: Path) -> None:
+    def data(digest: str) -> dict[str, Any]:
+        return {"name": "d", "num_classes": 2, "num_train": 9, "digests": {"inputs": "ab", "test_labels": digest}}
+
+    runs = _seeds(make_run, "ELR", {0: 0.5}, data=data("x")) + _seeds(make_run, "CE", {0: 0.4}, data=data("x"))
+    assert "read the same data" not in _words(_page(runs, tmp_path / "r.html")[1])
+    runs += _seeds(make_run, "DMI", {0: 0.4}, data=data("y"))
+    assert "Not all runs read the same data, by their digests: test labels." in _words(_page(runs, tmp_path / "r.html")[1])
+
+
+def _luminance(color: str) -> float:
+    """Relative luminance of WCAG 2, section "relative luminance"."""
+    parts = [int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_colors_of_texts_and_lines_can_be_read_in_light_and_dark() -> None:
+    style = resources.files("noisylab.reports.page").joinpath("page.css").read_text("utf-8")
+    schemes = [dict(re.findall(r"--(\w+[\w-]*): (#\w{6})", part)) for part in re.findall(r":root \{(.*?)\}", style, re.S)[:2]]
+    for colors in schemes:
+        for name in ("text", "soft", "accent", "wrong", *(f"c{k}" for k in range(8))):
+            light, dark = sorted((_luminance(colors[name]), _luminance(colors["back"])), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, colors[name])
+    assert tuple(schemes[0][f"c{k}"] for k in range(8)) == COLORS

@@ -16,6 +16,7 @@ __all__ = ["Content", "Group", "Unfinished", "read_content"]
 
 _FILES = ("config.yaml", "metrics.csv", "summary.json")
 _MOST_SETTINGS = 2  # in the name of a group
+_FEW_GROUPS = 8  # that are told apart by one of several settings; of more the folders say more
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +200,7 @@ def _groups(runs: Sequence[RunFolder]) -> list[Group]:
     several_data = len({run.data for run in runs}) > 1
     members: dict[tuple[tuple[str, str], ...], list[RunFolder]] = {}
     for run in runs:
-        about = {"method": run.method, "recipe": run.recipe, "data": run.data, "noise": run.noise, "protocol": run.protocol}
+        about = {"method": run.method, "recipe": run.recipe, "data": run.data, "noise": run.noise}
         members.setdefault(tuple((about | settings_of(run)).items()), []).append(run)
     found = [sorted(group, key=_order) for group in members.values()]
     tasks = [f"{group[0].data}, {group[0].noise}" if several_data else group[0].noise for group in found]
@@ -239,12 +240,16 @@ def _recipes(groups: Sequence[Sequence[RunFolder]]) -> list[str]:
 
 
 def _settings(groups: Sequence[Sequence[RunFolder]]) -> list[str]:
+    """One or two settings that tell the groups apart, or the first that has another value in each of a few groups."""
     found = differing(groups)
     keys = list(dict.fromkeys(key for each in found for key in each))
     if len(keys) > _MOST_SETTINGS:
-        return [""] * len(groups)
+        telling = [key for key in keys if len({each.get(key, "") for each in found}) == len(groups)]
+        keys = telling[:1] if len(groups) <= _FEW_GROUPS else []
     return [", ".join(f"{key.rpartition('.')[2]} {each[key]}" for key in keys if key in each) for each in found]
 
 
 def _folders(groups: Sequence[Sequence[RunFolder]]) -> list[str]:
-    return ["/".join(group[0].path.absolute().parts[-2:]) for group in groups]
+    paths = [group[0].path.absolute().parts[-2:] for group in groups]
+    parts = 1 if len({path[-1] for path in paths}) == len(paths) else 2
+    return ["/".join(path[-parts:]) for path in paths]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from noisylab.reports.page.blocks import Block, Lines, Terms
 from noisylab.reports.page.content import Content, Group
+from noisylab.reports.page.protocol import protocol_of
 from noisylab.reports.page.results import headline
 from noisylab.reports.page.words import NONE, count, distinct, duration, listed, mean_std, percents, some
 from noisylab.reports.runs import RunFolder
@@ -113,7 +114,7 @@ def _uneven(content: Content) -> list[str]:
         seeds = {tuple(sorted(run.seed for run in group.runs if run.seed is not None)) for group in groups}
         if len(seeds) > 1:
             found.append(f"Not all methods{where} have the same seeds: their means are over other runs.")
-        protocols = distinct(run.protocol for group in groups for run in group.runs)
+        protocols = distinct(protocol_of(run) for group in groups for run in group.runs)
         if len(protocols) > 1:
             found.append(f"The figures{where} were not chosen by one protocol: {'; '.join(protocols)}.")
     return found

@@ -16,10 +16,11 @@ from noisylab.reports.style import STYLE, save_png
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["charts_png"]
+__all__ = ["COLORS", "charts_png"]
 
-# the colors of the page's style in the light
-_COLORS = ("#1b1e23", "#0067a8", "#c9500a", "#00825f", "#b0558a", "#9a6c00", "#3f93c9", "#7a4b2a")
+COLORS = ("#1b1e23", "#0067a8", "#c24a05", "#007a59", "#a94f84", "#8f6400", "#5b6bbf", "#7a4b2a")
+"""The colors `c0` to `c7` of the page's style in the light."""
+
 _COLUMNS = {True: 2, False: 3}  # of charts with names at their lines' ends, and of small ones
 _DISTANCE = 0.052  # of labels, as a share of the height
 
@@ -60,7 +61,7 @@ def charts_png(charts: Sequence[Chart], path: Path) -> Path:
 def _looks(line: Line) -> dict[str, Any]:
     dashes = line.style.dashes
     lengths = tuple(float(each) for each in dashes.split())
-    return {"color": _COLORS[line.style.color], "linewidth": 1.8, "linestyle": (0, lengths) if lengths else "-"}
+    return {"color": COLORS[line.style.color], "linewidth": 1.8, "linestyle": (0, lengths) if lengths else "-"}
 
 
 def _draw(axis: Axes, chart: Chart) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from noisylab.reports.page.blocks import Section, Terms
@@ -10,7 +11,7 @@ from noisylab.reports.page.settings import value_of
 from noisylab.reports.page.words import count, distinct, listed, percents, some
 from noisylab.reports.runs import RunFolder
 
-__all__ = ["protocol_section", "seed_words", "test_rows"]
+__all__ = ["protocol_of", "protocol_section", "seed_words", "test_rows"]
 
 _MOST_GROUPS = 6  # named where runs differ in something
 
@@ -28,7 +29,7 @@ def protocol_section(content: Content, *, best: bool) -> Section:
         ("Held out", _by_group(content, _held_out), ""),
         ("Seeds", seed_words(content.runs), "The seed of a run gives its first weights and the order of its batches."),
         ("Training", _by_group(content, _training), ""),
-        ("Figure", _by_group(content, lambda run: run.protocol or "the runs do not name their protocol"), _chosen(best)),
+        ("Figure", _by_group(content, lambda run: protocol_of(run) or "the runs do not name their protocol"), _chosen(best)),
         ("Spread", _SPREAD, ""),
     ]
     return Section("protocol", "Protocol", [Terms([term for term in terms if term[1]])])
@@ -91,6 +92,11 @@ def _data(run: RunFolder) -> str:
     if data.get("folds"):
         parts.append(f"{data['folds']} folds, each once the test set")
     return f"{parts[0]}: {', '.join(parts[1:])}" if len(parts) > 1 else parts[0]
+
+
+def protocol_of(run: RunFolder) -> str:
+    """How the figure is chosen, the same words for all folds."""
+    return run.protocol if run.number("data", "fold") is None else re.sub(r"\bfold \d+ of\b", "each fold of", run.protocol)
 
 
 def test_rows(run: RunFolder) -> int | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from noisylab.cli.studies.halving import Candidate
 from noisylab.files import atomic_path
+from noisylab.metrics.noisy_validation import clean_accuracy, noisy_slope
 from noisylab.metrics.row_checks import rows_to_check
 from noisylab.reports.paired_rows import HeldOutRows, RowDifference, compare_rows
 
@@ -33,15 +34,15 @@ __all__ = [
 CHECK_FILE = "to_check.csv"
 """The file with the rows that tell the finalists apart."""
 
+_NEARLY_ALL = 0.999  # of the labels
+
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class NoiseGuess:
-    """An estimate of the share of wrong labels, and what it means for accuracies if wrong labels are any other class alike.
-
-    With K classes and symmetric noise of rate r, the accuracy on given labels is ``(1 - r) a + r / (K - 1) (1 - a)`` of the true
-    accuracy a: a line with the slope ``1 - r K / (K - 1)``.
+    """An estimate of the share of wrong labels, and what it means for accuracies if wrong labels are any other class alike: see
+    `noisylab.metrics.noisy_validation`.
 
     Args:
         rate: of wrong labels.
@@ -56,7 +57,7 @@ class NoiseGuess:
     @property
     def slope(self) -> float:
         """Points of accuracy on given labels for a point of true accuracy."""
-        return 1 - self.rate * self.classes / (self.classes - 1)
+        return noisy_slope(min(self.rate, _NEARLY_ALL), self.classes)
 
     @property
     def usable(self) -> bool:
@@ -64,8 +65,8 @@ class NoiseGuess:
         return self.slope > 0.05
 
     def clean(self, accuracy: float) -> float:
-        """The true accuracy of one on given labels, at most 1."""
-        return min((accuracy - self.rate / (self.classes - 1)) / self.slope, 1.0)
+        """The true accuracy of one on given labels; above 1 where that was lucky, or fewer labels are wrong."""
+        return clean_accuracy(accuracy, 1, self.rate, self.classes).clean
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ FLAGS = {
     "epochs": Flag("give each method so many epochs, whatever they cost", "N"),
     "compute": Flag("give each method as much as so many epochs of cross-entropy cost; the default, with a number chosen", "N"),
     "noise": Flag("noise to add, with commas between several: sym40, pair40, or none", "NAMES"),
+    "eta": Flag("of n methods, the best n/ETA go on at each comparison; default 2", "ETA"),
+    "keep_held_out": Flag("keep the held-out rows out of the final run, too, which is then the one that won"),
     "val_fraction": Flag("share of the rows that is held out, with the labels they have; default 0.1", "FRACTION"),
     "folds": Flag("number of parts that the training rows are divided into; default data.folds of the recipe", "K"),
     "trust": Flag(
@@ -217,6 +219,15 @@ COMMANDS = {
             *("config", "row", "run_dir", "resume", "jobs", "dry_run", "logger", "trust"),
         ),
     ),
+    "auto": Command(
+        "choose a method for your own data without clean labels, say how sure that is, and train it",
+        "noisylab auto --images DIR --labels labels.csv",
+        (
+            *(name for name in _LABELS if name not in ("run", "pictures", "crossfit")),
+            *("methods", "epochs", "compute", "val_fraction", "eta", "keep_held_out"),
+            *("config", "row", "run_dir", "resume", "dry_run", "logger", "trust"),
+        ),
+    ),
     "validate": Command(
         "evaluate a finished run on its validation and test data",
         "noisylab validate --run_dir DIR",
@@ -296,6 +307,12 @@ _WORDS = {  # what a flag does in one command, where another says more than that
     ("compare-methods", "resume"): "continue the comparison in --run_dir: finished runs are kept, stopped ones resumed",
     ("compare-methods", "run_dir"): "folder of the study, with a folder METHOD/seedSEED for each run",
     ("compare-methods", "dry_run"): "print the plan with the time it takes, train nothing",
+    ("auto", "images"): "folder of the pictures",
+    ("auto", "config"): "a recipe that names the data, and perhaps a network; may be repeated",
+    ("auto", "methods"): "methods to choose from with commas between them; default CE,GCE,ELR,CoTeaching,ACT,DivideMix",
+    ("auto", "resume"): "continue the choice in --run_dir, which goes on as it began",
+    ("auto", "run_dir"): "folder of the choice, with a folder METHOD/seedSEED for each run, and final",
+    ("auto", "dry_run"): "print how long each method trains before the better half goes on, train nothing",
     ("issues", "images"): "folder of the pictures",
     ("issues", "run"): "a finished run, whose labels are to be described; nothing is trained",
     ("issues apply", "run"): "the run that found the wrong labels",

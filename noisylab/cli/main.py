@@ -139,7 +139,7 @@ def _run(options: Options) -> int:
         from noisylab.cli.configuration.studyfile import asked_of
 
         asked_of(options)  # likewise
-    if name == "compare-methods":
+    if name in ("compare-methods", "auto"):
         from noisylab.cli.studies.comparison import asked_for
 
         asked_for(options.own)  # likewise
@@ -163,6 +163,7 @@ def _train_or_evaluate(options: Options) -> int:
         print(f"noisylab: note: {ignored}", file=sys.stderr)
     for new in allow(options.trust):
         print(f"trusted from now on: {new}", file=sys.stderr)
+    from noisylab.cli.commands.auto import choose_method
     from noisylab.cli.commands.compare_methods import compare_methods
     from noisylab.cli.commands.evaluate import evaluate
     from noisylab.cli.commands.fit import fit
@@ -182,6 +183,7 @@ def _train_or_evaluate(options: Options) -> int:
         "study": run_study,
         "sweep": run_sweep,
         "compare-methods": compare_methods,
+        "auto": choose_method,
         "issues": find_issues,
         "validate": evaluate,
         "test": evaluate,

@@ -65,7 +65,9 @@ class Ground:
             plans: of each method.
             budget: epochs, or epochs of cross-entropy.
         """
-        parts = {key: copy.deepcopy(self.config[key]) for key in ("data", "trainer", "speed") if key in self.config}
+        parts: dict[str, Any] = {
+            key: copy.deepcopy(self.config[key]) for key in ("data", "trainer", "speed") if key in self.config
+        }
         switches = {f"checkpoint.{key}": value for key, value in self.config.get("checkpoint", {}).items()}
         methods = {
             label: {
@@ -94,7 +96,7 @@ def check_values(options: Options) -> None:
     """
     for key, _ in options.flags:
         if key.partition(".")[0].removesuffix("+") not in _KEYS:
-            raise unknown("noisylab compare-methods: flag", key, [*options.own, *SOURCES, *ROLES, *_KEYS])
+            raise unknown(f"noisylab {options.command}: flag", key, [*options.own, *SOURCES, *ROLES, *_KEYS])
         if key in _SET_HERE:
             raise UserError(_SET_HERE[key])
         if key.startswith("model.") and not key.startswith(("model.network", "model.optimizer")):
@@ -111,7 +113,7 @@ def check_values(options: Options) -> None:
         raise UserError(f"--{given[0]} and --data exclude each other; give one")
     if not given and not named and not options.configs:
         raise UserError(
-            "noisylab compare-methods needs data: --images DIR --labels labels.csv, --dataset TABLE, --arrays FILE.npz,\n"
+            f"noisylab {options.command} needs data: --images DIR --labels labels.csv, --dataset TABLE, --arrays FILE.npz,\n"
             "  --data CLASS with its arguments, or --config RECIPE.yaml"
         )
     check_free_flags(options)

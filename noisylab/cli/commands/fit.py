@@ -221,8 +221,9 @@ def _train(app: App, folder: Claim, checkpoint: str | None, begun: Callable[[], 
         draw(folder.path, app.trainer)
         accuracy = app.model.last_accuracy("test")
         shown = "" if accuracy is None else f" (test accuracy at the end {accuracy:.4f})"
-        paused = any(isinstance(callback, Pause) and callback.paused for callback in callbacks)
-        so_far = f", paused after {app.trainer.current_epoch} of {app.trainer.max_epochs} epochs" if paused else ""
+        done, whole = app.trainer.current_epoch, app.trainer.max_epochs
+        paused = done != whole and any(isinstance(callback, Pause) and callback.paused for callback in callbacks)
+        so_far = f", paused after {done} of {whole} epochs" if paused else ""
         say(f"run folder: {folder.path}{shown}{so_far}", sys.stdout)
     return 0
 

@@ -278,7 +278,7 @@ def _study(make_run: MakeRun, tmp_path: Path) -> Path:
                     }
                     make_run(method, f"{noise}/seed{seed}", method=method, seed=seed, headline=0.5 + 0.1 * seed, noise=kind)
     folder = tmp_path / "runs"
-    plan = {"format": 2, "name": "two noises", "baseline": "CE", "spec": {}, "job": None, "cells": cells}
+    plan = {"format": 2, "name": "two noises", "baseline": "CE", "spec": {"budget": {"compute": 8}}, "job": None, "cells": cells}
     (folder / "study.yaml").write_text(yaml.safe_dump(plan))
     (folder / "ELR/sym40/seed1/summary.json").unlink()
     state = folder / ".cells" / "ELR--sym40--seed1"
@@ -293,6 +293,7 @@ def test_a_study_shows_its_cells_its_baseline_and_what_failed(make_run: MakeRun,
     content = read_content([folder])
     assert [(group.label, len(group.runs)) for group in content.groups] == [("CE", 2), ("ELR", 1), ("CE", 1), ("ELR", 1)]
     words = _words(_page([folder], tmp_path / "r.html")[1])
+    assert "as much compute for each method as 8 epochs of cross-entropy" in words
     assert "two noises" in words and "symmetric 40 % (sym40)" in words
     assert "Differences to CE on the same seeds" in words
     assert "ELR/sym40/seed1 failed" in words and "No run of" not in words and "the loss is <nan> in epoch 3" in words

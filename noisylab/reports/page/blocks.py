@@ -73,10 +73,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; "soft" is an explanation, "head" a heading of what follows."""
+    """A paragraph.
+
+    Args:
+        text: what it says.
+        kind: "soft" for an explanation, "head" for a heading of what follows.
+        picture: whether it is about pictures in a table, which a text is without.
+    """
 
     text: str
     kind: Literal["", "soft", "head"] = ""
+    picture: bool = False
 
 
 @dataclass(frozen=True)

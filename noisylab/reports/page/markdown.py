@@ -42,6 +42,8 @@ def _harmless(found: re.Match[str]) -> str:
 def block_markdown(block: Block, draw: Draw) -> str:
     """One block, and an empty line."""
     match block:
+        case Text(picture=True):
+            return ""
         case Text(text, kind):
             return f"### {plain(text)}\n\n" if kind == "head" else f"{plain(text)}\n\n"
         case Lines(lines):

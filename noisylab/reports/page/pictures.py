@@ -22,7 +22,8 @@ COLORS = ("#1b1e23", "#0067a8", "#c24a05", "#007a59", "#a94f84", "#8f6400", "#5b
 """The colors `c0` to `c7` of the page's style in the light."""
 
 _COLUMNS = {True: 2, False: 3}  # of charts with names at their lines' ends, and of small ones
-_DISTANCE = 0.052  # of labels, as a share of the height
+_DISTANCES = {True: 0.052, False: 0.07}  # of labels, as a share of the height
+_WIDTH = 1.8
 
 
 def charts_png(charts: Sequence[Chart], path: Path) -> Path:
@@ -60,8 +61,8 @@ def charts_png(charts: Sequence[Chart], path: Path) -> Path:
 
 def _looks(line: Line) -> dict[str, Any]:
     dashes = line.style.dashes
-    lengths = tuple(float(each) for each in dashes.split())
-    return {"color": COLORS[line.style.color], "linewidth": 1.8, "linestyle": (0, lengths) if lengths else "-"}
+    lengths = tuple(float(each) / _WIDTH for each in dashes.split())  # matplotlib counts in widths of the line
+    return {"color": COLORS[line.style.color], "linewidth": _WIDTH, "linestyle": (0, lengths) if lengths else "-"}
 
 
 def _draw(axis: Axes, chart: Chart) -> None:
@@ -78,7 +79,7 @@ def _draw(axis: Axes, chart: Chart) -> None:
         if len(known):
             ends.append((float(known[-1]), f"{line.label} {line.at_end}" if chart.labels else line.at_end, looks["color"]))
     low, high = 100 * chart.low, 100 * chart.high
-    places = spread([value for value, _, _ in ends], _DISTANCE * (high - low), low, high)
+    places = spread([value for value, _, _ in ends], _DISTANCES[chart.labels] * (high - low), low, high)
     for (_, text, color), place in zip(ends, places, strict=True):
         axis.annotate(
             text.replace("$", r"\$"), (longest, place), xytext=(6, 0), textcoords="offset points", color=color, fontsize=9,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from noisylab.reports.page.blocks import Section, Terms
 from noisylab.reports.page.content import Content
@@ -29,6 +29,7 @@ def protocol_section(content: Content, *, best: bool) -> Section:
         ("Held out", _by_group(content, _held_out), ""),
         ("Seeds", seed_words(content.runs), "The seed of a run gives its first weights and the order of its batches."),
         ("Training", _by_group(content, _training), ""),
+        ("Budget", _budget(content), ""),
         ("Figure", _by_group(content, lambda run: protocol_of(run) or "the runs do not name their protocol"), _chosen(best)),
         ("Spread", _SPREAD, ""),
     ]
@@ -92,6 +93,16 @@ def _data(run: RunFolder) -> str:
     if data.get("folds"):
         parts.append(f"{data['folds']} folds, each once the test set")
     return f"{parts[0]}: {', '.join(parts[1:])}" if len(parts) > 1 else parts[0]
+
+
+def _budget(content: Content) -> str:
+    """What was to be equal for all methods of a study."""
+    asked = content.study.spec.get("budget") if content.study is not None else None
+    if not isinstance(asked, Mapping):
+        return ""
+    if asked.get("compute") is not None:
+        return f"as much compute for each method as {asked['compute']} epochs of cross-entropy, by what its training step costs"
+    return f"{asked['epochs']} epochs for each method" if asked.get("epochs") is not None else ""
 
 
 def protocol_of(run: RunFolder) -> str:

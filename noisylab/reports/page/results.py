@@ -61,7 +61,8 @@ def results_section(content: Content, *, best: bool, differences: Sequence[Block
         rows = [_row(group, figures, scale if pictures else None, leads=group is leading) for group in groups]
         parts.append((task if len(content.tasks) > 1 else "", rows))
     caption = "Test accuracy in percent: mean ± population standard deviation over the runs"
-    notes: list[Block] = [Text(note, "soft") for note in _notes(content, figures, pictures=pictures, best=best)]
+    notes: list[Block] = [Text(_scales(content), "soft", picture=True)] if pictures else []
+    notes += [Text(note, "soft") for note in _notes(content, figures, best=best)]
     return Section("results", "Results", [Table(columns, parts, caption), *notes, *differences])
 
 
@@ -105,18 +106,18 @@ def _row(group: Group, figures: Sequence[_Figure], scale: tuple[float, float] | 
     return [*row, Cell(str(len(group.runs))), Cell(duration(mean_time))]
 
 
-def _notes(content: Content, figures: Sequence[_Figure], *, pictures: bool, best: bool) -> list[str]:
+def _scales(content: Content) -> str:
+    words = [" to ".join(percents(end) for end in _scale(content.of(task))) for task in content.tasks]
+    each = "; ".join(f"{task}: {text}" for task, text in zip(content.tasks, words, strict=True)) if len(words) > 1 else words[0]
+    return f"Each run is a dot by its figure of the protocol, a bar is the mean; the scale is in percent, {each}."
+
+
+def _notes(content: Content, figures: Sequence[_Figure], *, best: bool) -> list[str]:
     notes = []
     if any(len(content.of(task)) > 1 for task in content.tasks):
         notes.append(
-            "Bold: the highest mean by the protocol. It need not be a difference that other seeds would show: look at the runs."
+            "Bold: the highest mean by the protocol. Other seeds need not show the same: look at the spread of the runs."
         )
-    if pictures:
-        scales = [_scale(content.of(task)) for task in content.tasks]
-        words = [f"{percents(low)} to {percents(high)}" for low, high in scales]
-        several = len(scales) > 1
-        per = "; ".join(f"{task}: {text}" for task, text in zip(content.tasks, words, strict=True)) if several else words[0]
-        notes.append(f"Each run is a dot by its figure of the protocol, a bar is the mean; the scale is in percent, {per}.")
     if any(figure is _HELD_OUT for figure in figures):
         notes.append(
             "Held-out accuracy: mean of the last ten epochs on the held-out training rows. Where their labels are the given "

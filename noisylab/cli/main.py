@@ -17,6 +17,7 @@ from noisylab.terminal import silence, take_any_text, visible, visible_warnings
 
 __all__ = ["main"]
 
+_LONG = ("fit", "folds", "study", "sweep", "compare-methods", "auto", "issues", "rerun")  # of which the output is not all
 _SIGPIPE = 128 + int(getattr(signal, "SIGPIPE", 13))  # Windows has none
 
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _answer(arguments)
     except BrokenPipeError:  # the reader of our output has gone, as in `noisylab recipes | head`
         silence(sys.stdout)
-        return _SIGPIPE if arguments[:1] in (["fit"], ["folds"], ["study"], ["sweep"], ["issues"], ["rerun"]) else 0
+        return _SIGPIPE if arguments and arguments[0] in _LONG else 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -35,7 +35,7 @@ __all__ = ["REQUEUE", "asked_early", "go_on", "hear_early", "leave_requeueing", 
 REQUEUE = getattr(signal, "SIGUSR1", None)
 """The signal with which SLURM announces that a job's time is nearly up; None on Windows, which has none."""
 
-_TRAINING = ("fit", "folds", "study", "sweep", "issues", "rerun")
+_TRAINING = ("fit", "folds", "study", "sweep", "compare-methods", "auto", "issues", "rerun")
 _PLANS = (PLAN, "sweep.yaml")  # of commands that keep all that they need in their folder
 _CALLS = ("dry_run", "print_config")  # which train nothing
 _SECONDS = 60  # in which scontrol must have answered
@@ -84,7 +84,7 @@ def go_on(options: Options, meeting: Meeting | None) -> Options:
     if options.command == "study":  # whose plan has all else
         own = {key: value for key, value in own.items() if key not in ("rows", "seeds")}
         return replace(options, own=own, configs=[], flags=[], places=[])
-    if options.command == "sweep":
+    if options.command in ("sweep", "compare-methods", "auto"):
         own = {key: value for key, value in own.items() if key in ("run_dir", "resume", "jobs")}
         return replace(options, own=own, configs=[], flags=[], places=[], searches=[], row=None)
     return replace(options, own=own)

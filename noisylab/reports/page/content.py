@@ -72,14 +72,12 @@ class Content:
     """Everything that a page shows.
 
     Args:
-        folders: as the user named them.
         groups: in the order of the plan, or of the folders.
         unfinished: runs without a place in the figures.
         study: the study, where the page is about one.
         planned: number of runs that there are or are to be.
     """
 
-    folders: tuple[Path, ...]
     groups: tuple[Group, ...]
     unfinished: tuple[Unfinished, ...]
     study: StudyFolder | None
@@ -117,12 +115,12 @@ def read_content(folders: Sequence[str | os.PathLike[str]]) -> Content:
         raise ValueError("folders is empty; give run folders, or the folder of a study")
     paths = _once([Path(folder) for folder in folders])
     if len(paths) == 1 and _is_study(paths[0]):
-        return _of_study(paths, read_study(paths[0]))
+        return _of_study(read_study(paths[0]))
     runs: list[RunFolder] = []
     unfinished: list[Unfinished] = []
     for path in paths:
         if _is_study(path):
-            part = _of_study([path], read_study(path))
+            part = _of_study(read_study(path))
             runs += part.runs
             unfinished += [replace(each, name=f"{path}/{each.name}") for each in part.unfinished]
         elif any((path / name).is_file() for name in _FILES):
@@ -131,7 +129,8 @@ def read_content(folders: Sequence[str | os.PathLike[str]]) -> Content:
             _read_below(path, runs, unfinished)
     each = {os.path.realpath(run.path): run for run in reversed(runs)}  # a run may be named itself and with what holds it
     found = list(each.values())[::-1]
-    return Content(tuple(paths), tuple(_groups(found)), tuple(unfinished), None, len(found) + len(unfinished))
+    groups, stopped = _groups(found)
+    return Content(tuple(groups), (*unfinished, *stopped), None, len(found) + len(unfinished))
 
 
 def _once(paths: Sequence[Path]) -> list[Path]:
@@ -147,7 +146,7 @@ def _read_below(path: Path, runs: list[RunFolder], unfinished: list[Unfinished])
     if not path.is_dir():
         read_run(path)  # says what is wrong with it
     finished = find_runs(path)
-    begun = _outermost([*finished, *find_runs(path, finished=False)])
+    begun = _outermost(path, [*finished, *find_runs(path, finished=False)])
     finished = [folder for folder in begun if folder in finished]
     begun = [folder for folder in begun if folder not in finished]
     if not finished and not begun:
@@ -163,12 +162,13 @@ def _read_below(path: Path, runs: list[RunFolder], unfinished: list[Unfinished])
     unfinished += [Unfinished(str(folder), "not finished", reason) for folder in begun]
 
 
-def _outermost(folders: Sequence[Path]) -> list[Path]:
-    found = set(folders)
+def _outermost(root: Path, folders: Sequence[Path]) -> list[Path]:
+    """Those that lie in no other, and in no hidden folder: an old run is moved aside to one while it is replaced."""
+    found = {folder for folder in folders if not any(part.startswith(".") for part in folder.relative_to(root).parts)}
     return [folder for folder in sorted(found) if found.isdisjoint(folder.parents)]
 
 
-def _of_study(paths: Sequence[Path], study: StudyFolder) -> Content:
+def _of_study(study: StudyFolder) -> Content:
     members: dict[tuple[str, ...], list[RunFolder]] = {}
     axes: dict[tuple[str, ...], Mapping[str, str]] = {}
     unfinished = []
@@ -187,7 +187,7 @@ def _of_study(paths: Sequence[Path], study: StudyFolder) -> Content:
         Group(label, tasks[noise], tuple(runs), marks[label], axes[label, noise]) for (label, noise), runs in members.items()
     ]
     groups.sort(key=lambda group: (order[group.axes.get("noise", "")], group.mark))
-    return Content(tuple(paths), tuple(groups), tuple(unfinished), study, len(study.cells))
+    return Content(tuple(groups), tuple(unfinished), study, len(study.cells))
 
 
 def _noise_in_words(name: str, groups: Sequence[Sequence[RunFolder]]) -> str:
@@ -195,8 +195,8 @@ def _noise_in_words(name: str, groups: Sequence[Sequence[RunFolder]]) -> str:
     return f"{words} ({name})" if name and name != words else words
 
 
-def _groups(runs: Sequence[RunFolder]) -> list[Group]:
-    """Plain runs in groups that differ in seeds, folds and places alone."""
+def _groups(runs: Sequence[RunFolder]) -> tuple[list[Group], list[Unfinished]]:
+    """Plain runs in groups that differ in seeds, folds and places alone, and those that stopped where others did not."""
     several_data = len({run.data for run in runs}) > 1
     members: dict[tuple[tuple[str, str], ...], list[RunFolder]] = {}
     for run in runs:
@@ -206,11 +206,13 @@ def _groups(runs: Sequence[RunFolder]) -> list[Group]:
     tasks = [f"{group[0].data}, {group[0].noise}" if several_data else group[0].noise for group in found]
     labels = _labels(found, tasks)
     marks = {label: number for number, label in enumerate(dict.fromkeys(labels))}
-    groups = []
+    groups, stopped = [], []
     for label, task, group in zip(labels, tasks, found, strict=True):
-        complete = [run for run in group if run.complete]
-        groups.append(Group(label, task, tuple(complete or group), marks[label], {}))
-    return groups
+        shown = [run for run in group if run.complete] or group
+        groups.append(Group(label, task, tuple(shown), marks[label], {}))
+        reason = "it ended before its last epoch; resume it"
+        stopped += [Unfinished(str(run.path), "stopped", reason) for run in group if run not in shown]
+    return groups, stopped
 
 
 def _order(run: RunFolder) -> tuple[bool, int, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Literal, NamedTuple
@@ -69,8 +68,7 @@ def together(group: Group, name: str) -> Series | None:
     values[~np.isfinite(values)] = np.nan
     if not np.isfinite(values).all(axis=0).any():
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # numpy says that some columns are NaN, as they may be
+    with np.errstate(invalid="ignore"):  # of epochs without a number
         return Series(epochs + 1, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
 
 
@@ -80,8 +78,9 @@ def curves_section(content: Content) -> Section:
     several = len(content.tasks) > 1
     for number, task in enumerate(content.tasks, 1):
         groups, ending = content.of(task), f"-{number}" if several else ""
-        charts = overlays(groups, task if several else "")
+        charts = overlays(groups)
         if charts:
+            blocks += [Text(task, "head")] if several else []
             blocks.append(_grid(charts, "wide", _marks(groups), f"curves{ending}"))
         small = panels(groups, _FITTED)
         if small:
@@ -90,14 +89,14 @@ def curves_section(content: Content) -> Section:
             blocks.append(Fold(heading, [grid], open=len(content.groups) <= _MOST_OPEN))
     if blocks:
         note = (
-            "What a method learns shows in the test accuracy; what it learns by heart in the wrong labels that it gives back. "
+            "What a method learns shows in its accuracy; what it learns by heart in the wrong labels that it gives back. "
             "The axis of accuracies begins below the lowest one after the first tenth of training."
         )
         blocks.insert(0, Text(note, "soft"))
     return Section("curves", "Curves: clean against noisy", blocks)
 
 
-def overlays(groups: Sequence[Group], task: str) -> list[Chart]:
+def overlays(groups: Sequence[Group]) -> list[Chart]:
     """Charts of all groups of a task: test accuracy, or held-out accuracy without a test set, and memorized labels."""
     tested = any(together(group, "test/acc") for group in groups)
     first = ("test/acc", "Test accuracy") if tested else ("val/acc", "Held-out accuracy")
@@ -110,8 +109,7 @@ def overlays(groups: Sequence[Group], task: str) -> list[Chart]:
         for start in range(0, len(lines), _MOST_LINES):
             part = lines[start : start + _MOST_LINES]
             which = f", {start + 1} to {start + len(part)} of {len(lines)}" if len(lines) > _MOST_LINES else ""
-            heading = f"{title}{f', {task}' if task else ''}{which}"
-            found.append(Chart(heading, part, low=low, high=high, last_epoch=longest))
+            found.append(Chart(f"{title}{which}", part, low=low, high=high, last_epoch=longest))
     return found
 
 

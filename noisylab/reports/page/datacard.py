@@ -49,6 +49,8 @@ def _card(runs: Sequence[RunFolder]) -> list[Block]:
     if len(rates) > 1:
         blocks.append(Text("Runs with the same digest were trained on the same given labels.", "soft"))
     counts, true = _counts(first), _transition(runs)
+    damaged = _given(first.path)[1]
+    blocks += [Lines([damaged], "warning")] if damaged else []
     beside: list[Table | Figure] = [counts] if counts is not None and len(counts.parts[0][1]) <= _MOST_CLASSES else []
     beside += [true] if true is not None else []
     if beside:
@@ -130,7 +132,7 @@ def _whole(value: Any) -> str:
 
 def _counts(run: RunFolder) -> Table | None:
     """Rows of each class: given labels in training, true labels in the test set; None where neither is known."""
-    given, confusion = _given(run.path), (run.summary["test"].get("headline") or {}).get("confusion")
+    given, confusion = _given(run.path)[0], (run.summary["test"].get("headline") or {}).get("confusion")
     classes = run.summary["data"].get("num_classes")
     if not isinstance(classes, int) or (given is None and not confusion):
         return None
@@ -152,21 +154,17 @@ def _counts(run: RunFolder) -> Table | None:
     return Table([Column("class"), *columns], [("", rows)], f"Rows of each class{drawn}")
 
 
-def _given(folder: Path) -> NDArray[np.int64] | None:
-    """The labels that were given, from `noise.npz`; None without that file.
-
-    Raises:
-        ValueError: it is damaged; the message names it.
-    """
+def _given(folder: Path) -> tuple[NDArray[np.int64] | None, str]:
+    """The labels that were given, from `noise.npz`, and what is wrong with that file; None and "" where there is none."""
     file = folder / "noise.npz"
     if not file.is_file():
-        return None
+        return None, ""
     try:
         check_arrays(file, ["given_target"])
         with np.load(file, allow_pickle=False) as arrays:
-            return np.asarray(arrays["given_target"], dtype=np.int64)
+            return np.asarray(arrays["given_target"], dtype=np.int64), ""
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file} cannot be read ({error}); start the run again, or move the file away") from error
+        return None, f"{file} cannot be read ({error}): the rows of each class are not known; start the run again"
 
 
 def _transition(runs: Sequence[RunFolder]) -> Table | Figure | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from noisylab.reports.page.blocks import Block, Lines, Terms
 from noisylab.reports.page.content import Content, Group
 from noisylab.reports.page.protocol import protocol_of
-from noisylab.reports.page.results import headline
+from noisylab.reports.page.results import accuracy_of, headline
 from noisylab.reports.page.words import NONE, count, distinct, duration, listed, mean_std, percents, some
 from noisylab.reports.runs import RunFolder
 
@@ -55,12 +55,13 @@ def _leader(content: Content, task: str) -> tuple[str, str, str]:
         ((mean, place, group) for place, group in enumerate(content.of(task)) if (mean := _mean(group)) is not None), reverse=True
     )
     where = f", {task}" if len(content.tasks) > 1 else ""
+    what = accuracy_of(content).capitalize()
     if not ranked:
-        return f"Test accuracy{where}", NONE, "no figure"
+        return f"{what}{where}", NONE, "no figure"
     best = ranked[0][2]
     figure = mean_std([headline(run) for run in best.runs])[1]
     if len(ranked) == 1:
-        return f"Test accuracy{where}", f"{figure} %", best.name
+        return f"{what}{where}", f"{figure} %", best.name
     lead = percents(ranked[0][0] - ranked[1][0], 2)
     return f"Highest mean{where}", best.name, f"{figure} %; {lead} points above {ranked[1][2].name}"
 

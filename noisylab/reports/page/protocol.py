@@ -140,8 +140,7 @@ def _held_out(run: RunFolder) -> str:
     seed = value_of(run, "data", "split_seed")
     which = "as given, noise included" if labels == "given" else f"{labels}"
     return (
-        f"{percents(float(share), 0)} % of the training rows, {how}{'' if seed is None else f', split seed {seed}'}; "
-        f"their labels are {which}"
+        f"{100 * share:g} % of the training rows, {how}{'' if seed is None else f', split seed {seed}'}; their labels are {which}"
     )
 
 

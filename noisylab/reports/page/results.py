@@ -11,9 +11,7 @@ from noisylab.reports.page.content import Content, Group
 from noisylab.reports.page.words import count, duration, mean_std, percents
 from noisylab.reports.runs import RunFolder
 
-__all__ = ["headline", "results_section"]
-
-_MOST_DOTS = 200
+__all__ = ["accuracy_of", "headline", "results_section"]
 
 
 class _Figure(NamedTuple):
@@ -25,6 +23,12 @@ class _Figure(NamedTuple):
 def headline(run: RunFolder) -> float | None:
     """The figure that the run's protocol names."""
     return run.number("headline")
+
+
+def accuracy_of(content: Content) -> str:
+    """What the figure is an accuracy on: without a test set it is one on held-out rows."""
+    tested = {run.number("test", "headline", "last") is not None for run in content.runs}
+    return "test accuracy" if tested == {True} else "held-out accuracy" if tested == {False} else "accuracy"
 
 
 def _test(key: str) -> Callable[[RunFolder], float | None]:
@@ -51,7 +55,8 @@ def results_section(content: Content, *, best: bool, differences: Sequence[Block
     figures = _shown(content.runs, best=best)
     pictures = any(headline(run) is not None for run in content.runs)
     columns = [Column("method"), *([Column("each run", picture=True)] if pictures else [])]
-    columns += [Column("by the protocol", "test accuracy", number=True), *(figure.column for figure in figures)]
+    what = accuracy_of(content)
+    columns += [Column("by the protocol", what, number=True), *(figure.column for figure in figures)]
     columns += [Column("runs", number=True), Column("time a run", number=True)]
     parts = []
     for task in content.tasks:
@@ -60,7 +65,7 @@ def results_section(content: Content, *, best: bool, differences: Sequence[Block
         leading = _leading(groups)
         rows = [_row(group, figures, scale if pictures else None, leads=group is leading) for group in groups]
         parts.append((task if len(content.tasks) > 1 else "", rows))
-    caption = "Test accuracy in percent: mean ± population standard deviation over the runs"
+    caption = f"{what.capitalize()} in percent: mean ± population standard deviation over the runs"
     notes: list[Block] = [Text(_scales(content), "soft", picture=True)] if pictures else []
     notes += [Text(note, "soft") for note in _notes(content, figures, best=best)]
     return Section("results", "Results", [Table(columns, parts, caption), *notes, *differences])
@@ -95,7 +100,7 @@ def _row(group: Group, figures: Sequence[_Figure], scale: tuple[float, float] | 
     values = [headline(run) for run in group.runs]
     row = [Cell(group.name, mark=group.mark)]
     if scale is not None:
-        known = [value for value in values if value is not None][:_MOST_DOTS]
+        known = [value for value in values if value is not None]
         text = f"{group.label}: {', '.join(percents(value, 2) for value in known)}"
         row.append(Cell(svg=strip(known, *scale, mark_style(group.mark).color, text) if known else ""))
     row.append(Cell(mean_std(values)[1], kind="main" if leads else ""))
@@ -121,7 +126,7 @@ def _notes(content: Content, figures: Sequence[_Figure], *, best: bool) -> list[
     if any(figure is _HELD_OUT for figure in figures):
         notes.append(
             "Held-out accuracy: mean of the last ten epochs on the held-out training rows. Where their labels are the given "
-            "ones, it stays below the share of right labels even for a perfect classifier."
+            "ones, even a perfect classifier reaches no more than about the share of right labels."
         )
     if best:
         notes.append("*: highest of all epochs, chosen on the test set: an upper bound, not a protocol.")

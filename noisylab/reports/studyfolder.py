@@ -183,6 +183,9 @@ def _of_rows(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
 def _planned(path: Path, cells: list[Any]) -> list[tuple[str, dict[str, str]]]:
     """Folder and axes of each cell, in the order of the plan."""
     found: dict[str, dict[str, str]] = {}
+    places: set[tuple[str, ...]] = set()
+    if not cells:
+        raise _wrong(path, "names no runs")
     for number, cell in enumerate(cells, 1):
         if not isinstance(cell, dict) or not isinstance(cell.get("folder"), str) or not isinstance(cell.get("axes"), dict):
             raise _wrong(path, f"has no 'folder' and 'axes' for cell {number}")
@@ -192,16 +195,18 @@ def _planned(path: Path, cells: list[Any]) -> list[tuple[str, dict[str, str]]]:
             raise _wrong(path, f"names the folder {name!r} for cell {number}, which is not within the study")
         given = {str(axis): str(value) for axis, value in cell["axes"].items()}
         unknown = [axis for axis in given if axis not in AXES]
-        if unknown or "method" not in given:
-            what = f"the axis {unknown[0]!r}" if unknown else "no axis 'method'"
+        lacking = [axis for axis in ("method", "seed") if axis not in given]
+        if unknown or lacking:
+            what = f"the axis {unknown[0]!r}" if unknown else f"no axis {lacking[0]!r}"
             raise _wrong(path, f"has {what} for cell {number} ({name}); the axes are {', '.join(AXES)}")
         axes = {axis: given[axis] for axis in AXES if axis in given}
         first = next(iter(found.values()), axes)
         if list(first) != list(axes):
             raise _wrong(path, f"gives cell {number} ({name}) the axes {', '.join(axes)}, and others {', '.join(first)}")
-        if name in found or axes in found.values():
+        if name in found or tuple(axes.values()) in places:
             raise _wrong(path, f"names cell {number} ({name}) a second time")
         found[name] = axes
+        places.add(tuple(axes.values()))
     return list(found.items())
 
 

@@ -45,7 +45,7 @@ class Group:
     @property
     def name(self) -> str:
         """The label, with a mark where the runs stopped early."""
-        return self.label if self.complete else f"{self.label} †"
+        return self.label if self.complete else f"{self.label}\N{NO-BREAK SPACE}†"
 
 
 @dataclass(frozen=True)
@@ -220,13 +220,18 @@ def _order(run: RunFolder) -> tuple[bool, int, float]:
 
 
 def _labels(groups: Sequence[Sequence[RunFolder]], tasks: Sequence[str]) -> list[str]:
-    """The methods; where two of one task would have the same name also the recipe, settings or, at last, the folder."""
+    """The methods; where two of one task would have the same name also the recipe, settings or, at last, the folder.
+
+    Where each would be the same method and something else, that alone is the name.
+    """
     labels = [group[0].method for group in groups]
     for more in (_recipes, _settings, _folders):
         for alike in _alike(labels, tasks):
             for place, text in zip(alike, more([groups[place] for place in alike]), strict=True):
                 labels[place] = f"{labels[place]}, {text}" if text else labels[place]
-    return labels
+    start = f"{groups[0][0].method}, " if groups else ""
+    alone = all(label.startswith(start) for label in labels)  # one method needs no name in each row
+    return [label.removeprefix(start) for label in labels] if alone else labels
 
 
 def _alike(labels: Sequence[str], tasks: Sequence[str]) -> list[list[int]]:
@@ -248,7 +253,12 @@ def _settings(groups: Sequence[Sequence[RunFolder]]) -> list[str]:
     if len(keys) > _MOST_SETTINGS:
         telling = [key for key in keys if len({each.get(key, "") for each in found}) == len(groups)]
         keys = telling[:1] if len(groups) <= _FEW_GROUPS else []
-    return [", ".join(f"{key.rpartition('.')[2]} {each[key]}" for key in keys if key in each) for each in found]
+    return [", ".join(f"{key.rpartition('.')[2]} {_short(each[key])}" for key in keys if key in each) for each in found]
+
+
+def _short(value: str) -> str:
+    """The name of a file without its folder; other values as they are."""
+    return value.rpartition("/")[2] if value.startswith(("/", "./", "../")) else value
 
 
 def _folders(groups: Sequence[Sequence[RunFolder]]) -> list[str]:

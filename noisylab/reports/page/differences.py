@@ -18,7 +18,7 @@ _LEVEL = 0.95
 
 
 def differences(content: Content) -> list[Block]:
-    """A table of the paired differences to the baseline; nothing where no task has two groups with a seed in common."""
+    """A table of the paired differences to the baseline; nothing where no groups share a seed, or plain runs only one."""
     parts, names, few = [], [], 0
     for task in content.tasks:
         groups = content.of(task)
@@ -28,8 +28,8 @@ def differences(content: Content) -> list[Block]:
         theirs = _values(baseline)
         found = [(group, paired_difference(_values(group), theirs, level=_LEVEL)) for group in groups if group is not baseline]
         known = [(group, each) for group, each in found if each is not None]
-        if not known:
-            continue
+        if not known or (content.study is None and all(len(each.seeds) < 2 for _, each in known)):
+            continue  # of one run each the table above says it all
         few += sum(each.too_few for _, each in known)
         names.append(baseline.label)
         reach = max(max(map(abs, each.differences)) for _, each in known)

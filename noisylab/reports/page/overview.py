@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from noisylab.reports.page.blocks import Block, Lines, Terms
 from noisylab.reports.page.content import Content, Group
 from noisylab.reports.page.protocol import protocol_of
-from noisylab.reports.page.results import accuracy_of, headline
+from noisylab.reports.page.results import accuracy_of, comparable, headline
 from noisylab.reports.page.words import NONE, count, distinct, duration, listed, mean_std, percents, some
 from noisylab.reports.runs import RunFolder
 
@@ -21,15 +21,14 @@ def title_of(content: Content) -> tuple[str, str]:
     """The heading, and a line on what was compared."""
     labels = distinct(group.label for group in content.groups)
     data = listed(distinct(run.data for run in content.runs))
-    compared = labels[0] if len(labels) == 1 else count(len(labels), "method" if _are_methods(content) else "setting")
+    methods = distinct(group.runs[0].method for group in content.groups)
+    compared = labels[0] if len(labels) == 1 else count(len(labels), "method")
+    if len(methods) == 1 and len(labels) > 1:
+        compared = f"{count(len(labels), 'setting')} of {methods[0]}"
     title = content.study.name if content.study is not None else f"{compared}{f' on {data}' if data else ''}"
     tasks = listed(content.tasks) if len(content.tasks) <= _MOST_TASKS else f"{len(content.tasks)} kinds of noise"
     facts = [some(labels, _MOST_NAMES), data if content.study is not None else "", tasks]
     return title, " · ".join(fact for fact in facts if fact)
-
-
-def _are_methods(content: Content) -> bool:
-    return len({group.runs[0].method for group in content.groups}) > 1
 
 
 def overview(content: Content) -> list[Block]:
@@ -51,9 +50,9 @@ def overview(content: Content) -> list[Block]:
 
 
 def _leader(content: Content, task: str) -> tuple[str, str, str]:
-    ranked = sorted(
-        ((mean, place, group) for place, group in enumerate(content.of(task)) if (mean := _mean(group)) is not None), reverse=True
-    )
+    groups = comparable(content.of(task))
+    means = [(mean, -place, group) for place, group in enumerate(groups) if (mean := _mean(group)) is not None]
+    ranked = sorted(means, reverse=True)
     where = f", {task}" if len(content.tasks) > 1 else ""
     what = accuracy_of(content).capitalize()
     if not ranked:
@@ -82,7 +81,9 @@ def warnings(content: Content) -> list[str]:
     found += _none_finished(content)
     stopped = [group.label for group in content.groups if not group.complete]
     if stopped:
-        found.append(f"Stopped before the last epoch, and not to be compared until resumed: {listed(distinct(stopped))}.")
+        found.append(
+            f"Stopped before the last epoch, and not to be compared until resumed: {some(distinct(stopped), _MOST_NAMES)}."
+        )
     found += _uneven(content) + _other_labels(content) + _other_data(content) + _twice(content)
     for what, values in (("devices", _all(content.runs, "device")), ("precisions", _all(content.runs, "precision"))):
         if len(values) > 1:

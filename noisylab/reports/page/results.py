@@ -11,7 +11,7 @@ from noisylab.reports.page.content import Content, Group
 from noisylab.reports.page.words import count, duration, mean_std, percents
 from noisylab.reports.runs import RunFolder
 
-__all__ = ["accuracy_of", "headline", "results_section"]
+__all__ = ["accuracy_of", "comparable", "headline", "results_section"]
 
 
 class _Figure(NamedTuple):
@@ -23,6 +23,11 @@ class _Figure(NamedTuple):
 def headline(run: RunFolder) -> float | None:
     """The figure that the run's protocol names."""
     return run.number("headline")
+
+
+def comparable(groups: Sequence[Group]) -> list[Group]:
+    """Those that reached their last epoch; all where none did."""
+    return [group for group in groups if group.complete] or list(groups)
 
 
 def accuracy_of(content: Content) -> str:
@@ -88,12 +93,9 @@ def _scale(groups: Sequence[Group]) -> tuple[float, float]:
 
 def _leading(groups: Sequence[Group]) -> Group | None:
     """The group with the highest mean; None where it stands alone."""
-    means = [
-        (mean, -place)
-        for place, group in enumerate(groups)
-        if (mean := mean_std([headline(r) for r in group.runs])[0]) is not None
-    ]
-    return groups[-max(means)[1]] if len(means) > 1 else None
+    found = [(mean_std([headline(run) for run in group.runs])[0], group) for group in comparable(groups)]
+    known = [(mean, group) for mean, group in found if mean is not None]
+    return max(known, key=lambda each: each[0])[1] if len(known) > 1 else None
 
 
 def _row(group: Group, figures: Sequence[_Figure], scale: tuple[float, float] | None, *, leads: bool) -> list[Cell]:

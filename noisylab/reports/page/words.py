@@ -25,14 +25,21 @@ def count(number: int, one: str, several: str = "") -> str:
 
 
 def listed(words: Iterable[str], last: str = "and") -> str:
-    """Words as a sentence lists them.
+    """Words as a sentence lists them; with semicolons where they have commas themselves.
 
     Example:
-        >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
-        ('a', 'a and b', 'a, b and c')
+        >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"]), listed(["a, 1", "a, 2"])
+        ('a', 'a and b', 'a, b and c', 'a, 1; and a, 2')
     """
     found = list(words)
-    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} {last} {found[-1]}" if found else ""
+    mark = _mark(found)
+    if len(found) < 2:
+        return "".join(found)
+    return f"{f'{mark} '.join(found[:-1])}{mark * (mark == ';')} {last} {found[-1]}"
+
+
+def _mark(words: Sequence[str]) -> str:
+    return ";" if any("," in word for word in words) else ","
 
 
 def some(words: Sequence[str], most: int) -> str:
@@ -42,7 +49,7 @@ def some(words: Sequence[str], most: int) -> str:
         >>> some(["a", "b", "c"], 2)
         'a, b and 1 more'
     """
-    return listed(words) if len(words) <= most else f"{', '.join(words[:most])} and {len(words) - most} more"
+    return listed(words) if len(words) <= most else f"{f'{_mark(words)} '.join(words[:most])} and {len(words) - most} more"
 
 
 def distinct(values: Iterable[str]) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ __all__ = ["RunMLflow"]
 
 _EXPERIMENT = "noisylab"
 _STORE = "mlflow.db"
+_FILE = "sqlite:///"
 _LONGEST = 6000  # characters of a parameter's value
 _AT_ONCE = 100  # parameters of a request
 _STATUS = {"success": "FINISHED", "finished": "FINISHED", "failed": "FAILED"}
@@ -44,7 +47,8 @@ class RunMLflow(Dashboard, Logger):
         super().__init__()
         self._folder, self._label = folder, label
         chosen = os.environ.get("MLFLOW_TRACKING_URI")
-        self.tracking_uri = chosen or f"sqlite:///{(folder / _STORE).absolute()}"
+        self.tracking_uri = chosen or f"{_FILE}{(folder / _STORE).absolute()}"
+        self._shared = chosen is not None
         self._client: Any = None
         self._run_id = ""
         self._before: dict[str, set[tuple[int, float]]] | None = None  # by metric, where the run is continued
@@ -72,8 +76,9 @@ class RunMLflow(Dashboard, Logger):
         if self._client is None:
             from mlflow.tracking import MlflowClient
 
-            self._client = MlflowClient(self.tracking_uri)
-            self._begin()
+            with _alone(self.tracking_uri) if self._shared else contextlib.nullcontext():
+                self._client = MlflowClient(self.tracking_uri)
+                self._begin()
         return self._client
 
     def _begin(self) -> None:
@@ -164,6 +169,22 @@ class RunMLflow(Dashboard, Logger):
         """Mark the run as ended."""
         if self._client is not None:
             self._client.set_terminated(self._run_id, _STATUS.get(status, "FAILED"))
+
+
+@contextlib.contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Wait until no other run on this machine makes the tables of the same SQLite file: MLflow's own lock does not keep two
+    processes that start at once from it, and one of them fails."""
+    if not uri.startswith(_FILE):
+        yield
+        return
+    database = Path(uri.removeprefix(_FILE))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f".{database.name}.lock").open("ab") as file:
+        with contextlib.suppress(ImportError):  # Windows has none
+            fcntl: Any = importlib.import_module("fcntl")
+            fcntl.flock(file, fcntl.LOCK_EX)  # given back as the file is closed, or the process is killed
+        yield
 
 
 def _text(value: Any) -> str:

@@ -19,6 +19,7 @@ import pytest
 from noisylab.cli import main
 from noisylab.cli.commands import sweep as module
 from noisylab.cli.commands.fit import fit
+from noisylab.cli.sweeps.storage import StorageLocked
 from noisylab.reports import read_run
 
 RECIPE = """
@@ -196,6 +197,38 @@ def test_two_workers_share_the_trials(capfd: pytest.CaptureFixture[str]) -> None
     assert [row["state"] for row in record(Path("S")).values()] == ["finished"] * 3
     assert [row["attempts"] for row in record(Path("S")).values()] == [1, 1, 1]
     assert capfd.readouterr().out.count("best: trial") == 1  # the table is printed once, not by every worker
+
+
+@pytest.mark.slow
+def test_a_trial_killed_before_its_first_checkpoint_begins_anew(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def train(options: Any, **kwargs: Any) -> int:
+        fit(options, **kwargs)
+        place = Path(options.own["run_dir"])
+        shutil.rmtree(place / "checkpoints")
+        (place / "summary.json").unlink()
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(module, "fit", train)
+        main(["sweep", "s.yaml", "--run_dir", "S", "--trials", "1"])
+    assert len(Path("S/trial-0000/metrics.csv").read_text().splitlines()) > 1
+    assert main(["sweep", "--run_dir", "S", "--resume"]) == 0
+    assert timeless(Path("S"))[0] == timeless(finished)[0]
+
+
+@pytest.mark.slow
+def test_a_locked_storage_is_no_fault_of_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(options: Any, **kwargs: Any) -> int:
+        raise StorageLocked("database is locked")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "fit", train)
+        assert main(["sweep", "s.yaml", "--run_dir", "S", "--trials", "1"]) == 2
+    assert main(["sweep", "--run_dir", "S", "--resume"]) == 0
+    assert record(Path("S"))[0]["state"] == "finished"
 
 
 @pytest.mark.slow

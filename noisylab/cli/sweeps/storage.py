@@ -17,7 +17,7 @@ from noisylab.cli.running.session import say
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-__all__ = ["JOURNAL", "lasting_storage", "open_storage", "patient", "require_optuna"]
+__all__ = ["JOURNAL", "StorageLocked", "lasting_storage", "open_storage", "patient", "require_optuna"]
 
 JOURNAL = "trials.journal"
 """The file in a sweep's folder to which Optuna's journal is written."""
@@ -34,6 +34,10 @@ _LOCKED = re.compile(
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 _T = TypeVar("_T")
+
+
+class StorageLocked(UserError):
+    """The storage stayed locked for longer than anyone waits; no fault of the trial that was to be noted."""
 
 
 def require_optuna() -> None:
@@ -129,7 +133,7 @@ def patient(action: Callable[[], _T], storage: str, waits: tuple[float, ...] = _
         waits: seconds between the tries; each is drawn anew from a half of it to the whole.
 
     Raises:
-        UserError: where it is still locked after the last try.
+        StorageLocked: where it is still locked after the last try.
     """
     started = time.monotonic()
     for pause in (*waits, None):
@@ -140,7 +144,7 @@ def patient(action: Callable[[], _T], storage: str, waits: tuple[float, ...] = _
             if not found:
                 raise
             if pause is None:
-                raise UserError(
+                raise StorageLocked(
                     f"storage {storage}: {found}, for {time.monotonic() - started:.0f} seconds and {len(waits) + 1} tries\n"
                     "  another process keeps it locked, or it cannot be reached; see to that, then continue with --resume.\n"
                     "  SQLite is not made for network file systems or many workers: there, take the journal"

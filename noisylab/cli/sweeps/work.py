@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -17,10 +18,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from noisylab.cli.errors import UserError, is_bug, message
 from noisylab.cli.folder.claim import hold
+from noisylab.cli.folder.lock import LOCK
+from noisylab.cli.folder.marker import foreign_entries, named
 from noisylab.cli.running.session import say
 from noisylab.cli.sweeps.ledger import Ledger
 from noisylab.cli.sweeps.plan import BASE
 from noisylab.cli.sweeps.results import trial_line, write_results
+from noisylab.cli.sweeps.storage import StorageLocked
 from noisylab.cli.sweeps.trial import PruneTrial, folder_of, result_of
 
 if TYPE_CHECKING:
@@ -132,6 +136,8 @@ class Worker:
         except KeyboardInterrupt:
             self.ledger.interrupt(trial)
             raise
+        except StorageLocked:  # the trial goes on another time
+            raise
         except Exception as error:
             if os.environ.get("NOISYLAB_DEBUG") or is_bug(error):
                 traceback.print_exc()
@@ -146,6 +152,8 @@ class Worker:
         own = {"run_dir": str(place)}
         if _saved(place):
             own["resume"] = "true"
+        else:
+            _clear(place)
         flags: list[tuple[str, str | None]] = [*self.options.flags, *values.items()]
         options = replace(
             self.options,
@@ -172,6 +180,18 @@ class Worker:
             f"{Ledger.message(failed[0])}\n"
             f"  once that is put right: noisylab sweep --run_dir {self.folder} --resume"
         )
+
+
+def _clear(place: Path) -> None:
+    """Remove what is left of a run that was killed before its first checkpoint; its folder is this process's."""
+    foreign = foreign_entries(place)
+    if foreign:
+        raise UserError(f"{place} holds files that noisylab did not write{named(foreign)}; move them elsewhere")
+    for path in place.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def _saved(place: Path) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from noisylab.files import atomic_path
 from noisylab.issues.table import Ints, IssueTable
 
-__all__ = ["noise_report", "wilson", "write_report"]
+__all__ = ["looks_paired", "noise_report", "wilson", "write_report"]
 
 _PAIRS = 20  # confused pairs that are listed
 _SHOWN = 5  # classes or pairs named in a warning
@@ -89,6 +89,15 @@ def noise_report(
         "warnings": _warnings(confusion, names, rate),
         "metrics": None if metrics is None else {name: float(value) for name, value in metrics.items()},
     }
+
+
+def looks_paired(table: IssueTable) -> bool:
+    """Whether the issues of most classes are taken for one other class each, as where labels are confused in pairs.
+
+    Args:
+        table: the ranked labels; False for those of two classes, which can be confused in no other way.
+    """
+    return len(table.class_names) > 2 and bool(_pair_warning(_issues(_confusion(table)), table.class_names))
 
 
 def write_report(path: str | Path, report: Mapping[str, Any]) -> None:

@@ -114,12 +114,18 @@ def words(found: dict[str, HeldOutRows], order: list[str], noise: NoiseGuess | N
 def test_the_words_say_what_why_and_how_sure() -> None:
     text = words(pair(50, 30, 5, 15), ["A", "B"], GUESS)
     assert text.startswith("Chosen A.")
-    assert "A predicts the given labels of 100 rows that no method was trained on best: 80.00 ± 4.00 %; B" in text
+    assert "A predicts best the given labels of 100 rows that no method was trained on: 80.00 ± 4.00 %; B" in text
     assert "A alone agrees with the label on 30, B alone on 5: +25.00 points" in text and "The interval leaves 0 out" in text
     assert "a point of accuracy on given labels is 1.80 points of true accuracy: A 136.00 ± 7.20 %" in text
     assert "more than there is, by chance or because fewer labels are wrong" in text
     assert "can put two methods the wrong way round" in text and "(symmetric noise)" in text
     assert "predict different classes on 35 of the 100 held-out rows" in text
+
+
+def test_the_words_warn_of_labels_that_are_confused_in_pairs() -> None:
+    assert "WARNING" not in words(pair(50, 30, 5, 15), ["A", "B"], GUESS)
+    told = words(pair(50, 30, 5, 15), ["A", "B"], NoiseGuess(0.4, (0.3, 0.5), 10, ("B",)))
+    assert "WARNING: by the lists of B, most classes here are mistaken for one other class each" in told
 
 
 def test_the_words_say_level_and_what_is_cheaper() -> None:

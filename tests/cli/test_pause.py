@@ -50,8 +50,8 @@ def train(folder: str, *words: str, extra: Sequence[L.Callback] = ()) -> int:
 
 def summary_of(folder: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(Path(folder, "summary.json").read_text())
-    for name in ("wall_time_s", "images_per_s"):
-        found.pop(name)
+    for name in ("wall_time_s", "images_per_s", "resumes"):
+        found.pop(name, None)
     return found
 
 

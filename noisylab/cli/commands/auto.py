@@ -32,6 +32,7 @@ from noisylab.cli.studies.race import FINAL, Race, readable, train_final
 from noisylab.cli.studies.state import state_of
 from noisylab.files import atomic_path
 from noisylab.issues import estimate_rate, read_issues
+from noisylab.issues.report import looks_paired
 from noisylab.issues.table import LABEL_ISSUES
 from noisylab.reports.paired_rows import read_held_out
 
@@ -235,7 +236,7 @@ def _conclude(race: Race, asked: _Asked) -> Choice:
     found = {name: read_held_out(race.run_of(name)) for name in order[:2]}
     run = readable(race.run_of(order[0]))
     classes = [] if run is None else [str(name) for name in (run.summary.get("data") or {}).get("class_names", [])]
-    noise = _noise(race.run_of(order[0]), len(classes))
+    noise = _noise(race, order[0], len(classes))
     choice = decide(order, found, asked.candidates, noise)
     rows = len(found[order[0]].index)
     failed = {
@@ -247,7 +248,7 @@ def _conclude(race: Race, asked: _Asked) -> Choice:
         data = build_data(compose([str(folder / RECIPES / f"{order[0]}.yaml")], [("seed_everything", str(asked.seed))]).config)
         write_rows_to_check(folder, choice, found, classes, data.source.names, data.row_names)
         data.teardown()
-    text = choice_text(choice, asked.candidates, race.rungs, race.standings, noise, rows, failed, asked.kept)
+    text = choice_text(choice, asked.candidates, race.rungs, race.standings, noise, rows, failed, asked.kept, asked.compute)
     record = record_of(choice, noise, race.standings, [rung.share for rung in race.rungs], rows)
     _write(folder / _TEXT, text)
     _write(folder / _RECORD, json.dumps({**record, "failed": failed, "final": None}, indent=2) + "\n")
@@ -255,12 +256,19 @@ def _conclude(race: Race, asked: _Asked) -> Choice:
     return choice
 
 
-def _noise(folder: Path, classes: int) -> NoiseGuess | None:
-    """An estimate of the share of wrong labels from the ranked list of a run, where it has one."""
-    if classes < 2 or not (folder / LABEL_ISSUES).is_file():
+def _noise(race: Race, best: str, classes: int) -> NoiseGuess | None:
+    """An estimate of the share of wrong labels from the ranked list of the best run, where it has one; and whether the list of
+    any run looks like confused pairs: one that has learned the wrong labels by heart does not show them."""
+    tables = {}
+    for cell in race.plan.cells:
+        file = race.folder / cell.folder / LABEL_ISSUES
+        table = read_issues(file) if file.is_file() else None
+        if table is not None and len(table):
+            tables[cell.axes["method"]] = table
+    if classes < 2 or best not in tables:
         return None
-    table = read_issues(folder / LABEL_ISSUES)
-    return NoiseGuess(*estimate_rate(table), classes) if len(table) else None
+    paired = tuple(name for name, table in tables.items() if looks_paired(table))
+    return NoiseGuess(*estimate_rate(tables[best]), classes, paired)
 
 
 def _note_final(folder: Path, final: Path) -> None:

@@ -48,11 +48,13 @@ class NoiseGuess:
         rate: of wrong labels.
         bounds: that contained it in measured settings.
         classes: K.
+        paired_in: methods whose ranked lists look as if classes were confused in pairs, so that the noise is not symmetric.
     """
 
     rate: float
     bounds: tuple[float, float]
     classes: int
+    paired_in: tuple[str, ...] = ()
 
     @property
     def slope(self) -> float:
@@ -209,7 +211,8 @@ def record_of(
             "bounds": list(noise.bounds),
             "slope": noise.slope,
             "classes": noise.classes,
-            "kind": "symmetric",
+            "as_if": "symmetric",
+            "looks_paired_in": list(noise.paired_in),
         },
         "rungs": [
             {"share": share, "standings": [_standing(each, noise, rows) for each in standings]}

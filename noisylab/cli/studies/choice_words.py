@@ -24,6 +24,7 @@ def choice_text(
     rows: int,
     failed: Mapping[str, str],
     kept: bool,
+    compute: bool = True,
 ) -> str:
     """What was chosen, why, how sure that is, what it cannot see, and what checked labels would add.
 
@@ -36,19 +37,14 @@ def choice_text(
         rows: held out.
         failed: message by name of methods that ended with an error.
         kept: whether the held-out rows stay out of the final run.
+        compute: whether all runs cost the same, or have the same number of epochs.
     """
     parts = {
         "Chosen": [f"{choice.method}."],
-        "Why": _why(choice, candidates, standings, rows, failed),
+        "Why": _why(choice, "at equal compute" if compute else "with as many epochs each", candidates, standings, rows, failed),
         "How sure": _how_sure(choice, candidates),
         "In true accuracy": _in_clean_units(choice, standings, noise, rows),
-        "What this cannot see": [
-            "Accuracy on given labels ranks methods as true accuracy does, up to chance, where every wrong label is as likely "
-            "as any other (symmetric noise).",
-            "Where classes are mistaken for particular others, it weighs errors by where labels go wrong, and can put two "
-            "methods the wrong way round; where labels go wrong by what a sample looks like, it can prefer the method that "
-            "repeats the labelers' mistakes. Nothing here can tell which of these your labels are; checked labels can.",
-        ],
+        "What this cannot see": _blind(noise),
         "What checked labels would add": _checks(choice, noise, rows),
         "Final run": _final(choice, rows, kept),
     }
@@ -70,18 +66,29 @@ def _accuracy(value: float, rows: int) -> str:
 
 
 def _why(
-    choice: Choice, candidates: Sequence[Candidate], standings: Sequence[Sequence[Standing]], rows: int, failed: Mapping[str, str]
+    choice: Choice,
+    budget: str,
+    candidates: Sequence[Candidate],
+    standings: Sequence[Sequence[Standing]],
+    rows: int,
+    failed: Mapping[str, str],
 ) -> list[str]:
     last = {each.method: each.accuracy for each in standings[-1]}
     best, other = choice.finalists[0], choice.finalists[1:]
     against = f"; {other[0]}, the runner-up, {_accuracy(last[other[0]], rows)}" if other else ""
     lines = [
-        f"Of {len(candidates)} methods at equal compute, {best} predicts the given labels of {rows:,} rows that no method was "
-        f"trained on best: {_accuracy(last[best], rows)}{against}."
+        f"Of {len(candidates)} methods {budget}, {best} predicts best the given labels of {rows:,} rows that no "
+        f"method was trained on: {_accuracy(last[best], rows)}{against}."
     ]
     if not other:
         lines.append("No other method came to the end of the race.")
-    return [*lines, *(f"{name} ended with an error and was out: {text.splitlines()[0]}" for name, text in failed.items())]
+    return [
+        *lines,
+        *(
+            f"{name} ended with an error and was out: {(text.splitlines() or ['without a message'])[0]}"
+            for name, text in failed.items()
+        ),
+    ]
 
 
 def _how_sure(choice: Choice, candidates: Sequence[Candidate]) -> list[str]:
@@ -137,6 +144,22 @@ def _in_clean_units(choice: Choice, standings: Sequence[Sequence[Standing]], noi
         f"{guess}. If they are wrong symmetrically, a point of accuracy on given labels is {1 / noise.slope:.2f} points of true "
         f"accuracy: {', '.join(shown)}. The error of the estimated share comes on top."
     ]
+
+
+def _blind(noise: NoiseGuess | None) -> list[str]:
+    lines = [
+        "Accuracy on given labels ranks methods as true accuracy does, up to chance, where every wrong label is as likely as any "
+        "other (symmetric noise).",
+        "Where classes are mistaken for particular others, it weighs errors by where labels go wrong, and can put two methods "
+        "the wrong way round; where labels go wrong by what a sample looks like, it can prefer the method that repeats the "
+        "labelers' mistakes. Nothing here can rule these out; checked labels can.",
+    ]
+    if noise is not None and noise.paired_in:
+        lines.append(
+            f"WARNING: by the lists of {', '.join(noise.paired_in)}, most classes here are mistaken for one other class each. "
+            "The choice may be wrong by many points, however sure it looks above: check the rows below before you trust it."
+        )
+    return lines
 
 
 def _checks(choice: Choice, noise: NoiseGuess | None, rows: int) -> list[str]:

@@ -36,7 +36,7 @@ class Figure:
         title: of its own table.
         column: of a table that has others, too.
         read: the number, a fraction, from a run; None where it has none.
-        shown: when the table shows it beside the principal one. Files have all that there are.
+        shown: when the table shows it beside the principal one. Files have all that there are, but for what has to be asked for.
         note: what has to be said of it.
     """
 
@@ -80,7 +80,7 @@ FIGURES = {
         _summary("val", "last10_mean"),
         note="held-out, last 10: mean of the last ten epochs, or all of a shorter run.",
     ),
-    "best": Figure(
+    "best_chosen_on_test": Figure(
         "Highest test accuracy of all epochs*",
         "best*",
         _summary("test", "headline", "best"),
@@ -208,29 +208,33 @@ def held_out_labels(runs: Sequence[RunFolder]) -> str:
     return kinds.pop() if len(kinds) == 1 else ""
 
 
-def entries_of(study: StudyFolder, baseline: tuple[str, ...], figure: str) -> dict[tuple[tuple[str, ...], str], Entry]:
+def entries_of(
+    study: StudyFolder, baseline: tuple[str, ...], figure: str, *, best: bool = False
+) -> dict[tuple[tuple[str, ...], str], Entry]:
     """Every row under every noise of a study that was planned, in its order.
 
     Args:
         study: the study.
         baseline: one of its rows.
         figure: by which rows are compared, a key of `FIGURES`.
+        best: whether the entries have the figure that is chosen on the test set, too.
     """
     cells: dict[tuple[tuple[str, ...], str], list[StudyCell]] = {}
     for cell in study.cells:
         cells.setdefault((cell.row, cell.noise), []).append(cell)
-    alone = {key: _entry(*key, found) for key, found in cells.items()}
+    names = [name for name, each in FIGURES.items() if best or each.shown != "asked"]
+    alone = {key: _entry(*key, found, names) for key, found in cells.items()}
     return {key: _compared(entry, alone.get((baseline, entry.noise)), figure) for key, entry in alone.items()}
 
 
-def _entry(row: tuple[str, ...], noise: str, cells: Sequence[StudyCell]) -> Entry:
+def _entry(row: tuple[str, ...], noise: str, cells: Sequence[StudyCell], names: Sequence[str]) -> Entry:
     seeds = tuple(dict.fromkeys(cell.repeat[0] for cell in cells))
     open_ = {cell.repeat[0] for cell in cells if cell.state != "finished"}
     whole = tuple(seed for seed in seeds if seed not in open_)
     runs = {cell.repeat: cell.run for cell in cells if cell.repeat[0] in whole and cell.run is not None}
     figures = {}
-    for name, figure in FIGURES.items():
-        found = {repeat: figure.read(run) for repeat, run in runs.items()}
+    for name in names:
+        found = {repeat: FIGURES[name].read(run) for repeat, run in runs.items()}
         values = {repeat: value for repeat, value in found.items() if value is not None}
         if values and len(values) == len(found):
             figures[name] = values

@@ -69,9 +69,9 @@ def study_report(study: StudyFolder, *, baseline: str | None = None, best: bool 
         ValueError: the study has no such baseline.
     """
     base, figure = baseline_row(study, baseline), principal(study)
-    entries = entries_of(study, base, figure)
+    entries = entries_of(study, base, figure, best=best)
     runs = [run for entry in entries.values() for run in entry.runs]
-    shown = _shown(entries, runs, figure, best=best)
+    shown = _shown(entries, runs, figure)
     rows = {row: row_name(row) for row in study.rows}
     tables = tables_of(rows, study.noises, _columns(study, entries, shown, base), _costs(study, entries, base))
     notes = _notes(study, entries, runs, shown, base)
@@ -84,9 +84,9 @@ def study_report(study: StudyFolder, *, baseline: str | None = None, best: bool 
     )
 
 
-def _shown(entries: _Entries, runs: Sequence[RunFolder], figure: str, *, best: bool) -> list[str]:
+def _shown(entries: _Entries, runs: Sequence[RunFolder], figure: str) -> list[str]:
     """The names of the figures that the table has, the one that is compared first."""
-    wanted = {"always", *(["unlabeled"] if has_unlabeled_rows(runs) else []), *(["asked"] if best else [])}
+    wanted = {"always", "asked", *(["unlabeled"] if has_unlabeled_rows(runs) else [])}
     there = {name for entry in entries.values() for name in entry.figures}
     return [figure, *(name for name, found in FIGURES.items() if name in there and name != figure and found.shown in wanted)]
 
@@ -132,7 +132,7 @@ def _costs(study: StudyFolder, entries: _Entries, base: tuple[str, ...]) -> list
     found = [Column("", "seconds", seconds)]
     if len(study.rows) > 1:
         found.append(Column("", f"x {row_name(base)}", {key: "1" if key[0] == base else text for key, text in relative.items()}))
-    if len(set(epochs.values())) > 1:
+    if len(set(epochs.values()) - {"-"}) > 1:
         found.append(Column("", "epochs", epochs))
     if len(study.noises) == 1:
         found.append(Column("", "seeds", {key: _seeds(entry) for key, entry in entries.items()}))
@@ -185,7 +185,7 @@ def _notes(
         )
     if any(each.interval is None for each in compared):
         notes.append(f"{_FEW} too few seeds to tell: a 95 % interval needs {seeds_needed(0.95)}. {_by_seed(entries)}".rstrip())
-    said = ["best"] if len(study.noises) > 1 else list(FIGURES)  # the title of a figure's own table says the rest
+    said = ["best_chosen_on_test"] if len(study.noises) > 1 else list(FIGURES)  # the title of a figure's own table says the rest
     notes += dict.fromkeys(note for name in shown if name in said and (note := FIGURES[name].note))
     if runs:
         notes.append("seconds: mean wall time of a run on the machine as busy as it was.")

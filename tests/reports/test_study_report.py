@@ -164,10 +164,13 @@ def test_the_figure_is_the_one_that_the_protocol_names(tmp_path: Path) -> None:
 
 
 def test_the_best_test_epoch_is_shown_when_asked_and_marked(tmp_path: Path) -> None:
-    assert "hosen on the test set" not in report(tmp_path / "a", cells(THREE)).text
+    without = report(tmp_path / "a", cells(THREE))
+    assert "hosen on the test set" not in without.text and "best" not in without.csv
+    assert "best_chosen_on_test" not in row(without, "CE")["figures"]
     found = report(tmp_path / "b", cells(THREE), best=True)
     assert lines(found.text, "method")[0].endswith(" best* seconds x CE seeds")
     assert "*chosen on the test set: an upper bound, not a protocol." in found.text
+    assert ",best_chosen_on_test_mean," in found.csv.splitlines()[0]
     assert "88.25 ± 1.63" in lines(found.text, "CE")[0]  # each 6.25 points above the last epoch
 
 
@@ -203,6 +206,11 @@ def test_the_cost_is_of_the_runs_that_both_have(tmp_path: Path) -> None:
     found = report(tmp_path, study)
     assert lines(found.text, "CE")[0].endswith(" 200 1 3 2")
     assert lines(found.text, "ELR")[0].endswith(" 150 1.50 2 1 of 2")
+
+
+def test_a_row_without_a_finished_run_makes_no_column_of_epochs(tmp_path: Path) -> None:
+    study = [FakeCell({"method": "CE", "seed": "0"}), FakeCell({"method": "ELR", "seed": "0"}, state="waiting")]
+    assert " epochs " not in f"{lines(report(tmp_path, study).text, 'method')[0]} "
 
 
 def test_settings_have_rows_of_their_own_and_the_baseline_may_be_one(tmp_path: Path) -> None:

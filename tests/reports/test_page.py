@@ -188,6 +188,19 @@ def test_only_settings_that_differ_are_listed(make_run: MakeRun, tmp_path: Path)
     assert "2 settings of ELR" in words
 
 
+def test_settings_of_a_noise_are_listed_once_and_not_with_every_method(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = []
+    for method, beta in (("ELR", 0.7), ("CE", 0.1)):
+        for rate in (0.2, 0.4):
+            data = {"class_path": "Digits", "init_args": {"noise": {"class_path": "Symmetric", "init_args": {"rate": rate}}}}
+            config = {"model": {"class_path": f"x.{method}", "init_args": {"beta": beta}}, "data": data}
+            noise = {"kind": "symmetric", "rate": rate, "digest": f"d{rate}", "seed": 0}
+            runs.append(make_run(method, f"rate{rate}", method=method, config=config, noise=noise))
+    words = _words(_page(runs, tmp_path / "r.html")[1])
+    settings = words[words.index("Settings that are not the same") : words.index("How to repeat each number Each")]
+    assert [settings.count(text) for text in ("data.noise.rate 0.2", "data.noise.rate 0.4", "model.beta 0.7")] == [1, 1, 1]
+
+
 def test_each_run_has_the_command_that_repeats_it(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run("with space", seed=7)
     words = _words(_page([folder], tmp_path / "r.html")[1])

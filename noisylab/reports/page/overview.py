@@ -35,7 +35,8 @@ def overview(content: Content) -> list[Block]:
     """Cards with the highest mean of each task, the runs and their time; then warnings."""
     runs = content.runs
     times = [seconds for run in runs if (seconds := run.number("wall_time_s")) is not None]
-    done = f"{len(runs):,} of {content.planned:,}" if content.planned != len(runs) else f"{len(runs):,}"
+    finished = sum(run.complete for run in runs)
+    done = f"{finished:,} of {content.planned:,}" if content.planned != finished else f"{finished:,}"
     cards = [_leader(content, task) for task in content.tasks[:_MOST_TASKS]]
     seeds = sorted({run.seed for run in runs if run.seed is not None})
     repeats = count(len(seeds), "seed") if seeds else ""

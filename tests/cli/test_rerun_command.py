@@ -182,6 +182,7 @@ def test_changed_data_are_found_by_their_digests(changed: dict[str, Any], cause:
     assert record("C")["first"]["epoch"] == 0
 
 
+@pytest.mark.slow
 def test_data_that_have_moved_are_named_and_found_again(capsys: pytest.CaptureFixture[str]) -> None:
     Path("elsewhere").mkdir()
     shutil.move("a.npz", "elsewhere/a.npz")
@@ -228,6 +229,7 @@ def test_a_run_that_is_not_finished_is_refused(how: str, capsys: pytest.CaptureF
     assert "is not finished" in said and "noisylab fit --run_dir A --resume" in said
 
 
+@pytest.mark.slow
 def test_a_resumed_run_says_so_and_its_repetition_is_equal() -> None:
     assert main(["fit", "--config", "r.yaml", "--run_dir", "C", "--trainer.max_epochs", "1"]) == 0
     assert main(["fit", "--run_dir", "C", "--resume", "--trainer.max_epochs", "3"]) == 0
@@ -243,6 +245,7 @@ def test_an_unfinished_repetition_is_finished_and_compared() -> None:
     assert record()["equal"]
 
 
+@pytest.mark.slow
 def test_weights_that_the_run_started_from_must_be_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--config", "r.yaml", "--run_dir", "C", "--init_from", "A"]) == 0
     assert main(["rerun", "C", "--run_dir", "D"]) == 0

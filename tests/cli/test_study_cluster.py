@@ -19,6 +19,7 @@ import yaml
 
 from noisylab.cli import main
 from noisylab.cli.launch import launched
+from noisylab.cli.studies.cluster import _last_line
 from noisylab.cli.studies.clusterjob import StudyWorker, worker_environment
 
 BASE = """
@@ -203,6 +204,14 @@ def test_the_process_is_asked_to_save_and_killed_when_it_does_not(
         signal.signal(signal.SIGALRM, before)
     assert Path("began").exists() and running._status == ended
     assert handled[0].function == worker(patience=0.5)
+
+
+def test_of_a_failed_job_the_reason_is_told_and_not_the_list_of_its_files() -> None:
+    told = (
+        "Job failed with trace:\n----\nTraceback:\n  line\nRuntimeError: the worker ended with status 2\n\nSee\n - /S/0_log.out"
+    )
+    assert _last_line(RuntimeError(told)) == "RuntimeError: the worker ended with status 2"
+    assert _last_line(RuntimeError("a\nb\n")) == "b"
 
 
 # ---- for real

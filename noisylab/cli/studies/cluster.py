@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import signal
 import sys
@@ -35,6 +36,7 @@ _WARNING = 120  # seconds
 _LEAST_MINUTES = 10
 _SPARE = 30  # seconds of these that are left for putting the job back
 _REQUEUES = 1000  # no limit that anybody meets: a study ends when its cells are finished
+_REASON = re.compile(r"(\w+\.)*\w*(Error|Exception|error): .+")
 _NEEDS = ("workers", "partition", "time", "gpus", "cpus", "mem")
 
 
@@ -255,8 +257,9 @@ def _about_storage(folder: Path) -> str:
 
 
 def _last_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    """The line of a message that says why: of a traceback within it the last, below which submitit names its files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return next((line for line in reversed(lines) if _REASON.match(line)), lines[-1])
 
 
 def _whole(own: dict[str, str], name: str, default: int, least: int) -> int:

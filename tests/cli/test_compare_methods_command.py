@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,13 @@ import pytest
 import yaml
 
 from noisylab.cli import main
+from noisylab.cli.commands.compare_ground import find_ground
+from noisylab.cli.configuration.studyfile import spec_of
 from noisylab.cli.errors import UserError
+from noisylab.cli.options import parse
 from noisylab.cli.studies.comparison import Timing, asked_for, noises_of, seeds_of
-from noisylab.cli.studies.methodset import MethodPlan
+from noisylab.cli.studies.methodset import MethodPlan, method_set
+from noisylab.cli.studies.plan import make_plan
 
 COMPARE = ("compare-methods", "--arrays", "a.npz")
 
@@ -37,36 +43,34 @@ def plan_of(folder: str) -> dict[str, Any]:
 
 
 def test_a_comparison_is_planned_said_trained_and_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
-    argv = [*COMPARE, "--methods", "CE,ELR", "--compute", "2", "--seeds", "1", "--noise", "sym30,none", "--run_dir", "r"]
+    argv = [*COMPARE, "--methods", "CE,ELR", "--compute", "2", "--seeds", "1", "--noise", "sym30", "--run_dir", "r"]
     assert main(argv) == 0
     said = capsys.readouterr().out
     assert "54 rows to train on, 6 held out, of 3 classes; a perceptron" in said
     assert "at most about 2 epochs of cross-entropy each (equal compute)" in said
-    assert "2 methods x 1 seed (0) x 2 noises (sym30, none) = 4" in said
+    assert "2 methods x 1 seed (0) x 1 noise (sym30) = 2" in said
     assert "6 of 60 rows are held out, with the labels they have: one split, the same for all runs" in said
     assert "accuracy on 30 test rows after the last epoch, never the best test epoch" in said
     assert re.search(r"sym30: .*one seed cannot tell", said)
     assert said.rstrip().endswith("report: noisylab report r")
-    assert said.index("budget ") < said.index("run 1 of 4") < said.index("study: r/study.json") < said.index("one seed cannot")
+    assert said.index("budget ") < said.index("run 1 of 2") < said.index("study: r/study.json") < said.index("one seed cannot")
     plan = plan_of("r")
-    assert [cell["folder"] for cell in plan["cells"]] == ["CE/sym30/seed0", "ELR/sym30/seed0", "CE/none/seed0", "ELR/none/seed0"]
+    assert [cell["folder"] for cell in plan["cells"]] == ["CE/sym30/seed0", "ELR/sym30/seed0"]
     assert plan["baseline"] == "CE" and plan["spec"]["budget"] == {"compute": 2}
-    recipes = {name: yaml.safe_load(Path(f"r/recipes/{name}.yaml").read_text()) for name in ("CE-sym30", "ELR-none")}
+    recipes = {name: yaml.safe_load(Path(f"r/recipes/{name}.yaml").read_text()) for name in ("CE-sym30", "ELR-sym30")}
     assert recipes["CE-sym30"]["data"]["init_args"]["noise"]["class_path"].endswith("Symmetric")
-    assert recipes["ELR-none"]["data"]["init_args"]["noise"] is None
-    assert recipes["CE-sym30"]["model"]["init_args"]["network"] == recipes["ELR-none"]["model"]["init_args"]["network"]
+    assert recipes["CE-sym30"]["model"]["init_args"]["network"] == recipes["ELR-sym30"]["model"]["init_args"]["network"]
     flags = dict(map(tuple, plan["cells"][0]["flags"]))
     assert flags == {"seed_everything": "0", "data.noise.seed": "0"}
     assert main(["compare-methods", "--run_dir", "r", "--resume"]) == 0  # nothing is left to be trained
-    assert "run 4 of 4 (ELR, none, seed 0) is finished" in capsys.readouterr().out
+    assert "run 2 of 2 (ELR, sym30, seed 0) is finished" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_recipe_of_a_comparison_runs_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*COMPARE, "--methods", "GCE,ELR", "--epochs", "2", "--seeds", "4,", "--run_dir", "r"]) == 0
     assert plan_of("r")["baseline"] == "GCE"
     assert main(["fit", "--config", "r/recipes/ELR.yaml", "--seed_everything", "4", "--run_dir", "again"]) == 0
-    import json
-
     first, again = (json.loads((Path(run) / "summary.json").read_text()) for run in ("r/ELR/seed4", "again"))
     assert first["test"]["headline"]["last"] == again["test"]["headline"]["last"]
 
@@ -81,7 +85,7 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(capsys: pytest.CaptureFixtur
     assert set(Path().iterdir()) == before
 
 
-def test_network_optimizer_and_batches_of_a_recipe_stay(capsys: pytest.CaptureFixture[str]) -> None:
+def test_network_optimizer_and_batches_of_a_recipe_stay() -> None:
     recipe = {
         "model": {
             "class_path": "RobustLoss",
@@ -94,22 +98,40 @@ def test_network_optimizer_and_batches_of_a_recipe_stay(capsys: pytest.CaptureFi
         "trainer": {"max_epochs": 7, "accelerator": "cpu"},
     }
     Path("mine.yaml").write_text(yaml.safe_dump(recipe))
-    argv = ["compare-methods", "--config", "mine.yaml", "--methods", "CE,CoTeaching", "--epochs", "6", "--seeds", "1"]
-    assert main([*argv, "--run_dir", "r"]) == 0
-    made = yaml.safe_load(Path("r/recipes/CoTeaching.yaml").read_text())
+    options = parse(["compare-methods", "--config", "mine.yaml", "--methods", "CE,CoTeaching", "--epochs", "6"])
+    asked, ground = asked_for(options.own), find_ground(options, sys.stdout)
+    assert ground.epochs == 7 and (ground.setup.rows, ground.data.info.num_val) == (48, 12)
+    plans = method_set(asked.methods, ground.setup, 6, compute=False)
+    plan = make_plan(spec_of(ground.study(asked, plans, 6), "s", "compare-methods"))
+    made = yaml.safe_load(plan.recipes["CoTeaching.yaml"])
     arguments = made["model"]["init_args"]
     assert arguments["network"]["init_args"]["hidden"] == [5]
     assert arguments["optimizer"]["init_args"]["lr"] == 0.05
     assert arguments["scheduler"]["init_args"]["T_max"] == 6
+    assert made["trainer"]["max_epochs"] == 6 and not plan.notes
     assert made["data"]["init_args"]["batch_size"] == 10 and made["data"]["init_args"]["val_fraction"] == 0.2
-    assert "48 rows to train on, 12 held out" in capsys.readouterr().out
+
+
+def test_a_method_of_half_batches_has_them_and_a_switch_of_the_recipe_stays() -> None:
+    flags = ["--checkpoint.monitor", "val/loss", "--data.batch_size", "10"]
+    options = parse(["compare-methods", "--arrays", "a.npz", *flags])
+    asked, ground = asked_for(options.own), find_ground(options, sys.stdout)
+    plans = method_set(asked.methods, ground.setup, 60, compute=True)
+    plan = make_plan(spec_of(ground.study(asked, plans, 60), "s", "compare-methods"))
+    made = {name: yaml.safe_load(text) for name, text in plan.recipes.items()}
+    assert {name: recipe["data"]["init_args"]["batch_size"] for name, recipe in made.items()} == {
+        **dict.fromkeys(made, 10),
+        "DivideMix.yaml": 5,
+    }
+    assert all(recipe["checkpoint"]["monitor"] == "val/loss" for recipe in made.values())
+    assert len({str(recipe["model"]["init_args"]["network"]) for recipe in made.values()}) == 1
 
 
 def test_a_data_class_and_its_arguments_may_be_flags(capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["compare-methods", "--data", "Arrays", "--data.path", "no_test.npz", "--data.batch_size", "9", "--methods", "CE,ELR"]
-    assert main([*argv, "--dry_run"]) == 0
+    assert main([*argv, "--dry_run", "--noise", "sym30,none"]) == 0
     said = capsys.readouterr().out
-    assert "batches of 9" in said
+    assert "batches of 9" in said and "2 methods x 3 seeds (0, 1, 2) x 2 noises (sym30, none) = 12" in said
     assert "no test rows: reported is, after the last epoch, the accuracy on the held-out rows by their given labels" in said
 
 
@@ -179,8 +201,8 @@ def test_flags_are_read() -> None:
 
 
 def test_the_time_counts_passes_and_evaluations() -> None:
-    one = MethodPlan("CE", {}, epochs=10, passes=10, batch_size=64, priced="CrossEntropy")
-    two = MethodPlan("CoTeaching", {}, epochs=5, passes=10, batch_size=64, priced="CoTeaching")
+    one = MethodPlan("CE", {}, epochs=10, warmup=0, passes=10, batch_size=64, priced="CrossEntropy")
+    two = MethodPlan("CoTeaching", {}, epochs=5, warmup=0, passes=10, batch_size=64, priced="CoTeaching")
     timing = Timing(step_seconds=0.5, steps=20, evaluated=6)
     assert timing.of(one) == pytest.approx(0.5 * (10 * 20 + 10 * 6 / 3))
     assert timing.of(two) == pytest.approx(0.5 * (10 * 20 + 5 * 2 * 6 / 3))

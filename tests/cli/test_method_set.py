@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from noisylab.cli.configuration.compose import compose
 from noisylab.cli.configuration.registry import known_classes
 from noisylab.cli.errors import UserError
 from noisylab.cli.running.app import build
+from noisylab.cli.studies.costs import COSTS
 from noisylab.cli.studies.methodset import DEFAULT_METHODS, METHOD_NAMES, Setup, compute_needed, method_names, method_set
 from noisylab.losses import Criterion
 
@@ -158,3 +161,20 @@ def test_a_method_is_built_as_planned(name: str, tmp_path: Any) -> None:
 def test_the_plan_is_made_without_torch() -> None:
     code = "import sys, noisylab.cli.studies.methodset; print('torch' in sys.modules or 'yaml' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+def test_costs_and_epochs_are_those_of_the_documentation() -> None:
+    import math
+
+    page = (Path(__file__).parents[2] / "docs" / "choosing.md").read_text()
+    shown = {}
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 6:
+            shown |= dict.fromkeys(re.findall(r"`(\w+)`", cells[0]), cells[1:])
+    assert set(METHOD_NAMES) <= set(shown)
+    for name, plan in method_set(METHOD_NAMES, SETUP, 60, compute=True).items():
+        cost = COSTS[plan.priced]
+        warm = "" if cost.warmup is None else f"{cost.warmup:.1f}"
+        expected = [f"{cost.main:.1f}", warm, str(plan.epochs), str(plan.warmup or ""), str(math.ceil(compute_needed(name)))]
+        assert shown[name] == expected, name

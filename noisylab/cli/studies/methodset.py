@@ -81,6 +81,7 @@ class MethodPlan:
         label: its name in the comparison.
         model: {class_path, init_args}.
         epochs: of the run.
+        warmup: how many of these are warm-up, or a first stage of cross-entropy.
         passes: what it costs, in epochs of cross-entropy.
         batch_size: rows of a batch of its data.
         priced: its name among `noisylab.cli.studies.costs.COSTS`.
@@ -90,6 +91,7 @@ class MethodPlan:
     label: str
     model: Node
     epochs: int
+    warmup: int
     passes: float
     batch_size: int
     priced: str
@@ -369,6 +371,7 @@ def _plan(name: str, setup: Setup, budget: int, compute: bool) -> MethodPlan:
         label=name,
         model={"class_path": recipe.method, "init_args": {"network": dict(setup.network), **arguments}},
         epochs=epochs,
+        warmup=warmup,
         passes=passes_of(recipe.priced, epochs, warmup),
         batch_size=max(setup.batch_size // 2, 2) if recipe.halved else setup.batch_size,
         priced=recipe.priced,

@@ -20,6 +20,8 @@ import yaml
 from noisylab.reports import RunFolderError
 from noisylab.reports.page import is_report, read_content, write_html, write_markdown
 from noisylab.reports.page.pictures import COLORS
+from noisylab.reports.studyfolder import read_study
+from noisylab.reports.studyreport import study_report
 
 MakeRun = Callable[..., Path]
 TODAY = datetime.date(2026, 12, 1)
@@ -320,6 +322,44 @@ def test_a_study_shows_its_cells_its_baseline_and_what_failed(make_run: MakeRun,
     assert "ELR/sym40/seed1 failed" in words and "No run of" not in words and "the loss is <nan> in epoch 3" in words
     assert "CE/pair/seed1 damaged" in words and "ELR/pair/seed1 waiting" in words
     assert "5 of 8" in words
+
+
+def test_a_page_and_the_table_of_its_study_agree(make_run: MakeRun, tmp_path: Path) -> None:
+    """Two seeds with two folds each, under validation rows: compared by the last epoch, one fold of the third seed is missing."""
+    values = {
+        ("CE", 0): (0.5, 0.7),
+        ("CE", 1): (0.4, 0.5),
+        ("ELR", 0): (0.8, 0.9),
+        ("ELR", 1): (0.6, 0.7),
+        ("ELR", 2): (0.1, None),
+    }
+    cells = []
+    for (method, seed), figures in values.items():
+        for fold, last in enumerate(figures):
+            name = f"{method}/seed{seed}/fold{fold}"
+            cells.append({"folder": name, "axes": {"method": method, "seed": str(seed), "fold": str(fold)}})
+            if last is not None:
+                data = {"name": "d", "num_classes": 2, "num_train": 9, "folds": 2, "fold": fold}
+                test = {"headline": {"last": last, "best_by_val": 0.01, "last10_mean": 0.02}}
+                make_run(
+                    method,
+                    f"seed{seed}/fold{fold}",
+                    method=method,
+                    seed=seed,
+                    data=data,
+                    test=test,
+                    headline=0.01,
+                    val={"last": 0.3},
+                )
+    folder = tmp_path / "runs"
+    (folder / "study.yaml").write_text(yaml.safe_dump({"format": 2, "name": "s", "baseline": "CE", "spec": {}, "cells": cells}))
+    entries = study_report(read_study(folder)).text
+    words = _words(_page([folder], tmp_path / "r.html")[1])
+    # CE: seeds 60 and 45 in the mean of their folds; ELR: 85 and 65
+    for figure in ("52.50 ± 7.50", "75.00 ± 10.00", "+22.50"):
+        assert figure in entries and figure in words
+    assert "Compared by Test accuracy in the last epoch" in words
+    assert "ELR/seed2/fold0 finished" in words and "when all folds of its seed are finished" in words
 
 
 def test_a_study_beside_other_runs_gives_its_runs(make_run: MakeRun, tmp_path: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from noisylab.reports.page.settings import differing, settings_of
-from noisylab.reports.page.words import distinct
+from noisylab.reports.page.words import distinct, mean_std
 from noisylab.reports.runs import RunFolder, RunFolderError, find_runs, read_run
-from noisylab.reports.studyfolder import StudyFolder, read_study
+from noisylab.reports.studyfigures import FIGURES, principal, row_name
+from noisylab.reports.studyfolder import StudyCell, StudyFolder, read_study
 
 __all__ = ["Content", "Group", "Unfinished", "read_content"]
 
@@ -41,6 +42,18 @@ class Group:
     def complete(self) -> bool:
         """Whether its runs reached their last epoch."""
         return all(run.complete for run in self.runs)
+
+    def spread(self, read: Callable[[RunFolder], float | None], digits: int = 2) -> tuple[float | None, str]:
+        """Mean of a figure over the seeds, of each the mean over its folds; and it with the deviation, as `mean_std` has it.
+
+        Of one seed with folds the deviation is over these; runs without a seed stand each for itself.
+        """
+        by_seed: dict[object, list[float | None]] = {}
+        for run in self.runs:
+            by_seed.setdefault(run if run.seed is None else run.seed, []).append(read(run))
+        if len(by_seed) == 1:
+            return mean_std(next(iter(by_seed.values())), digits)
+        return mean_std([mean_std(values)[0] for values in by_seed.values()], digits)
 
     @property
     def name(self) -> str:
@@ -76,12 +89,16 @@ class Content:
         unfinished: runs without a place in the figures.
         study: the study, where the page is about one.
         planned: number of runs that there are or are to be.
+        figure: the number of a run that groups are compared by: what its protocol names, in a study what its table compares by.
+        figure_name: of that number, for a column.
     """
 
     groups: tuple[Group, ...]
     unfinished: tuple[Unfinished, ...]
     study: StudyFolder | None
     planned: int
+    figure: Callable[[RunFolder], float | None]
+    figure_name: str
 
     @property
     def runs(self) -> list[RunFolder]:
@@ -130,7 +147,11 @@ def read_content(folders: Sequence[str | os.PathLike[str]]) -> Content:
     each = {os.path.realpath(run.path): run for run in reversed(runs)}  # a run may be named itself and with what holds it
     found = list(each.values())[::-1]
     groups, stopped = _groups(found)
-    return Content(tuple(groups), (*unfinished, *stopped), None, len(found) + len(unfinished))
+    return Content(tuple(groups), (*unfinished, *stopped), None, len(found) + len(unfinished), _headline, "by the protocol")
+
+
+def _headline(run: RunFolder) -> float | None:
+    return run.number("headline")
 
 
 def _once(paths: Sequence[Path]) -> list[Path]:
@@ -172,22 +193,30 @@ def _of_study(study: StudyFolder) -> Content:
     members: dict[tuple[str, ...], list[RunFolder]] = {}
     axes: dict[tuple[str, ...], Mapping[str, str]] = {}
     unfinished = []
+    open_seeds = {(*_key(cell), cell.axes.get("seed")) for cell in study.cells if cell.state != "finished"}
     for cell in study.cells:
-        key = (", ".join(cell.row), cell.noise)
-        if cell.state == "finished" and cell.run is not None:
+        key = _key(cell)
+        if cell.state == "finished" and (*key, cell.axes.get("seed")) in open_seeds:
+            unfinished.append(Unfinished(cell.name, "finished", "it counts when all folds of its seed are finished"))
+        elif cell.state == "finished" and cell.run is not None:
             members.setdefault(key, []).append(cell.run)
             axes[key] = {axis: value for axis, value in cell.axes.items() if axis not in ("seed", "fold")}
         else:
             done = "" if cell.epochs is None else f"{cell.epochs} of {cell.max_epochs or '?'}"
             unfinished.append(Unfinished(cell.name, cell.state, cell.message, cell.attempts, done))
     tasks = {noise: _noise_in_words(noise, [runs for (_, of), runs in members.items() if of == noise]) for _, noise in members}
-    marks = {label: number for number, label in enumerate(dict.fromkeys(", ".join(row) for row in study.rows))}
+    marks = {label: number for number, label in enumerate(dict.fromkeys(map(row_name, study.rows)))}
     order = {noise: place for place, noise in enumerate(study.noises)}
     groups = [
         Group(label, tasks[noise], tuple(runs), marks[label], axes[label, noise]) for (label, noise), runs in members.items()
     ]
     groups.sort(key=lambda group: (order[group.axes.get("noise", "")], group.mark))
-    return Content(tuple(groups), tuple(unfinished), study, len(study.cells))
+    figure = FIGURES[principal(study)]
+    return Content(tuple(groups), tuple(unfinished), study, len(study.cells), figure.read, figure.column)
+
+
+def _key(cell: StudyCell) -> tuple[str, str]:
+    return row_name(cell.row), cell.noise
 
 
 def _noise_in_words(name: str, groups: Sequence[Sequence[RunFolder]]) -> str:

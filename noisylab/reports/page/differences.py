@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from noisylab.reports.page.blocks import Block, Cell, Column, Table, Text
 from noisylab.reports.page.chart import mark_style, strip
 from noisylab.reports.page.content import Content, Group
-from noisylab.reports.page.results import headline
 from noisylab.reports.page.words import NONE, count, percents
 from noisylab.reports.paired import PairedDifference, paired_difference, seeds_needed
 
@@ -25,8 +24,9 @@ def differences(content: Content) -> list[Block]:
         baseline = baseline_of(content, groups)
         if baseline is None:
             continue
-        theirs = _values(baseline)
-        found = [(group, paired_difference(_values(group), theirs, level=_LEVEL)) for group in groups if group is not baseline]
+        theirs = _values(content, baseline)
+        others = [group for group in groups if group is not baseline]
+        found = [(group, paired_difference(_values(content, group), theirs, level=_LEVEL)) for group in others]
         known = [(group, each) for group, each in found if each is not None]
         if not known or (content.study is None and all(len(each.seeds) < 2 for _, each in known)):
             continue  # of one run each the table above says it all
@@ -39,7 +39,7 @@ def differences(content: Content) -> list[Block]:
         return []
     columns = [Column("method"), Column("each seed, 0 in the middle", picture=True), Column("mean difference", number=True)]
     columns += [Column(f"{100 * _LEVEL:g} % interval", number=True), Column("better on", number=True), Column("p", number=True)]
-    caption = f"Differences to {' or '.join(dict.fromkeys(names))} on the same seeds, in points by the protocol"
+    caption = f"Differences to {' or '.join(dict.fromkeys(names))} on the same seeds, in points: {content.figure_name}"
     note = (
         "Interval: paired bootstrap over the seeds. p: exchanging the two methods' figures seed by seed, two-sided. Both are for "
         "one comparison at a time; of many, some look like a difference by chance."
@@ -62,11 +62,11 @@ def baseline_of(content: Content, groups: Sequence[Group]) -> Group | None:
     return next((group for group in groups if group.runs[0].method in _PLAIN), groups[0])
 
 
-def _values(group: Group) -> dict[tuple[str, ...], float]:
+def _values(content: Content, group: Group) -> dict[tuple[str, ...], float]:
     """The figure of each run by seed and fold."""
     found: dict[tuple[str, ...], float] = {}
     for run in group.runs:
-        value, fold = headline(run), run.number("data", "fold")
+        value, fold = content.figure(run), run.number("data", "fold")
         if value is not None and run.seed is not None:
             found[str(run.seed), "" if fold is None else f"{fold:g}"] = value
     return found

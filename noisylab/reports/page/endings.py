@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from noisylab.reports.page.blocks import Block, Cell, Column, Section, Table, Text
 from noisylab.reports.page.content import Content, Group
-from noisylab.reports.page.words import mean_std
+from noisylab.reports.runs import RunFolder
 
 __all__ = ["memorization_section", "selection_table"]
 
@@ -76,5 +76,9 @@ def _has_any(group: Group, entries: Sequence[_Entry]) -> bool:
 
 
 def _row(group: Group, entries: Sequence[_Entry]) -> list[Cell]:
-    cells = [Cell(mean_std([run.at_end(each.name) for run in group.runs], 1)[1]) for each in entries]
+    cells = [Cell(group.spread(_at_end(each.name), 1)[1]) for each in entries]
     return [Cell(group.name, mark=group.mark), *cells]
+
+
+def _at_end(name: str) -> Callable[[RunFolder], float | None]:
+    return lambda run: run.at_end(name)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from noisylab.reports.page.blocks import Block, Lines, Terms
-from noisylab.reports.page.content import Content, Group
+from noisylab.reports.page.content import Content
 from noisylab.reports.page.protocol import protocol_of
-from noisylab.reports.page.results import accuracy_of, comparable, headline
-from noisylab.reports.page.words import NONE, count, distinct, duration, listed, mean_std, percents, some
+from noisylab.reports.page.results import accuracy_of, comparable
+from noisylab.reports.page.words import NONE, count, distinct, duration, listed, percents, some
 from noisylab.reports.runs import RunFolder
+from noisylab.reports.studyfigures import row_name
 
 __all__ = ["overview", "title_of"]
 
@@ -52,22 +53,18 @@ def overview(content: Content) -> list[Block]:
 
 def _leader(content: Content, task: str) -> tuple[str, str, str]:
     groups = comparable(content.of(task))
-    means = [(mean, -place, group) for place, group in enumerate(groups) if (mean := _mean(group)) is not None]
+    means = [(mean, -place, group) for place, group in enumerate(groups) if (mean := group.spread(content.figure)[0]) is not None]
     ranked = sorted(means, reverse=True)
     where = f", {task}" if len(content.tasks) > 1 else ""
     what = accuracy_of(content).capitalize()
     if not ranked:
         return f"{what}{where}", NONE, "no figure"
     best = ranked[0][2]
-    figure = mean_std([headline(run) for run in best.runs])[1]
+    figure = best.spread(content.figure)[1]
     if len(ranked) == 1:
         return f"{what}{where}", f"{figure} %", best.name
     lead = percents(ranked[0][0] - ranked[1][0], 2)
     return f"Highest mean{where}", best.name, f"{figure} %; {lead} points above {ranked[1][2].name}"
-
-
-def _mean(group: Group) -> float | None:
-    return mean_std([headline(run) for run in group.runs])[0]
 
 
 def warnings(content: Content) -> list[str]:
@@ -100,7 +97,7 @@ def _none_finished(content: Content) -> list[str]:
     if content.study is None:
         return []
     shown = {group.label for group in content.groups}
-    missing = [label for row in content.study.rows if (label := ", ".join(row)) not in shown]
+    missing = [label for row in content.study.rows if (label := row_name(row)) not in shown]
     return [f"No run of {listed(missing)} is finished."] if missing and shown else []
 
 

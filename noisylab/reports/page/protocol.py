@@ -10,6 +10,7 @@ from noisylab.reports.page.content import Content
 from noisylab.reports.page.settings import value_of
 from noisylab.reports.page.words import count, distinct, listed, percents, some
 from noisylab.reports.runs import RunFolder
+from noisylab.reports.studyfigures import FIGURES, principal
 
 __all__ = ["protocol_of", "protocol_section", "seed_words", "test_rows"]
 
@@ -31,6 +32,7 @@ def protocol_section(content: Content, *, best: bool) -> Section:
         ("Training", _by_group(content, _training), ""),
         ("Budget", _budget(content), ""),
         ("Figure", _by_group(content, lambda run: protocol_of(run) or "the runs do not name their protocol"), _chosen(best)),
+        ("Compared by", FIGURES[principal(content.study)].title if content.study is not None else "", ""),
         ("Spread", _SPREAD, ""),
     ]
     return Section("protocol", "Protocol", [Terms([term for term in terms if term[1]])])
@@ -38,8 +40,8 @@ def protocol_section(content: Content, *, best: bool) -> Section:
 
 _UNKNOWN = "The true labels are not known: nothing can be said of memorization or of how right a selection is."
 _SPREAD = (
-    "Means are over the seeds (and folds), and ± is the population standard deviation over them. In the curves a line is the "
-    "mean and its band reaches from the lowest run to the highest."
+    "Means are over the seeds, of each the mean over its folds, and ± is the population standard deviation. In the curves "
+    "a line is the mean and its band reaches from the lowest run to the highest."
 )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from noisylab.reports.page.blocks import Block, Cell, Column, Fold, Section, Table, Terms, Text
 from noisylab.reports.page.content import Content, Group, Unfinished
-from noisylab.reports.page.results import headline
 from noisylab.reports.page.settings import differing
 from noisylab.reports.page.words import NONE, count, distinct, duration, listed, percents
 from noisylab.reports.runs import RunFolder
@@ -82,21 +81,21 @@ def repeat_section(content: Content) -> Section:
     ]
     parts = []
     for task in content.tasks:
-        rows = [_repeat_row(group, run) for group in content.of(task) for run in group.runs]
+        rows = [_repeat_row(content, group, run) for group in content.of(task) for run in group.runs]
         parts.append((task if len(content.tasks) > 1 else "", rows))
     total = sum(len(rows) for _, rows in parts)
-    table = Table(columns, parts, "How to repeat each run, and the figure of its protocol")
+    table = Table(columns, parts, f"How to repeat each run, and its figure: {content.figure_name}")
     blocks.append(table if total <= _MOST_OPEN else Fold(f"The commands of {count(total, 'run')}", [table]))
     return Section("repeat", "How to repeat each number", blocks)
 
 
-def _repeat_row(group: Group, run: RunFolder) -> list[Cell]:
+def _repeat_row(content: Content, group: Group, run: RunFolder) -> list[Cell]:
     fold = run.number("data", "fold")
     command = f"noisylab fit --config {shlex.quote(str(run.path / 'config.yaml'))}"
     return [
         Cell(group.name if fold is None else f"{group.name}, fold {fold:g}", mark=group.mark),
         Cell("none" if run.seed is None else str(run.seed)),
-        Cell(percents(headline(run), 2)),
+        Cell(percents(content.figure(run), 2)),
         Cell(duration(run.number("wall_time_s"))),
         Cell(command, kind="code"),
     ]

@@ -383,6 +383,29 @@ def test_rows_are_held_out_where_the_recipe_does_not_and_it_is_said(capsys: pyte
 
 
 @pytest.mark.slow
+def test_a_table_of_ones_own_is_searched_without_a_recipe() -> None:
+    rows = [f"{row % 3 + 0.01 * row},{row % 7},{'xyz'[row % 3]}" for row in range(60)]
+    Path("t.csv").write_text("\n".join(["a,b,kind", *rows]) + "\n")
+    flags = [
+        "--model",
+        "CrossEntropy",
+        "--model.network",
+        "MLP",
+        "--model.network.in_features",
+        "auto",
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.max_epochs",
+        "2",
+    ]
+    search = ["--search", "model.network.hidden=[8],[16]", "--trials", "2", "--run_dir", "S"]
+    assert main(["sweep", "--dataset", "t.csv", "--label", "kind", *flags, *search]) == 0
+    assert {row["values"]["model.network.hidden"] for row in record(Path("S")).values()} <= {"[8]", "[16]"}
+    assert [row["state"] for row in record(Path("S")).values()] == ["finished"] * 2
+    assert read_run(Path("S/trial-0000")).recipe == "crossentropy"
+
+
+@pytest.mark.slow
 def test_a_sweep_that_holds_nothing_out_on_purpose_fails_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*BASE, "--data.val_fraction", "0", "--trials", "1", "--trainer.max_epochs", "1"]) == 2
     assert "val/acc was never logged; val/... needs held-out rows: data.val_fraction 0.1" in capsys.readouterr().err

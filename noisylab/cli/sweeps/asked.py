@@ -109,7 +109,8 @@ def asked_for(options: Options) -> Asked:
     if options.configs and "base" in file:
         raise UserError(f"--config and base of {where} mean the same; leave one out")
     configs = tuple(options.configs) or _bases(file, where)
-    if not configs:
+    model = dict(options.flags).get("model")
+    if not configs and model is None:
         raise UserError(
             "noisylab sweep needs a recipe: noisylab sweep --config RECIPE.yaml --search KEY=VALUES, or a file with base and "
             "search"
@@ -118,7 +119,7 @@ def asked_for(options: Options) -> Asked:
     space = {found.key: found for found in (*_searched(file, where), *_typed(options.searches))}
     if not space:
         raise UserError(f"noisylab sweep needs at least one value to search: --search model.optimizer.lr=log:1e-4..1e-1\n{FORMS}")
-    name = str(file.get("name") or Path(configs[-1]).stem)
+    name = str(file.get("name") or (Path(configs[-1]).stem if configs else str(model).lower()))
     row = options.row if options.row is not None else file.get("row")
     return Asked(configs, row, tuple(flags), tuple(space.values()), _settings(file, options.own, where), name)
 

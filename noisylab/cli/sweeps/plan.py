@@ -131,6 +131,7 @@ def plan_of(asked: Asked) -> tuple[SweepPlan, list[str]]:
     for searched in asked.space:
         _check_values(files, flags, asked.row, searched)
     base = copy.deepcopy(base)
+    base.setdefault("recipe", asked.name)  # of a sweep that is all flags
     absolute_paths(base["data"])
     absolute_starts(base)
     study = f"noisylab-{asked.name}-{secrets.token_hex(4)}"

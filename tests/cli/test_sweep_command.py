@@ -299,6 +299,7 @@ def test_a_trial_that_kills_its_worker_again_and_again_is_given_up(monkeypatch: 
     [
         ("average: 2=average: 1", "average 2, now 1"),
         ("high: 1,=high: 2,", "search model.optimizer.lr log:1e-05..1, now log:1e-05..2"),
+        ("average: 2=average: 2\nstorage: sqlite", "storage journal, now sqlite"),
         ("max_epochs: 5=max_epochs: 6", "trainer.max_epochs 5, now 6"),
     ],
 )

@@ -141,7 +141,10 @@ def _check_same(options: Options, plan: SweepPlan, folder: Path) -> None:
     """Refuse to continue a sweep with another recipe, other values or other settings."""
     asked = asked_for(with_dataset(options))
     now, _ = plan_of(replace(asked, settings=replace(asked.settings, storage=lasting_storage(asked.settings.storage))))
-    changed = differences(plan.record(), now.record())
+    kept = [{**which.record(), "storage": which.settings.storage} for which in (plan, now)]
+    changed = differences(kept[0], kept[1])
+    if asked.settings.trials != plan.settings.trials and "trials" not in options.own:
+        say(f"note: {plan.settings.trials} trials are planned in {folder}; for more, add --trials N", sys.stderr)
     if changed:
         raise UserError(
             f"--resume continues the sweep in {folder} as it began, but this command changes: {changed}\n"

@@ -21,7 +21,7 @@ __all__ = ["RunTensorBoard"]
 _FOLDER = "tensorboard"
 # what the table of the HPARAMS tab is sorted by, beside the settings
 _JUDGED_BY = ("outcome/headline", "outcome/last", "val/acc", "test/acc", "memorization/noisy_as_given")
-_COLUMNS = ("model.", "data.noise.", "data.batch_size", "trainer.max_epochs", "trainer.precision")
+_COLUMNS = ("model.", "data.batch_size", "trainer.max_epochs", "trainer.precision")
 
 
 class RunTensorBoard(Dashboard, TensorBoardLogger):
@@ -89,6 +89,8 @@ def _layout() -> dict[str, dict[str, list[Any]]]:
 
 def _columns(label: RunLabel, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of the HPARAMS tab: what tells the run from others, and what its method is set to."""
-    chosen = {name: value for name, value in flat(settings).items() if name.startswith(_COLUMNS)}
+    found = flat(settings).items()
+    # the label names the classes in a word; the tab shows only a few columns unless asked for more
+    chosen = {name: value for name, value in found if name.startswith(_COLUMNS) and not name.endswith(".class_path")}
     plain = {name: value for name, value in chosen.items() if isinstance(value, bool | int | float | str)}
     return {**plain, **label.facts}

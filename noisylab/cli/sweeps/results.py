@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from optuna.importance import get_param_importances
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from noisylab.cli.configuration.compose import compose
@@ -164,7 +164,8 @@ def _importance(ledger: Ledger) -> tuple[dict[str, float], str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental features
         try:
-            return dict(get_param_importances(ledger.study, normalize=True)), ""
+            judge = FanovaImportanceEvaluator(seed=ledger.plan.settings.seed)
+            return dict(get_param_importances(ledger.study, evaluator=judge, normalize=True)), ""
         except (ValueError, RuntimeError) as error:
             return {}, f"importance: not known ({error})"
 
@@ -231,7 +232,7 @@ def _against_the_recipe(plan: SweepPlan, best: TrialRow, finished: Sequence[Tria
         return []
     with contextlib.suppress(RunFolderError, ValueError):  # a folder was deleted or changed
         one, other = (read_held_out(folder_of(folder, number)) for number in (best.trial, 0))
-        return [f"against the recipe's own values (trial 0), points in the last epoch: {compare_rows(one, other)}"]
+        return [f"against the recipe's own values (trial 0), last epoch, on the rows that chose it: {compare_rows(one, other)}"]
     return []
 
 

@@ -19,6 +19,7 @@ from noisylab.cli.studies.costs import COSTS
 from noisylab.cli.studies.methodset import DEFAULT_METHODS, METHOD_NAMES, Setup, compute_needed, method_names, method_set
 from noisylab.losses import Criterion
 
+_KINDS: tuple[Any, ...] = ("features", "images")
 SETUP = Setup("features", {"class_path": "MLP", "init_args": {"in_features": 4}}, 3, 640, 64)
 
 
@@ -76,6 +77,12 @@ def test_optimizer_network_and_decay_are_shared() -> None:
 
 def first_of(plans: Any) -> Any:
     return next(iter(plans.values())).model["init_args"]
+
+
+def test_dividemix_trusts_its_guesses_about_features_less_and_begins_sooner() -> None:
+    features, images = (method_set(["DivideMix"], replace(SETUP, kind=k), 60, compute=True)["DivideMix"] for k in _KINDS)
+    assert [plan.model["init_args"]["lambda_u"] for plan in (features, images)] == [0, 25]
+    assert [(plan.epochs, plan.warmup) for plan in (features, images)] == [(11, 3), (13, 5)]
 
 
 def test_equal_epochs_are_equal() -> None:
@@ -173,7 +180,7 @@ def test_costs_and_epochs_are_those_of_the_documentation() -> None:
         if len(cells) == 6:
             shown |= dict.fromkeys(re.findall(r"`(\w+)`", cells[0]), cells[1:])
     assert set(METHOD_NAMES) <= set(shown)
-    for name, plan in method_set(METHOD_NAMES, SETUP, 60, compute=True).items():
+    for name, plan in method_set(METHOD_NAMES, replace(SETUP, kind="images"), 60, compute=True).items():
         cost = COSTS[plan.priced]
         warm = "" if cost.warmup is None else f"{cost.warmup:.1f}"
         expected = [f"{cost.main:.1f}", warm, str(plan.epochs), str(plan.warmup or ""), str(math.ceil(compute_needed(name)))]

@@ -138,6 +138,8 @@ def find_ground(options: Options, stream: TextIO) -> Ground:
         config, words = first, "the network of the recipe"
     else:
         batches = [] if options.configs and "batch_size" in first["data"]["init_args"] else choice.of_data
+        if not own:  # a class of data that is named has shifts of its own, or none
+            batches = [flag for flag in batches if flag[0] == "data.batch_size"]
         named_data = [flag for flag in options.flags if flag[0] == "data"]
         flags = [*model, *choice.of_network, *own, *named_data, *batches, *options.flags, *held]
         config, words = compose(options.configs, flags, options.row).config, choice.network

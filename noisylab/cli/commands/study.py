@@ -20,8 +20,9 @@ from noisylab.cli.folder.claim import new_default_folder
 from noisylab.cli.folder.job import noted_job
 from noisylab.cli.running.app import build
 from noisylab.cli.running.session import logger_names, quiet, say
+from noisylab.cli.running.workers import end_with_the_command
 from noisylab.cli.studies.cluster import Cluster, cluster_of, script_of, submit
-from noisylab.cli.studies.crew import Crew, end_with_the_crew, worker_since
+from noisylab.cli.studies.crew import Crew, worker_since
 from noisylab.cli.studies.plan import make_plan
 from noisylab.cli.studies.series import Series, config_of
 from noisylab.cli.studies.state import CELLS, finished_run
@@ -97,7 +98,7 @@ def run_plan(plan: Plan, options: Options) -> int:
             status = Crew(plan, folder, jobs, loggers).run()
         else:
             if since is not None:
-                end_with_the_crew()
+                end_with_the_command()
             series = Series(plan, folder, options, fit, let_go=let_go, since=since, flags=alone, on_begin=begin)
             series.begun = since is not None
             status = series.run()

@@ -6,28 +6,25 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from noisylab.cli.configuration.studyplan import Cell, Plan
 from noisylab.cli.folder.lock import abandoned
 from noisylab.cli.running.session import say
+from noisylab.cli.running.workers import Workers, signal_name
 from noisylab.cli.studies.state import CELLS, CellState, finished_run, state_of
 
-__all__ = ["WORKER", "Crew", "end_with_the_crew", "worker_since"]
+__all__ = ["WORKER", "Crew", "worker_since"]
 
 WORKER = "NOISYLAB_STUDY_WORKER"
 """The variable by which a process knows that it is a worker: when the command began, in seconds since 1970."""
 
 _LOGS = "workers"
 _POLL = 0.5  # seconds
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _MOST_STARTS = 3  # so often a worker in a row may end before it has trained anything
 
 
@@ -35,18 +32,6 @@ def worker_since() -> float | None:
     """When the command that started this worker began; None in a process that is no worker."""
     text = os.environ.get(WORKER)
     return None if text is None else float(text)
-
-
-def end_with_the_crew() -> None:
-    """End this worker in order, as after SIGTERM, once the process that watches over it is gone: its standard input closes."""
-
-    def wait() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while os.read(sys.stdin.fileno(), 1):  # the lock of a buffer, held here, would end the interpreter with an error
-                pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 class Crew:
@@ -66,31 +51,30 @@ class Crew:
     def __init__(
         self, plan: Plan, folder: Path, jobs: int, arguments: Sequence[str] = (), environment: Mapping[str, str] = os.environ
     ) -> None:
-        self.plan, self.folder, self.jobs = plan, folder, min(jobs, len(plan.cells))
-        self._arguments, self._environment = list(arguments), dict(environment)
+        self.plan, self.folder = plan, folder
+        self._workers, self._arguments = Workers(min(jobs, len(plan.cells)), environment), list(arguments)
         self._since = time.time()
-        self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._said: dict[str, str] = {}
         self._idle: dict[int, int] = {}  # how often a worker's place was filled in vain
-        self._asked = 0
 
     def run(self) -> int:
         """Train; returns 0 if all cells are finished, 1 if some failed, and 128 and the number of a signal that ended it."""
-        say(f"{self.jobs} workers; what they print is in {self.folder / _LOGS}", sys.stdout)
-        with self._hear():
-            for number in range(self.jobs):
+        (self.folder / _LOGS).mkdir(exist_ok=True)
+        jobs = self._workers.jobs
+        say(f"{jobs} worker{'s' * (jobs > 1)}; what they print is in {self.folder / _LOGS}", sys.stdout)
+        with self._workers.hearing():
+            for number in range(jobs):
                 self._start(number)
             while self._workers:
                 time.sleep(_POLL)
                 self._tell()
-                for number, process in list(self._workers.items()):
-                    if process.poll() is not None:
-                        self._ended(number, process)
+                for number, process in self._workers.ended():
+                    self._ended(number, process.pid, process.returncode)
         self._tell()
         go_on = f"continue the study with: noisylab study --run_dir {self.folder} --resume"
-        if self._asked:
+        if self._workers.asked:
             say(go_on, sys.stderr)
-            return 128 + self._asked
+            return 128 + self._workers.asked
         failed = [cell for cell in self.plan.cells if not self._done(cell)]
         if failed:
             say(f"{len(failed)} of {len(self.plan.cells)} runs are not finished; {go_on}", sys.stderr)
@@ -99,50 +83,31 @@ class Crew:
     def _done(self, cell: Cell) -> bool:
         return finished_run(self.folder / cell.folder) is not None
 
-    def _start(self, number: int) -> None:
-        logs = self.folder / _LOGS
-        logs.mkdir(exist_ok=True)
-        environment = {**self._environment, WORKER: repr(self._since)}
-        share = max((os.cpu_count() or 1) // self.jobs, 1)
-        environment = {**{name: str(share) for name in _THREADS}, **environment}
-        devices = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        if len(devices) > 1:
-            environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-        command = [sys.executable, "-m", "noisylab", "study", "--run_dir", str(self.folder), "--resume", *self._arguments]
-        with (logs / f"worker{number}.log").open("ab") as log:
-            self._workers[number] = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
-            )
+    def _log(self, number: int) -> Path:
+        return self.folder / _LOGS / f"worker{number}.log"
 
-    def _ended(self, number: int, process: subprocess.Popen[bytes]) -> None:
+    def _start(self, number: int) -> None:
+        arguments = ["study", "--run_dir", str(self.folder), "--resume", *self._arguments]
+        self._workers.start(number, arguments, {WORKER: repr(self._since)}, self._log(number))
+
+    def _ended(self, number: int, pid: int, status: int) -> None:
         """Note what has become of a worker; start another where its end was not in order and cells are left."""
-        del self._workers[number]
-        if process.stdin is not None:
-            process.stdin.close()
-        at = self._cell_of(process.pid)
-        if process.returncode in (0, 1) or self._asked:
+        if status in (0, 1) or self._workers.asked:
             return
-        ended = f"signal {-process.returncode}" if process.returncode < 0 else f"exit status {process.returncode}"
+        ended = f"{signal_name(-status)} (signal {-status})" if status < 0 else f"exit status {status}"
+        at = self._cell_of(pid)
         if at is not None:
             cell, state = at
-            killed = process.returncode == -getattr(signal, "SIGKILL", 9)
-            why = (
-                ", as the system does when memory is short" if killed else f"; see {self.folder / _LOGS / f'worker{number}.log'}"
-            )
-            replace(state, state="failed", message=f"its process was ended by {ended}{why}", since=time.time()).write(
-                self.folder, cell
-            )
-            self._idle[number] = 0
-        else:
-            self._idle[number] = self._idle.get(number, 0) + 1
+            killed = status == -getattr(signal, "SIGKILL", 9)
+            why = ", as the system does when memory is short" if killed else f"; see {self._log(number)}"
+            noted = replace(state, state="failed", message=f"its process was ended by {ended}{why}", since=time.time())
+            noted.write(self.folder, cell)
+        self._idle[number] = 0 if at is not None else self._idle.get(number, 0) + 1
         left = [cell for cell in self.plan.cells if not self._done(cell) and self._open(cell)]
         if left and self._idle[number] < _MOST_STARTS:
             self._start(number)
         elif left:
-            say(
-                f"a worker ended by {ended} before it trained anything; see {self.folder / _LOGS / f'worker{number}.log'}",
-                sys.stderr,
-            )
+            say(f"a worker ended by {ended} before it trained anything; see {self._log(number)}", sys.stderr)
 
     def _open(self, cell: Cell) -> bool:
         """Whether a worker would take a cell that is not finished."""
@@ -160,6 +125,8 @@ class Crew:
     def _tell(self) -> None:
         """Say what has become of cells since the last time."""
         for number, cell in enumerate(self.plan.cells, 1):
+            if self._said.get(cell.slug) == "finished":
+                continue
             state = state_of(self.folder, cell)
             if state.since < self._since or self._said.get(cell.slug) == state.state:
                 continue
@@ -176,27 +143,3 @@ class Crew:
             summary = json.loads((self.folder / cell.folder / "summary.json").read_text(encoding="utf-8"))
             return f", {float(summary['wall_time_s']):.0f} s"
         return ""
-
-    @contextlib.contextmanager
-    def _hear(self) -> Iterator[None]:
-        """Hand signals on to the workers; a second Ctrl-C kills them."""
-
-        def hand_on(number: int, frame: FrameType | None) -> None:
-            hard = self._asked and number == signal.SIGINT
-            self._asked = number
-            for process in self._workers.values():
-                with contextlib.suppress(OSError):
-                    process.kill() if hard else process.send_signal(number)
-
-        names = ("SIGINT", "SIGTERM", "SIGUSR1")
-        signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
-        before = {}
-        if threading.current_thread() is threading.main_thread():
-            before = {number: signal.signal(number, hand_on) for number in signals}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
-            for process in self._workers.values():
-                process.kill()

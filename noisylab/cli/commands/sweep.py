@@ -16,6 +16,7 @@ from noisylab.cli.errors import UserError
 from noisylab.cli.folder.claim import new_default_folder
 from noisylab.cli.folder.job import noted_job
 from noisylab.cli.running.session import logger_names, quiet, say
+from noisylab.cli.running.workers import end_with_the_command
 from noisylab.cli.sweeps.asked import asked_for
 from noisylab.cli.sweeps.plan import BASE, PLAN, SweepPlan, differences, plan_of, read_plan, recipe_text
 from noisylab.cli.sweeps.storage import lasting_storage, require_optuna
@@ -56,6 +57,8 @@ def run_sweep(options: Options) -> int:
 
     ledger = open_ledger(plan, folder)
     worker = os.environ.get(WORKER)
+    if worker is not None:
+        end_with_the_command()
     go_on = f"continue with: noisylab sweep --run_dir {folder} --resume"
     try:
         if jobs > 1 and worker is None:

@@ -209,6 +209,7 @@ def trained(place: Path, file: Path, kind: str, plan: MethodPlan, held_out: bool
         data |= {"val_fraction": HELD_OUT} if held_out else {}
         data |= {"noise": NOISE[kind]} if NOISE[kind] is not None else {}
         trainer = {"max_epochs": plan.epochs, "accelerator": "cpu", "devices": 1, "enable_progress_bar": False}
+        trainer["enable_checkpointing"] = False
         recipe = {"model": plan.model, "data": {"class_path": "Arrays", "init_args": data}, "trainer": trainer}
         written = place / "recipe.yaml"
         written.write_text(yaml.safe_dump(recipe), encoding="utf-8")
@@ -325,11 +326,16 @@ def show(out: Path) -> None:
         words = [line["data"], line["noise"], f"{100 * line['wrong']:.0f} %", *shown, raced["chosen"], retrained]
         print(f"| {' | '.join(words)} |")
     all_regrets = [regrets(line) for line in found]
-    print("\n| choice | mean regret | worst | none in |\n|:--|--:|--:|--:|")
+    groups = {kind: [number for number, line in enumerate(found) if kind in line["noise"]] for kind in ("symmetric", "pair flip")}
+    groups["other"] = [number for number in range(len(found)) if not any(number in group for group in groups.values())]
+    shown = {name: group for name, group in groups.items() if group}
+    heads = "".join(f" {name} ({len(group)}) |" for name, group in shown.items())
+    print(f"\n| choice | mean regret | worst | none in |{heads}\n|:--|--:|--:|--:|{'--:|' * len(shown)}")
     for name in all_regrets[0]:
         values = [100 * each[name] for each in all_regrets]
         none = sum(value < 1e-9 for value in values)
-        print(f"| {name} | {statistics.fmean(values):.2f} | {max(values):.2f} | {none} of {len(values)} |")
+        by_noise = "".join(f" {statistics.fmean(values[number] for number in group):.2f} |" for group in shown.values())
+        print(f"| {name} | {statistics.fmean(values):.2f} | {max(values):.2f} | {none} of {len(values)} |{by_noise}")
     races = [race(line) for line in found]
     share = statistics.fmean(each["cost"] for each in races)
     gain = statistics.fmean(line["final"]["test"] - line["methods"][line["final"]["method"]]["test"] for line in found)

@@ -201,7 +201,7 @@ def test_a_command_that_lacks_or_has_too_much_is_refused(made: Path, capsys: pyt
     assert "needs --out FILE" in refused(made, capsys, *run, "--top", "5%")
     assert "needs either --accepted FILE" in refused(made, capsys, *run, *out)
     assert "or --top 5%" in refused(made, capsys, *run, "--top", "5%", "--accepted", "a.csv", *out)
-    assert "--images belongs to noisylab issues, predict" in refused(made, capsys, *run, "--top", "5%", *out, "--images", "x")
+    assert "--images belongs to noisylab issues, " in refused(made, capsys, *run, "--top", "5%", *out, "--images", "x")
     assert "'trainer.max_epochs' is not known" in refused(made, capsys, *run, "--top", "5%", *out, "--trainer.max_epochs", "1")
     assert "--config belongs to noisylab fit" in refused(made, capsys, *run, "--top", "5%", *out, "--config", "act_digits.yaml")
     assert "there is no table a.csv" in refused(made, capsys, *run, "--accepted", "a.csv", *out)

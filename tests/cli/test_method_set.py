@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import noisylab.losses
 from noisylab.cli.configuration.compose import compose
 from noisylab.cli.configuration.registry import known_classes
 from noisylab.cli.errors import UserError
@@ -142,7 +143,7 @@ def test_a_wrong_name_is_refused(text: str, said: str) -> None:
 
 def test_every_packaged_loss_is_among_the_names_or_refused_with_a_reason() -> None:
     for name in known_classes(Criterion):
-        if name in ("PeerLoss", "CORES2"):
+        if name in ("PeerLoss", "CORES2") or not hasattr(noisylab.losses, name):  # or one that another test has made
             continue
         assert method_names(name) == (name,)
 

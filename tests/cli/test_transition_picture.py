@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
 from noisylab.cli import main
 from noisylab.cli.running.figures import draw
+from noisylab.cli.running.loggers.base import Dashboard
 from noisylab.estimation import read_transition
 
 SMOKE = ["fit", "--config", "ce_digits.yaml", "--config", "smoke.yaml", "--model.network.width", "4"]
@@ -53,24 +55,27 @@ def test_a_method_without_a_matrix_leaves_neither(tmp_path: Path) -> None:
     assert not list((tmp_path / "X").glob("transition.*"))
 
 
-class _Shown(WandbLogger):
+class _Shown(Dashboard):
     """Takes pictures without a service behind it."""
 
     def __init__(self) -> None:
-        self.pictures: list[tuple[str, list[Any], int | None]] = []
+        self.pictures: list[tuple[str, Path, int]] = []
 
-    def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
-        assert all(Path(image).is_file() for image in images)
-        self.pictures.append((key, images, step))
+    def show(self, name: str, picture: Path, step: int) -> None:
+        assert picture.is_file()
+        self.pictures.append((name, picture, step))
+
+    def log_outcome(self, figures: Mapping[str, float], ended_by: str | None, step: int, epoch: int) -> None:
+        """Nothing."""
 
 
-def test_wandb_is_handed_the_picture_once_with_the_step_and_other_loggers_nothing(tmp_path: Path) -> None:
+def test_a_dashboard_is_handed_the_picture_once_with_the_step_and_other_loggers_nothing(tmp_path: Path) -> None:
     record = {"epoch": 1, "estimate": [[0.8, 0.2], [0.3, 0.7]], "truth": None, "metrics": {}}
     (tmp_path / "summary.json").write_text(json.dumps({"method": "Forward", "transition": record}))
     logger = _Shown()
     trainer: Any = SimpleNamespace(loggers=[CSVLogger(tmp_path / "csv"), logger], global_step=12)
     draw(tmp_path, trainer)
-    assert logger.pictures == [("transition", [str(tmp_path / "transition.png")], 11)]
+    assert logger.pictures == [("transition", tmp_path / "transition.png", 11)]
     assert not list(tmp_path.glob("csv/**/*.png"))
 
 

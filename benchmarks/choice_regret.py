@@ -106,8 +106,9 @@ def trained(place: Path, file: Path, kind: str, plan: MethodPlan, held_out: bool
         written.write_text(yaml.safe_dump(recipe), encoding="utf-8")
         app = build("fit", compose([str(written)], [("seed_everything", "0")]).config, folder=None)
         curves, seconds = Curves(None), time.monotonic()
-        callbacks = [callback for callback in app.trainer.callbacks if not isinstance(callback, Diagnostics)]
-        app.trainer.callbacks = [*callbacks, curves, HeldOutLabels(place)]
+        loop: Any = app.trainer
+        callbacks = [callback for callback in loop.callbacks if not isinstance(callback, Diagnostics)]
+        loop.callbacks = [*callbacks, curves, HeldOutLabels(place)]
         loaders = app.datamodule.val_dataloader
         app.datamodule.val_dataloader = lambda: {name: loader for name, loader in loaders().items() if name == "val"}
         app.trainer.fit(app.model, datamodule=app.datamodule)
@@ -219,13 +220,13 @@ def show(out: Path) -> None:
     all_regrets = [regrets(line) for line in found]
     groups = {kind: [number for number, line in enumerate(found) if kind in line["noise"]] for kind in ("symmetric", "pair flip")}
     groups["other"] = [number for number in range(len(found)) if not any(number in group for group in groups.values())]
-    shown = {name: group for name, group in groups.items() if group}
-    heads = "".join(f" {name} ({len(group)}) |" for name, group in shown.items())
-    print(f"\n| choice | mean regret | worst | none in |{heads}\n|:--|--:|--:|--:|{'--:|' * len(shown)}")
+    groups = {name: group for name, group in groups.items() if group}
+    heads = "".join(f" {name} ({len(group)}) |" for name, group in groups.items())
+    print(f"\n| choice | mean regret | worst | none in |{heads}\n|:--|--:|--:|--:|{'--:|' * len(groups)}")
     for name in all_regrets[0]:
         values = [100 * each[name] for each in all_regrets]
         none = sum(value < 1e-9 for value in values)
-        by_noise = "".join(f" {statistics.fmean(values[number] for number in group):.2f} |" for group in shown.values())
+        by_noise = "".join(f" {statistics.fmean(values[number] for number in group):.2f} |" for group in groups.values())
         print(f"| {name} | {statistics.fmean(values):.2f} | {max(values):.2f} | {none} of {len(values)} |{by_noise}")
     races = [race(line) for line in found]
     share = statistics.fmean(each["cost"] for each in races)

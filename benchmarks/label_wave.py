@@ -19,6 +19,7 @@ import tempfile
 import warnings
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -41,15 +42,21 @@ def run(seed: int, epochs: int = EPOCHS) -> dict[str, tuple[int, float]]:
     """Train once; the epoch of each rule, counted from 0, and the test accuracy there."""
     images, digits = load_digits(return_X_y=True)
     X, test_X, y, test_y = train_test_split(images / 16, digits, test_size=TEST, stratify=digits, random_state=seed)
-    settings = {"val_fraction": HELD_OUT / KEPT, "batch_size": 64, "seed": seed, "split_seed": seed, "standardize": False}
+    settings: dict[str, Any] = {
+        "val_fraction": HELD_OUT / KEPT,
+        "batch_size": 64,
+        "seed": seed,
+        "split_seed": seed,
+        "standardize": False,
+    }
     data = Matrix(X, y, test_X, test_y, noise=Symmetric(0.4, seed=seed), **settings)
     torch.manual_seed(seed)
     network = partial(MLP, in_features=64, hidden=(512, 512))
     method = CrossEntropy(10, network, optimizer=partial(torch.optim.SGD, lr=0.05, momentum=0.9))
     with tempfile.TemporaryDirectory() as folder:
         curves = Curves()
-        callbacks = [LabelWave(), curves, RunCheckpoint(folder, every_n_minutes=None)]
-        shown = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+        callbacks: list[L.Callback] = [LabelWave(), curves, RunCheckpoint(folder, every_n_minutes=None)]
+        shown: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
         trainer = L.Trainer(
             max_epochs=epochs, accelerator="cpu", devices=1, logger=False, callbacks=callbacks, default_root_dir=folder, **shown
         )

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import yaml  # type: ignore[import-untyped, unused-ignore]
 from choice_data import DATA, Tables
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from noisylab.callbacks import Curves, Diagnostics, HeldOutLabels
 from noisylab.cli.configuration.compose import compose
@@ -100,14 +101,13 @@ def trained(place: Path, file: Path, kind: str, plan: MethodPlan, held_out: bool
         data |= {"val_fraction": HELD_OUT} if held_out else {}
         data |= {"noise": NOISE[kind]} if NOISE[kind] is not None else {}
         trainer = {"max_epochs": plan.epochs, "accelerator": "cpu", "devices": 1, "enable_progress_bar": False}
-        trainer["enable_checkpointing"] = False
         recipe = {"model": plan.model, "data": {"class_path": "Arrays", "init_args": data}, "trainer": trainer}
         written = place / "recipe.yaml"
         written.write_text(yaml.safe_dump(recipe), encoding="utf-8")
         app = build("fit", compose([str(written)], [("seed_everything", "0")]).config, folder=None)
         curves, seconds = Curves(None), time.monotonic()
         loop: Any = app.trainer
-        callbacks = [callback for callback in loop.callbacks if not isinstance(callback, Diagnostics)]
+        callbacks = [callback for callback in loop.callbacks if not isinstance(callback, Diagnostics | ModelCheckpoint)]
         loop.callbacks = [*callbacks, curves, HeldOutLabels(place)]
         loaders = app.datamodule.val_dataloader
         app.datamodule.val_dataloader = lambda: {name: loader for name, loader in loaders().items() if name == "val"}

@@ -56,7 +56,7 @@ $(OLDEST)/bin/python:
 
 $(OLDEST_STAMP): pyproject.toml constraints-oldest.txt | $(OLDEST)/bin/python
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt \
-		-e ".[wandb,tensorboard,views,features]" pytest scipy
+		-e ".[wandb,tensorboard,views,features,sweep,slurm]" pytest scipy
 	@touch $@
 
 test-oldest: $(OLDEST_STAMP)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from helpers.contracts import contract
 
-from noisylab.upstream.submitit import batch_script
+pytest.importorskip("submitit")
 
 
 def test_the_script_is_made_without_a_cluster_and_nothing_is_written(tmp_path: Path) -> None:
+    from noisylab.upstream.submitit import batch_script
+
     with (
         contract("submitit.SlurmExecutor._make_submission_file_text", batch_script),
         contract("submitit.SlurmExecutor._submitit_command_str", batch_script),

@@ -91,7 +91,7 @@ def test_a_killed_worker_is_replaced_and_its_cell_noted(folder: Path) -> None:
         assert process.wait(PATIENCE) == 1
     states = [json.loads((study / ".cells" / cell.replace("/", "--") / "state.json").read_text()) for cell in CELLS]
     failed = [state for state in states if state["state"] == "failed"]
-    assert len(failed) == 1 and "its process was ended by signal 9" in failed[0]["message"]
+    assert len(failed) == 1 and "its process was ended by SIGKILL (signal 9)" in failed[0]["message"]
     assert sum((study / cell / "summary.json").is_file() for cell in CELLS) == 2, "the others were trained"
     assert run(folder, "--run_dir", "worker", "--resume", "--jobs", "2").wait(PATIENCE) == 0
     check_equal(folder, "worker")

@@ -92,7 +92,12 @@ class Crew:
 
     def _ended(self, number: int, pid: int, status: int) -> None:
         """Note what has become of a worker; start another where its end was not in order and cells are left."""
-        if status in (0, 1) or self._workers.asked:
+        if self._workers.asked:
+            at = self._cell_of(pid)
+            if at is not None:  # the signal came before its training had begun
+                at[1].changed("stopped").write(self.folder, at[0])
+            return
+        if status in (0, 1):
             return
         ended = f"{signal_name(-status)} (signal {-status})" if status < 0 else f"exit status {status}"
         at = self._cell_of(pid)

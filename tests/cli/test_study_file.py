@@ -127,6 +127,15 @@ def test_equal_compute_shortens_the_dear_methods_and_what_they_count_in_epochs()
     assert "ACT: warmup_epochs 10 of 40 epochs -> 4 of 16" in found.notes
 
 
+def test_two_rows_of_one_recipe_are_two_methods() -> None:
+    rows = {"weak": {"set": {"model.regularization": 1}}, "strong": {"set": {"model.regularization": 7}}}
+    model = {"class_path": "ELR", "init_args": {"network": NETWORK}}
+    Path("elr.yaml").write_text(yaml.safe_dump({"model": model, "rows": rows}) + BASE)
+    found = plan(methods={name: {"recipe": "elr.yaml", "row": name} for name in rows}, noise=..., seeds=1)
+    arguments = [recipe(found, f"{name}.yaml")["model"]["init_args"]["regularization"] for name in rows]
+    assert arguments == [1, 7]
+
+
 def test_the_network_of_a_base_with_a_method_is_that_of_all_and_said() -> None:
     model = {"class_path": "CoTeaching", "init_args": {"network": NETWORK, "forget_rate": 0.2}}
     Path("base.yaml").write_text(yaml.safe_dump({"model": model}) + BASE)

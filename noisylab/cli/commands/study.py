@@ -22,6 +22,7 @@ from noisylab.cli.running.app import build
 from noisylab.cli.running.session import logger_names, quiet, say
 from noisylab.cli.running.workers import end_with_the_command
 from noisylab.cli.studies.cluster import Cluster, cluster_of, script_of, submit
+from noisylab.cli.studies.comparison import jobs_of
 from noisylab.cli.studies.crew import Crew, worker_since
 from noisylab.cli.studies.plan import make_plan
 from noisylab.cli.studies.series import Series, config_of
@@ -107,12 +108,7 @@ def run_plan(plan: Plan, options: Options) -> int:
 
 def _jobs(options: Options) -> int:
     """The N of ``--jobs N``; 0 without it, and for a worker."""
-    text = options.own.get("jobs")
-    if text is None or worker_since() is not None:
-        return 0
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--jobs: expected how many runs are trained at once, 1 or more, got {text!r}")
-    return int(text)
+    return jobs_of(options.own) if "jobs" in options.own and worker_since() is None else 0
 
 
 def _configs(plan: Plan, folder: Path, options: Options) -> dict[Cell, dict[str, Any]]:

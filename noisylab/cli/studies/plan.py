@@ -17,7 +17,7 @@ from noisylab.cli.configuration.recipes import find_beside, find_config
 from noisylab.cli.configuration.registry import locate, parameters
 from noisylab.cli.configuration.starts import absolute_starts
 from noisylab.cli.configuration.studyfile import MethodEntry, StudySpec
-from noisylab.cli.configuration.studyplan import RECIPES, Cell, Plan
+from noisylab.cli.configuration.studyplan import AXES, RECIPES, Cell, Plan
 from noisylab.cli.errors import UserError, message
 from noisylab.cli.studies.costs import epochs_for
 
@@ -42,13 +42,8 @@ def make_plan(spec: StudySpec, flags: Sequence[tuple[str, str | None]] = ()) -> 
     made = _Recipes(spec, flags)
     texts, notes, cells = {}, list(made.notes), []
     variants = [(method, setting) for method in spec.methods for setting in (made.settings(method) or [""])]
-    axes = [
-        *["method"],
-        *["setting"] * any(setting for _, setting in variants),
-        *["noise"] * bool(spec.noises),
-        *["seed"],
-        *["fold"] * bool(spec.folds),
-    ]
+    there = {"setting": any(setting for _, setting in variants), "noise": bool(spec.noises), "fold": bool(spec.folds)}
+    axes = [axis for axis in AXES if there.get(axis, True)]
     seeds_noise: dict[str, bool] = {}  # by recipe: whether the noise is drawn anew with each seed
     for method, setting in variants:
         for noise in spec.noises or [""]:
@@ -106,7 +101,7 @@ class _Recipes:
         model = self._base_model()
         self._network = spec.network if spec.network is not None else model.get("network")
         self._optimizer = spec.optimizer if spec.optimizer is not None else model.get("optimizer")
-        self._classes: dict[str, dict[str, Any]] = {}
+        self._read: dict[tuple[str, str | None], dict[str, Any]] = {}
 
     def settings(self, method: str) -> list[str]:
         """The names of a method's settings: its own, else those of all methods."""
@@ -177,9 +172,7 @@ class _Recipes:
         if entry.recipe is None:
             node: dict[str, Any] = copy.deepcopy(dict(entry.node))
         else:
-            if entry.recipe not in self._classes:
-                self._classes[entry.recipe] = compose([self._file(entry.recipe)], [], entry.row).config
-            node = copy.deepcopy(self._classes[entry.recipe]["model"])
+            node = copy.deepcopy(self._recipe(entry)["model"])
             node["init_args"].update(copy.deepcopy(dict(entry.node.get("init_args", {}))))
         arguments = node.setdefault("init_args", {})
         for name, common in (("network", self._network), ("optimizer", self._optimizer)):
@@ -209,10 +202,18 @@ class _Recipes:
                     text = text.replace(f"{file_}: ", "").replace(file_, "the study file")
                 raise UserError(f"{where}: {text}") from error
 
+    def _recipe(self, entry: MethodEntry) -> dict[str, Any]:
+        """The configuration of the recipe, and row, that a method is taken from."""
+        assert entry.recipe is not None
+        key = entry.recipe, entry.row
+        if key not in self._read:
+            self._read[key] = compose([self._file(entry.recipe)], [], entry.row).config
+        return self._read[key]
+
     def _recipe_epochs(self, entry: MethodEntry) -> int | None:
         if entry.recipe is None:
             return None
-        epochs = self._classes[entry.recipe]["trainer"].get("max_epochs")
+        epochs = self._recipe(entry)["trainer"].get("max_epochs")
         return epochs if isinstance(epochs, int) and epochs > 0 else None
 
     def _epochs(self, method: str, entry: MethodEntry, config: Mapping[str, Any]) -> int | None:

@@ -17,7 +17,7 @@ from noisylab.cli.folder.claim import hold
 from noisylab.cli.running.figures import draw
 from noisylab.cli.running.resumed import check_same_run
 from noisylab.cli.running.session import say
-from noisylab.cli.studies.state import CELLS, CellState, finished_run, state_of, taken, way_to_train
+from noisylab.cli.studies.state import CELLS, CellState, finished_run, is_damaged, state_of, taken, way_to_train
 from noisylab.cli.studies.table import Table
 from noisylab.files import atomic_path
 
@@ -176,7 +176,7 @@ class Series:
 
     def _fit(self, cell: Cell, place: Path) -> int:
         """Train a cell; one that was finished and is damaged anew, unless its checkpoint can put it right."""
-        way, damaged = way_to_train(place), (place / "summary.json").is_file()
+        way, damaged = way_to_train(place), is_damaged(place)
         stepped = False
 
         def begun() -> None:

@@ -20,7 +20,7 @@ from noisylab.cli.folder.lock import FolderLock
 from noisylab.files import atomic_path, clear_partials
 from noisylab.reports import RunFolder, RunFolderError, read_run
 
-__all__ = ["CELLS", "CellState", "finished_run", "state_of", "taken", "way_to_train"]
+__all__ = ["CELLS", "CellState", "finished_run", "is_damaged", "state_of", "taken", "way_to_train"]
 
 CELLS = ".cells"
 """The folder within a study of what is known of its cells."""
@@ -108,6 +108,17 @@ def finished_run(place: Path) -> RunFolder | None:
     except (RunFolderError, OSError):
         return None
     return run if run.complete else None
+
+
+def is_damaged(place: Path) -> bool:
+    """Whether a run that has come to an end, or to a pause, cannot be read."""
+    if not (place / "summary.json").is_file():
+        return False
+    try:
+        read_run(place)
+    except (RunFolderError, OSError):
+        return True
+    return False
 
 
 def way_to_train(place: Path) -> dict[str, str]:

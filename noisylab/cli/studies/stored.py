@@ -53,8 +53,8 @@ def changed_file(plan: Plan) -> str | None:
         now = load_yaml(text_of(Path(plan.file)), plan.file)
     except UserError:
         return f"{plan.file} cannot be read any more; the study goes on as it began"
-    changes = _differences({key: value for key, value in plan.spec.items() if key not in ("flags", "seeds")}, now or {})
-    changes = [change for change in changes if change[0] != "seeds"]
+    changes = _differences(plan.spec, now or {})
+    changes = [change for change in changes if change[0].partition(".")[0] not in ("flags", "seeds")]  # of the command line
     if not changes:
         return None
     key, old, new = changes[0]
